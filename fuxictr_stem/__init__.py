@@ -1,0 +1,8 @@
+"""STEM-Net, its AFTB gate and multi-task baselines for FuxiCTR."""
+
+from __future__ import annotations
+
+from fuxictr_stem.registry import get_model, list_models
+
+__version__ = "0.1.0"
+__all__ = ["get_model", "list_models"]

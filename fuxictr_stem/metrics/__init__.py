@@ -1,0 +1,33 @@
+"""Metrics: pure functions on arrays, without a Python loop over rows or groups."""
+
+from __future__ import annotations
+
+from fuxictr_stem.metrics.pointwise import logloss, mae, mse
+from fuxictr_stem.metrics.ranking import GROUP_WEIGHTS, GroupAUC, auc, gauc, group_auc
+from fuxictr_stem.metrics.tasks import (
+    METRICS,
+    TASKS,
+    Metric,
+    evaluate_task,
+    mean_over_tasks,
+    metric_names,
+    produced_metrics,
+)
+
+__all__ = [
+    "GROUP_WEIGHTS",
+    "METRICS",
+    "TASKS",
+    "GroupAUC",
+    "Metric",
+    "auc",
+    "evaluate_task",
+    "gauc",
+    "group_auc",
+    "logloss",
+    "mae",
+    "mean_over_tasks",
+    "metric_names",
+    "mse",
+    "produced_metrics",
+]

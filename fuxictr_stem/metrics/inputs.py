@@ -1,0 +1,85 @@
+"""What the metrics accept: columns of labels, predictions and groups, checked before use."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fuxictr_stem.errors import DataError
+
+
+def column(name: str, values: ArrayLike) -> np.ndarray:
+    """Return values as a (N,) array; (N, 1) is taken as (N,).
+
+    Raises:
+        DataError: If the values are empty or have another shape.
+    """
+    array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise DataError(
+            f"{name} must have shape (N,) or (N, 1), but has shape {array.shape}. Pass one "
+            f"task at a time."
+        )
+    if not len(array):
+        raise DataError(f"{name} is empty: a metric needs at least one sample. Check the split.")
+    return array
+
+
+def numbers(name: str, values: ArrayLike) -> np.ndarray:
+    """Return finite numbers as a (N,) array; floats keep their width, all else becomes float64.
+
+    Raises:
+        DataError: If there is anything but finite numbers; the message counts what is wrong.
+    """
+    array = column(name, values)
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError, OverflowError):
+            raise DataError(f"{name} must hold numbers, but holds other objects.") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} must hold real numbers, but has dtype {array.dtype}.")
+    if array.dtype.kind != "f":
+        return array.astype(np.float64)
+    finite = np.isfinite(array)
+    if not finite.all():
+        wrong = len(array) - np.count_nonzero(finite)
+        raise DataError(
+            f"{name} has {wrong} of {len(array)} values that are NaN or infinite. Metrics need "
+            f"finite numbers: if these are predictions, training has diverged (lower the learning "
+            f"rate)."
+        )
+    return array
+
+
+def binary_labels(y_true: ArrayLike) -> np.ndarray:
+    """Return 0/1 labels as a boolean (N,) array, true for positives.
+
+    Raises:
+        DataError: If a label is neither 0 nor 1; the message counts them.
+    """
+    array = column("y_true", y_true)
+    if array.dtype.kind not in "biufO":
+        raise DataError(f"y_true must hold 0 and 1, but has dtype {array.dtype}.")
+    positive = array == 1
+    wrong = ~(positive | (array == 0))
+    if wrong.any():
+        raise DataError(
+            f"y_true has {np.count_nonzero(wrong)} of {len(array)} labels that are neither 0 nor "
+            f"1, such as {array[wrong][0]!s}. Logloss and AUC need 0/1 labels: mend the labels, or "
+            f"declare the task as regression."
+        )
+    return positive.astype(bool, copy=False)
+
+
+def same_length(**columns: np.ndarray) -> None:
+    """Check that all columns have one length.
+
+    Raises:
+        DataError: If they have not; the message names each length.
+    """
+    if len({len(values) for values in columns.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
+        raise DataError(f"All columns must have the same length, but the lengths are: {lengths}.")

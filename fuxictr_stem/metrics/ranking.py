@@ -1,0 +1,176 @@
+"""AUC and AUC within groups (gAUC), exact: pairs are counted in integers.
+
+AUC is the share of (positive, negative) pairs that the scores put in the right order; a tied pair
+counts one half (the Mann-Whitney statistic with averaged ranks).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
+
+GROUP_WEIGHTS = ("samples", "equal", "positives")
+
+
+class GroupAUC(NamedTuple):
+    """AUC of each group, G groups sorted by id.
+
+    Attributes:
+        groups: (G,) ids.
+        auc: (G,) AUC; NaN where a group has only one class.
+        samples: (G,) number of samples.
+        positives: (G,) number of positives.
+    """
+
+    groups: np.ndarray
+    auc: np.ndarray
+    samples: np.ndarray
+    positives: np.ndarray
+
+
+def auc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return the area under the ROC curve, ties averaged.
+
+    Args:
+        y_true: (N,) labels, 0 or 1.
+        y_pred: (N,) scores on any scale.
+
+    Raises:
+        DataError: If lengths differ, a label is not 0/1, a score is not finite, or there is only
+            one class.
+    """
+    positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
+    same_length(y_true=positive, y_pred=score)
+    count = int(np.count_nonzero(positive))
+    if count in (0, len(positive)):
+        raise DataError(
+            f"AUC needs both classes, but all {len(positive)} labels are {int(count > 0)}. Check "
+            f"the label column and the split, or leave AUC out of the metrics."
+        )
+    negatives, positives = np.sort(score[~positive]), np.sort(score[positive])
+    # Twice the number of pairs in the right order: negatives below a positive, and those not above.
+    double = int(np.searchsorted(negatives, positives, "left").sum(dtype=np.int64))
+    double += int(np.searchsorted(negatives, positives, "right").sum(dtype=np.int64))
+    return double / (2 * len(negatives) * len(positives))
+
+
+def group_auc(y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike) -> GroupAUC:
+    """Return the AUC of each group, ties averaged.
+
+    Args:
+        y_true: (N,) labels, 0 or 1.
+        y_pred: (N,) scores on any scale.
+        group_id: (N,) ids: integers, strings, or anything that sorts.
+
+    Raises:
+        DataError: If lengths differ, a label is not 0/1, a score is not finite, or a group id is
+            missing.
+    """
+    positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
+    names, group = _group_codes(group_id)
+    same_length(y_true=positive, y_pred=score, group_id=group)
+
+    # By group, then score. Twice as fast as lexsort, which sorts stably by the score, too.
+    order = np.argsort(score)
+    order = order[np.argsort(group[order], kind="stable")]
+    group, score, positive = group[order], score[order], positive[order]
+    del order
+    new_group = np.append(True, group[1:] != group[:-1])
+    new_tie = new_group.copy()
+    new_tie[1:] |= score[1:] != score[:-1]
+    # A tie: the rows of one group with equal scores.
+    start = np.flatnonzero(new_tie)
+    first_tie = np.flatnonzero(new_group[start])
+    first_row = start[first_tie]
+    ids = group[first_row]
+    del group, score, new_group, new_tie
+
+    samples = np.diff(first_row, append=len(positive))
+    # negatives_before[r]: negatives in the rows before r, over all groups.
+    negatives_before = np.zeros(len(positive) + 1, np.int64)
+    np.cumsum(~positive, out=negatives_before[1:])
+    del positive
+    before = negatives_before[start]
+    upto = np.append(before[1:], negatives_before[-1])
+    tie_positives = np.diff(start, append=len(negatives_before) - 1) - (upto - before)
+    positives = np.add.reduceat(tie_positives, first_tie)
+    negatives = samples - positives
+    # Twice the pairs in the right order: a tie's positives against what lies below and not above.
+    double = np.add.reduceat(tie_positives * (before + upto), first_tie)
+    double -= 2 * positives * negatives_before[first_row]
+    with np.errstate(invalid="ignore"):
+        value = double / (2 * positives * negatives)
+    return GroupAUC(ids if names is None else names[ids], value, samples, positives)
+
+
+def gauc(
+    y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike, weight: str = "samples"
+) -> float:
+    """Return the weighted mean of the groups' AUCs; groups of one class are left out.
+
+    Args:
+        y_true: (N,) labels, 0 or 1.
+        y_pred: (N,) scores on any scale.
+        group_id: (N,) ids: integers, strings, or anything that sorts.
+        weight: Weight of a group: its ``samples`` (FuxiCTR's and DIN's gAUC), ``equal`` (FuxiCTR's
+            avgAUC), or its ``positives``.
+
+    Raises:
+        DataError: As `group_auc`; or if the weight is unknown, or no group has both classes.
+    """
+    _check_weight(weight)
+    return mean_group_auc(group_auc(y_true, y_pred, group_id), weight)
+
+
+def mean_group_auc(per_group: GroupAUC, weight: str) -> float:
+    """Return the mean of groups' AUCs, weighted as in `gauc`.
+
+    Raises:
+        DataError: If the weight is unknown, or no group has both classes.
+    """
+    _check_weight(weight)
+    both = ~np.isnan(per_group.auc)
+    if not both.any():
+        raise DataError(
+            f"gAUC needs a group with both classes, but none of the {len(both)} groups has a "
+            f"positive and a negative. Check group_id (one group a row?) and the label, or leave "
+            f"gAUC out of the metrics."
+        )
+    values = per_group.auc[both]
+    if weight == "equal":
+        return float(values.mean())
+    return float(np.average(values, weights=getattr(per_group, weight)[both]))
+
+
+def _check_weight(weight: str) -> None:
+    if weight not in GROUP_WEIGHTS:
+        raise DataError(
+            f"weight (of a group in gAUC) must be one of {', '.join(GROUP_WEIGHTS)}, but is "
+            f"{weight!r}."
+        )
+
+
+def _group_codes(group_id: ArrayLike) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return (names, codes): integers are their own codes, without names."""
+    group = column("group_id", group_id)
+    if group.dtype.kind in "biu":
+        return None, group
+    try:
+        names, codes = np.unique(group, return_inverse=True)
+    except TypeError:
+        raise DataError(
+            "group_id must hold ids of one kind, but mixes kinds that do not compare, such as text "
+            "with numbers or with missing values. Fill or convert them first."
+        ) from None
+    missing = np.count_nonzero(group != group)
+    if missing:
+        raise DataError(
+            f"group_id has {missing} of {len(group)} missing ids (NaN). Fill them, or leave the "
+            f"rows out."
+        )
+    return names, codes

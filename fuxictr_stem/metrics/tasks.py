@@ -1,0 +1,138 @@
+"""Metrics by their names in configs, the tasks they apply to, and their means over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from numpy.typing import ArrayLike
+
+from fuxictr_stem.errors import ConfigError, DataError, suggest
+from fuxictr_stem.metrics.pointwise import logloss, mae, mse
+from fuxictr_stem.metrics.ranking import auc, group_auc, mean_group_auc
+
+BINARY, REGRESSION = TASKS = ("binary_classification", "regression")
+
+
+class Metric(NamedTuple):
+    """A metric as configs know it.
+
+    Attributes:
+        task: The task type it applies to.
+        higher_is_better: Whether a monitor maximises it.
+        group_weight: Weight of a group in its mean, or None for a metric without groups.
+    """
+
+    task: str
+    higher_is_better: bool
+    group_weight: str | None = None
+
+
+METRICS = {
+    "logloss": Metric(BINARY, higher_is_better=False),
+    "binary_crossentropy": Metric(BINARY, higher_is_better=False),  # FuxiCTR's other name of it
+    "AUC": Metric(BINARY, higher_is_better=True),
+    "gAUC": Metric(BINARY, higher_is_better=True, group_weight="samples"),
+    "avgAUC": Metric(BINARY, higher_is_better=True, group_weight="equal"),
+    "gAUC_positives": Metric(BINARY, higher_is_better=True, group_weight="positives"),
+    "MSE": Metric(REGRESSION, higher_is_better=False),
+    "MAE": Metric(REGRESSION, higher_is_better=False),
+}
+FALLBACK = {BINARY: ("logloss", "AUC"), REGRESSION: ("MSE", "MAE")}
+_WITHOUT_GROUPS = {
+    "logloss": logloss,
+    "binary_crossentropy": logloss,
+    "AUC": auc,
+    "MSE": mse,
+    "MAE": mae,
+}
+
+
+def metric_names(task: str, names: Iterable[str]) -> list[str]:
+    """Return the metrics that a task reports.
+
+    Args:
+        task: ``binary_classification`` or ``regression``.
+        names: Names of metrics; those of other task types and unknown ones are passed over.
+
+    Returns:
+        Those that apply, each once, in order; where none applies, logloss and AUC of a binary task,
+        MSE and MAE of a regression task.
+
+    Raises:
+        ConfigError: If the task type is unknown.
+    """
+    if task not in TASKS:
+        raise ConfigError(
+            f"task must be {' or '.join(TASKS)}, but is {task!r}.{suggest(task, TASKS)}"
+        )
+    own = [name for name in names if name in METRICS and METRICS[name].task == task]
+    return list(dict.fromkeys(own)) or list(FALLBACK[task])
+
+
+def evaluate_task(
+    task: str,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    names: Iterable[str],
+    group_id: ArrayLike | None = None,
+) -> dict[str, float]:
+    """Return the metrics of one task, by name, in the order of `metric_names`.
+
+    Args:
+        task: ``binary_classification`` or ``regression``.
+        y_true: (N,) labels.
+        y_pred: (N,) predictions.
+        names: Names of metrics, as for `metric_names`.
+        group_id: (N,) ids; needed by metrics within groups.
+
+    Raises:
+        ConfigError: If the task type is unknown.
+        DataError: If a metric refuses the data, or needs ``group_id`` and there is none.
+    """
+    chosen = metric_names(task, names)
+    grouped = [name for name in chosen if METRICS[name].group_weight is not None]
+    if grouped and group_id is None:
+        raise DataError(
+            f"{', '.join(grouped)} need group_id, but there is none. Set group_id in the dataset "
+            f"config to the column of the groups (the user id, as a rule)."
+        )
+    # One sort by group and score serves all weightings.
+    per_group = group_auc(y_true, y_pred, group_id) if grouped and group_id is not None else None
+    results = {}
+    for name in chosen:
+        weight = METRICS[name].group_weight
+        if weight is not None and per_group is not None:
+            results[name] = mean_group_auc(per_group, weight)
+        else:
+            results[name] = _WITHOUT_GROUPS[name](y_true, y_pred)
+    return results
+
+
+def mean_over_tasks(results: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric over the tasks that have it.
+
+    Args:
+        results: Metrics of each task, by label.
+    """
+    values: dict[str, list[float]] = {}
+    for metrics in results.values():
+        for name, value in metrics.items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(own) / len(own) for name, own in values.items()}
+
+
+def produced_metrics(tasks: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    """Return every key that an evaluation produces: what a monitor may name.
+
+    Args:
+        tasks: Task type by label.
+        names: Names of metrics, as for `metric_names`.
+
+    Returns:
+        ``{label}_{metric}`` for each task, then the names of the means.
+    """
+    wanted = list(names)
+    own = {label: metric_names(task, wanted) for label, task in tasks.items()}
+    by_task = [f"{label}_{name}" for label, metrics in own.items() for name in metrics]
+    return by_task + list(dict.fromkeys(name for metrics in own.values() for name in metrics))

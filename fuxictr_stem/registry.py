@@ -1,0 +1,54 @@
+"""Which models there are: one explicit table, open to other packages through an entry point."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+
+from fuxictr_stem.errors import ConfigError, suggest
+
+ENTRY_POINT_GROUP = "fuxictr_stem.models"
+
+# name -> "module:class", so that listing the models imports none of them.
+_MODELS = {
+    "STEMNet": "fuxictr_stem.models.stemnet:STEMNet",
+    "SharedBottom": "fuxictr_stem.models.shared_bottom:SharedBottom",
+}
+
+
+def _table() -> dict[str, str]:
+    """Return every model's place, those of other packages included.
+
+    Raises:
+        ConfigError: If two places claim one name.
+    """
+    table = dict(_MODELS)
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if table.setdefault(entry.name, entry.value) != entry.value:
+            raise ConfigError(
+                f"Two models are called {entry.name!r}: {table[entry.name]} and {entry.value} (an "
+                f"installed package's entry point in the group {ENTRY_POINT_GROUP!r}). Rename or "
+                f"uninstall one of them."
+            )
+    return table
+
+
+def list_models() -> list[str]:
+    """Return the names of all models, sorted."""
+    return sorted(_table())
+
+
+def get_model(name: str) -> type:
+    """Return a model class by name.
+
+    Raises:
+        ConfigError: If there is no such model; the message lists what there is.
+    """
+    table = _table()
+    if name not in table:
+        raise ConfigError(
+            f"model: there is no model {name!r}.{suggest(name, table)} The models are: "
+            f"{', '.join(sorted(table))}."
+        )
+    module, _, attribute = table[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
