@@ -1,0 +1,180 @@
+"""Weights trained with the published STEM code (github LiangcaiSu/STEM), read into our models.
+
+The published models name a module a part (``stem_layers.0.gate.1.mlp.2.weight``); ours keep parts of one
+shape in one tensor. Each model has a list of rules that says where a part goes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.layers import GroupedLinear, GroupedMLP
+from fuxictr_stem.layers.grouped import PerUnit
+from fuxictr_stem.models import MultiTaskNet, SharedBottom, STEMNet
+
+_FIELD = "embedding_layer.embedding_layer.embedding_layers.{}.weight"
+
+
+class _Source:
+    """A state dict that is used up; what nobody takes is an error."""
+
+    def __init__(self, state_dict: Mapping[str, Any]) -> None:
+        self.left = {name: torch.as_tensor(value) for name, value in state_dict.items()}
+        self.missing: list[str] = []
+        self.misshapen: list[str] = []
+
+    def take(self, name: str, target: Tensor) -> None:
+        """Copy a tensor into a part of ours, or note what is wrong."""
+        value = self.left.pop(name, None)
+        if value is None:
+            self.missing.append(name)
+        elif value.shape != target.shape:
+            shapes = f"{tuple(value.shape)}, here {tuple(target.shape)}"
+            self.misshapen.append(f"{name} ({shapes})")
+        else:
+            target.copy_(value)
+
+    def drop(self, prefix: str) -> None:
+        """Leave out tensors that ours has no use for."""
+        self.left = {n: v for n, v in self.left.items() if not n.startswith(prefix)}
+
+    def module_numbers(self, prefix: str) -> list[int]:
+        """Return the numbers of the modules with a state below ``prefix``, in order."""
+        pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
+        found = (pattern.match(name) for name in self.left)
+        return sorted({int(match[1]) for match in found if match})
+
+
+def _take_mlp(source: _Source, prefix: str, mlp: GroupedMLP, group: int) -> None:
+    """Read one published ``MLP_Block`` into one group of ours."""
+    parts = [layer for layer in mlp.layers if next(layer.parameters(), None) is not None]
+    # The published numbers count activations and dropouts, too.
+    numbers = source.module_numbers(f"{prefix}.mlp")
+    for i, part in enumerate(parts):
+        name = f"{prefix}.mlp.{numbers[i] if i < len(numbers) else f'<{i}>'}"
+        if isinstance(part, GroupedLinear):
+            source.take(f"{name}.weight", part.weight[group])
+            if part.bias is not None:
+                source.take(f"{name}.bias", part.bias[group])
+        elif isinstance(part, PerUnit):
+            for key, value in part.module.state_dict().items():
+                shared = value.dim() == 0
+                source.take(
+                    f"{name}.{key}", value if shared else value.view(mlp.num_groups, -1)[group]
+                )
+
+
+def _take_linear(source: _Source, name: str, linear: nn.Linear) -> None:
+    source.take(f"{name}.weight", linear.weight)
+    source.take(f"{name}.bias", linear.bias)
+
+
+def _take_embedding(source: _Source, model: MultiTaskNet) -> None:
+    """Read the wide tables; published and ours hold the tables side by side in one order."""
+    embedding = model.embedding_layer
+    for name, (table, vocab) in embedding.vocab_of.items():
+        tables = embedding.tables[table]
+        key = _FIELD.format(name)
+        weight = source.left.pop(key, None)
+        if weight is None:
+            source.missing.append(key)
+            continue
+        source.left[key] = weight[int(tables.padded[vocab]) :]
+        source.take(key, tables.table.weight[tables.rows(vocab)])
+    for names, numeric in zip(embedding.numeric_fields, embedding.numeric, strict=True):
+        for name, row in zip(names, numeric.weight, strict=True):
+            source.take(_FIELD.format(name), row[:, None])
+    projected = [
+        name
+        for name, encoder in embedding.encoder_of.items()
+        if next(embedding.encoders[encoder].parameters(), None) is not None
+    ]
+    if embedding.pretrained_of or projected:
+        raise ConfigError(
+            f"The published weights of {sorted({*embedding.pretrained_of, *projected})} cannot be "
+            f"read: pretrained vectors and projections are kept for each table by itself here."
+        )
+
+
+def _take_towers(source: _Source, model: MultiTaskNet) -> None:
+    for task in range(model.num_tasks):
+        _take_mlp(source, f"tower.{task}", model.towers, task)
+
+
+def _take_stem(source: _Source, model: STEMNet) -> None:
+    layer: Any
+    for depth, layer in enumerate(model.stem.layers):
+        prefix = f"stem_layers.{depth}"
+        per_task = layer.specific_experts.num_groups // model.num_tasks
+        for expert in range(layer.shared_experts.num_groups):
+            _take_mlp(source, f"{prefix}.shared_experts.{expert}", layer.shared_experts, expert)
+        for expert in range(layer.specific_experts.num_groups):
+            name = f"{prefix}.specific_experts.{expert // per_task}.{expert % per_task}"
+            _take_mlp(source, name, layer.specific_experts, expert)
+        if not layer.shared_output:
+            # The published last layer has a shared gate whose output nobody reads.
+            source.drop(f"{prefix}.gate.{model.num_tasks}.")
+        for gate, output in enumerate(layer.gates.output):
+            name = f"{prefix}.gate.{gate}"
+            numbers = source.module_numbers(f"{name}.mlp")
+            last = f"{name}.mlp.{numbers[-1] if numbers else '<last>'}"
+            _take_linear(source, last, output)
+            _take_mlp(source, name, layer.gates.hidden, gate)
+    _take_towers(source, model)
+
+
+def _take_shared_bottom(source: _Source, model: SharedBottom) -> None:
+    _take_mlp(source, "bottom", model.bottom, 0)
+    _take_towers(source, model)
+
+
+_RULES: dict[type, Callable[[_Source, Any], None]] = {
+    STEMNet: _take_stem,
+    SharedBottom: _take_shared_bottom,
+}
+
+
+@torch.no_grad()
+def load_reference_state_dict(model: MultiTaskNet, state_dict: Mapping[str, Any]) -> None:
+    """Load weights trained with the published code into our model of the same kind.
+
+    Args:
+        model: Our model, with the sizes of the published one.
+        state_dict: The published model's state dict; arrays or tensors by name. The gate that the
+            published last STEM layer has and nobody reads is left out.
+
+    Raises:
+        ConfigError: If a tensor is missing, left over or of another shape; the message names them, and
+            the model keeps its weights.
+    """
+    rule = _RULES.get(type(model))
+    if rule is None:
+        known = ", ".join(sorted(kind.__name__ for kind in _RULES))
+        raise ConfigError(
+            f"model: the published code has no {type(model).__name__}; weights of these can be read: "
+            f"{known}."
+        )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    source = _Source(state_dict)
+    _take_embedding(source, model)
+    rule(source, model)
+    problems = [
+        f"{text}: {', '.join(sorted(names))}"
+        for text, names in [
+            ("missing", source.missing),
+            ("left over", list(source.left)),
+            ("of another shape", source.misshapen),
+        ]
+        if names
+    ]
+    if problems:
+        model.load_state_dict(before)
+        raise ConfigError(
+            f"state_dict does not fit this {type(model).__name__}. " + "; ".join(problems) + "."
+        )

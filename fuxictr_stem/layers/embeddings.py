@@ -1,0 +1,214 @@
+"""Task tables beside a shared table, stored side by side.
+
+Symbols: B batch, F fields, K tables (T + 1 for STEM: a table a task, the shared one last; 1 for a
+single-table model), D embedding dim, V vocabulary size, L sequence length, P pretrained width.
+
+The K tables of a field lie in one wide row (K*D numbers), so one lookup serves all tasks. The columns of
+a task get gradients only from what reads them: a wide row keeps the tasks' zeros exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fuxictr_stem.layers.grouped import GroupedLinear
+
+Initializer = Callable[[Tensor], object]
+PretrainUsage = Literal["init", "sum", "concat"]
+
+
+class FieldTables(nn.Module):
+    """K tables for several vocabularies of one embedding dim, in one parameter.
+
+    Row 0 is the padding of every padded vocabulary: zero, without a gradient. All other ids of
+    vocabulary v lie at ``offset[v] + id``.
+
+    Args:
+        vocab_sizes: Size of each vocabulary, id 0 included.
+        padded: Whether id 0 of each vocabulary is padding.
+        embedding_dim: D.
+        num_tables: K.
+        initializer: In-place initializer, called on each vocabulary's part of each table, (V-1, D)
+            where id 0 is padding, else (V, D).
+    """
+
+    offsets: Tensor
+    padded: Tensor
+    sizes: Tensor
+
+    def __init__(
+        self,
+        vocab_sizes: Sequence[int],
+        padded: Sequence[bool],
+        embedding_dim: int,
+        num_tables: int,
+        initializer: Initializer,
+    ) -> None:
+        super().__init__()
+        self.vocab_sizes = list(vocab_sizes)
+        self.embedding_dim = embedding_dim
+        self.num_tables = num_tables
+        self.initializer = initializer
+        # Padded vocabularies leave out their id 0, so their offset is one less than their first row.
+        first_row, offsets = 1, []
+        for size, pad in zip(self.vocab_sizes, padded, strict=True):
+            offsets.append(first_row - pad)
+            first_row += size - pad
+        self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
+        self.register_buffer("padded", torch.tensor(list(padded)), persistent=False)
+        self.register_buffer("sizes", torch.tensor(self.vocab_sizes), persistent=False)
+        # FuxiCTR's embedding_regularizer applies to plain nn.Embedding modules only.
+        self.table = nn.Embedding(first_row, num_tables * embedding_dim, padding_idx=0)
+        self.init_weights()
+
+    def rows(self, vocab: int) -> slice:
+        """Return the rows of a vocabulary in the table, its padding left out."""
+        offset, pad = int(self.offsets[vocab]), int(self.padded[vocab])
+        return slice(offset + pad, offset + self.vocab_sizes[vocab])
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Initialise each vocabulary of each table by itself; the padding row is zero."""
+        self.table.weight[0] = 0
+        for vocab in range(len(self.vocab_sizes)):
+            for part in self.table.weight[self.rows(vocab)].split(self.embedding_dim, dim=1):
+                if part.numel():
+                    self.initializer(part)
+
+    def forward(self, ids: Tensor, vocabs: Tensor) -> Tensor:
+        """Look up ids.
+
+        Args:
+            ids: (B, F) or (B, L) ids.
+            vocabs: Number of the vocabulary of each column, (F,), or a scalar for all.
+
+        Returns:
+            (B, F, K*D).
+
+        Raises:
+            IndexError: If an id lies outside its vocabulary (checked on the CPU only).
+        """
+        ids = ids.long()
+        # Without this check an id past its vocabulary would read a row of the next one.
+        if not ids.is_cuda and bool(((ids < 0) | (ids >= self.sizes[vocabs])).any()):
+            raise IndexError(
+                f"An id lies outside its vocabulary: the ids reach from {int(ids.min())} to "
+                f"{int(ids.max())}, the vocabularies have {self.sizes[vocabs].tolist()} ids. The data "
+                f"and the feature map do not belong together."
+            )
+        is_padding = (ids == 0) & self.padded[vocabs]
+        return self.table(torch.where(is_padding, 0, ids + self.offsets[vocabs]))
+
+
+class NumericTables(nn.Module):
+    """Numeric fields as vectors: a value times a learnt vector, one a table.
+
+    Args:
+        num_fields: F.
+        embedding_dim: D.
+        num_tables: K.
+    """
+
+    def __init__(self, num_fields: int, embedding_dim: int, num_tables: int) -> None:
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        self.weight = nn.Parameter(torch.empty(num_fields, num_tables * embedding_dim))
+        self.init_weights()
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Xavier-normal as for FuxiCTR's Linear(1, D), field by field and table by table."""
+        for field in self.weight:
+            for part in field.split(self.embedding_dim):
+                nn.init.xavier_normal_(part[:, None])
+
+    def forward(self, values_BF: Tensor) -> Tensor:
+        """Scale the vectors; (B, F) to (B, F, K*D)."""
+        return values_BF.float()[..., None] * self.weight
+
+
+class PretrainedTables(nn.Module):
+    """K tables that start from the same pretrained vectors.
+
+    Frozen vectors are stored once, with a projection a table; it starts as the identity where P = D, so
+    that each table starts from the vectors themselves. Learnt vectors are stored K times.
+
+    Args:
+        vectors: Pretrained vectors by id, (V, P).
+        embedding_dim: D.
+        num_tables: K.
+        usage: FuxiCTR's ``pretrain_usage``: start from the vectors, add them to a learnt embedding, or
+            concatenate both and project.
+        frozen: Whether the vectors stay as they are.
+        oov_id: Largest id met in training. Learnt rows above it are read as zero, as in FuxiCTR.
+        initializer: In-place initializer of the learnt embedding.
+    """
+
+    vectors: Tensor | None
+
+    def __init__(
+        self,
+        vectors: Tensor,
+        embedding_dim: int,
+        num_tables: int,
+        usage: PretrainUsage,
+        frozen: bool,
+        oov_id: int,
+        initializer: Initializer,
+    ) -> None:
+        super().__init__()
+        vocab_size, width = vectors.shape
+        self.num_tables, self.embedding_dim, self.usage = num_tables, embedding_dim, usage
+        self.oov_id, self.initializer = oov_id, initializer
+        vectors = vectors.clone().float()
+        vectors[0] = 0
+        self.register_buffer("vectors", vectors if frozen else None)
+        if not frozen:
+            self.learnt = nn.Embedding(vocab_size, num_tables * width, padding_idx=0)
+            self.learnt.weight.data.copy_(vectors.repeat(1, num_tables))
+        if usage != "init":
+            self.ids = nn.Embedding(vocab_size, num_tables * embedding_dim, padding_idx=0)
+        self.projection = None
+        projected = width + (embedding_dim if usage == "concat" else 0)
+        if frozen or usage == "concat" or width != embedding_dim:
+            self.projection = GroupedLinear(num_tables, projected, embedding_dim, bias=False)
+        self.init_weights()
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Initialise what is not pretrained."""
+        if self.usage != "init":
+            self.ids.weight.zero_()
+            for part in self.ids.weight[1 : self.oov_id].split(self.embedding_dim, dim=1):
+                self.initializer(part)
+        if self.projection is not None:
+            self.projection.init_weights()
+            if self.projection.weight.shape[-1] == self.embedding_dim:
+                self.projection.weight.copy_(torch.eye(self.embedding_dim))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Look up ids; (B,) to (B, K*D), (B, L) to (B, L, K*D)."""
+        ids = ids.long()
+        flat = ids.flatten()
+        known = (flat <= self.oov_id).float()[:, None]
+        if self.vectors is not None:
+            out = self.vectors[flat].expand(self.num_tables, -1, -1)
+        else:
+            out = (self.learnt(flat) * known).unflatten(1, (self.num_tables, -1)).transpose(0, 1)
+        if self.usage == "concat":
+            out = self._project(torch.cat([out, self._id_part(flat, known)], dim=-1))
+        else:
+            out = self._project(out)
+            if self.usage == "sum":
+                out = out + self._id_part(flat, known)
+        return out.transpose(0, 1).reshape(*ids.shape, self.num_tables * self.embedding_dim)
+
+    def _id_part(self, flat: Tensor, known: Tensor) -> Tensor:
+        return (self.ids(flat) * known).unflatten(1, (self.num_tables, -1)).transpose(0, 1)
+
+    def _project(self, x_KNP: Tensor) -> Tensor:
+        return x_KNP if self.projection is None else self.projection(x_KNP)

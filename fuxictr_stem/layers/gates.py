@@ -1,0 +1,180 @@
+r"""Gates that mix experts, each described by two 0/1 matrices: what it reads, what its loss trains.
+
+Symbols: B batch, T tasks, Q gates (one a task, then the shared one where a further layer follows),
+E experts, H expert width, K1 specific experts of each task, K2 shared experts.
+
+A gate computes ``out_q = sum_e g[q,e] * x_e`` with ``g_q`` a softmax over the experts that it *reads*
+in the forward pass. In the backward pass the gradient of ``out_q`` flows on into expert e only where
+``train[q,e] = 1``; the gate's own weights and input always get theirs. With two tasks, K1 = K2 = 1 and
+experts in the order task 0, task 1, shared, the All Forward Task-specific Backward gate (AFTB,
+arXiv 2308.13537, "STEM-Net") is::
+
+                     read (forward)          train (backward)
+                    e0   e1   shared        e0   e1   shared
+      task 0 gate [  1    1     1  ]      [  1    0     1  ]     own and shared experts learn
+      task 1 gate [  1    1     1  ]      [  0    1     1  ]
+      shared gate [  1    1     1  ]      [  0    0     1  ]     isolated: no task leaks through it
+
+      x_0 --> e0 ------+----------.
+                       | \  ,-----|--x-- task 1's loss stops here
+                       |  \/      |
+      x_s --> shared --+--/\------+--->  out_0, out_1 (forward: everything reaches everything)
+                       | /  `-----|--x-- task 0's loss stops here
+                       |/         |
+      x_1 --> e1 ------+----------'
+
+As one product: ``out = G @ X``, ``dG = dOut @ X^T``, ``dX = (G * train)^T @ dOut``. A zero in ``train``
+makes the gradient an exact zero, not a small number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fuxictr_stem.layers.grouped import Activations, GroupedMLP
+
+
+class GateRules(NamedTuple):
+    """What each gate reads and what its loss trains, as 0/1 matrices of shape (Q, E)."""
+
+    read: Tensor
+    train: Tensor
+
+
+def expert_owner(num_tasks: int, num_specific_experts: int, num_shared_experts: int) -> Tensor:
+    """Return the owner of each expert slot, (E,): the task's number, or T for a shared expert."""
+    owners = torch.arange(num_tasks).repeat_interleave(num_specific_experts)
+    return torch.cat([owners, torch.full((num_shared_experts,), num_tasks)])
+
+
+def aftb_rules(
+    num_tasks: int,
+    num_specific_experts: int,
+    num_shared_experts: int,
+    shared_gate: bool = False,
+    isolate_shared_gate: bool = True,
+) -> GateRules:
+    """Return the AFTB gate: read all experts, train one's own and the shared ones.
+
+    Args:
+        num_tasks: Number of tasks, T.
+        num_specific_experts: Experts of each task, K1.
+        num_shared_experts: Shared experts, K2.
+        shared_gate: Whether a last row describes the gate of the shared stream, for a further layer.
+        isolate_shared_gate: Whether that gate trains the shared experts only. Otherwise it trains
+            every expert, as the published code does; through it a task's loss then reaches the other
+            tasks' experts as soon as there are two layers.
+    """
+    owner = expert_owner(num_tasks, num_specific_experts, num_shared_experts)
+    gate = torch.arange(num_tasks + shared_gate)[:, None]
+    train = (owner == gate) | (owner == num_tasks)
+    if shared_gate and not isolate_shared_gate:
+        train[num_tasks] = True
+    return GateRules(read=torch.ones_like(train), train=train)
+
+
+class _MaskedMixture(torch.autograd.Function):
+    """``G @ X`` whose backward reaches X only where ``train`` is 1."""
+
+    @staticmethod
+    def forward(ctx: Any, gates_QBE: Tensor, experts_EBH: Tensor, train_QE: Tensor) -> Tensor:
+        ctx.save_for_backward(gates_QBE, experts_EBH, train_QE)
+        return torch.bmm(gates_QBE.transpose(0, 1), experts_EBH.transpose(0, 1)).transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        gates_QBE, experts_EBH, train_QE = ctx.saved_tensors
+        grad_BQH = grads[0].transpose(0, 1)
+        grad_gates = grad_experts = None
+        if ctx.needs_input_grad[0]:
+            grad_gates = torch.bmm(grad_BQH, experts_EBH.permute(1, 2, 0)).transpose(0, 1)
+        if ctx.needs_input_grad[1]:
+            masked_BEQ = (gates_QBE * train_QE[:, None, :]).permute(1, 2, 0)
+            grad_experts = torch.bmm(masked_BEQ, grad_BQH).transpose(0, 1)
+        return grad_gates, grad_experts, None
+
+
+def mix_experts(gates_QBE: Tensor, experts_EBH: Tensor, train_QE: Tensor) -> Tensor:
+    """Mix expert outputs by gate weights, with the gradient into the experts masked.
+
+    Args:
+        gates_QBE: Gate weights, (Q, B, E).
+        experts_EBH: Expert outputs, (E, B, H).
+        train_QE: 0/1 in the gates' dtype: whether gate q passes its gradient on to expert e, (Q, E).
+
+    Returns:
+        (Q, B, H).
+    """
+    return _MaskedMixture.apply(gates_QBE, experts_EBH, train_QE)
+
+
+class GateBank(nn.Module):
+    """Q gates over E experts, following `GateRules`.
+
+    The hidden layers are one batch of MLPs. The last map of each gate has as many outputs as the gate
+    reads experts, so that no parameter is dead.
+
+    Args:
+        rules: What each gate reads and trains.
+        input_dim: Width of the gates' inputs.
+        hidden_units: Widths of the hidden layers of each gate.
+        hidden_activations: As in `GroupedMLP`.
+        dropout_rates: As in `GroupedMLP`.
+        batch_norm: As in `GroupedMLP`.
+
+    Raises:
+        ValueError: If a gate reads nothing, or trains an expert that it does not read.
+    """
+
+    train_mask: Tensor
+
+    def __init__(
+        self,
+        rules: GateRules,
+        input_dim: int,
+        hidden_units: Sequence[int],
+        hidden_activations: Activations = "ReLU",
+        dropout_rates: float | Sequence[float] = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        read, train = rules.read.bool(), rules.train.bool()
+        if not read.any(dim=1).all():
+            raise ValueError("A gate must read at least one expert; a row of `read` is all zero.")
+        if (train & ~read).any():
+            raise ValueError("A gate can train only what it reads; `train` is 1 where `read` is 0.")
+        num_gates, self.num_experts = read.shape
+        self.reads = [row.nonzero().flatten().tolist() for row in read]
+        self.register_buffer("train_mask", train.float(), persistent=False)
+        self.hidden = GroupedMLP(
+            num_gates,
+            input_dim,
+            hidden_units,
+            hidden_activations=hidden_activations,
+            dropout_rates=dropout_rates,
+            batch_norm=batch_norm,
+        )
+        self.output = nn.ModuleList(
+            nn.Linear(self.hidden.output_dim, len(slots)) for slots in self.reads
+        )
+
+    def weights(self, x_QBI: Tensor) -> Tensor:
+        """Return the gate weights: (Q, B, in) to (Q, B, E), rows sum to 1, unread experts get 0."""
+        hidden = self.hidden(x_QBI)
+        rows = []
+        for x_BH, output, slots in zip(hidden, self.output, self.reads, strict=True):
+            weights = torch.softmax(output(x_BH), dim=-1)
+            if len(slots) < self.num_experts:
+                full = weights.new_zeros(len(weights), self.num_experts)
+                weights = full.index_copy(1, torch.tensor(slots, device=weights.device), weights)
+            rows.append(weights)
+        return torch.stack(rows)
+
+    def forward(self, x_QBI: Tensor, experts_EBH: Tensor) -> Tensor:
+        """Mix the experts: gate inputs (Q, B, in) and experts (E, B, H) to (Q, B, H)."""
+        gates_QBE = self.weights(x_QBI)
+        return mix_experts(gates_QBE, experts_EBH, self.train_mask.to(gates_QBE.dtype))

@@ -1,0 +1,127 @@
+"""The STEM network: task-specific and shared experts under AFTB gates (arXiv 2308.13537).
+
+Symbols: B batch, T tasks, S = T + 1 streams (one a task, the shared one last), H expert width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fuxictr_stem.layers.gates import GateBank, aftb_rules
+from fuxictr_stem.layers.grouped import GroupedMLP
+
+GateInput = Literal["task_plus_shared", "task"]
+
+
+class STEMLayer(nn.Module):
+    """One layer: every stream's experts, and an AFTB gate a task.
+
+    For task i, with ``s`` the specific and ``h`` the shared experts' outputs and ``sg`` a stop-gradient::
+
+        g_i = softmax(MLP_i(x_i + x_shared))
+        o_i = sum_j g_ij s_ij + sum_{k != i, j} g_ikj sg(s_kj) + sum_j g_ij h_j
+
+    Args:
+        num_tasks: Number of tasks, T.
+        input_dim: Width of each stream.
+        num_specific_experts: Experts of each task, at least 1.
+        num_shared_experts: Shared experts, at least 1.
+        expert_hidden_units: Widths of the expert's layers, each with an activation; the last is H.
+        gate_hidden_units: Widths of the gate's hidden layers.
+        shared_output: Whether the shared stream gets an output, for a further layer. The published
+            code always builds that gate; in the last layer nobody reads it.
+        gate_input: ``task_plus_shared`` gates on the sum of both streams, as the published code,
+            ``task`` on the task's stream alone, as the paper's figure.
+        isolate_shared_gate: As in `aftb_rules`.
+        mlp: ``hidden_activations``, ``dropout_rates``, ``batch_norm`` of experts and gates.
+    """
+
+    def __init__(
+        self,
+        num_tasks: int,
+        input_dim: int,
+        num_specific_experts: int,
+        num_shared_experts: int,
+        expert_hidden_units: Sequence[int],
+        gate_hidden_units: Sequence[int],
+        shared_output: bool,
+        gate_input: GateInput = "task_plus_shared",
+        isolate_shared_gate: bool = True,
+        **mlp: Any,
+    ) -> None:
+        super().__init__()
+        for name, count in [
+            ("num_specific_experts", num_specific_experts),
+            ("num_shared_experts", num_shared_experts),
+            ("the length of expert_hidden_units", len(expert_hidden_units)),
+        ]:
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, but got {count}.")
+        if gate_input not in ("task_plus_shared", "task"):
+            raise ValueError(
+                f"gate_input must be 'task_plus_shared' or 'task', but got {gate_input!r}."
+            )
+        self.num_tasks = num_tasks
+        self.gate_input = gate_input
+        self.shared_output = shared_output
+        self.specific_experts = GroupedMLP(
+            num_tasks * num_specific_experts, input_dim, expert_hidden_units, **mlp
+        )
+        self.shared_experts = GroupedMLP(num_shared_experts, input_dim, expert_hidden_units, **mlp)
+        rules = aftb_rules(
+            num_tasks, num_specific_experts, num_shared_experts, shared_output, isolate_shared_gate
+        )
+        self.gates = GateBank(rules, input_dim, gate_hidden_units, **mlp)
+
+    def forward(self, x_SBI: Tensor) -> Tensor:
+        """Map the streams: (T+1, B, in) to (T, B, H), or (T+1, B, H) with ``shared_output``."""
+        tasks, shared = x_SBI[:-1], x_SBI[-1:]
+        experts_EBH = torch.cat([self.specific_experts(tasks), self.shared_experts(shared)])
+        gate_inputs = tasks + shared if self.gate_input == "task_plus_shared" else tasks
+        if self.shared_output:
+            gate_inputs = torch.cat([gate_inputs, shared])
+        return self.gates(gate_inputs, experts_EBH)
+
+
+class STEMStack(nn.Module):
+    """``num_layers`` STEM layers; the last has no shared output.
+
+    Args:
+        num_layers: Number of layers, at least 1.
+        num_tasks: Number of tasks, T.
+        input_dim: Width of each stream of the first layer.
+        expert_hidden_units: As in `STEMLayer`.
+        layer: The other arguments of `STEMLayer`.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_tasks: int,
+        input_dim: int,
+        expert_hidden_units: Sequence[int],
+        **layer: Any,
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, but got {num_layers}.")
+        self.layers = nn.ModuleList(
+            STEMLayer(
+                num_tasks,
+                expert_hidden_units[-1] if depth else input_dim,
+                expert_hidden_units=expert_hidden_units,
+                shared_output=depth < num_layers - 1,
+                **layer,
+            )
+            for depth in range(num_layers)
+        )
+
+    def forward(self, x_SBI: Tensor) -> Tensor:
+        """Map the streams: (T+1, B, in) to one representation a task, (T, B, H)."""
+        for layer in self.layers:
+            x_SBI = layer(x_SBI)
+        return x_SBI

@@ -1,0 +1,188 @@
+"""What the models share: tasks, losses, evaluation and weights on FuxiCTR's `MultiTaskModel`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.models import MultiTaskModel
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+
+from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
+
+DEFAULT_LOSS = {"binary_classification": "binary_crossentropy", "regression": "mse_loss"}
+
+
+class MultiTaskNet(MultiTaskModel):
+    """Base of our models: FuxiCTR's `MultiTaskModel` with a choice of labels and fast evaluation.
+
+    A model sets up its layers, then calls `finish`. It trains under FuxiCTR's ``fit`` as under ours.
+
+    Args:
+        feature_map: FuxiCTR's description of the features; ``use_features`` applied.
+        task: ``binary_classification`` or ``regression``, one for all tasks or a list.
+        num_tasks: Number of tasks; by default what ``task_labels`` or the labels say.
+        task_labels: The labels to train, in this order; by default all of the feature map's.
+        loss: FuxiCTR's name of the loss, one for all tasks or a list.
+        optimizer: FuxiCTR's name of the optimizer.
+        learning_rate: Its learning rate.
+        params: All other parameters of FuxiCTR's ``MultiTaskModel``; unknown ones are left alone.
+
+    Raises:
+        ConfigError: If the numbers of tasks, labels and losses differ, or a label is unknown.
+    """
+
+    def __init__(
+        self,
+        feature_map: FeatureMap,
+        task: str | Sequence[str] = "binary_classification",
+        num_tasks: int | None = None,
+        task_labels: Sequence[str] | None = None,
+        loss: str | Sequence[str] | None = None,
+        optimizer: str = "adam",
+        learning_rate: float = 1e-3,
+        **params: Any,
+    ) -> None:
+        labels = _choose_labels(feature_map, task_labels, num_tasks)
+        tasks = _one_a_task("task", task, labels)
+        defaults = {"verbose": 0, "model_root": "./checkpoints/", "metrics": ["logloss", "AUC"]}
+        for key in ("embedding_regularizer", "net_regularizer"):
+            # FuxiCTR ignores a whole number without a word.
+            if isinstance(params.get(key), int):
+                params[key] = float(params[key])
+        super().__init__(feature_map, task=tasks, num_tasks=len(tasks), **{**defaults, **params})
+        self.labels = labels
+        self.tasks = dict(zip(labels, tasks, strict=True))
+        self.checkpoint = str(Path(self.model_dir).resolve() / self.model_id / "model.safetensors")
+        self._max_gradient_norm = float(params.get("max_gradient_norm", 10.0))
+        self._compile_with = (
+            optimizer,
+            _one_a_task("loss", loss or [DEFAULT_LOSS[t] for t in tasks], labels),
+            learning_rate,
+        )
+
+    def finish(self) -> None:
+        """Set up optimizer and losses, initialise all weights, move to the device."""
+        self.compile(*self._compile_with)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def named_predictions(self, outputs: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Name the tasks' outputs before activation, (B, 1) each, as FuxiCTR expects them."""
+        return {
+            f"{label}_pred": activation(output)
+            for label, activation, output in zip(
+                self.labels, self.output_activation, outputs, strict=True
+            )
+        }
+
+    def get_inputs(
+        self, inputs: dict[str, Tensor], feature_source: Any = None
+    ) -> dict[str, Tensor]:
+        """Return the model's features from a batch, whatever else is in it, on the device."""
+        return {
+            name: inputs[name].to(self.device)
+            for name, spec in self.feature_map.features.items()
+            if spec["type"] != "meta"
+            and (not feature_source or spec.get("source") in _as_list(feature_source))
+        }
+
+    def get_labels(self, inputs: dict[str, Tensor]) -> list[Tensor]:
+        """Return the chosen labels of a batch, a float (B, 1) each."""
+        return [inputs[label].to(self.device).float().view(-1, 1) for label in self.labels]
+
+    def task_losses(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> list[Tensor]:
+        """Return each task's mean loss over the batch, without regularisation."""
+        return [
+            loss(return_dict[f"{label}_pred"], y, reduction="mean")
+            for label, loss, y in zip(self.labels, self.loss_fn, y_true, strict=True)
+        ]
+
+    def add_loss(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
+        """Return the sum of the tasks' losses."""
+        return torch.stack(self.task_losses(return_dict, y_true)).sum()
+
+    def evaluate(
+        self, data_generator: Batches, metrics: Sequence[str] | None = None
+    ) -> dict[str, float]:
+        """Evaluate each task, and average each metric over the tasks that have it.
+
+        Args:
+            data_generator: Batches of one pass over a split.
+            metrics: Names such as ``AUC``, or results such as ``like_AUC`` (what a monitor may name);
+                by default the configured metrics.
+
+        Returns:
+            ``{label}_{metric}`` for each task, and the means under the metrics' own names.
+        """
+        names = list(metrics) if metrics is not None else list(self.validation_metrics)
+        return evaluate_predictions(self.tasks, predict(self, data_generator), names)
+
+    def predict(self, data_generator: Batches) -> dict[str, np.ndarray]:
+        """Return each label's predictions over one pass of the batches, (N,) each."""
+        return predict(self, data_generator).y_pred
+
+    def save_weights(self, checkpoint: str) -> None:
+        """Write the weights as safetensors; a reader finds the old file or the new one, whole."""
+        os.makedirs(os.path.dirname(checkpoint), exist_ok=True)
+        temporary = f"{checkpoint}.tmp-{os.getpid()}"
+        save_model(self, temporary)
+        os.replace(temporary, checkpoint)
+
+    def load_weights(self, checkpoint: str) -> None:
+        """Read weights written by `save_weights`; no pickle is read."""
+        self.to(self.device)
+        load_model(self, checkpoint, device=str(self.device))
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Return the number of learnt parameters, ``dense`` and ``embedding``."""
+        embedding = {
+            id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)
+        }
+        counts = {"dense": 0, "embedding": 0}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                kind = "embedding" if id(parameter) in embedding else "dense"
+                counts[kind] += parameter.numel()
+        return counts
+
+
+def _as_list(value: Any) -> list:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _choose_labels(
+    feature_map: FeatureMap, task_labels: Sequence[str] | None, num_tasks: int | None
+) -> list[str]:
+    labels = list(task_labels or feature_map.labels)
+    for label in labels:
+        if label not in feature_map.labels:
+            raise ConfigError(
+                f"task_labels: {label!r} is not a label of the dataset {feature_map.dataset_id!r}."
+                f"{suggest(label, feature_map.labels)} Its labels are: {list(feature_map.labels)}."
+            )
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"task_labels: a label stands twice in {labels}. Name each once.")
+    if num_tasks not in (None, len(labels)):
+        raise ConfigError(
+            f"num_tasks is {num_tasks}, but there are {len(labels)} labels to train: {labels}. Set "
+            f"num_tasks: {len(labels)}, or choose the labels by task_labels."
+        )
+    return labels
+
+
+def _one_a_task(name: str, value: str | Sequence[str], labels: list[str]) -> list[str]:
+    values = [value] * len(labels) if isinstance(value, str) else list(value)
+    if len(values) != len(labels):
+        raise ConfigError(
+            f"{name} has {len(values)} entries {values}, but there are {len(labels)} tasks: {labels}. "
+            f"Give one value for all tasks, or one for each."
+        )
+    return values

@@ -1,0 +1,110 @@
+"""FuxiCTR's feature encoders, once a table: pooling of sequences and linear projections.
+
+Symbols: B batch, K tables, D width of a field in one table, L sequence length, P width of a given vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.expressions import LinearEncoder, PoolingEncoder, parse_encoder
+from fuxictr_stem.layers import GroupedLinear
+
+
+class FieldEncoder(nn.Module):
+    """The encoder of one field: FuxiCTR's ``feature_encoder``, with its own weights in each table.
+
+    Args:
+        steps: What to do, in order.
+        num_tables: K.
+        input_dim: D of the field; for a given vector, P.
+        given: Whether the field is a given vector, (B, P), which all tables share, not an embedding.
+        output_dim: Width of the result in one table.
+    """
+
+    def __init__(
+        self,
+        steps: list[LinearEncoder | PoolingEncoder],
+        num_tables: int,
+        input_dim: int,
+        given: bool,
+        output_dim: int,
+    ) -> None:
+        super().__init__()
+        self.num_tables, self.given, self.output_dim = num_tables, given, output_dim
+        self.input_dim = input_dim
+        self.steps = steps
+        self.linears = nn.ModuleList(
+            GroupedLinear(num_tables, step.input_dim, step.output_dim, bias=step.bias)
+            for step in steps
+            if isinstance(step, LinearEncoder)
+        )
+
+    @classmethod
+    def from_spec(
+        cls, name: str, spec: dict[str, Any], dim: int, num_tables: int
+    ) -> FieldEncoder | None:
+        """Return the encoder that a feature's spec asks for, or None.
+
+        Raises:
+            ConfigError: If the encoder is unknown, does not fit the field, or a sequence has none.
+        """
+        steps = parse_encoder(spec.get("feature_encoder"))
+        given = spec["type"] == "embedding"
+        width = spec["pretrain_dim"] if given else dim
+        if given and not steps:
+            steps = [LinearEncoder(width, dim, bias=False)]
+        pools = sum(isinstance(step, PoolingEncoder) for step in steps)
+        if pools != (spec["type"] == "sequence"):
+            rule = "exactly one pooling, such as layers.MaskedAveragePooling()"
+            wanted = rule if spec["type"] == "sequence" else "no pooling, which is for sequences"
+            raise ConfigError(
+                f"feature_encoder of {name!r} ({spec['type']}) must hold {wanted}, but it is "
+                f"{spec.get('feature_encoder')!r}."
+            )
+        if not steps:
+            return None
+        output_dim = width
+        for step in steps:
+            if isinstance(step, LinearEncoder):
+                if step.input_dim != output_dim:
+                    raise ConfigError(
+                        f"feature_encoder of {name!r}: nn.Linear({step.input_dim}, "
+                        f"{step.output_dim}) does not fit its input of width {output_dim}."
+                    )
+                output_dim = step.output_dim
+        declared = spec.get("emb_output_dim", output_dim)
+        if declared != output_dim:
+            raise ConfigError(
+                f"emb_output_dim of {name!r} is {declared}, but its feature_encoder gives "
+                f"{output_dim} numbers. Make them equal, or leave emb_output_dim out."
+            )
+        return cls(steps, num_tables, width, given, output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode a field: (B, K*D), a sequence (B, L, K*D) or a given vector (B, P), to (B, K*out)."""
+        linears = iter(self.linears)
+        shared = self.given
+        for step in self.steps:
+            if isinstance(step, PoolingEncoder):
+                tables = x.unflatten(-1, (self.num_tables, -1))
+                total = tables.sum(dim=1)
+                if step.average:
+                    # As in FuxiCTR, what does not count is known by its zero vector: padding, and
+                    # tokens without a vector.
+                    count = (tables != 0).any(dim=-1).sum(dim=1)
+                    total = total / (count[..., None] + 1e-12)
+                x = total.flatten(1)
+            else:
+                lead = x.shape[:-1]
+                flat = x.reshape(-1, x.shape[-1])
+                tables = flat[None] if shared else flat.unflatten(1, (self.num_tables, -1))
+                if not shared:
+                    tables = tables.transpose(0, 1)
+                out = next(linears)(tables).transpose(0, 1)
+                x = out.reshape(*lead, self.num_tables * step.output_dim)
+                shared = False
+        return x

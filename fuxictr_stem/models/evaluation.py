@@ -1,0 +1,86 @@
+"""Predictions and metrics of any FuxiCTR `MultiTaskModel`, without Python per row."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from fuxictr.pytorch.models import MultiTaskModel
+from torch import Tensor
+
+from fuxictr_stem.metrics import evaluate_task, mean_over_tasks
+from fuxictr_stem.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+Batches = Iterable[dict[str, Tensor]]
+
+
+class Predictions(NamedTuple):
+    """What a pass over a split gives: labels and predictions by label, (N,) each, and the groups."""
+
+    y_true: dict[str, np.ndarray]
+    y_pred: dict[str, np.ndarray]
+    group_id: np.ndarray | None
+
+
+@torch.no_grad()
+def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> Predictions:
+    """Run a model over one pass of batches, in evaluation mode.
+
+    Args:
+        model: The model; its mode is evaluation afterwards, as with FuxiCTR.
+        batches: Batches of one pass; `num_samples`, where they have it, gives the time left.
+        title: Name of the pass in the progress.
+    """
+    model.eval()
+    labels = list(getattr(model, "labels", model.feature_map.labels))
+    group = model.feature_map.group_id
+    true: dict[str, list[Tensor]] = {label: [] for label in labels}
+    pred: dict[str, list[Tensor]] = {label: [] for label in labels}
+    groups: list[Tensor] = []
+    total = getattr(batches, "num_samples", None)
+    with Progress(title, total, enabled=model._verbose > 0) as progress:
+        for batch in batches:
+            outputs = model.forward(batch)
+            for label in labels:
+                true[label].append(batch[label].flatten())
+                pred[label].append(outputs[f"{label}_pred"].flatten().cpu())
+            if group is not None:
+                groups.append(batch[group].flatten())
+            progress.update(len(batch[labels[0]]))
+    return Predictions(
+        {label: torch.cat(parts).double().numpy() for label, parts in true.items()},
+        {label: torch.cat(parts).double().numpy() for label, parts in pred.items()},
+        torch.cat(groups).numpy() if groups else None,
+    )
+
+
+def evaluate_predictions(
+    tasks: Mapping[str, str], predictions: Predictions, names: Sequence[str]
+) -> dict[str, float]:
+    """Return the metrics of each task, and their means over the tasks that have them.
+
+    Args:
+        tasks: Task type by label.
+        predictions: Labels and predictions of a split.
+        names: Metrics (``AUC``) for all tasks they apply to, or results (``like_AUC``) for one task.
+
+    Returns:
+        ``{label}_{metric}`` for each task, and each mean under the metric's own name.
+    """
+    results = {}
+    for label, task in tasks.items():
+        own = [n.removeprefix(f"{label}_") for n in names]
+        results[label] = evaluate_task(
+            task, predictions.y_true[label], predictions.y_pred[label], own, predictions.group_id
+        )
+        figures = " - ".join(f"{name}: {value:.6f}" for name, value in results[label].items())
+        logger.info("[Task: %s][Metrics] %s", label, figures)
+    by_task = {
+        f"{label}_{name}": value for label, r in results.items() for name, value in r.items()
+    }
+    return {**by_task, **mean_over_tasks(results)}

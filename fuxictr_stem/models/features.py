@@ -1,0 +1,196 @@
+"""FuxiCTR's features as one dense input a table: the glue between a `FeatureMap` and `layers`.
+
+Symbols: B batch, K tables, D embedding dim of a field, L sequence length.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, cast
+
+import torch
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.layers.embeddings.pretrained_embedding import PretrainedEmbedding
+from torch import Tensor, nn
+
+from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.expressions import parse_initializer
+from fuxictr_stem.layers import FieldTables, NumericTables, PretrainedTables
+from fuxictr_stem.models.encoders import FieldEncoder
+
+DEFAULT_INITIALIZER = "partial(nn.init.normal_, std=1e-4)"
+
+
+class TaskEmbedding(nn.Module):
+    """Every feature of a feature map, embedded in each of K tables.
+
+    All of FuxiCTR's feature types: categorical, numeric, sequence with pooling, ``share_embedding``,
+    ``pretrained_emb``, ``embedding``; fields may have an ``embedding_dim`` of their own. Plain
+    categorical fields of one dim are one lookup in one table.
+
+    Args:
+        feature_map: FuxiCTR's description of the features.
+        embedding_dim: Width of a field that names none of its own.
+        num_tables: K.
+        initializer: FuxiCTR's expression of the tables' initializer.
+
+    Attributes:
+        output_dim: Width of one table's input, the sum of the fields' widths.
+
+    Raises:
+        ConfigError: If a field cannot be embedded: no pooling for a sequence, an unknown encoder.
+    """
+
+    def __init__(
+        self,
+        feature_map: FeatureMap,
+        embedding_dim: int,
+        num_tables: int,
+        initializer: str = DEFAULT_INITIALIZER,
+    ) -> None:
+        super().__init__()
+        self.num_tables = num_tables
+        self.embedding_dim = embedding_dim
+        self.features = {n: s for n, s in feature_map.features.items() if s["type"] != "meta"}
+        if not self.features:
+            raise ConfigError(
+                "The model has no feature left: use_features names meta columns only."
+            )
+        self.initializer = parse_initializer(initializer)
+        # Module lists, not dicts: a feature may be called "items" or hold a dot.
+        self.tables = nn.ModuleList()
+        self.pretrained = nn.ModuleList()
+        self.numeric = nn.ModuleList()
+        self.projections = nn.ModuleList()
+        self.encoders = nn.ModuleList()
+        # field -> (table, vocabulary in it); field -> pretrained; field -> encoder
+        self.vocab_of: dict[str, tuple[int, int]] = {}
+        self.pretrained_of: dict[str, int] = {}
+        self.encoder_of: dict[str, int] = {}
+        self._build_lookups(feature_map)
+        self._build_numeric()
+        self._build_encoders()
+        self.output_dim = sum(self.width(name) for name in self.features)
+
+    def field_dim(self, name: str) -> int:
+        """Return the embedding dim of a field, before its encoder."""
+        return self.features[name].get("embedding_dim") or self.embedding_dim
+
+    def width(self, name: str) -> int:
+        """Return the width of a field in one table's input."""
+        if name in self.encoder_of:
+            encoder = cast("FieldEncoder", self.encoders[self.encoder_of[name]])
+            return encoder.output_dim
+        return self.field_dim(name)
+
+    def _lookup_owner(self, name: str) -> str:
+        """Return the field whose table a categorical or sequence field reads."""
+        shared = self.features[name].get("share_embedding")
+        return self._lookup_owner(shared) if shared in self.features else name
+
+    def _build_lookups(self, feature_map: FeatureMap) -> None:
+        owners = {
+            name: self._lookup_owner(name)
+            for name, spec in self.features.items()
+            if spec["type"] in ("categorical", "sequence")
+        }
+        by_dim: dict[int, list[str]] = {}
+        for owner in dict.fromkeys(owners.values()):
+            spec = self.features[owner]
+            if "pretrained_emb" in spec:
+                self.pretrained_of[owner] = len(self.pretrained)
+                self.pretrained.append(self._pretrained_tables(owner, spec, feature_map.data_dir))
+            else:
+                by_dim.setdefault(self.field_dim(owner), []).append(owner)
+        for dim, names in by_dim.items():
+            specs = [self.features[name] for name in names]
+            self.vocab_of |= {name: (len(self.tables), i) for i, name in enumerate(names)}
+            self.tables.append(
+                FieldTables(
+                    [spec["vocab_size"] for spec in specs],
+                    [spec.get("padding_idx") == 0 for spec in specs],
+                    dim,
+                    self.num_tables,
+                    self.initializer,
+                )
+            )
+        for name, owner in owners.items():
+            self.features[name] = {**self.features[name], "embedding_dim": self.field_dim(owner)}
+            if owner in self.pretrained_of:
+                self.pretrained_of[name] = self.pretrained_of[owner]
+            else:
+                self.vocab_of[name] = self.vocab_of[owner]
+        # One lookup a table for its plain categorical fields.
+        self.plain: dict[int, list[str]] = {}
+        for name, (table, _) in self.vocab_of.items():
+            if self.features[name]["type"] == "categorical":
+                self.plain.setdefault(table, []).append(name)
+        for table, names in self.plain.items():
+            vocabs = torch.tensor([self.vocab_of[name][1] for name in names])
+            self.register_buffer(f"plain_vocabs_{table}", vocabs, persistent=False)
+
+    def _pretrained_tables(
+        self, name: str, spec: dict[str, Any], data_dir: str
+    ) -> PretrainedTables:
+        dim = self.field_dim(name)
+        width, usage = spec.get("pretrain_dim", dim), spec.get("pretrain_usage", "init")
+        # FuxiCTR reads the file and matches it with the vocabulary; its module is dropped again.
+        loaded = PretrainedEmbedding(
+            name,
+            spec,
+            os.path.join(data_dir, spec["pretrained_emb"]),
+            os.path.join(data_dir, "feature_vocab.json"),
+            dim,
+            width,
+            usage,
+            self.initializer,
+        )
+        return PretrainedTables(
+            loaded.pretrain_embedding.weight.detach(),
+            dim,
+            self.num_tables,
+            usage,
+            frozen=spec["freeze_emb"],
+            oov_id=spec["oov_idx"],
+            initializer=self.initializer,
+        )
+
+    def _build_numeric(self) -> None:
+        self.numeric_fields: list[list[str]] = []
+        by_dim: dict[int, list[str]] = {}
+        for name, spec in self.features.items():
+            if spec["type"] == "numeric":
+                by_dim.setdefault(self.field_dim(name), []).append(name)
+        for dim, names in by_dim.items():
+            self.numeric_fields.append(names)
+            self.numeric.append(NumericTables(len(names), dim, self.num_tables))
+
+    def _build_encoders(self) -> None:
+        for name, spec in self.features.items():
+            encoder = FieldEncoder.from_spec(name, spec, self.field_dim(name), self.num_tables)
+            if encoder is not None:
+                self.encoder_of[name] = len(self.encoders)
+                self.encoders.append(encoder)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Embed a batch of columns: ids (B,) or (B, L), numbers (B,) or (B, P), to (K, B, output_dim)."""
+        parts: dict[str, Tensor] = {}
+        for table, names in self.plain.items():
+            ids = torch.stack([inputs[name] for name in names], dim=1)
+            found = self.tables[table](ids, self.get_buffer(f"plain_vocabs_{table}"))
+            parts |= dict(zip(names, found.unbind(1), strict=True))
+        for names, tables in zip(self.numeric_fields, self.numeric, strict=True):
+            values = torch.stack([inputs[name] for name in names], dim=1)
+            parts |= dict(zip(names, tables(values).unbind(1), strict=True))
+        for name, spec in self.features.items():
+            if name in self.pretrained_of:
+                parts[name] = self.pretrained[self.pretrained_of[name]](inputs[name])
+            elif spec["type"] == "sequence":
+                table, vocab = self.vocab_of[name]
+                parts[name] = self.tables[table](inputs[name], vocab)
+            elif spec["type"] == "embedding":
+                parts[name] = inputs[name].float()
+            if name in self.encoder_of:
+                parts[name] = self.encoders[self.encoder_of[name]](parts[name])
+        wide = [parts[name].unflatten(1, (self.num_tables, -1)) for name in self.features]
+        return torch.cat(wide, dim=2).transpose(0, 1)

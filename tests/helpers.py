@@ -1,0 +1,109 @@
+"""Small feature maps, batches and models for the tests."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import torch
+from fuxictr.features import FeatureMap
+from torch import Tensor
+
+from fuxictr_stem.registry import get_model
+
+# Every registered model at a size that runs in milliseconds.
+SMALL = {
+    "STEMNet": {
+        "num_layers": 1,
+        "num_shared_experts": 2,
+        "num_specific_experts": 2,
+        "expert_hidden_units": [7, 5],
+        "gate_hidden_units": [6],
+        "tower_hidden_units": [4],
+    },
+    "SharedBottom": {"bottom_hidden_units": [7, 5], "tower_hidden_units": [4]},
+}
+
+
+def categorical(size: int, **more: object) -> dict:
+    return {"type": "categorical", "source": "", "padding_idx": 0, "vocab_size": size, **more}
+
+
+def numeric(**more: object) -> dict:
+    return {"type": "numeric", "source": "", **more}
+
+
+def sequence(size: int, length: int, **more: object) -> dict:
+    encoder = more.pop("feature_encoder", "layers.MaskedAveragePooling()")
+    return {
+        "type": "sequence",
+        "source": "",
+        "padding_idx": 0,
+        "vocab_size": size,
+        "max_len": length,
+        "feature_encoder": encoder,
+        **more,
+    }
+
+
+def feature_map(features: dict | None = None, labels: int = 2, data_dir: str = ".") -> FeatureMap:
+    """A feature map of the given specs; by default three categorical fields."""
+    made = FeatureMap("toy", str(data_dir))
+    specs = features or {"a": categorical(9), "b": categorical(5), "c": categorical(4)}
+    made.features = OrderedDict(specs)
+    made.labels = [f"y{i}" for i in range(labels)]
+    made.num_fields = made.get_num_fields()
+    made.set_column_index()
+    return made
+
+
+def batch(fmap: FeatureMap, size: int = 16, seed: int = 0) -> dict[str, Tensor]:
+    """Random columns that fit a feature map; sequences hold padding, labels both classes."""
+    rng = torch.Generator().manual_seed(seed)
+    columns: dict[str, Tensor] = {}
+    for name, spec in fmap.features.items():
+        if spec["type"] == "numeric":
+            columns[name] = torch.randn(size, generator=rng)
+        elif spec["type"] == "embedding":
+            columns[name] = torch.randn(size, spec["pretrain_dim"], generator=rng)
+        elif spec["type"] == "sequence":
+            ids = torch.randint(1, spec["vocab_size"], (size, spec["max_len"]), generator=rng)
+            lengths = torch.randint(0, spec["max_len"] + 1, (size, 1), generator=rng)
+            columns[name] = ids * (torch.arange(spec["max_len"]) < lengths)
+        else:
+            high = spec.get("vocab_size", 3)
+            columns[name] = torch.randint(1, high, (size,), generator=rng)
+    for label in fmap.labels:
+        columns[label] = torch.randint(0, 2, (size,), generator=rng).float()
+        columns[label][:2] = torch.tensor([0.0, 1.0])
+    return columns
+
+
+def small_model(name: str, fmap: FeatureMap, **params: object) -> torch.nn.Module:
+    """A registered model at its small size, with weights far from zero."""
+    model = get_model(name)(fmap, **{"embedding_dim": 3, **SMALL[name], **params})
+    return spread(model)
+
+
+def spread(model: torch.nn.Module, scale: float = 0.5, seed: int = 3) -> torch.nn.Module:
+    """Redraw all weights at a scale at which a wrong formula shows; padding rows stay zero."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=rng))
+        for module in model.modules():
+            if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx] = 0
+    return model
+
+
+class Batches:
+    """A fixed list of batches as a loader."""
+
+    def __init__(self, *batches: dict[str, Tensor]) -> None:
+        self.batches = batches
+        self.num_samples = sum(len(next(iter(b.values()))) for b in batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return iter(self.batches)

@@ -1,0 +1,144 @@
+"""The models against oracles written from the equations, one sample, task and expert at a time.
+
+The oracles read the weights of our models and share no other code with them. They run in float64; both
+sides' outputs and the gradients of every task's loss in every parameter must agree.
+"""
+
+import pytest
+import torch
+from helpers import batch, feature_map, small_model
+from torch.nn.functional import binary_cross_entropy
+
+FIELDS = ["a", "b", "c"]
+
+
+def mlp(model_part, group, x, last_is_linear):
+    """One MLP of a group, layer by layer, from its weight matrices."""
+    linears = [layer for layer in model_part.layers if hasattr(layer, "weight")]
+    for depth, layer in enumerate(linears):
+        x = layer.weight[group] @ x + layer.bias[group]
+        if not (last_is_linear and depth == len(linears) - 1):
+            x = x * (x > 0)
+    return x
+
+
+def lookup(model, columns, row, table):
+    """x_k of one sample: the table's part of each field's row, one field after the other."""
+    embedding = model.embedding_layer
+    parts = []
+    for field in FIELDS:
+        slot, vocab = embedding.vocab_of[field]
+        tables = embedding.tables[slot]
+        dim = tables.embedding_dim
+        id_ = int(columns[field][row])
+        if id_ == 0:  # padding: zero, and no gradient
+            parts.append(torch.zeros(dim, dtype=torch.double))
+        else:
+            wide = tables.table.weight[tables.rows(vocab).start + id_ - 1]
+            parts.append(wide[table * dim : (table + 1) * dim])
+    return torch.cat(parts)
+
+
+def stem_gate(layer, gate, x):
+    hidden = mlp(layer.gates.hidden, gate, x, last_is_linear=False)
+    scores = layer.gates.output[gate].weight @ hidden + layer.gates.output[gate].bias
+    powers = torch.exp(scores - scores.max())
+    return powers / powers.sum()
+
+
+def stem_oracle(model, columns, row, gate_input, isolate):
+    tasks = model.num_tasks
+    x = [lookup(model, columns, row, k) for k in range(tasks + 1)]
+    layers = list(model.stem.layers)
+    for depth, layer in enumerate(layers):
+        k1 = layer.specific_experts.num_groups // tasks
+        k2 = layer.shared_experts.num_groups
+        s = [
+            [mlp(layer.specific_experts, k * k1 + j, x[k], False) for j in range(k1)]
+            for k in range(tasks)
+        ]
+        h = [mlp(layer.shared_experts, j, x[tasks], False) for j in range(k2)]
+        out = []
+        for i in range(tasks):
+            g = stem_gate(layer, i, x[i] + x[tasks] if gate_input == "task_plus_shared" else x[i])
+            total = 0
+            for k in range(tasks):
+                for j in range(k1):
+                    total = total + g[k * k1 + j] * (s[k][j] if k == i else s[k][j].detach())
+            for j in range(k2):
+                total = total + g[tasks * k1 + j] * h[j]
+            out.append(total)
+        if depth < len(layers) - 1:
+            g = stem_gate(layer, tasks, x[tasks])
+            total = 0
+            for k in range(tasks):
+                for j in range(k1):
+                    total = total + g[k * k1 + j] * (s[k][j].detach() if isolate else s[k][j])
+            for j in range(k2):
+                total = total + g[tasks * k1 + j] * h[j]
+            out.append(total)
+        x = out
+    return [torch.sigmoid(mlp(model.towers, i, x[i], True)[0]) for i in range(tasks)]
+
+
+def bottom_oracle(model, columns, row):
+    bottom = mlp(model.bottom, 0, lookup(model, columns, row, 0), False)
+    return [torch.sigmoid(mlp(model.towers, i, bottom, True)[0]) for i in range(model.num_tasks)]
+
+
+def assert_same(model, columns, oracle):
+    """Predictions and per-task gradients of a model equal an oracle's, (row) -> one output a task."""
+    rows = range(len(columns["a"]))
+    expected = [torch.stack([oracle(row)[i] for row in rows]) for i in range(model.num_tasks)]
+    outputs = model(columns)
+    parameters = list(model.parameters())
+    for i, label in enumerate(model.labels):
+        found = outputs[f"{label}_pred"].flatten()
+        torch.testing.assert_close(found, expected[i], rtol=1e-9, atol=1e-12)
+        y = columns[label].double()
+        ours, theirs = (
+            torch.autograd.grad(
+                binary_cross_entropy(p, y), parameters, retain_graph=True, allow_unused=True
+            )
+            for p in (found, expected[i])
+        )
+        for (name, parameter), a, b in zip(model.named_parameters(), ours, theirs, strict=True):
+            a = torch.zeros_like(parameter) if a is None else a
+            b = torch.zeros_like(parameter) if b is None else b
+            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12, msg=lambda m, n=name: n + m)
+
+
+@pytest.mark.parametrize("gate_input", ["task_plus_shared", "task"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+@pytest.mark.parametrize(("k1", "k2"), [(1, 2), (2, 1)])
+def test_stem_net(tasks, num_layers, gate_input, k1, k2):
+    fmap = feature_map(labels=tasks)
+    model = small_model(
+        "STEMNet",
+        fmap,
+        num_layers=num_layers,
+        gate_input=gate_input,
+        num_specific_experts=k1,
+        num_shared_experts=k2,
+    ).double()
+    columns = batch(fmap, size=5)
+    columns["a"][0] = 0  # padding
+    assert_same(model, columns, lambda row: stem_oracle(model, columns, row, gate_input, True))
+
+
+def test_stem_net_with_the_published_shared_gate():
+    fmap = feature_map(labels=2)
+    model = small_model("STEMNet", fmap, num_layers=3, isolate_shared_gate=False).double()
+    columns = batch(fmap, size=5)
+    assert_same(
+        model, columns, lambda row: stem_oracle(model, columns, row, "task_plus_shared", False)
+    )
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_shared_bottom(tasks):
+    fmap = feature_map(labels=tasks)
+    model = small_model("SharedBottom", fmap).double()
+    columns = batch(fmap, size=5)
+    assert_same(model, columns, lambda row: bottom_oracle(model, columns, row))
