@@ -208,6 +208,21 @@ def test_a_stem_net_trains_on_every_feature_type_at_once(vectors):
     assert model.add_loss(model(columns), model.get_labels(columns)).item() < before
 
 
+def test_a_pretrained_field_may_be_the_only_one(vectors):
+    """FuxiCTR looks at a second vocabulary to learn the type of the first one's keys."""
+    spec = categorical(VOCAB, **vectors(DIM), pretrain_usage="init", freeze_emb=True)
+    vocab = json.loads((vectors.folder / "feature_vocab.json").read_text())
+    (vectors.folder / "feature_vocab.json").write_text(json.dumps({"p": vocab["p"]}))
+    TaskEmbedding(feature_map({"p": spec}, data_dir=vectors.folder), DIM, 2)
+
+
+def test_vectors_of_another_length_are_named(vectors):
+    spec = categorical(VOCAB, **vectors(DIM), pretrain_usage="init", freeze_emb=True)
+    spec["pretrain_dim"] = 9
+    with pytest.raises(ConfigError, match="pretrain_dim of 'p' is 9.* length 4"):
+        TaskEmbedding(feature_map({"p": spec}, data_dir=vectors.folder), DIM, 2)
+
+
 @pytest.mark.parametrize(
     ("features", "message"),
     [

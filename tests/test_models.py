@@ -21,6 +21,7 @@ from plain import PlainSharedBottom, PlainSTEM
 from fuxictr_stem import get_model, list_models
 from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.models.base import parameter_counts
 from fuxictr_stem.training import Trainer
 
 PLAIN = {"STEMNet": PlainSTEM, "SharedBottom": PlainSharedBottom}
@@ -207,7 +208,7 @@ def test_dense_parameters_at_the_tiktok_setting(name, dense):
     model = get_model(name)(fmap, embedding_dim=16, **hidden)
     tables = 3 if name == "STEMNet" else 1
     # Eight fields of 10 ids, and the one padding row they share.
-    assert model.parameter_counts() == {"dense": dense, "embedding": 81 * 16 * tables}
+    assert parameter_counts(model) == {"dense": dense, "embedding": 81 * 16 * tables}
 
 
 def test_binary_and_regression_tasks_mix():

@@ -141,17 +141,18 @@ class MultiTaskNet(MultiTaskModel):
         self.to(self.device)
         load_model(self, checkpoint, device=str(self.device))
 
-    def parameter_counts(self) -> dict[str, int]:
-        """Return the number of learnt parameters, ``dense`` and ``embedding``."""
-        embedding = {
-            id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)
-        }
-        counts = {"dense": 0, "embedding": 0}
-        for parameter in self.parameters():
-            if parameter.requires_grad:
-                kind = "embedding" if id(parameter) in embedding else "dense"
-                counts[kind] += parameter.numel()
-        return counts
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Return a model's number of learnt parameters, ``dense`` and ``embedding``."""
+    embedding = {
+        id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
+    }
+    counts = {"dense": 0, "embedding": 0}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            kind = "embedding" if id(parameter) in embedding else "dense"
+            counts[kind] += parameter.numel()
+    return counts
 
 
 def _as_list(value: Any) -> list:

@@ -5,12 +5,14 @@ Symbols: B batch, K tables, D embedding dim of a field, L sequence length.
 
 from __future__ import annotations
 
-import os
+import json
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from fuxictr.features import FeatureMap
-from fuxictr.pytorch.layers.embeddings.pretrained_embedding import PretrainedEmbedding
+from fuxictr.preprocess.tokenizer import load_pretrain_emb
 from torch import Tensor, nn
 
 from fuxictr_stem.errors import ConfigError
@@ -133,23 +135,11 @@ class TaskEmbedding(nn.Module):
         self, name: str, spec: dict[str, Any], data_dir: str
     ) -> PretrainedTables:
         dim = self.field_dim(name)
-        width, usage = spec.get("pretrain_dim", dim), spec.get("pretrain_usage", "init")
-        # FuxiCTR reads the file and matches it with the vocabulary; its module is dropped again.
-        loaded = PretrainedEmbedding(
-            name,
-            spec,
-            os.path.join(data_dir, spec["pretrained_emb"]),
-            os.path.join(data_dir, "feature_vocab.json"),
-            dim,
-            width,
-            usage,
-            self.initializer,
-        )
         return PretrainedTables(
-            loaded.pretrain_embedding.weight.detach(),
+            read_vectors(name, spec, data_dir, spec.get("pretrain_dim", dim)),
             dim,
             self.num_tables,
-            usage,
+            spec.get("pretrain_usage", "init"),
             frozen=spec["freeze_emb"],
             oov_id=spec["oov_idx"],
             initializer=self.initializer,
@@ -194,3 +184,38 @@ class TaskEmbedding(nn.Module):
                 parts[name] = self.encoders[self.encoder_of[name]](parts[name])
         wide = [parts[name].unflatten(1, (self.num_tables, -1)) for name in self.features]
         return torch.cat(wide, dim=2).transpose(0, 1)
+
+
+def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> Tensor:
+    """Read a field's pretrained vectors, by id.
+
+    As in FuxiCTR, a token without a vector gets zeros where vectors are frozen, else N(0, 1e-4).
+
+    Args:
+        name: The field.
+        spec: Its spec in the feature map.
+        data_dir: Folder of the pretrained file and feature_vocab.json.
+        width: P, the length of a vector.
+
+    Returns:
+        (V, P).
+
+    Raises:
+        ConfigError: If the file's vectors have another length.
+    """
+    path = Path(data_dir) / spec["pretrained_emb"]
+    keys, vectors = load_pretrain_emb(str(path), keys=["key", "value"])
+    vectors = np.stack(list(vectors)).astype(np.float32)
+    if vectors.shape[1:] != (width,):
+        raise ConfigError(
+            f"pretrain_dim of {name!r} is {width}, but the vectors in {path} have length "
+            f"{vectors.shape[-1]}. Set pretrain_dim: {vectors.shape[-1]}."
+        )
+    table = torch.zeros(spec["vocab_size"], width)
+    if not spec["freeze_emb"]:
+        table.normal_(std=1e-4)
+    vocab = json.loads((Path(data_dir) / "feature_vocab.json").read_text(encoding="utf-8"))[name]
+    # The keys of a JSON object are text, whatever the ids were.
+    ids = np.array([vocab.get(key, -1) for key in np.asarray(keys).astype(str)])
+    table[torch.as_tensor(ids[ids >= 0])] = torch.from_numpy(vectors[ids >= 0])
+    return table

@@ -1,0 +1,63 @@
+"""Folders and files that are written: proved writable beforehand, replaced whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fuxictr_stem.errors import OutputError
+
+
+def check_writable(folder: Path, key: str) -> None:
+    """Make a folder if need be and prove that files can be written there.
+
+    Args:
+        folder: The folder.
+        key: The config's key that chooses it, for the message.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{key}: the folder {folder} cannot be written ({error.strerror or error}). Give it write "
+            f"permission, or choose another {key}."
+        ) from error
+
+
+def check_appendable(path: Path) -> None:
+    """Prove that a line can be appended to a file, without changing it.
+
+    Raises:
+        OutputError: If not.
+    """
+    existed = path.exists()
+    try:
+        with path.open("a"):
+            pass
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"The results file {path.resolve()} cannot be written: {error.strerror or error}. Change "
+            f"its permissions, or run in a folder that can be written."
+        ) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file; a reader finds the old one or the new one, whole."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
