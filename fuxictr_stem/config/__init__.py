@@ -1,0 +1,8 @@
+"""Experiment and dataset configs: read safely, checked as a whole, normalised."""
+
+from __future__ import annotations
+
+from fuxictr_stem.config.dataset import load_dataset
+from fuxictr_stem.config.experiment import list_experiments, load_experiment
+
+__all__ = ["list_experiments", "load_dataset", "load_experiment"]

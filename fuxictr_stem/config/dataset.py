@@ -1,0 +1,118 @@
+"""A dataset's part of the config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fuxictr_stem.config.checking import Problems, read_keys, read_value
+from fuxictr_stem.config.columns import read_columns
+from fuxictr_stem.config.groups import group_column
+from fuxictr_stem.config.kinds import PLAIN
+from fuxictr_stem.config.schema import ABSENT, DATASET, EXPERIMENT, PREPARE
+from fuxictr_stem.config.yaml_files import Section, all_sections, check_id, find_section, ids
+from fuxictr_stem.errors import suggest
+
+_ELSEWHERE = dict.fromkeys(EXPERIMENT, "It belongs to the experiment, in model_config.")
+_NO_OPS = ("rebuild_dataset", "data_block_size")
+
+
+def load_dataset(config_dir: str | Path, dataset_id: str) -> dict[str, Any]:
+    """Read, check and normalise a dataset's config.
+
+    Args:
+        config_dir: Folder that holds ``dataset_config``.
+        dataset_id: The dataset.
+
+    Returns:
+        The settings with ``dataset_id``; ``feature_cols`` and ``label_col`` are lists of a dict a
+        column, ``group_id`` is a meta column or absent.
+
+    Raises:
+        ConfigError: If a file or the dataset is absent, or with all problems of the dataset at once.
+    """
+    section, known = find_dataset(config_dir, dataset_id)
+    problems = Problems()
+    dataset = read_dataset(section, known, problems)
+    if dataset.get("group_id") is not None:
+        add_groups(dataset, dataset["group_id"], section.place("group_id"), problems)
+    problems.raise_any(f"Dataset {dataset_id!r}")
+    return dataset
+
+
+def find_dataset(config_dir: str | Path, dataset_id: object) -> tuple[Section, list[str]]:
+    """Return where a dataset stands, and the ids of all datasets.
+
+    Raises:
+        ConfigError: If a file cannot be read or the dataset is not there.
+    """
+    name = check_id("dataset_id", dataset_id)
+    sections = all_sections(config_dir, "dataset_config")
+    return find_section(sections, "dataset_id", name, config_dir), ids(sections)
+
+
+def read_dataset(section: Section, known: list[str], problems: Problems) -> dict[str, Any]:
+    """Check and normalise a dataset's settings; ``group_id`` stays as it is.
+
+    Args:
+        section: The dataset's mapping.
+        known: The ids of all datasets.
+        problems: Takes what is wrong.
+
+    Returns:
+        The values that are right; ``feature_cols`` and ``label_col`` only as wholes.
+    """
+    settings = section.settings
+    values = read_keys(DATASET, settings, section.place, problems, _ELSEWHERE)
+    if "feature_cols" in settings and "label_col" in settings:
+        read = read_columns(
+            settings["feature_cols"],
+            settings["label_col"],
+            values.get("data_format"),
+            f"{section.file}, {section.name}",
+            problems,
+        )
+        values |= dict(zip(("feature_cols", "label_col"), read, strict=True))
+    if values.get("prepare") is not None:
+        values["prepare"] = _read_prepare(values["prepare"], section, known, problems)
+    nullable = ("test_data", "group_id")
+    kept = {
+        k: v for k, v in values.items() if k not in _NO_OPS and (v is not None or k in nullable)
+    }
+    return {"dataset_id": section.name, **kept}
+
+
+def add_groups(dataset: dict[str, Any], group_id: str, place: str, problems: Problems) -> None:
+    """Set a dataset's ``group_id`` to a meta column, which `group_column` finds or adds.
+
+    Args:
+        dataset: The dataset, as `read_dataset` returns it.
+        group_id: The column that the config names.
+        place: Where the config does so.
+        problems: Takes what is wrong.
+    """
+    if {"feature_cols", "label_col"} <= dataset.keys():
+        dataset["group_id"], dataset["feature_cols"] = group_column(
+            group_id, dataset["feature_cols"], dataset["label_col"], place, problems
+        )
+
+
+def _read_prepare(
+    prepare: dict[Any, Any], section: Section, known: list[str], problems: Problems
+) -> dict[str, Any]:
+    def place(key: object) -> str:
+        return f"{section.place('prepare')}.{key}"
+
+    values = read_keys(PREPARE, prepare, place, problems, allow_others=True)
+    stand_in = values.get("stand_in")
+    others = [name for name in known if name != section.name]
+    if stand_in is not None and stand_in not in others:
+        problems.add(
+            place("stand_in"),
+            f"must be another dataset of this folder, found {stand_in!r}.",
+            suggest(stand_in, others),
+        )
+    for key, value in prepare.items():
+        if key not in PREPARE and read_value(PLAIN, value, place(key), problems) is not ABSENT:
+            values[key] = value
+    return values

@@ -1,0 +1,126 @@
+"""An experiment: Base, its own settings and its dataset, merged as FuxiCTR does, and checked."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from fuxictr_stem.config.checking import Place, Problems, read_keys
+from fuxictr_stem.config.dataset import add_groups, find_dataset, read_dataset
+from fuxictr_stem.config.features import check_use_features, read_feature_specs
+from fuxictr_stem.config.model_keys import check_layers, model_keys
+from fuxictr_stem.config.schema import DATASET, EXPERIMENT
+from fuxictr_stem.config.tasks import choose_monitor, choose_tasks
+from fuxictr_stem.config.yaml_files import all_sections, check_id, find_base, find_section, ids
+from fuxictr_stem.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_ELSEWHERE = dict.fromkeys(DATASET, "It belongs to the dataset, in dataset_config.")
+
+
+def list_experiments(config_dir: str | Path) -> list[str]:
+    """Return the ids of all experiments, sorted.
+
+    Raises:
+        ConfigError: If a file is absent or cannot be read.
+    """
+    return ids(all_sections(config_dir, "model_config"))
+
+
+def load_experiment(
+    config_dir: str | Path, expid: str, dataset_id: str | None = None
+) -> dict[str, Any]:
+    """Read, check and normalise an experiment with its dataset.
+
+    Args:
+        config_dir: Folder that holds ``model_config`` and ``dataset_config``.
+        expid: The experiment.
+        dataset_id: A dataset to run it on instead of its own, such as a stand-in.
+
+    Returns:
+        FuxiCTR's ``params``: all settings of experiment and dataset with ``model_id`` and
+        ``dataset_id``. ``task_labels``, ``task`` and ``loss`` are lists of ``num_tasks`` entries,
+        ``metrics`` is a list, penalties are a float (L2), text or None, ``feature_cols`` and
+        ``label_col`` are lists of a dict a column, ``group_id`` is a meta column or None.
+
+    Raises:
+        ConfigError: If a file or the experiment is absent, or with all problems of the experiment
+            at once.
+    """
+    check_id("expid", expid)
+    sections = all_sections(config_dir, "model_config")
+    own = find_section(sections, "expid", expid, config_dir)
+    base = find_base(sections, own)
+    inherited = base.settings if base else {}
+
+    def place(key: object) -> str:
+        from_base = base is not None and key in inherited and key not in own.settings
+        return (base if base is not None and from_base else own).place(key)
+
+    problems = Problems()
+    settings = {**inherited, **own.settings}
+    if dataset_id is not None:
+        settings["dataset_id"] = dataset_id
+    params = _read_settings(settings, place, problems)
+    dataset = _read_dataset_of(params, config_dir, place, problems)
+    _check_together(params, dataset, place, problems)
+    problems.raise_any(f"Experiment {expid!r}")
+    return {**params, **dataset, "model_id": expid}
+
+
+def _read_settings(settings: dict[Any, Any], place: Place, problems: Problems) -> dict[str, Any]:
+    model, keys = model_keys(settings.get("model"), place("model"), problems)
+    params = read_keys(
+        {**EXPERIMENT, **keys}, settings, place, problems, _ELSEWHERE, allow_others=model is None
+    )
+    if model is not None:
+        check_layers(model, params, place, problems)
+    if isinstance(params.get("metrics"), str):
+        params["metrics"] = [params["metrics"]]
+    if "metrics" in params:
+        params["metrics"] = list(dict.fromkeys(params["metrics"]))
+    return params
+
+
+def _read_dataset_of(
+    params: dict[str, Any], config_dir: str | Path, place: Place, problems: Problems
+) -> dict[str, Any]:
+    """Return what is right of the experiment's dataset, with its groups."""
+    if "dataset_id" not in params:
+        return {}
+    try:
+        section, known = find_dataset(config_dir, params["dataset_id"])
+    except ConfigError as error:
+        problems.add(place("dataset_id"), str(error))
+        return {}
+    dataset = read_dataset(section, known, problems)
+    if "group_id" in dataset:
+        if params.get("group_id") not in (None, dataset["group_id"]):
+            logger.warning(
+                "group_id: the dataset's, %r, is used; the experiment names %r.",
+                dataset["group_id"],
+                params["group_id"],
+            )
+        group_id, at = dataset["group_id"], section.place("group_id")
+    else:
+        group_id, at = params.get("group_id"), place("group_id")
+    if group_id is not None:
+        add_groups(dataset, group_id, at, problems)
+    return dataset
+
+
+def _check_together(
+    params: dict[str, Any], dataset: dict[str, Any], place: Place, problems: Problems
+) -> None:
+    """Check and complete what hangs together, where its parts are right by themselves."""
+    if "label_col" in dataset and {"task", "loss", "task_labels", "num_tasks"} <= params.keys():
+        labels = [label["name"] for label in dataset["label_col"]]
+        tasks = choose_tasks(params, labels, place, problems)
+        if tasks and {"metrics", "monitor", "monitor_mode"} <= params.keys():
+            group_id = dataset.get("group_id", params.get("group_id"))
+            choose_monitor(params, tasks, group_id is not None, place, problems)
+    if "feature_cols" in dataset:
+        check_use_features(params, dataset["feature_cols"], place("use_features"), problems)
+        read_feature_specs(params, dataset["feature_cols"], place("feature_specs"), problems)

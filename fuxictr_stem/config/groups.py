@@ -1,0 +1,77 @@
+"""The column that groups rows for gAUC."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fuxictr_stem.config.checking import Problems
+from fuxictr_stem.config.values import EMBEDDING, META, SEQUENCE, copied_column
+from fuxictr_stem.errors import suggest
+
+logger = logging.getLogger(__name__)
+
+Columns = list[dict[str, Any]]
+
+
+def group_column(
+    group_id: str, cols: Columns, labels: Columns, place: str, problems: Problems
+) -> tuple[str, Columns]:
+    """Find the meta column that groups rows, adding one that copies a feature if need be.
+
+    Rare values of a categorical feature share one index, which would merge their groups; a meta
+    column keeps every value apart.
+
+    Args:
+        group_id: The column that the config names.
+        cols: The features, normalised.
+        labels: The labels.
+        place: Where ``group_id`` stands.
+        problems: Takes what is wrong.
+
+    Returns:
+        The name of the meta column, and the features with it.
+    """
+    by_name = {col["name"]: col for col in cols}
+    col = by_name.get(group_id)
+    if col is None:
+        is_label = any(label["name"] == group_id for label in labels)
+        problems.add(
+            place,
+            f"must name a column of feature_cols, found {group_id!r}"
+            f"{', which is a label' if is_label else ''}.",
+            suggest(group_id, by_name) or "Add it there with type: meta.",
+        )
+    elif col["type"] == META:
+        if not col["active"]:
+            problems.add(place, f"names the inactive column {group_id!r}.", "Set active: True.")
+    elif col["type"] in (SEQUENCE, EMBEDDING) or "(" in group_id or ")" in group_id:
+        problems.add(
+            place,
+            f"names {group_id!r}, a column of type {col['type']}, which cannot be copied as groups.",
+            "Name a column with one id a row, best of type meta.",
+        )
+    elif copies := [c["name"] for c in cols if c["active"] and _copies(c, group_id)]:
+        return copies[0], cols
+    else:
+        name = f"{group_id}_group"
+        while name in by_name or any(label["name"] == name for label in labels):
+            name += "_"
+        logger.info(
+            "group_id: %s is a %s feature; its values are kept apart in the meta column %s.",
+            group_id,
+            col["type"],
+            name,
+        )
+        meta = {"name": name, "active": True, "type": META, "dtype": col["dtype"]}
+        meta |= {"preprocess": f"copy_from({group_id})"}
+        if "fill_na" in col:
+            meta["fill_na"] = col["fill_na"]
+        # First, since FuxiCTR works from the last column to the first: the copy comes after what
+        # the copied column does to itself.
+        return name, [meta, *cols]
+    return group_id, cols
+
+
+def _copies(col: dict[str, Any], name: str) -> bool:
+    return col["type"] == META and copied_column(col.get("preprocess"), col["name"]) == name

@@ -1,0 +1,216 @@
+"""Every key that a config may hold: what it must be, what it means, and what it is by default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fuxictr_stem.config.kinds import (
+    BOOLEAN,
+    NULL,
+    PLAIN,
+    PLAIN_MAPPING,
+    STRING,
+    TEXT,
+    Kind,
+    choice,
+    list_of,
+    number,
+    one_or_list,
+    optional,
+    whole,
+)
+from fuxictr_stem.config.values import (
+    ACTIVATION,
+    CATEGORICAL,
+    COLUMN_TYPES,
+    COPY_FROM,
+    EMBEDDING,
+    ENCODER,
+    INITIALIZER,
+    LOSSES,
+    MONITOR,
+    NUMERIC,
+    OPTIMIZERS,
+    PRETRAINED_FILE,
+    REGULARIZER,
+    SEPARATOR,
+    SEQUENCE,
+    SPLITTER,
+)
+from fuxictr_stem.metrics import METRICS, TASKS
+
+REQUIRED: Any = object()
+ABSENT: Any = object()
+
+
+class Key(NamedTuple):
+    """One key.
+
+    Attributes:
+        kind: What its value must be.
+        meaning: What it decides, in one line.
+        default: Its value where the config names none; `REQUIRED`; or `ABSENT` to leave it out.
+        types: The column types that it is for, if it is not for all.
+    """
+
+    kind: Kind
+    meaning: str
+    default: Any = ABSENT
+    types: tuple[str, ...] = ()
+
+
+EXPERIMENT: dict[str, Key] = {
+    "model": Key(TEXT, "name of the model", REQUIRED),
+    "dataset_id": Key(TEXT, "name of the dataset", REQUIRED),
+    "task_labels": Key(optional(list_of(TEXT, 1)), "labels to train, in order; null for all", None),
+    "task": Key(one_or_list(choice(TASKS)), "task type, one for all labels or a list", TASKS[0]),
+    "num_tasks": Key(optional(whole(1)), "number of tasks, if it is to be checked", None),
+    "loss": Key(optional(one_or_list(choice(LOSSES))), "loss, by default by the task type", None),
+    "loss_weight": Key(choice(["EQ"]), "how the tasks' losses are weighted: equally", "EQ"),
+    "metrics": Key(
+        one_or_list(choice(METRICS)), "metrics that the tasks report", ["logloss", "AUC"]
+    ),
+    "monitor": Key(
+        optional(MONITOR), "metric that decides early stopping, or a mapping to weights", None
+    ),
+    "monitor_mode": Key(
+        optional(choice(["max", "min"])), "direction of the monitor, by default the metric's", None
+    ),
+    "early_stop_patience": Key(whole(1), "evaluations without improvement before the stop", 2),
+    "reduce_lr_on_plateau": Key(BOOLEAN, "a tenth of the learning rate without improvement", True),
+    "save_best_only": Key(BOOLEAN, "keep the best weights only", True),
+    "eval_steps": Key(optional(whole(1)), "steps between evaluations; null for an epoch", None),
+    "epochs": Key(whole(1), "the most passes over the training split", 1),
+    "batch_size": Key(whole(1), "samples a step", 4096),
+    "shuffle": Key(BOOLEAN, "shuffle the training split every epoch", True),
+    "seed": Key(whole(0, 2**32 - 1), "seed of weights and order", 2023),
+    "optimizer": Key(choice(OPTIMIZERS), "optimizer of torch.optim", "adam"),
+    "learning_rate": Key(number(above=0), "learning rate", 1e-3),
+    "max_gradient_norm": Key(number(above=0), "norm to which gradients are clipped", 10.0),
+    "embedding_regularizer": Key(REGULARIZER, "penalty on embeddings", None),
+    "net_regularizer": Key(REGULARIZER, "penalty on all other weights", None),
+    "embedding_dim": Key(whole(1), "width of an embedding", 10),
+    "embedding_initializer": Key(INITIALIZER, "initializer of the embeddings"),
+    "group_id": Key(optional(TEXT), "column of the groups of gAUC", None),
+    "use_features": Key(optional(list_of(TEXT, 1)), "features to use; null for all", None),
+    "feature_specs": Key(
+        optional(list_of(Kind("a mapping with a name", PLAIN_MAPPING.read))),
+        "changes to columns for this experiment",
+        None,
+    ),
+    "model_root": Key(TEXT, "folder of checkpoints, logs and results", "./checkpoints/"),
+    "verbose": Key(whole(0, 2), "0 for no progress bars", 1),
+    "memory_budget": Key(optional(whole(1)), "bytes that a split may take in memory"),
+    "num_workers": Key(whole(0), "FuxiCTR's; of no effect here", 3),
+    "pickle_feature_encoder": Key(BOOLEAN, "FuxiCTR's; of no effect here"),
+    "debug_mode": Key(BOOLEAN, "FuxiCTR's; of no effect here"),
+    "feature_config": Key(NULL, "FuxiCTR's; null"),
+}
+
+# Parameters of models, by name; a name may begin or end with *. The first that fits decides.
+MODEL: dict[str, Key] = {
+    "expert_hidden_units": Key(list_of(whole(1), 1), "widths of an expert's layers"),
+    "*_hidden_units": Key(list_of(whole(1)), "widths of hidden layers"),
+    "hidden_activations": Key(
+        one_or_list(optional(ACTIVATION)), "activation, one for all hidden layers or a list"
+    ),
+    "net_dropout": Key(
+        one_or_list(number(0, below=1)), "dropout, one for all hidden layers or a list"
+    ),
+    "num_*": Key(whole(1), "a number of layers or experts"),
+    "batch_norm": Key(BOOLEAN, "batch-normalise hidden layers"),
+    "gate_input": Key(choice(["task_plus_shared", "task"]), "what STEM's gates read"),
+    "isolate_shared_gate": Key(BOOLEAN, "keep tasks' gradients apart at any depth"),
+    "*": Key(PLAIN, "a parameter of the model"),
+}
+
+DATASET: dict[str, Key] = {
+    "data_root": Key(TEXT, "folder of the caches", "./data/"),
+    "data_format": Key(choice(["csv", "parquet"]), "format of the split files", "csv"),
+    "train_data": Key(TEXT, "file or folder of the training split", REQUIRED),
+    "valid_data": Key(TEXT, "file or folder of the validation split", REQUIRED),
+    "test_data": Key(optional(TEXT), "file or folder of the test split", None),
+    "sep": Key(SEPARATOR, "separator of CSV files", ","),
+    "min_categr_count": Key(whole(1), "least count of a token that gets an id of its own", 1),
+    "feature_cols": Key(Kind("a list of mappings", lambda v: v), "the features", REQUIRED),
+    "label_col": Key(Kind("a mapping or a list of mappings", lambda v: v), "the labels", REQUIRED),
+    "group_id": Key(optional(TEXT), "column of the groups of gAUC"),
+    "source": Key(optional(PLAIN_MAPPING), "facts of the source, for people"),
+    "prepare": Key(optional(PLAIN_MAPPING), "how the split files come from official raw files"),
+    # FuxiCTR's: only what they are without a word.
+    "rebuild_dataset": Key(choice([True]), "FuxiCTR's; the cache knows when to rebuild"),
+    "data_block_size": Key(choice([0]), "FuxiCTR's; the cache is one file a split"),
+}
+
+# Options of the preparers are theirs to check.
+PREPARE: dict[str, Key] = {
+    "preparer": Key(TEXT, "name of the preparer", REQUIRED),
+    "raw_dir": Key(TEXT, "folder of the official raw files", REQUIRED),
+    "stand_in": Key(optional(TEXT), "dataset to run where the raw files are absent"),
+}
+
+DTYPES = ("str", "int", "float")
+_IDS = (CATEGORICAL, SEQUENCE)
+_FIELDS = (CATEGORICAL, SEQUENCE, NUMERIC, EMBEDDING)
+
+FEATURE: dict[str, Key] = {
+    "name": Key(one_or_list(TEXT), "name of the column, or of several alike", REQUIRED),
+    "active": Key(BOOLEAN, "whether the column is used", True),
+    "type": Key(choice(COLUMN_TYPES), "what the column is", REQUIRED),
+    "dtype": Key(choice(DTYPES), "what its values are in the files", REQUIRED),
+    "source": Key(STRING, "FuxiCTR's group of features"),
+    "fill_na": Key(PLAIN, "value for missing ones"),
+    "preprocess": Key(optional(COPY_FROM), "copy another column"),
+    "remap": Key(BOOLEAN, "number the values; False keeps a meta column's integers"),
+    "min_categr_count": Key(whole(1), "as for the dataset, for this column", types=_IDS),
+    "embedding_dim": Key(whole(1), "width of its embedding", types=_FIELDS),
+    "emb_output_dim": Key(whole(1), "width after its encoder", types=_FIELDS),
+    "feature_encoder": Key(ENCODER, "pooling of a sequence, linear maps", types=_FIELDS),
+    "share_embedding": Key(optional(TEXT), "earlier column whose table it reads", types=_IDS),
+    "pretrained_emb": Key(optional(PRETRAINED_FILE), "file of pretrained vectors", types=_IDS),
+    "pretrain_dim": Key(whole(1), "width of given vectors", types=(*_IDS, EMBEDDING)),
+    "pretrain_usage": Key(choice(["init", "sum", "concat"]), "use of the vectors", types=_IDS),
+    "freeze_emb": Key(BOOLEAN, "keep the vectors as they are", types=_IDS),
+    "normalizer": Key(
+        optional(choice(["StandardScaler", "MinMaxScaler"])), "scaling", types=(NUMERIC,)
+    ),
+    "splitter": Key(SPLITTER, "between tokens", types=(SEQUENCE,)),
+    "max_len": Key(whole(0), "the most tokens; 0 for the longest of train", types=(SEQUENCE,)),
+    "padding": Key(choice(["pre", "post"]), "side of padding and of cutting", types=(SEQUENCE,)),
+}
+
+LABEL: dict[str, Key] = {
+    "name": FEATURE["name"],
+    "dtype": Key(choice(["int", "float"]), "what its values are in the files", REQUIRED),
+    "active": Key(choice([True]), "FuxiCTR's; choose labels by task_labels"),
+    "preprocess": FEATURE["preprocess"],
+    "fill_na": Key(number(), "value for missing ones"),
+}
+
+SPEC: dict[str, Key] = {
+    key: FEATURE[key]
+    for key in (
+        "name",
+        "source",
+        "embedding_dim",
+        "emb_output_dim",
+        "feature_encoder",
+        "pretrain_usage",
+        "freeze_emb",
+    )
+}
+
+# Keys that are known and refused, with the reason and the next step.
+_BUCKETS = "FuxiCTR 2.3.10 cannot encode the rows of such a column. Bucket the values beforehand."
+_OWN_SPLITS = "FuxiCTR 2.3.10 cannot split the data itself. Name the files of the splits."
+REFUSED: Mapping[str, str] = {
+    "category_processor": _BUCKETS,
+    "num_buckets": _BUCKETS,
+    "vocab_size": "The vocabulary is counted on the training split. Leave it out.",
+    "valid_size": _OWN_SPLITS,
+    "test_size": _OWN_SPLITS,
+    "split_type": _OWN_SPLITS,
+    "gpu": "The device is given on the command line: --gpu N.",
+    "model_id": "The experiment's id is its model_id. Leave it out.",
+}

@@ -1,0 +1,198 @@
+"""Config files as FuxiCTR lays them out, read safely: which file says what about which id.
+
+``model_config.yaml`` or ``model_config/*.yaml`` hold a mapping per experiment id and the shared
+``Base``; ``dataset_config.yaml`` or ``dataset_config/*.yaml`` a mapping per dataset id.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from fuxictr_stem.errors import ConfigError, suggest
+
+BASE = "Base"
+# Ids become file names, so they hold no path.
+_ID = re.compile(r"[A-Za-z0-9](?!.*\.\.)[A-Za-z0-9_.-]*")
+_LISTING = " All of them: fuxictr_stem list."
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+
+
+class Section(NamedTuple):
+    """One top-level mapping of a config file."""
+
+    file: Path
+    name: str
+    settings: dict[Any, Any]
+
+    def place(self, key: object) -> str:
+        """Return where a key of the section stands, for a message."""
+        return f"{self.file}, {self.name}.{key}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML without repeated keys; dates stay text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping, refusing a key that stands twice in it."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} stands twice in one mapping; keep one",
+                        problem_mark=key.start_mark,
+                    )
+                seen.add((key.tag, key.value))
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Construct a value; what a YAML type cannot read is an error at its place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+            raise yaml.MarkedYAMLError(
+                problem=f"the value is not what its form or tag says ({error})",
+                problem_mark=node.start_mark,
+            ) from None
+
+
+def config_files(config_dir: str | Path, kind: str) -> list[Path]:
+    """Return the files of ``model_config`` or ``dataset_config``, sorted.
+
+    Raises:
+        ConfigError: If the folder or the files are absent.
+    """
+    folder = Path(config_dir)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"The config folder {str(folder)!r} is not there. Name the folder that holds "
+            f"model_config and dataset_config by --config."
+        )
+    single = folder / f"{kind}.yaml"
+    files = [single] if single.is_file() else sorted((folder / kind).glob("*.yaml"))
+    if not files:
+        raise ConfigError(
+            f"The config folder {str(folder)!r} has neither {kind}.yaml nor {kind}/*.yaml. Add one, "
+            f"or name another folder by --config."
+        )
+    return files
+
+
+def read_sections(file: Path) -> list[Section]:
+    """Return the top-level mappings of a config file.
+
+    Raises:
+        ConfigError: If the file cannot be read or is not a mapping of names to mappings.
+    """
+    try:
+        with file.open(encoding="utf-8") as stream:
+            # A SafeLoader by inheritance.
+            content = yaml.load(stream, _Loader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        hint = " Write plain values; tags such as !!python are not read." if _is_tag(error) else ""
+        raise ConfigError(f"{file}{line}: {error.problem or error.context}.{hint}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not YAML in UTF-8: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{file} is nested too deeply to be a config.") from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from None
+    if content is None:
+        return []
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{file} must hold a mapping of ids to settings, such as 'my_id: {{...}}'."
+        )
+    for name in content:
+        if not isinstance(name, str):
+            raise ConfigError(f"{file}: the id {name!r} must be text. Write it in quotes.")
+    return [Section(file, name, settings) for name, settings in content.items()]
+
+
+def _is_tag(error: yaml.MarkedYAMLError) -> bool:
+    return "constructor for the tag" in (error.problem or "")
+
+
+def all_sections(config_dir: str | Path, kind: str) -> list[Section]:
+    """Return the top-level mappings of all files of a kind.
+
+    Raises:
+        ConfigError: If a file is absent or cannot be read.
+    """
+    return [s for file in config_files(config_dir, kind) for s in read_sections(file)]
+
+
+def ids(sections: list[Section]) -> list[str]:
+    """Return the ids that can be asked for, sorted; `Base` is not one."""
+    return sorted({s.name for s in sections if s.name != BASE and _ID.fullmatch(s.name)})
+
+
+def check_id(what: str, name: object) -> str:
+    """Return an experiment or dataset id.
+
+    Raises:
+        ConfigError: If it could not name a file.
+    """
+    if not isinstance(name, str) or not _ID.fullmatch(name) or name == BASE:
+        raise ConfigError(
+            f"{what} must be letters, digits, '_', '-' and single dots, beginning with a letter or "
+            f"digit, and not {BASE!r}; found {name!r}. Rename it: it becomes part of file names."
+        )
+    return name
+
+
+def find_section(sections: list[Section], what: str, name: str, config_dir: str | Path) -> Section:
+    """Return the section of an id.
+
+    Raises:
+        ConfigError: If no file or several files have it, or it is not a mapping.
+    """
+    found = [section for section in sections if section.name == name]
+    if not found:
+        raise ConfigError(
+            f"{what} {name!r} is not in {str(config_dir)!r}.{suggest(name, ids(sections))} There are: "
+            f"{_some(sections)}.{_LISTING if what == 'expid' else ''}"
+        )
+    if len(found) > 1:
+        files = " and ".join(str(section.file) for section in found)
+        raise ConfigError(f"{what} {name!r} stands in {files}. Keep one, or rename the other.")
+    if not isinstance(found[0].settings, dict):
+        raise ConfigError(f"{found[0].file}: {what} {name!r} must be a mapping of settings.")
+    return found[0]
+
+
+def find_base(sections: list[Section], own: Section) -> Section | None:
+    """Return the `Base` of an experiment: that of its file, else the only one there is.
+
+    Raises:
+        ConfigError: If other files have different ones, or it is not a mapping.
+    """
+    bases = [section for section in sections if section.name == BASE]
+    chosen = [section for section in bases if section.file == own.file] or bases
+    for base in chosen:
+        if not isinstance(base.settings, dict):
+            raise ConfigError(f"{base.file}: {BASE} must be a mapping of settings.")
+    if any(base.settings != chosen[0].settings for base in chosen):
+        raise ConfigError(
+            f"{own.file} has no {BASE} of its own, and those of "
+            f"{' and '.join(str(base.file) for base in chosen)} differ. Add a {BASE} to {own.file}."
+        )
+    return chosen[0] if chosen else None
+
+
+def _some(sections: list[Section], limit: int = 20) -> str:
+    names = ids(sections)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return (", ".join(names[:limit]) or "none") + more
