@@ -1,0 +1,129 @@
+"""Build the content of a cache folder: check, fit, encode, account."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fuxictr
+import h5py
+import polars as pl
+
+from fuxictr_stem.data import manifest, store
+from fuxictr_stem.data.checks import SplitStats, check_source
+from fuxictr_stem.data.columns import Plan
+from fuxictr_stem.data.encode import BLOCK_ROWS, Encoder, encoded, encoders
+from fuxictr_stem.data.source import Source, open_source
+from fuxictr_stem.data.vocabulary import Array
+from fuxictr_stem.errors import DataError, OutputError
+from fuxictr_stem.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+def build(
+    plan: Plan,
+    files: Mapping[str, list[Path]],
+    fingerprint: str,
+    folder: Path,
+    block_rows: int = BLOCK_ROWS,
+) -> None:
+    """Fill an empty folder with a dataset's cache.
+
+    Args:
+        plan: What is read.
+        files: The source files of each split.
+        fingerprint: Name of the cache, written into its manifest.
+        folder: Where the files go.
+        block_rows: Rows encoded at a time.
+
+    Raises:
+        DataError: The source files are not what the config declares.
+        OutputError: The disk is too small.
+    """
+    source = open_source(plan, files)
+    stats = check_source(source)
+    # FuxiCTR's preprocessing takes seconds to import, so it is only here.
+    from fuxictr_stem.data.fit import fit
+
+    start = time.monotonic()
+    processor, frames = fit(source, folder)
+    logger.info("Fitted the vocabularies in %.1f s", time.monotonic() - start)
+    columns = encoders(source, processor, stats)
+    rows = {split: found.rows for split, found in stats.items()}
+    _check_space(folder, columns, sum(rows.values()))
+    for split, frame in frames.items():
+        _write_split(source, frame, columns, split, rows[split], folder, block_rows)
+    manifest.write(folder, _content(plan, fingerprint, columns, stats))
+
+
+def _content(
+    plan: Plan, fingerprint: str, columns: Sequence[Encoder], stats: Mapping[str, SplitStats]
+) -> dict[str, Any]:
+    return {
+        "fingerprint": fingerprint,
+        "dataset_id": plan.dataset_id,
+        "versions": {
+            "fuxictr": fuxictr.__version__,
+            "polars": pl.__version__,
+            "h5py": h5py.__version__,
+        },
+        "rows": {split: found.rows for split, found in stats.items()},
+        "columns": {
+            column.name: {
+                "dtype": str(column.dtype),
+                "shape": [column.width] if column.width else [],
+            }
+            for column in columns
+        },
+        "labels": {split: found.labels for split, found in stats.items()},
+    }
+
+
+def _check_space(folder: Path, columns: Sequence[Encoder], rows: int) -> None:
+    row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
+    needed, free = int(rows * row_bytes * 1.02), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"data_root {folder.parent}: the cache needs {needed / 2**30:.1f} GiB and "
+            f"{free / 2**30:.1f} GiB are free. Make room, or choose another data_root."
+        )
+
+
+def _write_split(
+    source: Source,
+    frame: pl.LazyFrame,
+    columns: Sequence[Encoder],
+    split: str,
+    rows: int,
+    folder: Path,
+    block_rows: int,
+) -> None:
+    """Encode a split into its h5 file."""
+    layout = {column.name: (column.dtype, column.width) for column in columns}
+    done, start = 0, time.monotonic()
+    with (
+        store.create(folder / f"{split}.h5", rows, layout) as file,
+        Progress(f"Encoding {split}", rows, unit="rows") as progress,
+    ):
+        for block in encoded(source, frame, columns, block_rows):
+            before, done = done, _write_block(file, block, done, rows)
+            progress.update(done - before)
+    if done != rows:
+        raise DataError(
+            f"dataset {source.plan.dataset_id!r}: {split} had {rows:,} rows and then {done:,}: "
+            "its files changed meanwhile. Start again when they are complete."
+        )
+    logger.info("Encoded %s: %s rows in %.1f s", split, f"{rows:,}", time.monotonic() - start)
+
+
+def _write_block(file: h5py.File, block: Mapping[str, Array], done: int, rows: int) -> int:
+    count = len(next(iter(block.values())))
+    if done + count <= rows:
+        for name, values in block.items():
+            file[name][done : done + count] = values
+    return done + count

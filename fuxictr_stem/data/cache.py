@@ -1,0 +1,167 @@
+"""The content-addressed cache of encoded splits.
+
+``<data_root>/<dataset_id>/<fingerprint>/`` holds manifest.json, FuxiCTR's feature_map.json and
+feature_vocab.json, one h5 file a split, and the pretrained files. The folder appears by one rename
+when everything in it is complete and checked; what a killed build leaves is removed by the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fuxictr.features import FeatureMap
+
+from fuxictr_stem.data import manifest
+from fuxictr_stem.data.build import build
+from fuxictr_stem.data.columns import Plan, plan_columns
+from fuxictr_stem.data.files import find_files
+from fuxictr_stem.data.fingerprint import fingerprint
+from fuxictr_stem.data.folder import (
+    beside,
+    locked,
+    remove_stale,
+    sync,
+    sync_folder,
+)
+from fuxictr_stem.errors import DataError, OutputError, UserError
+from fuxictr_stem.outputs import check_writable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """An encoded dataset on disk.
+
+    Attributes:
+        dataset_id: The dataset's name.
+        folder: Where its files are.
+        rows: Rows of each split.
+        label_stats: By split and label: ``rows``, ``nulls``, ``nonfinite``, ``min``, ``max``,
+            ``sum``, ``positives``, ``other`` and ``example``.
+    """
+
+    dataset_id: str
+    folder: Path
+    rows: dict[str, int]
+    label_stats: dict[str, dict[str, dict[str, Any]]]
+
+    def path(self, split: str) -> Path | None:
+        """Return the h5 file of a split, or None if the dataset has no such split."""
+        return self.folder / f"{split}.h5" if split in self.rows else None
+
+    def feature_map(self, params: Mapping[str, Any]) -> FeatureMap:
+        """Return FuxiCTR's feature map for a run.
+
+        As FuxiCTR's ``FeatureMap.load``, except that ``use_features`` keeps the ``group_id``
+        column and ``num_fields`` counts the features that are used.
+
+        Args:
+            params: The run's checked parameters: ``group_id``, ``embedding_dim``,
+                ``use_features`` and ``feature_specs`` count.
+        """
+        group, used = params.get("group_id"), list(params.get("use_features") or [])
+        if used and group and group not in used:
+            used.append(group)
+        feature_map = FeatureMap(self.dataset_id, str(self.folder))
+        feature_map.load(str(self.folder / "feature_map.json"), {**params, "use_features": used})
+        feature_map.num_fields = feature_map.get_num_fields()
+        return feature_map
+
+
+def open_cache(dataset: Mapping[str, Any]) -> Cache:
+    """Open the cache of a dataset; build it if there is none, or none that is whole.
+
+    Args:
+        dataset: The dataset config, checked and normalised; other keys of a run do not matter.
+
+    Returns:
+        The cache.
+
+    Raises:
+        ConfigError: A column is declared in a way that cannot be encoded.
+        DataError: The source files are absent or not what the config declares.
+        OutputError: ``data_root`` cannot be written.
+    """
+    plan = plan_columns(dataset)
+    files = find_files(dataset)
+    name = fingerprint(dataset, files)
+    home = Path(dataset["data_root"]) / plan.dataset_id
+    folder = home / name
+    cache, _ = _open(folder)
+    if cache is None:
+        check_writable(home, "data_root")
+        with locked(folder):
+            # Another run may have built it while this one waited.
+            cache, damage = _open(folder)
+            if cache is None:
+                if damage:
+                    logger.warning("The cache is damaged and built anew: %s", damage)
+                cache = _rebuild(dataset, plan, files, folder)
+    rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
+    logger.info("Cache %s: %s rows", folder, rows)
+    return cache
+
+
+def _open(folder: Path) -> tuple[Cache | None, str]:
+    """Return the cache in a folder, or what is wrong with it ("" if there is none)."""
+    if not folder.is_dir():
+        return None, ""
+    try:
+        said = manifest.read(folder)
+    except manifest.Damaged as damage:
+        return None, str(damage)
+    if said["fingerprint"] != folder.name or said["dataset_id"] != folder.parent.name:
+        return None, f"{folder / manifest.NAME} belongs to another cache"
+    return Cache(said["dataset_id"], folder, said["rows"], said["labels"]), ""
+
+
+def _rebuild(
+    dataset: Mapping[str, Any], plan: Plan, files: Mapping[str, list[Path]], folder: Path
+) -> Cache:
+    """Build into a folder beside it, check that, and put it in place. The lock is held."""
+    start = time.monotonic()
+    remove_stale(folder)
+    fresh = beside(folder)
+    logger.info("Building the cache %s", folder)
+    try:
+        fresh.mkdir()
+        build(plan, files, folder.name, fresh)
+        _check_unchanged(dataset, folder.name, files)
+        manifest.read(fresh)
+        sync(fresh)
+        if folder.exists():
+            old = beside(folder)
+            folder.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+        fresh.rename(folder)
+        sync_folder(folder.parent)
+    except UserError:
+        raise
+    except (OSError, manifest.Damaged) as error:
+        raise OutputError(
+            f"data_root {folder.parent}: the cache could not be written: {error}. Free some space "
+            "or choose another data_root."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    logger.info("Built the cache in %.1f s", time.monotonic() - start)
+    cache, damage = _open(folder)
+    assert cache is not None, damage
+    return cache
+
+
+def _check_unchanged(
+    dataset: Mapping[str, Any], name: str, files: Mapping[str, list[Path]]
+) -> None:
+    if fingerprint(dataset, files) != name:
+        raise DataError(
+            f"dataset {dataset['dataset_id']!r}: its files changed while they were read. Start "
+            "again when they are complete."
+        )

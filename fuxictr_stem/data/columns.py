@@ -1,0 +1,216 @@
+"""What a dataset config means for reading: which column comes from where, and what FuxiCTR is told.
+
+FuxiCTR's ``FeatureProcessor`` decides what an id is, so its column dicts go to it as they are,
+except where it would fail or quietly mean something else:
+
+- a copy (``preprocess: copy_from(x)``) of a column with another dtype is read from the file under
+  its own dtype (FuxiCTR keeps whatever type ``x`` happens to have);
+- a sequence is text, also where a parquet file holds lists (FuxiCTR's ``fill_null`` fails there);
+- a meta column without ``remap`` is read by itself and is an integer, also where text is declared;
+- an inactive column is left out unless something copies it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fuxictr_stem.config.values import copied_column
+from fuxictr_stem.data.report import refuse
+from fuxictr_stem.errors import ConfigError
+
+_PYTHON_TYPES = {"str": str, "int": int, "float": float}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column as it is read: its name in the cache and its place in the files.
+
+    Attributes:
+        name: Name in the config and in the cache.
+        kind: ``label``, or the feature's ``type``.
+        dtype: ``str``, ``int`` or ``float``: what its values are after reading.
+        origin: The column of the file that it is read from.
+        splitter: Between the tokens of a sequence.
+        dim: Length of an embedding's vectors.
+        raw_id: A meta column that keeps its integers (``remap: false``).
+        required: Missing values are refused.
+        fill: What a missing label becomes, where the config says so.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    origin: str
+    splitter: str = "^"
+    dim: int = 0
+    raw_id: bool = False
+    required: bool = False
+    fill: float | None = None
+
+    @property
+    def described(self) -> str:
+        """How messages call it."""
+        name = f"{'label' if self.kind == 'label' else 'column'} {self.name!r}"
+        return name if self.origin == self.name else f"{name} (read from {self.origin!r})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The reading side of a dataset config.
+
+    Attributes:
+        dataset_id: The dataset's name.
+        data_format: ``csv`` or ``parquet``.
+        sep: Separator of a CSV file.
+        min_categr_count: Least count of a token that gets an id of its own.
+        group_id: Name of the column that groups rows for gAUC.
+        columns: What is read.
+        features: FuxiCTR's ``feature_cols``, adapted as the module says.
+        labels: FuxiCTR's ``label_col``.
+    """
+
+    dataset_id: str
+    data_format: str
+    sep: str
+    min_categr_count: int
+    group_id: str | None
+    columns: tuple[Column, ...]
+    features: list[dict[str, Any]]
+    labels: list[dict[str, Any]]
+
+
+def plan_columns(dataset: Mapping[str, Any]) -> Plan:
+    """Work out what to read for a dataset and what to hand to FuxiCTR.
+
+    Args:
+        dataset: The dataset config, checked and normalised.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigError: A column is declared in a way that cannot be encoded; all of them are named.
+    """
+    declared = {col["name"]: col for col in [*dataset["feature_cols"], *dataset["label_col"]]}
+    problems = [problem for col in declared.values() for problem in _problems(col)]
+    if problems:
+        refuse(ConfigError, f"dataset {dataset['dataset_id']!r}", problems)
+
+    columns = [_label(col, declared) for col in dataset["label_col"]]
+    features, sources = [], set()
+    for col in dataset["feature_cols"]:
+        adapted = _adapted(col)
+        features.append(adapted)
+        if not col["active"]:
+            continue
+        source = copied_column(col.get("preprocess"), col["name"])
+        if source is not None and _copied_by_fuxictr(col, declared.get(source)):
+            sources.add(source)
+        else:
+            adapted.pop("preprocess", None)
+            columns.append(_feature(col, _origin(col["name"], declared)))
+    kept = [col for col in features if col["active"] or col["name"] in sources]
+    idle = [declared[col["name"]] for col in kept if not col["active"]]
+    columns += [_feature(col, _origin(col["name"], declared)) for col in idle]
+    return Plan(
+        dataset_id=dataset["dataset_id"],
+        data_format=dataset["data_format"],
+        sep=dataset.get("sep", ","),
+        min_categr_count=dataset.get("min_categr_count", 1),
+        group_id=dataset.get("group_id"),
+        columns=tuple(columns),
+        features=kept,
+        labels=[{"name": col["name"], "dtype": float} for col in dataset["label_col"]],
+    )
+
+
+def _problems(col: Mapping[str, Any]) -> list[str]:
+    """Return what the cache cannot do with a column that FuxiCTR could be given."""
+    problems = []
+    if "/" in col["name"]:
+        problems.append(
+            f"column {col['name']!r}: a name without '/' is needed. Name it otherwise, with "
+            f"preprocess: copy_from({col['name']})."
+        )
+    if _raw_id(col) and "fill_na" in col:
+        try:
+            whole = float(int(col["fill_na"])) == float(col["fill_na"])
+        except (TypeError, ValueError):
+            whole = False
+        if not whole:
+            problems.append(
+                f"column {col['name']!r}: fill_na must be a whole number, since remap: false keeps "
+                f"it as the id, found {col['fill_na']!r}."
+            )
+    return problems
+
+
+def _raw_id(col: Mapping[str, Any]) -> bool:
+    return col.get("type") == "meta" and not col.get("remap", True)
+
+
+def _adapted(col: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a feature's dict for FuxiCTR's processor (see the module)."""
+    adapted = copy.deepcopy(dict(col))
+    # A type, not its name: the processor evaluates names.
+    adapted["dtype"] = _PYTHON_TYPES[col["dtype"]]
+    if not col["active"]:
+        kept = ("name", "active", "type", "dtype", "fill_na")
+        adapted = {key: adapted[key] for key in kept if key in adapted}
+    if col["type"] == "sequence":
+        adapted["dtype"] = str
+    elif col["type"] == "embedding":
+        # A type that the processor has no fill value for: filling fails on lists.
+        adapted["dtype"] = list
+    elif _raw_id(col):
+        adapted["dtype"] = int
+        if "fill_na" in col:
+            adapted["fill_na"] = int(col["fill_na"])
+    return adapted
+
+
+def _copied_by_fuxictr(col: Mapping[str, Any], source: Mapping[str, Any] | None) -> bool:
+    """Whether FuxiCTR's own copy means the same: only then its order of filling nulls counts."""
+    if source is None or "type" not in source or source["name"] == col["name"]:
+        return False
+    kinds = {col["type"], source["type"]}
+    if "embedding" in kinds or ("sequence" in kinds and len(kinds) == 2):
+        return False
+    if _raw_id(col) or _raw_id(source):
+        return False
+    same_splitter = col.get("splitter", "^") == source.get("splitter", "^")
+    return bool(col["dtype"] == source["dtype"] and same_splitter)
+
+
+def _origin(name: str, declared: Mapping[str, Mapping[str, Any]]) -> str:
+    """Follow copies to the column that is in the file."""
+    # Bounded, although the config check refuses circles.
+    for _ in declared:
+        source = copied_column(declared.get(name, {}).get("preprocess"), name)
+        if source is None:
+            break
+        name = source
+    return name
+
+
+def _label(col: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) -> Column:
+    origin, fill = _origin(col["name"], declared), col.get("fill_na")
+    return Column(col["name"], "label", "float", origin, required=fill is None, fill=fill)
+
+
+def _feature(col: Mapping[str, Any], origin: str) -> Column:
+    dtype = {"sequence": "str", "embedding": "float"}.get(col["type"], col["dtype"])
+    return Column(
+        name=col["name"],
+        kind=col["type"],
+        dtype="int" if _raw_id(col) else dtype,
+        origin=origin,
+        splitter=col.get("splitter", "^"),
+        dim=col.get("pretrain_dim", 0),
+        raw_id=_raw_id(col),
+        # FuxiCTR fills missing text with "", which is no integer.
+        required=_raw_id(col) and col["dtype"] == "str" and "fill_na" not in col,
+    )

@@ -1,0 +1,80 @@
+"""How often each token occurs, in one pass and bounded memory.
+
+FuxiCTR runs one query per column on the same files at once, and polars then keeps what the queries
+share in memory: the whole of the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+_BLOCK_ROWS = 1 << 18
+_MERGE_ROWS = 1 << 21
+
+
+class TokenCounts:
+    """Counts of one column's tokens, gathered block by block."""
+
+    def __init__(self) -> None:
+        self.longest = 0
+        self._blocks: list[pl.DataFrame] = []
+        self._rows = self._merged = 0
+
+    def add(self, tokens: pl.Series) -> None:
+        """Count a block's tokens."""
+        counts = tokens.drop_nulls().alias("token").value_counts(name="count")
+        self._blocks.append(counts.with_columns(pl.col("count").cast(pl.Int64)))
+        self._rows += counts.height
+        # Half of the rows at least are new since the last merge: merging stays linear.
+        if self._rows > max(_MERGE_ROWS, 2 * self._merged):
+            self._merge()
+
+    def counts(self) -> dict[Any, int]:
+        """Return how often each token occurs."""
+        self._merge()
+        token, count = self._blocks[0]
+        return dict(zip(token.to_list(), count.to_list(), strict=True))
+
+    def _merge(self) -> None:
+        merged = pl.concat(self._blocks).group_by("token").agg(pl.col("count").sum())
+        self._blocks = [merged]
+        self._rows = self._merged = merged.height
+
+
+def count_tokens(
+    frame: pl.LazyFrame, columns: Mapping[str, str | None], block_rows: int = _BLOCK_ROWS
+) -> dict[str, TokenCounts]:
+    """Count the tokens of some columns.
+
+    Args:
+        frame: Holds the columns.
+        columns: Their names; for a sequence what stands between its tokens, else None.
+        block_rows: Rows counted at a time.
+
+    Returns:
+        The counts of each column; for a sequence also its most tokens in a row.
+    """
+    found = {name: TokenCounts() for name in columns}
+    if not columns:
+        return found
+    query = frame.select(
+        pl.col(name) if splitter is None else pl.col(name).str.split(splitter)
+        for name, splitter in columns.items()
+    )
+    blocks = query.collect_batches(chunk_size=block_rows, maintain_order=False, engine="streaming")
+    for block in blocks:
+        for name, splitter in columns.items():
+            tokens, counts = block[name], found[name]
+            if splitter is not None:
+                counts.longest = max(counts.longest, int(tokens.list.len().max() or 0))  # type: ignore[arg-type]
+                tokens = flat(tokens)
+            counts.add(tokens)
+    return found
+
+
+def flat(lists: pl.Series) -> pl.Series:
+    """Return the elements of all lists; unlike ``explode``, nothing for an empty one."""
+    return pl.Series(values=lists.rechunk().to_arrow().flatten())

@@ -1,0 +1,52 @@
+"""What a value of a column may not be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from fuxictr_stem.data.values import Reading, finite
+
+_NOT_FINITE = "NaN, infinite or beyond float32"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that a value may not be: what it is called, and the rows where it is so."""
+
+    reading: Reading
+    what: str
+    advice: str
+    where: pl.Expr
+
+
+def faults_of(readings: Sequence[Reading]) -> list[Fault]:
+    """Return what may be wrong in a file, in the same order for every file of a dataset."""
+    return [fault for reading in readings for fault in _faults(reading)]
+
+
+def _faults(reading: Reading) -> list[Fault]:
+    column = reading.column
+    bad = pl.lit(False) if reading.bad is None else reading.bad
+    if column.kind == "embedding":
+        what = f"no vector of {column.dim} finite numbers (pretrain_dim)"
+        return [Fault(reading, what, "Every row needs its vector.", bad)]
+    if column.dtype == "str":
+        return []
+    label = column.kind == "label"
+    number = "whole number (int)" if column.dtype == "int" else "number (float)"
+    advice = "A label is a number." if label else "Mend the value, or declare dtype: str."
+    faults = [Fault(reading, f"not a {'number' if label else number}", advice, bad)]
+    if column.required:
+        advice = (
+            "A missing label is no negative: drop these rows, or give the label a fill_na."
+            if label
+            else "Give the column a fill_na, or an id in every row."
+        )
+        faults.append(Fault(reading, "missing", advice, reading.value.is_null() & ~bad))
+    if column.dtype == "float":
+        advice = "" if label else "Leave a missing value empty: it becomes fill_na."
+        faults.append(Fault(reading, _NOT_FINITE, advice, ~finite(reading.value)))
+    return faults

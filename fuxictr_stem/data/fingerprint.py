@@ -1,0 +1,80 @@
+"""What a cache depends on, as one short hexadecimal name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fuxictr
+
+FORMAT = 1
+"""Number of the cache's layout; a change of it makes every older cache stale."""
+
+_MIB = 1 << 20
+WHOLE_BYTES = 64 * _MIB
+"""Files up to this size count by their whole content."""
+
+_SAMPLES = 64
+
+
+def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]]) -> str:
+    """Name the cache of a dataset.
+
+    The name depends on the parts of the config that decide the encoding, on the content of the
+    source files (not on where they are), on the cache's format and on FuxiCTR's version. A file
+    beyond 64 MiB counts by its size, its time of change and 64 evenly spread blocks of 1 MiB.
+
+    Args:
+        dataset: The normalised dataset config.
+        files: The source files of each split.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digests: dict[Path, str] = {}
+
+    def digest(path: Path) -> str:
+        if path not in digests:
+            digests[path] = content_digest(path)
+        return digests[path]
+
+    features = []
+    for col in dataset["feature_cols"]:
+        path = col.get("pretrained_emb")
+        if path and col.get("active", True):
+            suffix = Path(path).suffix
+            col = {**col, "pretrained_emb": digest(Path(path)) + suffix}
+        features.append(col)
+    depends = {
+        "format": FORMAT,
+        "fuxictr": fuxictr.__version__,
+        "feature_cols": features,
+        "label_col": dataset["label_col"],
+        "min_categr_count": dataset.get("min_categr_count", 1),
+        "data_format": dataset["data_format"],
+        "sep": dataset.get("sep") or ",",
+        "group_id": dataset.get("group_id"),
+        "files": {split: [digest(path) for path in paths] for split, paths in files.items()},
+    }
+    text = json.dumps(depends, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or, beyond 64 MiB, of its size, time and sampled blocks."""
+    found = path.stat()
+    sha = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        if found.st_size <= WHOLE_BYTES:
+            while block := file.read(_MIB):
+                sha.update(block)
+            return sha.hexdigest()
+        sha.update(f"{found.st_size} {found.st_mtime_ns} ".encode())
+        last = found.st_size - _MIB
+        for i in range(_SAMPLES):
+            file.seek(last * i // (_SAMPLES - 1))
+            sha.update(file.read(_MIB))
+    return f"sampled-{sha.hexdigest()}"

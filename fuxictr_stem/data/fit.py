@@ -1,0 +1,189 @@
+"""FuxiCTR's ``FeatureProcessor`` fits: it decides what an id is.
+
+Importing this module imports ``fuxictr.preprocess`` (ray, scikit-learn: seconds), so only the
+building of a cache does; it starts no Ray cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import polars as pl
+from fuxictr.preprocess import FeatureProcessor
+from fuxictr.preprocess.build_dataset import merge_meta_ddf
+from fuxictr.preprocess.tokenizer import load_pretrain_emb
+
+from fuxictr_stem.data.checks import explained
+from fuxictr_stem.data.columns import Plan
+from fuxictr_stem.data.counting import count_tokens
+from fuxictr_stem.data.report import refuse
+from fuxictr_stem.data.source import Source
+from fuxictr_stem.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+class Processor(FeatureProcessor):
+    """FuxiCTR's processor, writing into a folder of ours and leaving no pickle.
+
+    Args:
+        plan: What is read, with FuxiCTR's column dicts.
+        folder: Where feature_map.json, feature_vocab.json and pretrained files go.
+    """
+
+    feature_cols: list[dict[str, Any]]
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        super().__init__(
+            feature_cols=plan.features,
+            label_col=plan.labels,
+            dataset_id=plan.dataset_id,
+            group_id=plan.group_id,
+        )
+        self.min_categr_count = plan.min_categr_count
+        self.data_dir = str(folder)
+        self.json_file = str(folder / "feature_map.json")
+        self.vocab_file = str(folder / "feature_vocab.json")
+        self.feature_map.data_dir = self.data_dir
+
+    def save_pickle(self, pickle_file: str) -> None:
+        """Leave no pickle."""
+
+    def save_vocab(self, vocab_file: str) -> None:
+        """Write the vocabularies as FuxiCTR does, also where a pretrained file's keys are numpy's.
+
+        Args:
+            vocab_file: The JSON file to write.
+        """
+        vocabularies = {}
+        for name, spec in self.feature_map.features.items():
+            if spec["type"] in ("categorical", "sequence"):
+                tokens = self.processor_dict[f"{name}::tokenizer"].vocab.items()
+                vocabularies[name] = {_plain(k): v for k, v in sorted(tokens, key=_by_id)}
+        Path(vocab_file).write_text(json.dumps(vocabularies, indent=4))
+
+    def _collect_statistics(
+        self, train_ddf: pl.LazyFrame, meta_ddf: pl.LazyFrame | None = None
+    ) -> dict[str, Any]:
+        """Return FuxiCTR's statistics, counted in bounded memory; refuse an empty vocabulary."""
+        splitters: dict[str, dict[str, str | None]] = {"meta": {}, "train": {}}
+        active = [col for col in self.feature_cols if col["active"]]
+        for col in active:
+            if col["type"] in ("meta", "categorical", "sequence") and col.get("remap", True):
+                where = "meta" if col["type"] == "meta" else "train"
+                is_sequence = col["type"] == "sequence"
+                splitters[where][col["name"]] = col.get("splitter", "^") if is_sequence else None
+        tokens = count_tokens(train_ddf, splitters["train"])
+        tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, splitters["meta"])
+        stats = self._number_statistics(train_ddf, active)
+        for name, found in tokens.items():
+            stats[name] = {"value_counts": found.counts()}
+            if splitters["train"].get(name):
+                stats[name]["max_len"] = found.longest
+        problems = [
+            problem
+            for col in self.feature_cols
+            if (problem := self._empty(col, stats.get(col["name"], {})))
+        ]
+        if problems:
+            refuse(DataError, f"dataset {self.feature_map.dataset_id!r}", problems)
+        return stats
+
+    def _number_statistics(
+        self, train_ddf: pl.LazyFrame, active: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Have FuxiCTR compute what its normalizers need: one query, in bounded memory."""
+        whole = self.feature_cols
+        self.feature_cols = [col for col in active if col["type"] == "numeric"]
+        try:
+            return super()._collect_statistics(train_ddf)
+        finally:
+            self.feature_cols = whole
+
+    def _empty(self, col: Mapping[str, Any], stats: Mapping[str, Any]) -> str | None:
+        if "value_counts" not in stats:
+            return None
+        least, missing = 1, ""
+        if col["type"] != "meta":
+            least = col.get("min_categr_count", self.min_categr_count)
+            missing = col.get("fill_na", "")
+        largest = max((n for t, n in stats["value_counts"].items() if t != missing), default=0)
+        if largest >= max(least, 1):
+            return None
+        name = f"column {col['name']!r}"
+        if not largest:
+            where = "any split" if col["type"] == "meta" else "train"
+            return f"{name} has no value in {where}, only missing ones. Make it inactive."
+        return (
+            f"{name} would have an empty vocabulary: min_categr_count is {least:,}, and the most "
+            f"frequent value occurs {largest:,} times in train. Lower min_categr_count, or make "
+            "the column inactive."
+        )
+
+
+def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame]]:
+    """Fit FuxiCTR's processor as its ``build_dataset`` does.
+
+    Args:
+        source: The checked files.
+        folder: Gets feature_map.json, feature_vocab.json and the pretrained files.
+
+    Returns:
+        The fitted processor, and each split's columns with missing values filled.
+
+    Raises:
+        DataError: A vocabulary is empty, a pretrained file has no key and value, or a file cannot
+            be read.
+    """
+    _check_pretrained(source.plan)
+    processor = Processor(source.plan, folder)
+    with explained(source):
+        frames = {split: processor.preprocess(source.frame(split)) for split in source.parts}
+        meta = merge_meta_ddf(processor, *frames.values())
+        processor.fit(frames["train"], meta_ddf=meta, min_categr_count=source.plan.min_categr_count)
+    return processor, frames
+
+
+def _check_pretrained(plan: Plan) -> None:
+    """Refuse pretrained files that FuxiCTR would stop at half-way."""
+    problems = []
+    for col in plan.features:
+        if "pretrained_emb" in col:
+            path = Path(col["pretrained_emb"])
+            about = f"pretrained_emb of column {col['name']!r}, {path}"
+            try:
+                names = _arrays(path)
+                if {"key", "value"} <= names:
+                    load_pretrain_emb(str(path), ["key"]).astype(col["dtype"])
+                else:
+                    found = ", ".join(sorted(names)) or "nothing"
+                    problems.append(f"{about}: needs the arrays 'key' and 'value', holds {found}.")
+            except Exception as error:  # noqa: BLE001  each reader has its own kinds of error
+                wanted = f"{path.suffix} with keys of dtype {col['dtype'].__name__}"
+                problems.append(f"{about}: cannot be read as {wanted}: {error}")
+    if problems:
+        refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
+
+
+def _arrays(path: Path) -> set[str]:
+    if path.suffix == ".parquet":
+        return set(pl.read_parquet_schema(path))
+    if path.suffix == ".h5":
+        with h5py.File(path, "r") as file:
+            return set(file)
+    with np.load(path, allow_pickle=False) as arrays:
+        return set(arrays.files)
+
+
+def _plain(token: Any) -> Any:
+    return token.item() if isinstance(token, np.generic) else token
+
+
+def _by_id(item: tuple[Any, int]) -> int:
+    return item[1]

@@ -1,0 +1,77 @@
+"""Do the labels fit the tasks that learn from them?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fuxictr_stem.data.report import refuse
+from fuxictr_stem.errors import ConfigError, DataError, suggest
+
+TASKS = ("binary_classification", "regression")
+
+
+def check_labels(
+    stats: Mapping[str, Mapping[str, Mapping[str, Any]]], tasks: Mapping[str, str]
+) -> None:
+    """Refuse labels that a task cannot learn from or be measured on.
+
+    Args:
+        stats: Statistics of each split's labels (``Cache.label_stats``).
+        tasks: The kind of task of each label that is trained.
+
+    Raises:
+        ConfigError: A label is unknown, or a task is of another kind.
+        DataError: A binary label has values other than 0 and 1, or only one of them in a split; a
+            regression label is not finite.
+    """
+    known = {label for split in stats.values() for label in split}
+    unknown = [
+        f"label {label!r} is not in label_col.{suggest(label, known)}"
+        for label in tasks
+        if label not in known
+    ]
+    unknown += [
+        f"label {label!r}: task must be one of {', '.join(TASKS)}, found {task!r}."
+        for label, task in tasks.items()
+        if task not in TASKS
+    ]
+    if unknown:
+        refuse(ConfigError, "tasks", unknown)
+    problems = []
+    for label, task in tasks.items():
+        for split, labels in stats.items():
+            find = _binary if task == "binary_classification" else _regression
+            problem = find(labels[label], split)
+            if problem:
+                problems.append(f"label {label!r} {problem}")
+    if problems:
+        refuse(DataError, "labels", problems)
+
+
+def _binary(found: Mapping[str, Any], split: str) -> str | None:
+    if found["other"]:
+        return (
+            f"has {_rows(found['other'])} of {split} with a value other than 0 and 1, such as "
+            f"{found['example']:g}; a binary_classification task needs 0 or 1. Turn it into 0/1, "
+            "or make the task regression."
+        )
+    for count, missing in ((found["positives"], "positive"), (found["rows"], "negative")):
+        present = count if missing == "positive" else count - found["positives"]
+        if not present:
+            return (
+                f"has no {missing} among {_rows(found['rows'])} of {split}: there is nothing to "
+                "tell apart, and no AUC. Take another split, or leave the label out."
+            )
+    return None
+
+
+def _regression(found: Mapping[str, Any], split: str) -> str | None:
+    bad = found["nonfinite"] + found["nulls"]
+    if bad:
+        return f"is missing or not finite in {_rows(bad)} of {split}; mend or drop the rows."
+    return None
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"

@@ -1,0 +1,140 @@
+"""Columns of a cache file side by side in one matrix per type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from fuxictr_stem.data import store
+from fuxictr_stem.data.order import Index
+from fuxictr_stem.errors import DataError
+
+Matrices = list[torch.Tensor]
+
+# Rows read at a time: short enough for the rows of all columns to stay in the processor's cache.
+_READ_ROWS = 1 << 15
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which matrix holds which column.
+
+    Attributes:
+        dtypes: Of the matrices.
+        widths: Columns of the matrices.
+        places: Per column of the file: its matrix, and its column or columns there.
+    """
+
+    dtypes: tuple[torch.dtype, ...]
+    widths: tuple[int, ...]
+    places: Mapping[str, tuple[int, int | slice]]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in all matrices."""
+        return sum(d.itemsize * w for d, w in zip(self.dtypes, self.widths, strict=True))
+
+
+class Rows:
+    """Rows of matrices in the order in which they are handed out.
+
+    Args:
+        matrices: What the rows are taken from.
+        index: Place of each row in the matrices; None takes them as they stand.
+        base: Without an index, the place of the first row.
+    """
+
+    def __init__(self, matrices: Matrices, index: Index | None, base: int = 0) -> None:
+        self._matrices = matrices
+        self._index = None if index is None else torch.from_numpy(index)
+        self._base = base
+
+    def take(self, start: int, stop: int) -> Matrices:
+        """Return copies of some rows of each matrix."""
+        if self._index is None:
+            start, stop = start + self._base, stop + self._base
+            return [matrix[start:stop].clone() for matrix in self._matrices]
+        index = self._index[start:stop]
+        return [matrix.index_select(0, index) for matrix in self._matrices]
+
+
+def layout(path: Path, features: Sequence[str], labels: Sequence[str]) -> tuple[int, Layout]:
+    """Plan the matrices for some columns of a file.
+
+    Args:
+        path: The h5 file.
+        features: Columns that keep their kind: ids are int32 (int64 where the file has them),
+            numbers float32.
+        labels: Columns that are float32 whatever they are in the file.
+
+    Returns:
+        The file's rows and the layout.
+
+    Raises:
+        DataError: A column is absent, stored elsewhere, or of another length.
+    """
+    places: dict[str, tuple[int, int | slice]] = {}
+    widths: dict[torch.dtype, int] = {}
+    lengths: dict[str, int] = {}
+    with store.open_file(path) as file:
+        for name in [*features, *labels]:
+            data = store.column(file, name)
+            lengths[name] = data.shape[0]
+            dtype = torch.float32 if name in labels else _dtype(data.dtype)
+            group = list(widths).index(dtype) if dtype in widths else len(widths)
+            at = widths.setdefault(dtype, 0)
+            width = 1 if data.ndim == 1 else data.shape[1]
+            places[name] = (group, at if data.ndim == 1 else slice(at, at + width))
+            widths[dtype] += width
+    if len(set(lengths.values())) != 1:
+        raise DataError(f"{path}: its columns have different lengths: {lengths}.")
+    return next(iter(lengths.values())), Layout(tuple(widths), tuple(widths.values()), places)
+
+
+def read_rows(path: Path, plan: Layout, starts: Index, stops: Index) -> Matrices:
+    """Read runs of rows, one after the other.
+
+    Args:
+        path: The h5 file.
+        plan: Layout of the matrices.
+        starts: First row of each run.
+        stops: The row after each run's last.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    size = int((stops - starts).sum())
+    shapes = zip(plan.widths, plan.dtypes, strict=True)
+    matrices = [torch.empty((size, width), dtype=dtype) for width, dtype in shapes]
+    views = [matrix.numpy() for matrix in matrices]
+    with store.open_file(path) as file:
+        columns = [
+            (store.column(file, name), views[group], place)
+            for name, (group, place) in plan.places.items()
+        ]
+        at = 0
+        for first, last in zip(starts.tolist(), stops.tolist(), strict=True):
+            for start in range(first, last, _READ_ROWS):
+                stop = min(start + _READ_ROWS, last)
+                _fill(columns, start, stop, at)
+                at += stop - start
+    return matrices
+
+
+def _fill(
+    columns: Sequence[tuple[h5py.Dataset, store.Array, int | slice]], start: int, stop: int, at: int
+) -> None:
+    for data, view, place in columns:
+        view[at : at + stop - start, place] = store.read(data, start, stop)
+
+
+def _dtype(stored: np.dtype[Any]) -> torch.dtype:
+    if stored.kind == "f":
+        return torch.float32
+    return torch.int32 if np.can_cast(stored, np.int32) else torch.int64

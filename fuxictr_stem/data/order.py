@@ -1,0 +1,83 @@
+"""In which order an epoch visits the rows.
+
+The order is a function of (seed, epoch) alone: chunks of rows are permuted, a run of permuted
+chunks is a window, and the rows of a window are permuted among themselves. One window is what a
+streaming pass holds in memory; a split of one window (2,097,152 rows) is shuffled uniformly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Index = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows that are visited together.
+
+    Attributes:
+        starts: First row of each chunk, in the order of the chunks.
+        stops: The row after each chunk's last.
+        key: Seeds the permutation of the rows; None leaves their order.
+    """
+
+    starts: Index
+    stops: Index
+    key: tuple[int, ...] | None
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return int((self.stops - self.starts).sum())
+
+    def order(self) -> Index | None:
+        """Return the permutation of the rows as the chunks give them, or None for their order."""
+        return None if self.key is None else np.random.default_rng(self.key).permutation(self.size)
+
+    def rows(self) -> Index:
+        """Return the rows of the split in visiting order."""
+        lengths = self.stops - self.starts
+        before = np.cumsum(lengths) - lengths
+        rows = np.arange(self.size) + np.repeat(self.starts - before, lengths)
+        order = self.order()
+        return rows if order is None else rows[order]
+
+
+@dataclass(frozen=True)
+class RowOrder:
+    """The orders of all epochs of a split.
+
+    Attributes:
+        rows: Rows of the split.
+        chunk: Rows of a chunk.
+        window: Chunks of a window.
+        shuffle: False visits the rows in their order.
+        seed: With the epoch, decides the order.
+    """
+
+    rows: int
+    chunk: int
+    window: int
+    shuffle: bool
+    seed: int
+
+    @property
+    def num_windows(self) -> int:
+        """Number of windows of an epoch."""
+        return -(-self.rows // (self.chunk * self.window))
+
+    def windows(self, epoch: int) -> Iterator[Window]:
+        """Return the windows of an epoch in their order."""
+        starts = np.arange(0, self.rows, self.chunk)
+        if self.shuffle:
+            starts = np.random.default_rng((self.seed, epoch)).permutation(starts)
+        for number, first in enumerate(range(0, len(starts), self.window), 1):
+            some = starts[first : first + self.window]
+            # From 1 on: a trailing 0 would seed as the chunks' own key does.
+            key = (self.seed, epoch, number) if self.shuffle else None
+            yield Window(some, np.minimum(some + self.chunk, self.rows), key)

@@ -1,0 +1,167 @@
+"""The files of each split: their columns checked, and read lazily under the declared types.
+
+Unlike FuxiCTR's, the reading of parquet files goes by the declared types, too, and of a CSV file only
+the columns that are needed are parsed.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from fuxictr_stem.data.columns import Plan
+from fuxictr_stem.data.report import refuse
+from fuxictr_stem.data.utf8 import where_not_utf8
+from fuxictr_stem.data.values import Reading, reading, rendering, type_problem
+from fuxictr_stem.errors import DataError, suggest
+
+TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a split, and the types of the columns that are needed from it."""
+
+    path: Path
+    types: Mapping[str, pl.DataType]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a dataset, ready to be read.
+
+    Attributes:
+        plan: What is read.
+        parts: The files of each split.
+    """
+
+    plan: Plan
+    parts: Mapping[str, list[Part]]
+
+    def frame(self, split: str) -> pl.LazyFrame:
+        """Return a split's columns, by their names in the config and in their declared types."""
+        return pl.concat(
+            [
+                self.scan(part).select(r.value.alias(r.column.name) for r in self.readings(part))
+                for part in self.parts[split]
+            ]
+        )
+
+    def scan(self, part: Part, as_text: bool = False) -> pl.LazyFrame:
+        """Return the raw columns of one file; ``as_text`` parses no number of a CSV file."""
+        if self.plan.data_format == "parquet":
+            return pl.scan_parquet(part.path, glob=False)
+        return pl.scan_csv(
+            part.path,
+            separator=self.plan.sep,
+            infer_schema=False,
+            schema_overrides={} if as_text else dict(part.types),
+            glob=False,
+        )
+
+    def readings(self, part: Part, as_text: bool = False) -> list[Reading]:
+        """Return how each column comes from the raw columns of one file."""
+        text = as_text and self.plan.data_format == "csv"
+        return [
+            reading(column, pl.String() if text else part.types[column.origin])
+            for column in self.plan.columns
+        ]
+
+
+def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
+    """Check that the files have the columns of a plan.
+
+    Args:
+        plan: What is read.
+        files: The files of each split.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: Columns are missing, doubled, of a type that cannot be read as declared, or not
+            alike in all files; all problems are named.
+    """
+    problems: list[str] = []
+    parts: dict[str, list[Part]] = {split: [] for split in files}
+    read_as = {} if plan.data_format == "parquet" else _csv_types(plan)
+    for split, paths in files.items():
+        for path in paths:
+            types, found = _schema(path, plan)
+            found = found or _missing(plan, types)
+            problems += [f"{path} ({split}): {problem}" for problem in found]
+            parts[split].append(Part(path, read_as or types))
+    if not problems and plan.data_format == "parquet":
+        problems = _type_problems(plan, parts)
+    if problems:
+        refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
+    return Source(plan, parts)
+
+
+def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
+    """Return the columns of a file, or what is wrong with it."""
+    try:
+        if plan.data_format == "parquet":
+            return dict(pl.read_parquet_schema(path)), []
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file, delimiter=plan.sep), [])
+    except UnicodeDecodeError:
+        return {}, [where_not_utf8(path) or "its header is not UTF-8."]
+    except (pl.exceptions.PolarsError, OSError, csv.Error) as error:
+        reason = str(error).splitlines()[0]
+        return {}, [f"cannot be read as {plan.data_format}: {reason}"]
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    found = [f"its header names column {n!r} {header.count(n)} times." for n in doubled]
+    return dict.fromkeys(header, pl.String()), found
+
+
+def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
+    found = []
+    for column in plan.columns:
+        if column.origin not in types:
+            what = "label" if column.kind == "label" else "feature"
+            use = f"copied by {what}" if column.name != column.origin else what
+            found.append(
+                f"has no column {column.origin!r} ({use} {column.name!r})."
+                + suggest(column.origin, types)
+            )
+    if len(found) > 1 and len(types) == 1:
+        found.append(f"its header {next(iter(types))!r} is one column: is sep {plan.sep!r} right?")
+    return found
+
+
+def _csv_types(plan: Plan) -> dict[str, pl.DataType]:
+    """Return the type to parse each column in: text where the columns read from it disagree."""
+    wanted: dict[str, set[str]] = {}
+    for column in plan.columns:
+        wanted.setdefault(column.origin, set()).add(column.dtype)
+    return {name: TYPES[d.pop()] if len(d) == 1 else TYPES["str"] for name, d in wanted.items()}
+
+
+def _type_problems(plan: Plan, parts: Mapping[str, list[Part]]) -> list[str]:
+    problems = []
+    for column in plan.columns:
+        seen: dict[str, tuple[str, Part]] = {}
+        for split, files in parts.items():
+            for part in files:
+                have = part.types[column.origin]
+                problem = type_problem(column, have)
+                if problem:
+                    problems.append(f"{part.path} ({split}), {column.described}: {problem}")
+                else:
+                    seen.setdefault(rendering(have), (split, part))
+        seen.pop("", None)
+        if column.dtype == "str" and len(seen) > 1 and set(seen) != {"text", "int"}:
+            kinds = " and ".join(
+                f"{part.types[column.origin]} in {part.path} ({split})"
+                for split, part in seen.values()
+            )
+            problems.append(
+                f"{column.described} is {kinds}: as str the same value would be two tokens, such as "
+                "'1' and '1.0'. Write it with one type everywhere."
+            )
+    return problems

@@ -1,0 +1,120 @@
+"""How the values of one column come from what a file holds, and which of them cannot.
+
+A reading never raises on a value: what cannot be read becomes null and is flagged, so that one pass
+over the data counts the bad values of all columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from fuxictr_stem.data.columns import Column
+
+_FLOAT32_MAX = 3.4028234663852886e38
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Expressions over the raw columns of a file.
+
+    Attributes:
+        column: The column that is read.
+        raw: What the file holds.
+        value: The value in the declared type, null where it is missing or cannot be read.
+        bad: Whether the file holds something that is not of the declared type; None if it cannot.
+    """
+
+    column: Column
+    raw: pl.Expr
+    value: pl.Expr
+    bad: pl.Expr | None = None
+
+
+def reading(column: Column, have: pl.DataType) -> Reading:
+    """Return how a column is read from a raw column of the given type.
+
+    Args:
+        column: The column; ``type_problem`` has found nothing against it.
+        have: The type of the raw column in the file.
+    """
+    found = _reading(column, have)
+    if column.fill is None:
+        return found
+    return replace(found, value=found.value.fill_null(column.fill))
+
+
+def _reading(column: Column, have: pl.DataType) -> Reading:
+    raw = pl.col(column.origin)
+    if column.kind == "embedding":
+        vectors = raw.cast(pl.List(pl.Float32), strict=False)
+        finite = vectors.list.eval(pl.element().is_finite().fill_null(False)).list.all()
+        wrong = vectors.is_null() | (vectors.list.len() != column.dim) | ~finite
+        return Reading(column, raw, vectors, wrong.fill_null(True))
+    if isinstance(have, (pl.List, pl.Array)):
+        tokens = raw.cast(pl.List(pl.String))
+        return Reading(column, raw, tokens.list.join(column.splitter))
+    if column.dtype == "str":
+        return Reading(column, raw, raw if have == pl.String else raw.cast(pl.String))
+    want = pl.Int64 if column.dtype == "int" else pl.Float64
+    if have == want:
+        return Reading(column, raw, raw)
+    if have == pl.String or isinstance(have, (pl.Categorical, pl.Enum)):
+        text = raw.cast(pl.String).str.strip_chars()
+        value = text.cast(want, strict=False)
+        return Reading(column, raw, value, value.is_null() & (text != "").fill_null(False))
+    value = raw.cast(want, strict=False)
+    if column.dtype == "float" or _always_int(have):
+        return Reading(column, raw, value)
+    changed = value.is_null() | (value.cast(pl.Float64) != raw.cast(pl.Float64))
+    return Reading(column, raw, value, raw.is_not_null() & changed)
+
+
+def finite(value: pl.Expr) -> pl.Expr:
+    """Return whether a number is finite, also as float32; null where it is missing."""
+    return value.abs() <= _FLOAT32_MAX
+
+
+def type_problem(column: Column, have: pl.DataType) -> str | None:
+    """Return why a raw column of a parquet file cannot be read as declared, or None."""
+    inner = have.inner if isinstance(have, (pl.List, pl.Array)) else None
+    if isinstance(inner, type):
+        inner = inner()
+    if column.kind == "embedding":
+        if inner is None or not inner.is_numeric():
+            return f"an embedding column holds lists of numbers, found {have}."
+        return None
+    if inner is not None:
+        if column.kind != "sequence":
+            return f"is declared {column.dtype}, found {have}; lists are for sequences."
+        if not rendering(inner):
+            return f"a sequence holds lists of text or numbers, found {have}."
+        return None
+    if have == pl.Null:
+        return None
+    if not rendering(have):
+        return f"is declared {column.dtype}, found {have}."
+    if column.dtype != "str" and have.is_temporal():
+        return f"is declared {column.dtype}, found {have}; declare str, or store a number."
+    return None
+
+
+def rendering(have: pl.DataType) -> str:
+    """Return the kind of text that values of a type become, or "" for a type that has none."""
+    if isinstance(have, (pl.List, pl.Array)):
+        inner = have.inner
+        return rendering(inner() if isinstance(inner, type) else inner)
+    if have == pl.String or isinstance(have, (pl.Categorical, pl.Enum)):
+        return "text"
+    if have == pl.Boolean:
+        return "bool"
+    if have.is_integer():
+        return "int"
+    if have.is_numeric():
+        return "float"
+    return "time" if have.is_temporal() else ""
+
+
+def _always_int(have: pl.DataType) -> bool:
+    return have == pl.Boolean or have == pl.Null or (have.is_integer() and have != pl.UInt64)
