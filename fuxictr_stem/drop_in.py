@@ -1,0 +1,122 @@
+"""Entries of a FuxiCTR checkout's model_zoo: the same experiment ids under either engine."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fuxictr_stem import outputs, results
+from fuxictr_stem.cli import run_guarded
+
+logger = logging.getLogger(__name__)
+
+
+def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
+    """Run an experiment id with FuxiCTR's options, under our engine or FuxiCTR's.
+
+    Args:
+        model_zoo: Where FuxiCTR's engine looks up the model.
+        argv: The arguments, without the program's name.
+
+    Returns:
+        The exit code, as of `fuxictr_stem.cli.main`.
+    """
+    parser = argparse.ArgumentParser(description="Run one experiment id.")
+    parser.add_argument("--config", type=Path, default=Path("./config/"))
+    parser.add_argument("--expid", required=True)
+    parser.add_argument("--gpu", type=int, default=-1, help="the CUDA device; -1 is the CPU")
+    parser.add_argument(
+        "--engine",
+        choices=["fuxictr_stem", "fuxictr"],
+        default="fuxictr_stem",
+        help="whose preprocessing, loader and training loop to use",
+    )
+    parser.add_argument(
+        "--loader",
+        choices=["fuxictr", "h5"],
+        default="fuxictr",
+        help="with --engine fuxictr: FuxiCTR's preprocessing and loader, or our h5 cache and loader",
+    )
+    args = parser.parse_args(argv)
+
+    def run() -> None:
+        from fuxictr_stem.experiment import run_experiment
+
+        if args.engine == "fuxictr":
+            run_under_fuxictr(model_zoo, args.config, args.expid, args.gpu, args.loader == "h5")
+        else:
+            run_experiment(args.config, args.expid, args.gpu)
+
+    return run_guarded(run)
+
+
+def run_under_fuxictr(
+    model_zoo: ModuleType, config_dir: Path, expid: str, gpu: int = -1, our_loader: bool = False
+) -> dict[str, dict[str, float]]:
+    """Run an experiment id as FuxiCTR's own runner does, after our checks of its config.
+
+    Works with the PyPI release, whose ``RankDataLoader`` returns the loaders, and with a source
+    checkout, where it is a class with ``make_iterator``.
+
+    Args:
+        model_zoo: Where the model is looked up by its name.
+        config_dir: Folder of the configs.
+        expid: The experiment id.
+        gpu: Number of the CUDA device, or -1 for the CPU.
+        our_loader: Whether our cache and loader feed FuxiCTR's loop.
+
+    Returns:
+        ``valid`` and ``test`` metrics.
+
+    Raises:
+        UserError: If the config, the device or an output folder is not as it must be.
+    """
+    from fuxictr.features import FeatureMap
+    from fuxictr.pytorch.dataloaders import RankDataLoader
+    from fuxictr.pytorch.torch_utils import seed_everything
+
+    from fuxictr_stem.config import load_experiment
+    from fuxictr_stem.data import H5Loader, open_cache
+    from fuxictr_stem.experiment import check_device
+
+    check_device(gpu)
+    params: dict[str, Any] = {**load_experiment(config_dir, expid), "gpu": gpu}
+    outputs.check_writable(Path(params["model_root"]) / params["dataset_id"], "model_root")
+    seed_everything(params["seed"])
+    if our_loader:
+        cache = open_cache(params)
+        feature_map = cache.feature_map(params)
+        paths = {f"{split}_data": cache.path(split) for split in ("train", "valid", "test")}
+        params |= {key: str(path) for key, path in paths.items() if path is not None}
+        params["data_loader"] = H5Loader
+    else:
+        from fuxictr.preprocess import FeatureProcessor, build_dataset
+
+        processor = FeatureProcessor(**params)
+        built = build_dataset(processor, **params)
+        params |= dict(zip(("train_data", "valid_data", "test_data"), built, strict=True))
+        feature_map = FeatureMap(params["dataset_id"], processor.data_dir)
+        feature_map.load(os.path.join(processor.data_dir, "feature_map.json"), params)
+
+    def loaders(stage: str) -> Any:
+        made = RankDataLoader(feature_map, stage=stage, **params)
+        return made.make_iterator() if hasattr(made, "make_iterator") else made
+
+    model = getattr(model_zoo, params["model"])(feature_map, **params)
+    model.count_parameters()
+    train, valid = loaders("train")
+    model.fit(train, validation_data=valid, **params)
+    figures = {"valid": model.evaluate(valid), "test": {}}
+    del train, valid
+    gc.collect()
+    if params.get("test_data"):
+        figures["test"] = model.evaluate(loaders("test"))
+    csv_path = Path(f"{config_dir.resolve().name}.csv")
+    results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
+    return figures

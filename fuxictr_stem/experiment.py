@@ -1,0 +1,184 @@
+"""One experiment id, end to end: config, data, cache, model, training, evaluation, result."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.models import MultiTaskModel
+from fuxictr.pytorch.torch_utils import seed_everything
+from fuxictr.utils import print_to_json, print_to_list
+
+from fuxictr_stem import outputs, results
+from fuxictr_stem.config import load_experiment
+from fuxictr_stem.data import Cache, H5Loader, check_labels, open_cache
+from fuxictr_stem.data.preparers import RawFilesMissing, prepare
+from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.logs import log_to_file
+from fuxictr_stem.models.base import parameter_counts
+from fuxictr_stem.models.evaluation import evaluate_predictions, predict
+from fuxictr_stem.registry import get_model
+from fuxictr_stem.training import Trainer, keep_freed_memory
+
+logger = logging.getLogger(__name__)
+
+
+def run_experiment(
+    config_dir: Path, expid: str, gpu: int = -1, allow_stand_in: bool = True
+) -> dict[str, Any]:
+    """Run an experiment and write its log, weights, ``result.json`` and results line.
+
+    Args:
+        config_dir: Folder with FuxiCTR's model and dataset configs.
+        expid: The experiment id.
+        gpu: Number of the CUDA device, or -1 for the CPU.
+        allow_stand_in: Whether synthetic data may stand in for official files that are not there.
+
+    Returns:
+        The content of ``result.json``.
+
+    Raises:
+        UserError: If the config, the data, the device or an output folder is not as it must be.
+    """
+    check_device(gpu)
+    params, is_stand_in = _with_data(config_dir, expid, allow_stand_in)
+    params["gpu"] = gpu
+    csv_path = Path(f"{config_dir.resolve().name}.csv")
+    model_root = Path(params["model_root"]) / params["dataset_id"]
+    folder = model_root / expid
+    outputs.check_writable(folder, "model_root")
+    outputs.check_appendable(csv_path)
+    log_to_file(model_root / f"{expid}.log")
+    if is_stand_in:
+        logger.warning(_BANNER, params["dataset_id"])
+    logger.info("Params: %s", print_to_json(params))
+    seed_everything(params["seed"])
+    keep_freed_memory()
+
+    start = time.monotonic()
+    tasks = dict(zip(params["task_labels"], params["task"], strict=True))
+    cache = open_cache(params)
+    check_labels(cache.label_stats, tasks)
+    seconds = {"prepare": time.monotonic() - start}
+
+    model = build_model(params, cache.feature_map(params))
+    counts = parameter_counts(model)
+    logger.info("Parameters: %s dense, %s embedding", *(f"{n:,}" for n in counts.values()))
+
+    start = time.monotonic()
+    train, valid = _loader(params, model, cache, "train"), _loader(params, model, cache, "valid")
+    trainer = Trainer(model, tasks, params["max_gradient_norm"])
+    history = trainer.fit(train, valid, params["epochs"])
+    seconds["train"] = time.monotonic() - start
+    del train
+    gc.collect()
+
+    start = time.monotonic()
+    figures: dict[str, dict[str, float]] = {"valid": {}, "test": {}}
+    for split in figures:
+        if cache.path(split) is not None:
+            logger.info("****** %s evaluation ******", split.capitalize())
+            loader = valid if split == "valid" else _loader(params, model, cache, split)
+            predictions = predict(model, loader, f"Evaluate {split}")
+            figures[split] = evaluate_predictions(tasks, predictions, params["metrics"])
+    seconds["evaluate"] = time.monotonic() - start
+
+    result = {
+        "expid": expid,
+        "dataset_id": params["dataset_id"],
+        "model": params["model"],
+        "seed": params["seed"],
+        "params": counts,
+        "epochs": history.epochs,
+        **figures,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "samples_per_second": round(history.samples_per_second, 1),
+        "peak_rss_bytes": results.peak_rss_bytes(),
+        "versions": results.versions(),
+        "stand_in": is_stand_in,
+        "evaluations": history.evaluations,
+    }
+    outputs.write_json(folder / "result.json", result)
+    results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
+    if is_stand_in:
+        logger.warning(_BANNER, params["dataset_id"])
+    for split, values in figures.items():
+        logger.info("[%s] %s", split, print_to_list(values))
+    logger.info("Result: %s", folder / "result.json")
+    return result
+
+
+_BANNER = """
+
+    ==================================================================================
+      SYNTHETIC DATA. The official files are not there, so this run uses the dataset
+      %r: made-up impressions in the same format. Its numbers say that the
+      software works; they say nothing about any model on the real data.
+      --no-stand-in refuses this and tells where the official files come from.
+    ==================================================================================
+"""
+
+
+def check_device(gpu: int) -> None:
+    """Refuse a CUDA device that is not there, which FuxiCTR would silently replace by the CPU.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpu >= devices:
+        there = f"{devices} CUDA devices, 0 to {devices - 1}" if devices else "no CUDA device"
+        raise ConfigError(
+            f"--gpu {gpu}: this machine and this build of PyTorch ({torch.__version__}) offer {there}. "
+            f"Leave --gpu out to run on the CPU, or install a CUDA build of PyTorch."
+        )
+
+
+def _with_data(config_dir: Path, expid: str, allow_stand_in: bool) -> tuple[dict[str, Any], bool]:
+    """Return the params with their split files in place, and whether a stand-in took over."""
+    params = load_experiment(config_dir, expid)
+    if "prepare" not in params:
+        return params, False
+    try:
+        prepare(params)
+    except RawFilesMissing:
+        stand_in = params["prepare"].get("stand_in")
+        if stand_in is None or not allow_stand_in:
+            raise
+        params = load_experiment(config_dir, expid, dataset_id=stand_in)
+        prepare(params)
+        return params, True
+    return params, False
+
+
+def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskModel:
+    """Return the model that the params name, for the tasks that they choose.
+
+    Raises:
+        ConfigError: If the model refuses its parameters.
+    """
+    # A model that knows no task_labels trains the feature map's labels.
+    feature_map.labels = list(params["task_labels"])
+    try:
+        return get_model(params["model"])(feature_map, **params)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{params['model_id']}: {error}") from error
+
+
+def _loader(params: dict[str, Any], model: MultiTaskModel, cache: Cache, split: str) -> H5Loader:
+    return H5Loader(
+        model.feature_map,
+        str(cache.path(split)),
+        split=split,
+        batch_size=params["batch_size"],
+        shuffle=params["shuffle"] and split == "train",
+        seed=params["seed"],
+        memory_budget=params.get("memory_budget"),
+    )

@@ -1,0 +1,36 @@
+"""FuxiCTR's log lines, on the console and in a file, without tearing a progress bar."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class _ConsoleHandler(logging.Handler):
+    """Write to standard error through tqdm, which lifts its bar for the line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def _add(handler: logging.Handler) -> None:
+    handler.setFormatter(logging.Formatter("%(asctime)s P%(process)d %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+def log_to_console() -> None:
+    """Log to the console, and to nothing else that was set up before."""
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(logging.INFO)
+    _add(_ConsoleHandler())
+
+
+def log_to_file(path: Path) -> None:
+    """Log to a file as well; it starts empty."""
+    _add(logging.FileHandler(path, mode="w", encoding="utf-8"))

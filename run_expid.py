@@ -1,0 +1,12 @@
+"""Run one experiment id: python run_expid.py --expid STEMNet_tiktok [--config DIR] [--gpu N]."""
+
+import os
+import sys
+
+# As in FuxiCTR, relative paths are relative to this file.
+os.chdir(os.path.dirname(os.path.realpath(__file__)))
+
+from fuxictr_stem.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(["run", *sys.argv[1:]]))

@@ -1,0 +1,121 @@
+"""The drop-in entry, copied into a FuxiCTR checkout, under both engines."""
+
+import csv
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuxictr_stem import drop_in
+
+ROOT = Path(__file__).parents[1]
+
+
+def _write_fixture(folder):
+    """Rows in the columns of FuxiCTR's tiny_mtl."""
+    rng = np.random.default_rng(0)
+    names = [f"categorical_{i}" for i in range(1, 17)] + [f"numerical_{i}" for i in range(1, 64)]
+    for name in ("train", "test"):
+        with (folder / f"{name}.csv").open("w") as file:
+            writer = csv.writer(file)
+            writer.writerow([*names, "click", "conversion"])
+            for row in range(60):
+                ids, numbers = rng.integers(0, 9, 16), rng.random(63).round(4)
+                writer.writerow([*ids, *numbers, int(row % 3 == 0), int(row % 10 == 0)])
+
+
+@pytest.fixture
+def entry(tmp_path):
+    """A checkout's folders: data/tiny_mtl, and the entry below model_zoo/multitask/."""
+    data = tmp_path / "data" / "tiny_mtl"
+    data.mkdir(parents=True)
+    given = Path(os.environ.get("STEM_DATA", "")) / "tiny_mtl"
+    if "STEM_DATA" in os.environ and given.is_dir():
+        for name in ("train.csv", "test.csv"):
+            shutil.copy(given / name, data / name)
+    else:
+        _write_fixture(data)
+    folder = tmp_path / "model_zoo" / "multitask" / "STEMNet"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "model_zoo" / "multitask" / "STEMNet", folder, ignore=ignore)
+    return folder
+
+
+def _run(entry, *more):
+    """Run the entry's script; the package is found as an installed one would be."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_DISABLE_IMPORT_WARNING": "1"}
+    command = [sys.executable, "run_expid.py", "--expid", "STEMNet_test", *more]
+    return subprocess.run(
+        command, cwd=entry, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+def test_the_copied_entry_runs(entry):
+    done = _run(entry)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(
+        (entry / "checkpoints" / "tiny_mtl" / "STEMNet_test" / "result.json").read_text()
+    )
+    assert set(result["test"]) >= {"click_AUC", "conversion_AUC", "AUC", "logloss"}
+    line = (entry / "config.csv").read_text()
+    assert "[exp_id] STEMNet_test,[dataset_id] tiny_mtl" in line
+
+
+def test_the_copied_entry_runs_under_fuxictrs_preprocessing_loader_and_loop(entry):
+    done = _run(entry, "--engine", "fuxictr")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "click_AUC" in (entry / "config.csv").read_text()
+    # What FuxiCTR's own preprocessing leaves behind shows that it was used.
+    assert (entry.parents[2] / "data" / "tiny_mtl" / "train.parquet").exists()
+
+
+def test_a_mistake_in_the_entry_is_one_message(entry):
+    done = _run(entry, "--gpu", "99")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "CUDA" in done.stderr
+
+
+class _Checkout:
+    """The source checkout's RankDataLoader: a class whose make_iterator returns the loaders."""
+
+    made = 0
+
+    def __init__(self, *args, **params):
+        self.arguments = args, params
+
+    def make_iterator(self):
+        type(self).made += 1
+        return _released(*self.arguments[0], **self.arguments[1])
+
+
+@pytest.mark.parametrize("kind", ["release", "checkout"])
+def test_fuxictrs_loop_on_our_loader(entry, monkeypatch, kind):
+    """In one process: with both forms of RankDataLoader, our cache and loader, FuxiCTR's fit."""
+    global _released
+    from fuxictr.pytorch import dataloaders
+
+    monkeypatch.chdir(entry)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    if kind == "checkout":
+        _released = dataloaders.RankDataLoader
+        monkeypatch.setattr(dataloaders, "RankDataLoader", _Checkout)
+    spec = importlib.util.spec_from_file_location("entry_src", entry / "src" / "__init__.py")
+    model_zoo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(model_zoo)
+    arguments = ["--expid", "STEMNet_test", "--engine", "fuxictr", "--loader", "h5"]
+    try:
+        assert drop_in.main(model_zoo, arguments) == 0
+    finally:
+        root.handlers[:], root.level = handlers, level
+    assert "conversion_AUC" in (entry / "config.csv").read_text()
+    assert _Checkout.made == (2 if kind == "checkout" else 0)
+    _Checkout.made = 0
