@@ -90,6 +90,11 @@ def _take_embedding(source: _Source, model: MultiTaskNet) -> None:
     for names, numeric in zip(embedding.numeric_fields, embedding.numeric, strict=True):
         for name, row in zip(names, numeric.weight, strict=True):
             source.take(_FIELD.format(name), row[:, None])
+
+
+def _refuse_other_storage(model: MultiTaskNet) -> None:
+    """Refuse models with fields whose weights have another form here."""
+    embedding = model.embedding_layer
     projected = [
         name
         for name, encoder in embedding.encoder_of.items()
@@ -160,6 +165,7 @@ def load_reference_state_dict(model: MultiTaskNet, state_dict: Mapping[str, Any]
             f"model: the published code has no {type(model).__name__}; weights of these can be read: "
             f"{known}."
         )
+    _refuse_other_storage(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     source = _Source(state_dict)
     _take_embedding(source, model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -77,7 +77,6 @@ def run_under_fuxictr(
     Raises:
         UserError: If the config, the device or an output folder is not as it must be.
     """
-    from fuxictr.features import FeatureMap
     from fuxictr.pytorch.dataloaders import RankDataLoader
     from fuxictr.pytorch.torch_utils import seed_everything
 
@@ -96,13 +95,7 @@ def run_under_fuxictr(
         params |= {key: str(path) for key, path in paths.items() if path is not None}
         params["data_loader"] = H5Loader
     else:
-        from fuxictr.preprocess import FeatureProcessor, build_dataset
-
-        processor = FeatureProcessor(**params)
-        built = build_dataset(processor, **params)
-        params |= dict(zip(("train_data", "valid_data", "test_data"), built, strict=True))
-        feature_map = FeatureMap(params["dataset_id"], processor.data_dir)
-        feature_map.load(os.path.join(processor.data_dir, "feature_map.json"), params)
+        feature_map = _build_with_fuxictr(params)
 
     def loaders(stage: str) -> Any:
         made = RankDataLoader(feature_map, stage=stage, **params)
@@ -120,3 +113,27 @@ def run_under_fuxictr(
     csv_path = Path(f"{config_dir.resolve().name}.csv")
     results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
     return figures
+
+
+def _build_with_fuxictr(params: dict[str, Any]) -> Any:
+    """Run FuxiCTR's preprocessing, put its files into the params, and return the feature map.
+
+    FuxiCTR takes a folder with a feature map for complete and current. So each state of config and
+    sources gets a folder of its own, and one that died half-way is removed.
+    """
+    from fuxictr.preprocess import FeatureProcessor, build_dataset
+
+    from fuxictr_stem.data import load_feature_map
+    from fuxictr_stem.data.files import find_files
+    from fuxictr_stem.data.fingerprint import fingerprint
+
+    name = f"fuxictr-{fingerprint(params, find_files(params))}"
+    data_root = Path(params["data_root"]) / params["dataset_id"] / name
+    folder = data_root / params["dataset_id"]
+    wanted = [split for split in ("train", "valid", "test") if params.get(f"{split}_data")]
+    if not all((folder / f"{split}.parquet").exists() for split in wanted):
+        shutil.rmtree(folder, ignore_errors=True)
+    processor = FeatureProcessor(**{**params, "data_root": str(data_root)})
+    built = build_dataset(processor, **params)
+    params |= dict(zip(("train_data", "valid_data", "test_data"), built, strict=True))
+    return load_feature_map(params["dataset_id"], folder, params)

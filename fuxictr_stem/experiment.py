@@ -13,13 +13,15 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json, print_to_list
+from torch import nn
 
 from fuxictr_stem import outputs, results
 from fuxictr_stem.config import load_experiment
-from fuxictr_stem.data import Cache, H5Loader, check_labels, open_cache
-from fuxictr_stem.data.preparers import RawFilesMissing, prepare
+from fuxictr_stem.data import Cache, H5Loader, check_groups, check_labels, open_cache
+from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.logs import log_to_file
+from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import parameter_counts
 from fuxictr_stem.models.evaluation import evaluate_predictions, predict
 from fuxictr_stem.registry import get_model
@@ -46,24 +48,51 @@ def run_experiment(
         UserError: If the config, the data, the device or an output folder is not as it must be.
     """
     check_device(gpu)
-    params, is_stand_in = _with_data(config_dir, expid, allow_stand_in)
+    params = load_experiment(config_dir, expid)
+    is_stand_in = "prepare" in params and not has_data(params) and allow_stand_in
+    if is_stand_in and "stand_in" in params["prepare"]:
+        params = load_experiment(config_dir, expid, dataset_id=params["prepare"]["stand_in"])
+    else:
+        is_stand_in = False
     params["gpu"] = gpu
     csv_path = Path(f"{config_dir.resolve().name}.csv")
-    model_root = Path(params["model_root"]) / params["dataset_id"]
-    folder = model_root / expid
+    folder = Path(params["model_root"]) / params["dataset_id"] / expid
+    log_path = folder.parent / f"{expid}.log"
     outputs.check_writable(folder, "model_root")
     outputs.check_appendable(csv_path)
-    log_to_file(model_root / f"{expid}.log")
-    if is_stand_in:
-        logger.warning(_BANNER, params["dataset_id"])
+    outputs.check_appendable(log_path)
+    with log_to_file(log_path):
+        # An older result would contradict the weights of this run until it ends.
+        (folder / "result.json").unlink(missing_ok=True)
+        if is_stand_in:
+            logger.warning(_BANNER, params["dataset_id"])
+        result = {**_run(params), "stand_in": is_stand_in}
+        outputs.write_json(folder / "result.json", result)
+        figures = {split: result[split] for split in ("valid", "test")}
+        results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
+        if is_stand_in:
+            logger.warning(_BANNER, params["dataset_id"])
+        for split, values in figures.items():
+            logger.info("[%s] %s", split, print_to_list(values))
+        logger.info("Result: %s", folder / "result.json")
+    return result
+
+
+def _run(params: dict[str, Any]) -> dict[str, Any]:
+    """Prepare, train and evaluate; return what goes into ``result.json``."""
     logger.info("Params: %s", print_to_json(params))
+    versions = results.versions()
     seed_everything(params["seed"])
     keep_freed_memory()
 
     start = time.monotonic()
+    if "prepare" in params:
+        prepare(params)
     tasks = dict(zip(params["task_labels"], params["task"], strict=True))
     cache = open_cache(params)
     check_labels(cache.label_stats, tasks)
+    if any(METRICS[name].group_weight for name in params["metrics"]):
+        check_groups(cache, params["group_id"], tasks)
     seconds = {"prepare": time.monotonic() - start}
 
     model = build_model(params, cache.feature_map(params))
@@ -72,6 +101,7 @@ def run_experiment(
 
     start = time.monotonic()
     train, valid = _loader(params, model, cache, "train"), _loader(params, model, cache, "valid")
+    check_batches(model, train)
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
     history = trainer.fit(train, valid, params["epochs"])
     seconds["train"] = time.monotonic() - start
@@ -88,8 +118,8 @@ def run_experiment(
             figures[split] = evaluate_predictions(tasks, predictions, params["metrics"])
     seconds["evaluate"] = time.monotonic() - start
 
-    result = {
-        "expid": expid,
+    return {
+        "expid": params["model_id"],
         "dataset_id": params["dataset_id"],
         "model": params["model"],
         "seed": params["seed"],
@@ -99,18 +129,9 @@ def run_experiment(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "samples_per_second": round(history.samples_per_second, 1),
         "peak_rss_bytes": results.peak_rss_bytes(),
-        "versions": results.versions(),
-        "stand_in": is_stand_in,
+        "versions": versions,
         "evaluations": history.evaluations,
     }
-    outputs.write_json(folder / "result.json", result)
-    results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
-    if is_stand_in:
-        logger.warning(_BANNER, params["dataset_id"])
-    for split, values in figures.items():
-        logger.info("[%s] %s", split, print_to_list(values))
-    logger.info("Result: %s", folder / "result.json")
-    return result
 
 
 _BANNER = """
@@ -131,29 +152,14 @@ def check_device(gpu: int) -> None:
         ConfigError: If there is no such device.
     """
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpu < -1:
+        raise ConfigError(f"--gpu {gpu}: give the number of a CUDA device, or -1 for the CPU.")
     if gpu >= devices:
         there = f"{devices} CUDA devices, 0 to {devices - 1}" if devices else "no CUDA device"
         raise ConfigError(
             f"--gpu {gpu}: this machine and this build of PyTorch ({torch.__version__}) offer {there}. "
             f"Leave --gpu out to run on the CPU, or install a CUDA build of PyTorch."
         )
-
-
-def _with_data(config_dir: Path, expid: str, allow_stand_in: bool) -> tuple[dict[str, Any], bool]:
-    """Return the params with their split files in place, and whether a stand-in took over."""
-    params = load_experiment(config_dir, expid)
-    if "prepare" not in params:
-        return params, False
-    try:
-        prepare(params)
-    except RawFilesMissing:
-        stand_in = params["prepare"].get("stand_in")
-        if stand_in is None or not allow_stand_in:
-            raise
-        params = load_experiment(config_dir, expid, dataset_id=stand_in)
-        prepare(params)
-        return params, True
-    return params, False
 
 
 def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskModel:
@@ -170,6 +176,20 @@ def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskMod
         raise
     except ValueError as error:
         raise ConfigError(f"{params['model_id']}: {error}") from error
+
+
+def check_batches(model: nn.Module, train: H5Loader) -> None:
+    """Refuse a batch of one row where batch norm (or Dice) needs two to normalise by.
+
+    Raises:
+        ConfigError: If the last batch of an epoch, or each, has one row.
+    """
+    normalised = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
+    if normalised and (train.batch_size == 1 or train.num_samples % train.batch_size == 1):
+        raise ConfigError(
+            f"batch_size: {train.batch_size} leaves a batch of one row of the {train.num_samples:,} "
+            f"of train, which batch_norm and Dice cannot normalise. Choose another batch_size."
+        )
 
 
 def _loader(params: dict[str, Any], model: MultiTaskModel, cache: Cache, split: str) -> H5Loader:

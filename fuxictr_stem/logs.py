@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -31,6 +33,13 @@ def log_to_console() -> None:
     _add(_ConsoleHandler())
 
 
-def log_to_file(path: Path) -> None:
-    """Log to a file as well; it starts empty."""
-    _add(logging.FileHandler(path, mode="w", encoding="utf-8"))
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Log to a file as well, as long as the context lasts; the file starts empty."""
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    _add(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()

@@ -39,16 +39,18 @@ def check_appendable(path: Path) -> None:
     Raises:
         OutputError: If not.
     """
-    existed = path.exists()
     try:
-        with path.open("a"):
-            pass
-        if not existed:
-            path.unlink()
+        # Where there is no file yet, none is left behind: another run may be about to write it.
+        if path.exists():
+            with path.open("a"):
+                pass
+        else:
+            with tempfile.TemporaryFile(dir=path.resolve().parent):
+                pass
     except OSError as error:
         raise OutputError(
-            f"The results file {path.resolve()} cannot be written: {error.strerror or error}. Change "
-            f"its permissions, or run in a folder that can be written."
+            f"The file {path.resolve()} cannot be written: {error.strerror or error}. Change its "
+            f"permissions, or run where it can be."
         ) from error
 
 
@@ -56,7 +58,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file; a reader finds the old one or the new one, whole."""
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
+        json.dump(content, file, indent=2, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

@@ -7,9 +7,13 @@ import platform
 import resource
 import sys
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 
+import fuxictr
+import h5py
+import numpy
+import polars
+import torch
 from fuxictr.utils import print_to_list
 
 import fuxictr_stem
@@ -33,12 +37,9 @@ def append_csv_line(
 
 def versions() -> dict[str, str]:
     """Return the versions that a number depends on."""
-    packages = ["fuxictr", "torch", "polars", "numpy", "h5py"]
-    return {
-        "fuxictr_stem": fuxictr_stem.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
+    modules = (fuxictr_stem, fuxictr, torch, polars, numpy, h5py)
+    found = {module.__name__: str(module.__version__) for module in modules}
+    return {"python": platform.python_version(), **found}
 
 
 def peak_rss_bytes() -> int:

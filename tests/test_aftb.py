@@ -110,15 +110,33 @@ def test_mix_experts_is_a_masked_product():
         torch.testing.assert_close(ours, theirs)
 
 
-def test_two_known_mistakes_would_be_seen():
-    """Detached shared experts, and shared experts counted twice, differ from the rules."""
+def test_rules_of_two_tasks():
     rules = aftb_rules(2, 1, 1)
-    detached = rules.train.clone()
-    detached[:, -1] = False
-    assert not torch.equal(detached, rules.train)
     assert rules.train.tolist() == [[True, False, True], [False, True, True]]
     assert rules.read.tolist() == [[True] * 3] * 2
     assert expert_owner(2, 1, 1).tolist() == [0, 1, 2]
+
+
+def test_detached_shared_experts_would_be_seen():
+    """A public re-implementation detaches the shared experts, too: no task trains them then."""
+    fmap = feature_map(labels=2)
+    model = small_model("STEMNet", fmap)
+    model.stem.layers[0].gates.train_mask[:, -2:] = 0  # the two shared experts
+    columns = batch(fmap, size=64)
+    model.add_loss(model(columns), model.get_labels(columns)).backward()
+    shared = [part for owner, n, part in owned_gradients(model) if "shared_experts" in n]
+    assert shared
+    assert not any(part.any() for part in shared)
+
+
+def test_a_shared_expert_counted_twice_would_be_seen():
+    """Another one adds the shared experts' mixture twice; the outputs are then no mean any more."""
+    gates = torch.rand(2, 9, 3).softmax(-1)
+    experts = torch.ones(3, 9, 4)
+    train = aftb_rules(2, 1, 1).train.float()
+    torch.testing.assert_close(mix_experts(gates, experts, train), torch.ones(2, 9, 4))
+    twice = mix_experts(gates, experts, train) + gates[..., 2:] * experts[2]
+    assert (twice > 1 + 1e-3).all()
 
 
 def test_shared_row_of_the_rules():

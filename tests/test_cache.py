@@ -354,9 +354,9 @@ def test_a_missing_column_is_named(dataset):
 def test_remains_of_killed_builds_are_removed(dataset):
     cache = open_cache(dataset)
     shutil.rmtree(cache.folder)
-    own = home(dataset) / f"{cache.folder.name}.tmp-1-dead"
-    other = home(dataset) / "0123456789abcdef.tmp-1-dead"
-    running = home(dataset) / "fedcba9876543210.tmp-1-alive"
+    own = home(dataset) / f"{cache.folder.name}.tmp-1-dead0000"
+    other = home(dataset) / "0123456789abcdef.tmp-1-dead0000"
+    running = home(dataset) / "fedcba9876543210.tmp-1-a11e0000"
     for folder in (own, other, running):
         folder.mkdir()
         (folder / "train.h5").write_text("half")
@@ -510,3 +510,13 @@ def test_labels_of_all_splits_decide_their_type(tmp_path):
     frames["test"] = frames["test"].with_columns(y=pl.Series([0.0, 0.5, 1.0, 1.0]))
     found = cached(open_cache(write_dataset(tmp_path, frames, FEATURES)))
     assert {split: found[split]["y"].dtype for split in SPLITS} == dict.fromkeys(SPLITS, np.float32)
+
+
+def test_a_users_own_folder_with_an_odd_name_stays(dataset):
+    home = Path(dataset["data_root"]) / dataset["dataset_id"]
+    mine = home / "my.tmp-backup"
+    mine.mkdir(parents=True)
+    (mine / "notes.txt").write_text("keep me")
+    open_cache(dataset)
+    assert (mine / "notes.txt").read_text() == "keep me"
+    assert not (home / "my.lock").exists()

@@ -86,5 +86,11 @@ def test_only_the_dead_gate_may_be_left_over():
 
 def test_fields_stored_differently_are_named():
     fmap = feature_map({"a": categorical(4, feature_encoder="nn.Linear(3, 2)")})
+    model = small_model("SharedBottom", fmap)
+    before = [p.clone() for p in model.parameters()]
+    state = PlainSharedBottom(
+        feature_map({"a": categorical(4)}), embedding_dim=3, **SMALL["SharedBottom"]
+    ).state_dict()
     with pytest.raises(ConfigError, match="'a'.* cannot be read"):
-        load_reference_state_dict(small_model("SharedBottom", fmap), {})
+        load_reference_state_dict(model, state)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

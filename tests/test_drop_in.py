@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fuxictr_stem import drop_in
+from fuxictr_stem.config import load_experiment
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,7 +74,34 @@ def test_the_copied_entry_runs_under_fuxictrs_preprocessing_loader_and_loop(entr
     assert done.returncode == 0, done.stderr[-3000:]
     assert "click_AUC" in (entry / "config.csv").read_text()
     # What FuxiCTR's own preprocessing leaves behind shows that it was used.
-    assert (entry.parents[2] / "data" / "tiny_mtl" / "train.parquet").exists()
+    assert list((entry.parents[2] / "data" / "tiny_mtl").rglob("train.parquet"))
+
+
+def test_fuxictrs_preprocessing_gets_a_folder_for_each_state_of_the_config(entry, monkeypatch):
+    """FuxiCTR takes any folder with a feature map for current: here none is stale or half-made."""
+    import fuxictr.preprocess
+
+    built = []
+
+    def build(processor, **params):
+        folder = Path(processor.data_dir)
+        built.append(folder)
+        if (folder / "feature_map.json").exists():
+            return [str(folder / f"{split}.parquet") for split in ("train", "valid", "test")]
+        folder.mkdir(parents=True)
+        processor.feature_map.save(processor.json_file)
+        if len(built) > 1:  # the first build dies half-way
+            for split in ("train", "valid", "test"):
+                (folder / f"{split}.parquet").touch()
+        return [str(folder / f"{split}.parquet") for split in ("train", "valid", "test")]
+
+    monkeypatch.setattr(fuxictr.preprocess, "build_dataset", build)
+    monkeypatch.chdir(entry)
+    params = load_experiment("config", "STEMNet_test")
+    for changes in ({}, {}, {}, {"min_categr_count": 3}):
+        drop_in._build_with_fuxictr({**params, **changes})
+    assert built[0] == built[1] == built[2] != built[3]
+    assert (built[3] / "train.parquet").exists()
 
 
 def test_a_mistake_in_the_entry_is_one_message(entry):

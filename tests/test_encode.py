@@ -350,6 +350,11 @@ VECTORS = np.zeros((1, 3))
         ({"key": ["a"], "value": VECTORS}, "cannot be read as .npz with keys of dtype int"),
         ({"key": np.array([{}], object), "value": VECTORS}, "cannot be read as .npz"),
         (None, "cannot be read as .npz"),
+        ({"key": [1, 2], "value": VECTORS}, r"each of its 2 keys, but 'value' has shape \(1, 3\)"),
+        ({"key": [1], "value": np.zeros(1)}, r"'value' has shape \(1,\)"),
+        ({"key": [1], "value": np.zeros((1, 4))}, r"pretrain_dim 3 .* shape \(1, 4\)"),
+        ({"key": [1], "value": VECTORS * np.nan}, "NaN or infinite"),
+        ({"key": [1], "value": np.array([["a", "b", "c"]])}, "vectors of numbers"),
     ],
 )
 def test_pretrained_file_is_checked(tmp_path, content, message):
@@ -359,6 +364,19 @@ def test_pretrained_file_is_checked(tmp_path, content, message):
     dataset = write_dataset(tmp_path, frames("num_id"), features)
     with pytest.raises(DataError, match=message):
         open_cache(dataset)
+
+
+@pytest.mark.parametrize(("keys", "level"), [([7, 8], "INFO"), ([555], "WARNING")])
+def test_the_share_of_tokens_with_a_vector_is_told(tmp_path, caplog, keys, level):
+    file = pretrained(tmp_path / "vectors.npz", keys)
+    features = [feature("num_id", dtype="int", pretrained_emb=file, pretrain_dim=3)]
+    caplog.set_level("INFO", "fuxictr_stem")
+    open_cache(write_dataset(tmp_path, frames("num_id"), features))
+    told = [r for r in caplog.records if "have a pretrained vector" in r.getMessage()]
+    assert [r.levelname for r in told] == [level]
+    in_train = {n or 0 for n in COLUMNS["num_id"][0]}
+    found = len(in_train & set(keys))
+    assert f": {found} of {len(in_train)} tokens" in told[0].getMessage()
 
 
 def parquet_like(tmp_path, features, change):

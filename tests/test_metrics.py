@@ -296,3 +296,17 @@ def test_produced_metrics_are_what_evaluation_returns():
         results = {label: evaluate_task(task, y, p, names, g) for label, task in tasks.items()}
         keys = [f"{label}_{name}" for label, own in results.items() for name in own]
         assert produced_metrics(tasks, names) == keys + list(mean_over_tasks(results))
+
+
+def test_hashed_ids_in_a_list_stay_apart():
+    """From 2**63 on NumPy makes a list of whole numbers floats; neighbours must not merge."""
+    ids = [2**63, 2**63 + 1, 2**63 + 1, 5]
+    with pytest.raises(DataError, match="both classes"):
+        gauc([0, 1, 1, 0], [0.1, 0.2, 0.3, 0.4], ids)
+    assert gauc([0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4], [2**63, 2**63 + 1, 2**63 + 1, 5]) == 0.0
+
+
+def test_tensors_of_any_kind():
+    scores = torch.tensor([0.125, 0.5, 0.25, 0.75], requires_grad=True)
+    labels = torch.tensor([0, 1, 1, 0])
+    assert auc(labels, scores) == auc(labels, scores.bfloat16()) == 0.5

@@ -269,6 +269,7 @@ def test_weights_are_saved_whole_and_read_back(tmp_path):
     [
         ({"task_labels": ["y00"]}, "'y00' is not a label .* Did you mean"),
         ({"task_labels": ["y0", "y0"]}, "stands twice"),
+        ({"loss_weight": "UW"}, "loss_weight must be EQ, found 'UW'"),
         ({"num_tasks": 3}, "num_tasks is 3, but there are 2 labels"),
         ({"task": ["binary_classification"]}, "task has 1 entries .* 2 tasks"),
         ({"loss": ["bce"] * 3}, "loss has 3 entries .* 2 tasks"),

@@ -236,6 +236,19 @@ def test_kuairand_refuses_a_missing_log_unless_allowed(tmp_path, caplog):
     }
 
 
+def test_splits_made_by_hand_with_one_log_serve_a_run_and_say_so(tmp_path, caplog):
+    """The command line permits what the config does not; a run then takes the splits as they are."""
+    tables = kuairand_tables()
+    del tables["log_standard_4_08_to_4_21"]
+    write_kuairand(tmp_path / "elsewhere", tables)
+    folder = str(tmp_path / "elsewhere")
+    prepare(dataset_in(tmp_path, "kuairand_pure", raw_dir=folder, allow_missing_log=True))
+    with caplog.at_level(logging.INFO):
+        prepare(dataset_in(tmp_path, "kuairand_pure"))
+    assert "used as they are" in caplog.text
+    assert "do not compare with published ones" in caplog.text
+
+
 @pytest.mark.parametrize("gone", ["user_features", "video_features_basic"])
 def test_kuairand_needs_the_feature_files_whatever_is_allowed(tmp_path, gone):
     tables = kuairand_tables()

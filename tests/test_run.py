@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -156,6 +155,32 @@ def test_early_stopping_keeps_the_best_epoch(project):
     assert rates == [0.05] * len(curve)
 
 
+def test_a_monitor_of_one_task_leaves_means_over_all(project):
+    project.model["monitor"] = "view_AUC"
+    assert project.run() == 0
+    for one in result_of(project)["evaluations"]:
+        valid = one["valid"]
+        assert set(valid) == {"like_AUC", "view_AUC", "AUC"}
+        assert valid["AUC"] == pytest.approx((valid["like_AUC"] + valid["view_AUC"]) / 2)
+
+
+def test_a_result_never_outlives_the_weights_it_is_of(project):
+    assert project.run() == 0
+    assert result_of(project)
+    project.frames["train"] = project.frames["train"].with_columns(like=pl.lit(0))
+    assert project.run() == 2
+    assert not list(project.folder.rglob("result.json"))
+
+
+def test_result_json_is_strict_json(project):
+    """Fewer steps than eval_steps: the loss of the only evaluation is a number all the same."""
+    project.model |= {"eval_steps": 1000, "epochs": 1}
+    assert project.run() == 0
+    path = project.folder / "checkpoints" / "toy" / "toy_test" / "result.json"
+    strict = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert strict["evaluations"][0]["train_loss"] > 0
+
+
 def test_evaluation_inside_the_epoch(project):
     project.model |= {"eval_steps": 4, "epochs": 1}
     assert project.run() == 0
@@ -241,6 +266,21 @@ MISTAKES = {
         lambda p: p.model.update(learning_rate="1e-3"),
         r"1e-3.*1\.e-3",
     ),
+    "a batch of one row under batch norm": (
+        lambda p: p.model.update(batch_norm=True, batch_size=599),
+        r"batch_size.*599.*one row",
+    ),
+    "no group with both classes": (
+        lambda p: p.frames.update(
+            test=p.frames["test"].with_columns(user=pl.int_range(pl.len()).cast(str))
+        ),
+        r"test.*gAUC",
+    ),
+    "training that diverges": (
+        lambda p: p.model.update(learning_rate=1.0e30, optimizer="SGD", max_gradient_norm=1.0e30),
+        r"not finite at step \d+|loss is (nan|inf)",
+    ),
+    "a device below the CPU's": (None, r"--gpu -5"),
     "dropout list of a wrong length": (
         lambda p: p.model.update(net_dropout=[0.1, 0.2, 0.3]),
         r"net_dropout.*3",
@@ -253,7 +293,7 @@ def test_a_mistake_ends_in_one_message(project, mistake, capsys):
     break_it, message = MISTAKES[mistake]
     if break_it is not None:
         break_it(project)
-    more = ["--gpu", "7"] if mistake == "no CUDA" else []
+    more = {"no CUDA": ["--gpu", "7"], "a device below the CPU's": ["--gpu=-5"]}.get(mistake, [])
     expid = "toy_tset" if mistake == "unknown expid" else "toy_test"
     assert project.run(*more, expid=expid) == 2
     err = capsys.readouterr().err
@@ -262,6 +302,12 @@ def test_a_mistake_ends_in_one_message(project, mistake, capsys):
     assert "Traceback" not in err
     assert not (project.folder / "config.csv").exists()
     assert not list(project.folder.rglob("result.json"))
+
+
+def test_an_unwritable_log(project, capsys):
+    (project.folder / "checkpoints" / "toy" / "toy_test.log").mkdir(parents=True)
+    assert project.run() == 2
+    assert "toy_test.log cannot be written" in capsys.readouterr().err
 
 
 def test_an_unwritable_results_file(project, capsys):
@@ -334,6 +380,30 @@ def test_the_stand_in_says_so_and_keeps_its_own_id(project, capsys):
     assert "[dataset_id] tiny_sample" in (project.folder / "config.csv").read_text()
 
 
+def test_the_stand_in_never_takes_the_place_of_splits_that_were_there(project, capsys):
+    """Prepared once, then the raw file gone and the options changed: an error, not made-up data."""
+    _raw_like_project(project)
+    path = project.folder / "config" / "dataset_config" / "toy.yaml"
+    datasets = yaml.safe_load(path.read_text())
+    datasets["tiktok"] = {
+        **datasets["tiny_sample"],
+        **{f"{s}_data": f"./data/t/{s}.csv" for s in ("train", "valid", "test")},
+        "prepare": {**datasets["tiny_sample"]["prepare"], "stand_in": "tiny_sample"},
+    }
+    path.write_text(yaml.safe_dump(datasets))
+    assert main(["prepare", "--dataset", "tiktok"]) == 0
+    datasets["tiktok"]["prepare"] = {
+        "preparer": "tiktok",
+        "raw_dir": "./gone/",
+        "stand_in": "tiny_sample",
+    }
+    path.write_text(yaml.safe_dump(datasets))
+    assert main(["run", "--expid", "toy_test"]) == 2
+    err = capsys.readouterr().err
+    assert "SYNTHETIC" not in err
+    assert "prepared again" in err
+
+
 def test_the_stand_in_can_be_refused(project, capsys):
     _raw_like_project(project)
     assert main(["run", "--expid", "toy_test", "--no-stand-in"]) == 2
@@ -374,4 +444,4 @@ def test_list_and_version(capsys, project):
     with pytest.raises(SystemExit) as exit_:
         main(["--version"])
     assert exit_.value.code == 0
-    assert os.path.basename(fuxictr_stem.__file__) == "__init__.py"
+    assert capsys.readouterr().out.strip() == fuxictr_stem.__version__

@@ -246,8 +246,31 @@ def test_too_many_fields(tmp_path):
     dataset = small(tmp_path)
     rewrite(dataset["train_data"], b"b,2.5", b"b,2.5,7,8,9")
     found = message(dataset)
-    assert "train.csv (train): cannot be read" in found
-    assert "more fields" in found
+    assert "train.csv (train): 1 row has another number of fields than the header's" in found
+    assert "in line 3" in found
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_field_too_many_in_a_column_that_is_not_read(tmp_path, where):
+    """polars does not count fields when it reads a choice of columns: values would shift."""
+    rng = range(40)
+    frames = {}
+    for split in SPLITS:
+        frame = with_labels(pl.DataFrame({"cat": [f"c{i % 4}" for i in rng], "free": ["t"] * 40}))
+        frames[split] = frame.select("free", "cat", "y") if where == "first" else frame
+    dataset = write_dataset(tmp_path, frames, [feature("cat")])
+    path = Path(dataset["train_data"])
+    lines = path.read_text().splitlines()
+    lines[7] = lines[7].replace("t", "t,1", 1)
+    path.write_text("\n".join(lines) + "\n")
+    assert "1 row has another number of fields" in message(dataset)
+
+
+def test_a_row_that_was_cut_off(tmp_path):
+    dataset = small(tmp_path)
+    path = Path(dataset["test_data"])
+    path.write_text(path.read_text().rstrip("\n").rpartition(",")[0])
+    assert "test.csv (test): 1 row has another number of fields" in message(dataset)
 
 
 def test_no_parquet_file(tmp_path):

@@ -57,22 +57,29 @@ class Cache:
         return self.folder / f"{split}.h5" if split in self.rows else None
 
     def feature_map(self, params: Mapping[str, Any]) -> FeatureMap:
-        """Return FuxiCTR's feature map for a run.
+        """Return FuxiCTR's feature map for a run, as `load_feature_map` does."""
+        return load_feature_map(self.dataset_id, self.folder, params)
 
-        As FuxiCTR's ``FeatureMap.load``, except that ``use_features`` keeps the ``group_id``
-        column and ``num_fields`` counts the features that are used.
 
-        Args:
-            params: The run's checked parameters: ``group_id``, ``embedding_dim``,
-                ``use_features`` and ``feature_specs`` count.
-        """
-        group, used = params.get("group_id"), list(params.get("use_features") or [])
-        if used and group and group not in used:
-            used.append(group)
-        feature_map = FeatureMap(self.dataset_id, str(self.folder))
-        feature_map.load(str(self.folder / "feature_map.json"), {**params, "use_features": used})
-        feature_map.num_fields = feature_map.get_num_fields()
-        return feature_map
+def load_feature_map(dataset_id: str, folder: Path, params: Mapping[str, Any]) -> FeatureMap:
+    """Load a folder's feature map for a run.
+
+    As FuxiCTR's ``FeatureMap.load``, except that ``use_features`` keeps the ``group_id`` column and
+    ``num_fields`` counts the features that are used.
+
+    Args:
+        dataset_id: The dataset's name.
+        folder: Where feature_map.json is.
+        params: The run's checked parameters: ``group_id``, ``embedding_dim``, ``use_features`` and
+            ``feature_specs`` count.
+    """
+    group, used = params.get("group_id"), list(params.get("use_features") or [])
+    if used and group and group not in used:
+        used.append(group)
+    feature_map = FeatureMap(dataset_id, str(folder))
+    feature_map.load(str(folder / "feature_map.json"), {**params, "use_features": used})
+    feature_map.num_fields = feature_map.get_num_fields()
+    return feature_map
 
 
 def open_cache(dataset: Mapping[str, Any]) -> Cache:

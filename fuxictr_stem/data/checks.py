@@ -19,6 +19,7 @@ import polars as pl
 
 from fuxictr_stem.data.columns import Column
 from fuxictr_stem.data.faults import Fault, faults_of
+from fuxictr_stem.data.ragged import ragged_rows
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.source import Part, Source
 from fuxictr_stem.data.utf8 import where_not_utf8
@@ -55,14 +56,19 @@ def check_source(source: Source) -> dict[str, SplitStats]:
         The statistics of each split.
 
     Raises:
-        DataError: A split has no rows, a label is missing or not finite, a number is text, NaN or
-            infinite, a vector has another length; all splits' problems are named with their count
-            and the first row.
+        DataError: A split has no rows, a row has too many or too few fields, a label is missing or not
+            finite, a number is text, NaN or infinite, a vector has another length; all splits' problems
+            are named with their count and the first row.
     """
     problems: list[str] = []
     stats: dict[str, SplitStats] = {}
     for split in source.parts:
         start = time.monotonic()
+        ragged = _ragged(source, split)
+        if ragged:
+            # Values of such rows stand in the wrong columns; what they say there would mislead.
+            problems += ragged
+            continue
         with explained(source):
             found, stats[split] = _check_split(source, split)
         problems += found
@@ -75,6 +81,17 @@ def check_source(source: Source) -> dict[str, SplitStats]:
     if problems:
         refuse(DataError, f"dataset {source.plan.dataset_id!r}", problems)
     return stats
+
+
+def _ragged(source: Source, split: str) -> list[str]:
+    if source.plan.data_format != "csv":
+        return []
+    found = []
+    for part in source.parts[split]:
+        problem = ragged_rows(part.path, source.plan.sep, part.fields)
+        if problem:
+            found.append(f"{part.path} ({split}): {problem}")
+    return found
 
 
 @contextmanager

@@ -147,6 +147,7 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
         frames = {split: processor.preprocess(source.frame(split)) for split in source.parts}
         meta = merge_meta_ddf(processor, *frames.values())
         processor.fit(frames["train"], meta_ddf=meta, min_categr_count=source.plan.min_categr_count)
+    _tell_of_matches(source.plan, processor)
     return processor, frames
 
 
@@ -158,17 +159,44 @@ def _check_pretrained(plan: Plan) -> None:
             path = Path(col["pretrained_emb"])
             about = f"pretrained_emb of column {col['name']!r}, {path}"
             try:
-                names = _arrays(path)
-                if {"key", "value"} <= names:
-                    load_pretrain_emb(str(path), ["key"]).astype(col["dtype"])
-                else:
-                    found = ", ".join(sorted(names)) or "nothing"
-                    problems.append(f"{about}: needs the arrays 'key' and 'value', holds {found}.")
-            except Exception as error:  # noqa: BLE001  each reader has its own kinds of error
+                problems += [f"{about}: {text}" for text in _pretrained_problems(path, col)]
+            except Exception:  # noqa: BLE001  each reader has its own kinds of error
                 wanted = f"{path.suffix} with keys of dtype {col['dtype'].__name__}"
-                problems.append(f"{about}: cannot be read as {wanted}: {error}")
+                problems.append(f"{about}: cannot be read as {wanted} and vectors of numbers.")
     if problems:
         refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
+
+
+def _pretrained_problems(path: Path, col: Mapping[str, Any]) -> list[str]:
+    names = _arrays(path)
+    if not {"key", "value"} <= names:
+        found = ", ".join(sorted(names)) or "nothing"
+        return [f"needs the arrays 'key' and 'value', holds {found}."]
+    keys, vectors = load_pretrain_emb(str(path), ["key", "value"])
+    keys.astype(col["dtype"])
+    vectors = np.stack(list(vectors)).astype(np.float32)
+    width = col.get("pretrain_dim", vectors.shape[-1])
+    if vectors.ndim != 2 or len(vectors) != len(keys) or vectors.shape[1] != width:
+        return [
+            f"needs one vector of pretrain_dim {width} for each of its {len(keys):,} keys, but "
+            f"'value' has shape {vectors.shape}."
+        ]
+    if not np.isfinite(vectors).all():
+        return ["its vectors hold NaN or infinite values."]
+    return []
+
+
+def _tell_of_matches(plan: Plan, processor: Processor) -> None:
+    """Say how many tokens of train have a pretrained vector; FuxiCTR says nothing."""
+    for col in plan.features:
+        if "pretrained_emb" in col and col["active"]:
+            vocab = processor.processor_dict[f"{col['name']}::tokenizer"].vocab
+            last = processor.feature_map.features[col["name"]]["oov_idx"]
+            keys = load_pretrain_emb(str(col["pretrained_emb"]), ["key"]).astype(col["dtype"])
+            found = sum(0 < vocab.get(key, 0) < last for key in keys.tolist())
+            level = logging.INFO if found else logging.WARNING
+            text = "Column %s: %s of %s tokens of train have a pretrained vector."
+            logger.log(level, text, col["name"], f"{found:,}", f"{last - 1:,}")
 
 
 def _arrays(path: Path) -> set[str]:

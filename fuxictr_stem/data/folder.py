@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -16,10 +17,15 @@ from fuxictr_stem.errors import OutputError
 
 logger = logging.getLogger(__name__)
 
+_TEMPORARY = re.compile(r"[0-9a-f]{16}\.tmp-\d+-[0-9a-f]{8}")
+
 
 def remove_stale(folder: Path) -> None:
     """Remove what killed builds left: a folder whose lock is free has no builder any more."""
     for stale in folder.parent.glob("*.tmp-*"):
+        # Only names that `beside` gives: the user's own files may lie here, too.
+        if not _TEMPORARY.fullmatch(stale.name):
+            continue
         name = stale.name.partition(".tmp-")[0]
         if name == folder.name:
             shutil.rmtree(stale, ignore_errors=True)

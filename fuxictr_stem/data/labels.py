@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fuxictr_stem.data import store
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.errors import ConfigError, DataError, suggest
+
+if TYPE_CHECKING:
+    from fuxictr_stem.data.cache import Cache
 
 TASKS = ("binary_classification", "regression")
 
@@ -47,6 +53,41 @@ def check_labels(
                 problems.append(f"label {label!r} {problem}")
     if problems:
         refuse(DataError, "labels", problems)
+
+
+def check_groups(cache: Cache, group_id: str, tasks: Mapping[str, str]) -> None:
+    """Refuse groups in which no metric within groups can be measured.
+
+    Args:
+        cache: The dataset.
+        group_id: The column whose values are the groups.
+        tasks: The kind of task of each label that is trained.
+
+    Raises:
+        DataError: In valid or test, no group has both classes of a binary label.
+    """
+    problems = []
+    for split in ("valid", "test"):
+        path = cache.path(split)
+        if path is None:
+            continue
+        with store.open_file(path) as file:
+            rows = cache.rows[split]
+            group = store.read(store.column(file, group_id), 0, rows)
+            order = np.argsort(group, kind="stable")
+            starts = np.flatnonzero(np.append(True, np.diff(group[order]) != 0))
+            for label, task in tasks.items():
+                if task == "binary_classification":
+                    y = store.read(store.column(file, label), 0, rows)[order]
+                    least = np.minimum.reduceat(y, starts)
+                    if (least == np.maximum.reduceat(y, starts)).all():
+                        problems.append(
+                            f"label {label!r} has one class only in each of the {len(starts):,} "
+                            f"groups ({group_id}) of {split}: no gAUC can be measured. Choose "
+                            f"another group_id, or leave the metrics within groups out."
+                        )
+    if problems:
+        refuse(DataError, "metrics", problems)
 
 
 def _binary(found: Mapping[str, Any], split: str) -> str | None:

@@ -24,10 +24,11 @@ TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float":
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a split, and the types of the columns that are needed from it."""
+    """One file of a split, the types of the columns that are needed from it, and all its columns."""
 
     path: Path
     types: Mapping[str, pl.DataType]
+    fields: int
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
             types, found = _schema(path, plan)
             found = found or _missing(plan, types)
             problems += [f"{path} ({split}): {problem}" for problem in found]
-            parts[split].append(Part(path, read_as or types))
+            parts[split].append(Part(path, read_as or types, len(types)))
     if not problems and plan.data_format == "parquet":
         problems = _type_problems(plan, parts)
     if problems:

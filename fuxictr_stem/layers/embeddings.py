@@ -134,8 +134,8 @@ class NumericTables(nn.Module):
 class PretrainedTables(nn.Module):
     """K tables that start from the same pretrained vectors.
 
-    Frozen vectors are stored once, with a projection a table; it starts as the identity where P = D, so
-    that each table starts from the vectors themselves. Learnt vectors are stored K times.
+    Frozen vectors are stored once, with a projection a table where K > 1; it starts as the identity
+    where P = D, so that each table starts from the vectors themselves. Learnt vectors are stored K times.
 
     Args:
         vectors: Pretrained vectors by id, (V, P).
@@ -174,7 +174,7 @@ class PretrainedTables(nn.Module):
             self.ids = nn.Embedding(vocab_size, num_tables * embedding_dim, padding_idx=0)
         self.projection = None
         projected = width + (embedding_dim if usage == "concat" else 0)
-        if frozen or usage == "concat" or width != embedding_dim:
+        if (frozen and num_tables > 1) or usage == "concat" or width != embedding_dim:
             self.projection = GroupedLinear(num_tables, projected, embedding_dim, bias=False)
         self.init_weights()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -14,6 +16,11 @@ def column(name: str, values: ArrayLike) -> np.ndarray:
     Raises:
         DataError: If the values are empty or have another shape.
     """
+    if hasattr(values, "detach"):
+        # A tensor: NumPy reads none that has a gradient or 16-bit brain floats.
+        tensor: Any = values
+        tensor = tensor.detach().cpu()
+        values = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]

@@ -158,6 +158,9 @@ def _check_weight(weight: str) -> None:
 def _group_codes(group_id: ArrayLike) -> tuple[np.ndarray | None, np.ndarray]:
     """Return (names, codes): integers are their own codes, without names."""
     group = column("group_id", group_id)
+    if group.dtype.kind == "f" and isinstance(group_id, (list, tuple)):
+        # NumPy turns a list with whole numbers from 2**63 on into floats, which merges neighbours.
+        group = column("group_id", np.array(group_id, dtype=object))
     if group.dtype.kind in "biu":
         return None, group
     try:

@@ -50,6 +50,11 @@ class MultiTaskNet(MultiTaskModel):
         learning_rate: float = 1e-3,
         **params: Any,
     ) -> None:
+        if params.get("loss_weight", "EQ") != "EQ":
+            raise ConfigError(
+                f"loss_weight must be EQ, found {params['loss_weight']!r}: the tasks' losses are "
+                f"added with equal weights."
+            )
         labels = _choose_labels(feature_map, task_labels, num_tasks)
         tasks = _one_a_task("task", task, labels)
         defaults = {"verbose": 0, "model_root": "./checkpoints/", "metrics": ["logloss", "AUC"]}

@@ -20,7 +20,6 @@ class FieldEncoder(nn.Module):
     Args:
         steps: What to do, in order.
         num_tables: K.
-        input_dim: D of the field; for a given vector, P.
         given: Whether the field is a given vector, (B, P), which all tables share, not an embedding.
         output_dim: Width of the result in one table.
     """
@@ -29,13 +28,11 @@ class FieldEncoder(nn.Module):
         self,
         steps: list[LinearEncoder | PoolingEncoder],
         num_tables: int,
-        input_dim: int,
         given: bool,
         output_dim: int,
     ) -> None:
         super().__init__()
         self.num_tables, self.given, self.output_dim = num_tables, given, output_dim
-        self.input_dim = input_dim
         self.steps = steps
         self.linears = nn.ModuleList(
             GroupedLinear(num_tables, step.input_dim, step.output_dim, bias=step.bias)
@@ -65,8 +62,6 @@ class FieldEncoder(nn.Module):
                 f"feature_encoder of {name!r} ({spec['type']}) must hold {wanted}, but it is "
                 f"{spec.get('feature_encoder')!r}."
             )
-        if not steps:
-            return None
         output_dim = width
         for step in steps:
             if isinstance(step, LinearEncoder):
@@ -79,10 +74,10 @@ class FieldEncoder(nn.Module):
         declared = spec.get("emb_output_dim", output_dim)
         if declared != output_dim:
             raise ConfigError(
-                f"emb_output_dim of {name!r} is {declared}, but its feature_encoder gives "
-                f"{output_dim} numbers. Make them equal, or leave emb_output_dim out."
+                f"emb_output_dim of {name!r} is {declared}, but it gives {output_dim} "
+                f"numbers. Make them equal, or leave emb_output_dim out."
             )
-        return cls(steps, num_tables, width, given, output_dim)
+        return cls(steps, num_tables, given, output_dim) if steps else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a field: (B, K*D), a sequence (B, L, K*D) or a given vector (B, P), to (B, K*out)."""

@@ -67,16 +67,19 @@ def evaluate_predictions(
     Args:
         tasks: Task type by label.
         predictions: Labels and predictions of a split.
-        names: Metrics (``AUC``) for all tasks they apply to, or results (``like_AUC``) for one task.
+        names: Metrics (``AUC``), or results (``like_AUC``), which stand for their metric: each is
+            computed for every task it applies to, so that a mean is one over all of them.
 
     Returns:
         ``{label}_{metric}`` for each task, and each mean under the metric's own name.
     """
     results = {}
+    wanted = list(names)
+    for label in tasks:
+        wanted += [name.removeprefix(f"{label}_") for name in names]
     for label, task in tasks.items():
-        own = [n.removeprefix(f"{label}_") for n in names]
         results[label] = evaluate_task(
-            task, predictions.y_true[label], predictions.y_pred[label], own, predictions.group_id
+            task, predictions.y_true[label], predictions.y_pred[label], wanted, predictions.group_id
         )
         figures = " - ".join(f"{name}: {value:.6f}" for name, value in results[label].items())
         logger.info("[Task: %s][Metrics] %s", label, figures)

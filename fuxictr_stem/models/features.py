@@ -201,7 +201,7 @@ def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> 
         (V, P).
 
     Raises:
-        ConfigError: If the file's vectors have another length.
+        ConfigError: If the file's vectors have another length, or none belongs to a token.
     """
     path = Path(data_dir) / spec["pretrained_emb"]
     keys, vectors = load_pretrain_emb(str(path), keys=["key", "value"])
@@ -215,7 +215,20 @@ def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> 
     if not spec["freeze_emb"]:
         table.normal_(std=1e-4)
     vocab = json.loads((Path(data_dir) / "feature_vocab.json").read_text(encoding="utf-8"))[name]
-    # The keys of a JSON object are text, whatever the ids were.
-    ids = np.array([vocab.get(key, -1) for key in np.asarray(keys).astype(str)])
+    # The keys of a JSON object are text, whatever the tokens were; FuxiCTR's fit has given every key
+    # of the file an id, whole numbers without a point where the column's are.
+    texts = [np.asarray(keys).astype(str)]
+    if np.asarray(keys).dtype.kind == "f":
+        texts.append(np.asarray(keys).astype(np.int64).astype(str))
+    ids = max((np.array([vocab.get(t, -1) for t in text]) for text in texts), key=_known)
+    if not _known(ids):
+        raise ConfigError(
+            f"pretrained_emb of {name!r}: none of the {len(ids):,} keys in {path}, such as "
+            f"{texts[0][0]!r}, is in the vocabulary. Write the keys as the column's values are."
+        )
     table[torch.as_tensor(ids[ids >= 0])] = torch.from_numpy(vectors[ids >= 0])
     return table
+
+
+def _known(ids: np.ndarray) -> int:
+    return int((ids >= 0).sum())

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from fuxictr.pytorch.models import MultiTaskModel
+from torch import Tensor
 
 from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
@@ -71,6 +73,7 @@ class Trainer:
         self.tasks = dict(tasks)
         self.max_gradient_norm = max_gradient_norm
         self.history = TrainingHistory()
+        self._losses: list[float] = []  # since the last evaluation
 
     def fit(self, train: Loader, valid: Batches, epochs: int) -> TrainingHistory:
         """Train until the monitor stops improving or the epochs are over; load the best weights.
@@ -100,43 +103,58 @@ class Trainer:
                 break
             logger.info("************ Epoch=%d end ************", epoch + 1)
         if not self.history.evaluations:
-            self._evaluate(valid, math.nan)
+            self._evaluate(valid)
         logger.info("Training finished. Load best model: %s", model.checkpoint)
         model.load_weights(model.checkpoint)
         return self.history
 
     def _train_epoch(self, train: Loader, valid: Batches, steps_between: int) -> None:
         model, title = self.model, f"Epoch {self.history.epochs}"
-        losses: list[float] = []
         model.train()
         with Progress(title, train.num_samples, enabled=model._verbose > 0) as progress:
             start = time.monotonic()
             for index, batch in enumerate(train):
                 model._batch_index = index
                 model._total_steps += 1
-                loss = model.train_step(batch).item()
-                if not math.isfinite(loss):
-                    raise TrainingError(
-                        f"The training loss is {loss} at step {model._total_steps} (epoch "
-                        f"{self.history.epochs}, batch {index + 1}). Lower learning_rate or "
-                        f"max_gradient_norm, or look for extreme values in the numeric features."
-                    )
-                losses.append(loss)
+                loss = self._train_step(batch)
+                self._losses.append(loss)
                 samples = len(next(iter(batch.values())))
                 self.history.samples += samples
                 progress.update(samples, loss=loss)
                 if model._total_steps % steps_between == 0:
                     self.history.step_seconds += time.monotonic() - start
-                    self._evaluate(valid, float(np.mean(losses)))
-                    losses.clear()
+                    self._evaluate(valid)
                     model.train()
                     start = time.monotonic()
                 if model._stop_training:
                     break
             self.history.step_seconds += time.monotonic() - start
 
-    def _evaluate(self, valid: Batches, train_loss: float) -> None:
+    def _train_step(self, batch: dict[str, Tensor]) -> float:
         model = self.model
+        try:
+            loss = model.train_step(batch).item()
+            what = f"The training loss is {loss}"
+        except RuntimeError:
+            # PyTorch's binary cross entropy refuses predictions that are not numbers.
+            with torch.no_grad():
+                outputs = model.forward(batch)
+            lost = [name for name, value in outputs.items() if not torch.isfinite(value).all()]
+            if not lost:
+                raise
+            loss, what = math.nan, f"{' and '.join(lost)}: predictions are not finite"
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{what} at step {model._total_steps} (epoch {self.history.epochs}, batch "
+                f"{model._batch_index + 1}). Lower learning_rate or max_gradient_norm, or look for "
+                f"extreme values in the numeric features."
+            )
+        return loss
+
+    def _evaluate(self, valid: Batches) -> None:
+        model = self.model
+        train_loss = float(np.mean(self._losses))
+        self._losses.clear()
         logger.info("Train loss: %.6f", train_loss)
         logger.info(
             "Evaluation @epoch %d - batch %d:", model._epoch_index + 1, model._batch_index + 1

@@ -6,6 +6,7 @@ from typing import Any
 
 from fuxictr_stem.data.preparers import kuairand, qkvideo, tiktok, tiktok_sample
 from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
+from fuxictr_stem.data.preparers.job import can_be_had, job_of
 from fuxictr_stem.data.preparers.runner import run
 from fuxictr_stem.errors import ConfigError, suggest
 
@@ -30,6 +31,22 @@ def prepare(dataset: dict[str, Any]) -> None:
         DataError: A raw file is damaged, or split files are in the way that are not ours.
         OutputError: The split files cannot be written.
     """
+    run(_preparer(dataset), dataset)
+
+
+def has_data(dataset: dict[str, Any]) -> bool:
+    """Tell whether a dataset's splits are there or can be made; False where only raw files help.
+
+    Args:
+        dataset: As for `prepare`.
+
+    Raises:
+        ConfigError: As for `prepare`.
+    """
+    return can_be_had(job_of(_preparer(dataset), dataset))
+
+
+def _preparer(dataset: dict[str, Any]) -> Preparer:
     dataset_id = dataset.get("dataset_id")
     spec = dataset.get("prepare")
     if not isinstance(spec, dict):
@@ -43,7 +60,7 @@ def prepare(dataset: dict[str, Any]) -> None:
             f"Dataset {dataset_id!r}, prepare.preparer: must be one of {', '.join(PREPARERS)}, "
             f"found {name!r}.{suggest(str(name), PREPARERS)}"
         )
-    run(PREPARERS[name], dataset)
+    return PREPARERS[name]
 
 
-__all__ = ["PREPARERS", "Preparer", "RawFilesMissing", "prepare"]
+__all__ = ["PREPARERS", "Preparer", "RawFilesMissing", "has_data", "prepare"]

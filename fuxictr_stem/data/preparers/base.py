@@ -19,6 +19,9 @@ from fuxictr_stem.errors import ConfigError, DataError, suggest
 
 _COMMON_KEYS = ("preparer", "raw_dir", "stand_in")
 
+PERMISSION = "permission"
+"""Metadata of an option that permits something without deciding what the rows are."""
+
 
 class RawFilesMissing(DataError):
     """The official files are not there; the message says which, where, and how to get them."""

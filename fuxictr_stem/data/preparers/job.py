@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
+from fuxictr_stem.data.preparers.base import PERMISSION, Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.splits import SPLITS
 from fuxictr_stem.errors import ConfigError, DataError
 
@@ -60,7 +60,11 @@ class Job:
         return {
             "preparer": self.preparer.name,
             "version": self.preparer.version,
-            "options": dataclasses.asdict(self.options),
+            "options": {
+                field.name: getattr(self.options, field.name)
+                for field in dataclasses.fields(self.options)
+                if PERMISSION not in field.metadata
+            },
             "raw": {
                 name: {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
                 for name, stat in stats.items()
@@ -114,6 +118,17 @@ def job_of(preparer: Preparer, dataset: dict[str, Any]) -> Job:
         labels=[c["name"] for c in (label_col if isinstance(label_col, list) else [label_col])],
         source=dataset.get("source") or {},
     )
+
+
+def can_be_had(job: Job) -> bool:
+    """Tell whether the splits are there, were there once, or can be made from the raw files."""
+    if read_record(job.folder) is not None or any(p.exists() for p in job.paths.values()):
+        return True
+    try:
+        job.find_raw()
+    except RawFilesMissing:
+        return False
+    return True
 
 
 def needed(job: Job) -> tuple[bool, str]:

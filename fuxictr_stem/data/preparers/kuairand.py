@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import datetime
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
+from fuxictr_stem.data.preparers.base import PERMISSION, Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.raw import read_blocks
 from fuxictr_stem.data.preparers.splits import TEST, TRAIN, VALID, SplitWriter
 from fuxictr_stem.errors import ConfigError, DataError
@@ -64,7 +64,8 @@ class KuaiRandOptions:
     suffix: str
     valid_date: int = 20220507
     test_date: int = 20220508
-    allow_missing_log: bool = False
+    # The rows follow from the raw files, which the record names; this only allows them.
+    allow_missing_log: bool = field(default=False, metadata={PERMISSION: True})
 
     def __post_init__(self) -> None:
         problems = []

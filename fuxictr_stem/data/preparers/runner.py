@@ -20,7 +20,14 @@ from typing import Any
 import filelock
 
 from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
-from fuxictr_stem.data.preparers.job import TEMPORARY, Job, job_of, needed, write_record
+from fuxictr_stem.data.preparers.job import (
+    TEMPORARY,
+    Job,
+    job_of,
+    needed,
+    read_record,
+    write_record,
+)
 from fuxictr_stem.data.preparers.splits import SplitWriter, summary
 from fuxictr_stem.errors import DataError, OutputError
 
@@ -61,6 +68,9 @@ def run(preparer: Preparer, dataset: dict[str, Any]) -> None:
         job.folder,
         reason,
     )
+    record = read_record(job.folder)
+    if record is not None:
+        _warn_of_other_rows(job, sum(split["rows"] for split in record["splits"].values()))
 
 
 def _prepare(job: Job) -> None:
@@ -95,7 +105,12 @@ def _prepare(job: Job) -> None:
         job.dataset_id,
         summary(writer, job.source),
     )
-    rows, published = sum(writer.rows.values()), (job.source.get("rows") or {}).get("raw")
+    _warn_of_other_rows(job, sum(writer.rows.values()))
+
+
+def _warn_of_other_rows(job: Job, rows: int) -> None:
+    """Say so where the raw files are not the whole published data set."""
+    published = (job.source.get("rows") or {}).get("raw")
     if isinstance(published, int) and rows != published:
         logger.warning(
             "The raw files of dataset %s hold %s rows, the published data set %s: "
