@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import GroupedLinear, GroupedMLP
 from fuxictr_stem.layers.grouped import PerUnit
-from fuxictr_stem.models import MultiTaskNet, SharedBottom, STEMNet
+from fuxictr_stem.models import AITM, PLE, MMoE, MultiTaskNet, OMoE, SharedBottom, STEMNet
 
 _FIELD = "embedding_layer.embedding_layer.embedding_layers.{}.weight"
 
@@ -112,10 +112,19 @@ def _take_towers(source: _Source, model: MultiTaskNet) -> None:
         _take_mlp(source, f"tower.{task}", model.towers, task)
 
 
-def _take_stem(source: _Source, model: STEMNet) -> None:
+def _take_gate(source: _Source, name: str, gates: Any, gate: int) -> None:
+    """Read one published gate: hidden layers, then a linear map to its experts."""
+    numbers = source.module_numbers(f"{name}.mlp")
+    last = f"{name}.mlp.{numbers[-1] if numbers else '<last>'}"
+    _take_linear(source, last, gates.output[gate])
+    _take_mlp(source, name, gates.hidden, gate)
+
+
+def _take_experts(source: _Source, model: STEMNet | PLE, part: str) -> None:
+    """Read a stack of specific and shared experts and their gates."""
     layer: Any
-    for depth, layer in enumerate(model.stem.layers):
-        prefix = f"stem_layers.{depth}"
+    for depth, layer in enumerate(model.experts.layers):
+        prefix = f"{part}.{depth}"
         per_task = layer.specific_experts.num_groups // model.num_tasks
         for expert in range(layer.shared_experts.num_groups):
             _take_mlp(source, f"{prefix}.shared_experts.{expert}", layer.shared_experts, expert)
@@ -125,12 +134,44 @@ def _take_stem(source: _Source, model: STEMNet) -> None:
         if not layer.shared_output:
             # The published last layer has a shared gate whose output nobody reads.
             source.drop(f"{prefix}.gate.{model.num_tasks}.")
-        for gate, output in enumerate(layer.gates.output):
-            name = f"{prefix}.gate.{gate}"
-            numbers = source.module_numbers(f"{name}.mlp")
-            last = f"{name}.mlp.{numbers[-1] if numbers else '<last>'}"
-            _take_linear(source, last, output)
-            _take_mlp(source, name, layer.gates.hidden, gate)
+        for gate in range(len(layer.gates.output)):
+            _take_gate(source, f"{prefix}.gate.{gate}", layer.gates, gate)
+    _take_towers(source, model)
+
+
+def _take_stem(source: _Source, model: STEMNet) -> None:
+    _take_experts(source, model, "stem_layers")
+
+
+def _take_ple(source: _Source, model: PLE) -> None:
+    _take_experts(source, model, "cgc_layers")
+
+
+def _take_mmoe(source: _Source, model: MMoE) -> None:
+    for expert in range(model.experts.num_groups):
+        _take_mlp(source, f"mmoe_layer.experts.{expert}", model.experts, expert)
+    for gate in range(model.num_tasks):
+        _take_gate(source, f"mmoe_layer.gate.{gate}", model.gates, gate)
+    _take_towers(source, model)
+
+
+def _take_omoe(source: _Source, model: OMoE) -> None:
+    for expert in range(model.experts.num_groups):
+        _take_mlp(source, f"omoe_layer.experts.{expert}", model.experts, expert)
+    _take_gate(source, "omoe_layer.gate", model.gates, 0)
+    _take_towers(source, model)
+
+
+def _take_aitm(source: _Source, model: AITM) -> None:
+    for task in range(model.num_tasks):
+        _take_mlp(source, f"bottom.{task}", model.bottoms, task)
+    linear: Any
+    for i, linear in enumerate(model.transfers):
+        _take_linear(source, f"g.{i}", linear)
+    for name, part in (("h1", "value"), ("h2", "key"), ("h3", "query")):
+        if part in model.attention:
+            linear = model.attention[part]
+            _take_linear(source, name, linear)
     _take_towers(source, model)
 
 
@@ -140,6 +181,10 @@ def _take_shared_bottom(source: _Source, model: SharedBottom) -> None:
 
 
 _RULES: dict[type, Callable[[_Source, Any], None]] = {
+    AITM: _take_aitm,
+    MMoE: _take_mmoe,
+    OMoE: _take_omoe,
+    PLE: _take_ple,
     STEMNet: _take_stem,
     SharedBottom: _take_shared_bottom,
 }

@@ -12,6 +12,10 @@ ENTRY_POINT_GROUP = "fuxictr_stem.models"
 # name -> "module:class", so that listing the models imports none of them.
 _MODELS = {
     "STEMNet": "fuxictr_stem.models.stemnet:STEMNet",
+    "AITM": "fuxictr_stem.models.aitm:AITM",
+    "MMoE": "fuxictr_stem.models.mmoe:MMoE",
+    "OMoE": "fuxictr_stem.models.omoe:OMoE",
+    "PLE": "fuxictr_stem.models.ple:PLE",
     "SharedBottom": "fuxictr_stem.models.shared_bottom:SharedBottom",
 }
 

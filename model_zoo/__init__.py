@@ -1,5 +1,5 @@
 """Every model, for FuxiCTR's idiom ``getattr(model_zoo, params["model"])``."""
 
-from fuxictr_stem.models import SharedBottom, STEMNet
+from fuxictr_stem.models import AITM, PLE, MMoE, OMoE, SharedBottom, STEMNet
 
-__all__ = ["STEMNet", "SharedBottom"]
+__all__ = ["AITM", "MMoE", "OMoE", "PLE", "STEMNet", "SharedBottom"]

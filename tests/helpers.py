@@ -19,6 +19,27 @@ SMALL = {
         "gate_hidden_units": [6],
         "tower_hidden_units": [4],
     },
+    "PLE": {
+        "num_layers": 1,
+        "num_shared_experts": 2,
+        "num_specific_experts": 2,
+        "expert_hidden_units": [7, 5],
+        "gate_hidden_units": [6],
+        "tower_hidden_units": [4],
+    },
+    "MMoE": {
+        "num_experts": 3,
+        "expert_hidden_units": [7, 5],
+        "gate_hidden_units": [6],
+        "tower_hidden_units": [4],
+    },
+    "OMoE": {
+        "num_experts": 3,
+        "expert_hidden_units": [7, 5],
+        "gate_hidden_units": [6],
+        "tower_hidden_units": [4],
+    },
+    "AITM": {"bottom_hidden_units": [7, 5], "tower_hidden_units": [4]},
     "SharedBottom": {"bottom_hidden_units": [7, 5], "tower_hidden_units": [4]},
 }
 

@@ -2,9 +2,16 @@
 
 import pytest
 import torch
-from helpers import batch, feature_map, small_model
+from helpers import SMALL, batch, feature_map, small_model
 
-from fuxictr_stem.layers import GateBank, GateRules, aftb_rules, expert_owner, mix_experts
+from fuxictr_stem.layers import (
+    GateBank,
+    GateRules,
+    aftb_rules,
+    cgc_rules,
+    expert_owner,
+    mix_experts,
+)
 
 SHARED = "shared"
 
@@ -58,12 +65,13 @@ def test_the_published_shared_gate_leaks_from_two_layers_on(num_layers):
     assert bool(leaks) == (num_layers > 1)
 
 
-@pytest.mark.parametrize("name", ["STEMNet", "SharedBottom"])
+@pytest.mark.parametrize("name", sorted(SMALL))
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_every_parameter_gets_a_gradient(name, num_layers):
     fmap = feature_map(labels=3)
-    extra = {"num_layers": num_layers} if name == "STEMNet" else {}
-    model = small_model(name, fmap, **extra)
+    extra = {"num_layers": num_layers} if "num_layers" in SMALL[name] else {}
+    # Not ReLU, whose few units here could all be off by chance.
+    model = small_model(name, fmap, hidden_activations="LeakyReLU", **extra)
     columns = batch(fmap, size=64)
     model.add_loss(model(columns), model.get_labels(columns)).backward()
     for parameter_name, parameter in model.named_parameters():
@@ -121,7 +129,7 @@ def test_detached_shared_experts_would_be_seen():
     """A public re-implementation detaches the shared experts, too: no task trains them then."""
     fmap = feature_map(labels=2)
     model = small_model("STEMNet", fmap)
-    model.stem.layers[0].gates.train_mask[:, -2:] = 0  # the two shared experts
+    model.experts.layers[0].gates.train_mask[:, -2:] = 0  # the two shared experts
     columns = batch(fmap, size=64)
     model.add_loss(model(columns), model.get_labels(columns)).backward()
     shared = [part for owner, n, part in owned_gradients(model) if "shared_experts" in n]
@@ -145,6 +153,14 @@ def test_shared_row_of_the_rules():
     published = aftb_rules(2, 2, 1, shared_gate=True, isolate_shared_gate=False)
     assert published.train[-1].tolist() == [True] * 5
     assert torch.equal(isolated.train[:-1], published.train[:-1])
+
+
+def test_rules_of_ple():
+    rules = cgc_rules(2, 1, 2, shared_gate=True)
+    assert rules.read.tolist() == [[1, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]]
+    published = cgc_rules(2, 1, 2, shared_gate=True, shared_gate_reads="shared")
+    assert published.read.tolist() == [[1, 0, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]]
+    assert torch.equal(rules.train, rules.read)
 
 
 def test_a_gate_reads_only_what_its_rules_say():

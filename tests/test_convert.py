@@ -3,7 +3,8 @@
 import pytest
 import torch
 from helpers import SMALL, batch, categorical, feature_map, numeric, small_model
-from plain import PlainSharedBottom, PlainSTEM
+from plain import PlainSharedBottom
+from test_models import AS_PUBLISHED, PLAIN
 
 from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.errors import ConfigError
@@ -13,12 +14,11 @@ FEATURES = {"a": categorical(9), "n": numeric(), "b": categorical(9, share_embed
 
 def published(name="STEMNet", **params):
     fmap = feature_map(FEATURES)
-    kind = {"STEMNet": PlainSTEM, "SharedBottom": PlainSharedBottom}[name]
-    plain = kind(fmap, embedding_dim=3, **{**SMALL[name], **params})
+    plain = PLAIN[name](fmap, embedding_dim=3, **{**SMALL[name], **params})
     return fmap, plain
 
 
-@pytest.mark.parametrize("name", ["STEMNet", "SharedBottom"])
+@pytest.mark.parametrize("name", sorted(PLAIN))
 @pytest.mark.parametrize("params", [{}, {"batch_norm": True, "net_dropout": 0.3}])
 def test_predictions_agree(name, params):
     fmap, plain = published(name, **params)
@@ -26,7 +26,7 @@ def test_predictions_agree(name, params):
     for _ in range(3):
         plain.train()
         plain.train_step(columns)  # moves the running statistics of batch norm, too
-    ours = small_model(name, fmap, **params)
+    ours = small_model(name, fmap, **{**params, **AS_PUBLISHED.get(name, {})})
     load_reference_state_dict(ours, plain.state_dict())
     for label in fmap.labels:
         expected = plain.eval()(columns)[f"{label}_pred"]

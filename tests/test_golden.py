@@ -26,9 +26,11 @@ class Golden:
         fmap = feature_map({f"f{i}": categorical(size) for i, size in enumerate(sizes)})
         fmap.labels = self.meta["labels"]
         kind = NAMES.get(self.meta["model"], self.meta["model"])
+        # In the MMoE file the experts go by another name.
+        hyper = {"num_experts": self.meta["hyper"]["num_shared_experts"], **self.meta["hyper"]}
         self.model = get_model(kind)(
             fmap,
-            **self.meta["hyper"],
+            **hyper,
             max_gradient_norm=self.meta["max_gradient_norm"],
             model_root=str(tmp_path),
         )
@@ -50,7 +52,7 @@ class Golden:
         return dict(twin.named_parameters())
 
 
-@pytest.fixture(params=["stem_t2", "stem_t2_clip"])
+@pytest.fixture(params=["stem_t2", "stem_t2_clip", "PLE_t2", "MMoE_t2"])
 def golden(request, stem_golden, tmp_path):
     return Golden(stem_golden / f"{request.param}.npz", tmp_path)
 

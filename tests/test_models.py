@@ -16,7 +16,7 @@ from helpers import (
     sequence,
     small_model,
 )
-from plain import PlainSharedBottom, PlainSTEM
+from plain import PlainAITM, PlainMMoE, PlainOMoE, PlainPLE, PlainSharedBottom, PlainSTEM
 
 from fuxictr_stem import get_model, list_models
 from fuxictr_stem.convert import load_reference_state_dict
@@ -24,15 +24,26 @@ from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.base import parameter_counts
 from fuxictr_stem.training import Trainer
 
-PLAIN = {"STEMNet": PlainSTEM, "SharedBottom": PlainSharedBottom}
+PLAIN = {
+    "AITM": PlainAITM,
+    "MMoE": PlainMMoE,
+    "OMoE": PlainOMoE,
+    "PLE": PlainPLE,
+    "STEMNet": PlainSTEM,
+    "SharedBottom": PlainSharedBottom,
+}
 ALL = sorted(SMALL)
+# To name the published behaviour where ours differs by default.
+AS_PUBLISHED = {"STEMNet": {"isolate_shared_gate": False}, "PLE": {"shared_gate_reads": "shared"}}
+# AITM's tasks are a sequence.
+WITHOUT_ORDER = [name for name in ALL if name != "AITM"]
 
 
 def test_the_tests_know_every_model():
     assert list_models() == ALL
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", WITHOUT_ORDER)
 def test_permuting_tasks_permutes_outputs(name):
     """Trained from the same start with the tasks in another order, each task ends the same."""
     fmap = feature_map(labels=3)
@@ -55,23 +66,29 @@ def _permute_tasks(model, twin, order):
     """Give the twin the model's weights, task ``order[i]`` of the model as task i."""
     tasks = len(order)
     state = model.state_dict()
+    moves_slots = type(model).__name__ == "STEMNet"
+    one_gate = type(model).__name__ == "OMoE"
     for key, value in state.items():
         if ".table." in key and value.shape[1] > model.embedding_layer.embedding_dim:
             parts = value.chunk(tasks + 1, dim=1)
             state[key] = torch.cat([parts[i] for i in [*order, tasks]], dim=1)
-        elif "specific_experts" in key or "towers" in key:
+        elif "gates" not in key and ("specific_experts" in key or "towers" in key):
             parts = value.chunk(tasks)
             state[key] = torch.cat([parts[i] for i in order])
-        elif ".gates.hidden." in key:
+        elif len(value) == 1 and "gates.hidden" in key or "gates.output" in key and one_gate:
+            continue
+        elif "gates.hidden." in key:
             state[key] = value[[*order, *range(tasks, len(value))]]
-        elif ".gates.output." in key:
+        elif "gates.output." in key:
             head, gate = key.split(".output.")
             number, kind = gate.split(".")
             source = [*order, tasks][int(number)]
             value = model.state_dict()[f"{head}.output.{source}.{kind}"]
-            k1 = SMALL["STEMNet"]["num_specific_experts"]
-            own = value[: tasks * k1].chunk(tasks)
-            state[key] = torch.cat([*(own[i] for i in order), value[tasks * k1 :]])
+            # STEM's gates read every task's experts, whose slots move, too.
+            k1 = SMALL["STEMNet"]["num_specific_experts"] if moves_slots else 0
+            own = value[: tasks * k1].chunk(tasks) if k1 else []
+            moved = [own[i] for i in order] if k1 else []
+            state[key] = torch.cat([*moved, value[tasks * k1 :]])
     twin.load_state_dict(state)
 
 
@@ -85,11 +102,12 @@ def _plain_pair(name, fmap, **params):
         for module in plain.modules():
             if isinstance(module, torch.nn.Embedding):
                 module.weight[0] = 0
-        if name == "STEMNet":
+        if name in ("STEMNet", "PLE"):
             # The gate that nobody reads would still count in the published net_regularizer.
-            for parameter in plain.stem_layers[-1].gate[-1].parameters():
+            layers = plain.stem_layers if name == "STEMNet" else plain.cgc_layers
+            for parameter in layers[-1].gate[-1].parameters():
                 parameter.zero_()
-    ours = get_model(name)(fmap, **{**sizes, "isolate_shared_gate": False})
+    ours = get_model(name)(fmap, **{**sizes, **AS_PUBLISHED.get(name, {})})
     load_reference_state_dict(ours, plain.state_dict())
     return plain, ours
 
@@ -140,9 +158,10 @@ def test_ten_steps_equal_fuxictr_blocks(name, features, params):
     assert np.std(expected) > 1e-3
 
 
-def test_two_layers_equal_fuxictr_blocks():
+@pytest.mark.parametrize("name", ["STEMNet", "PLE"])
+def test_two_layers_equal_fuxictr_blocks(name):
     fmap = feature_map(labels=3)
-    plain, ours = _plain_pair("STEMNet", fmap, num_layers=2)
+    plain, ours = _plain_pair(name, fmap, num_layers=2)
     for seed in range(10):
         one = batch(fmap, size=32, seed=seed)
         assert abs(plain.train_step(one).item() - ours.train_step(one).item()) < 1e-5
@@ -163,10 +182,9 @@ def test_dropout_is_active_in_training_only(name):
 def test_fresh_weights_are_fuxictrs(name):
     """Tables N(0, 1e-4) with a zero padding row, Xavier-normal maps group by group, zero biases."""
     fmap = feature_map({"a": categorical(4000), "n": numeric()})
-    wide = {
-        "STEMNet": {"expert_hidden_units": [200, 150], "gate_hidden_units": [180]},
-        "SharedBottom": {"bottom_hidden_units": [200, 150]},
-    }[name]
+    gated = {"expert_hidden_units": [200, 150], "gate_hidden_units": [180]}
+    bottom = {"bottom_hidden_units": [200, 150]}
+    wide = gated if "expert_hidden_units" in SMALL[name] else bottom
     model = get_model(name)(
         fmap, **{**SMALL[name], "embedding_dim": 32, "tower_hidden_units": [160], **wide}
     )
@@ -188,21 +206,26 @@ def test_fresh_weights_are_fuxictrs(name):
 @pytest.mark.parametrize(
     ("name", "dense"),
     [
-        # The published code's 6,137,824 less its dead gate of 25,418 parameters.
+        # The published code's less its dead gate.
         ("STEMNet", 6_137_824 - 25_418),
+        ("PLE", 6_137_564 - 25_288),
+        ("MMoE", 4_929_426),
+        ("OMoE", 4_904_138),
         ("SharedBottom", 755_970),
     ],
 )
 def test_dense_parameters_at_the_tiktok_setting(name, dense):
     fmap = feature_map({f"f{i}": categorical(11) for i in range(8)})
+    gated = {
+        "expert_hidden_units": [512] * 3,
+        "gate_hidden_units": [128, 64],
+        "tower_hidden_units": [128, 64],
+    }
     hidden = {
-        "STEMNet": {
-            "expert_hidden_units": [512] * 3,
-            "gate_hidden_units": [128, 64],
-            "tower_hidden_units": [128, 64],
-            "num_shared_experts": 8,
-            "num_specific_experts": 1,
-        },
+        "STEMNet": {**gated, "num_shared_experts": 8, "num_specific_experts": 1},
+        "PLE": {**gated, "num_shared_experts": 8, "num_specific_experts": 1},
+        "MMoE": {**gated, "num_experts": 8},
+        "OMoE": {**gated, "num_experts": 8},
         "SharedBottom": {"bottom_hidden_units": [512] * 3, "tower_hidden_units": [128, 128]},
     }[name]
     model = get_model(name)(fmap, embedding_dim=16, **hidden)
@@ -248,6 +271,25 @@ def test_monitor_of_one_task_under_fuxictrs_fit(tmp_path):
     one = batch(fmap, size=64)
     model.fit(Batches(one), epochs=1, validation_data=Batches(one))
     assert model._best_metric == model.evaluate(Batches(one), ["y1_AUC"])["y1_AUC"] > 0
+
+
+def test_aitm_calibrator():
+    """The paper's term: what a later task is expected to exceed the one before it, on average."""
+    fmap = feature_map(labels=3)
+    plain = small_model("AITM", fmap)
+    calibrated = small_model("AITM", fmap, calibrator_weight=0.6)
+    columns = batch(fmap)
+    with torch.no_grad():
+        outputs, y = plain(columns), plain.get_labels(columns)
+    expected = 0.0
+    for before, after in (("y0", "y1"), ("y1", "y2")):
+        pairs = zip(outputs[f"{before}_pred"], outputs[f"{after}_pred"], strict=True)
+        expected += sum(max(float(b - a), 0.0) for a, b in pairs) / 16
+    found = calibrated.add_loss(outputs, y) - plain.add_loss(outputs, y)
+    assert found.item() == pytest.approx(0.6 * expected, rel=1e-4)
+    assert expected > 0
+    with pytest.raises(ConfigError, match="calibrator_weight is 0.6"):
+        small_model("AITM", fmap, calibrator_weight=0.6, task="regression")
 
 
 def test_weights_are_saved_whole_and_read_back(tmp_path):

@@ -49,7 +49,7 @@ def stem_gate(layer, gate, x):
 def stem_oracle(model, columns, row, gate_input, isolate):
     tasks = model.num_tasks
     x = [lookup(model, columns, row, k) for k in range(tasks + 1)]
-    layers = list(model.stem.layers)
+    layers = list(model.experts.layers)
     for depth, layer in enumerate(layers):
         k1 = layer.specific_experts.num_groups // tasks
         k2 = layer.shared_experts.num_groups
@@ -79,6 +79,67 @@ def stem_oracle(model, columns, row, gate_input, isolate):
             out.append(total)
         x = out
     return [torch.sigmoid(mlp(model.towers, i, x[i], True)[0]) for i in range(tasks)]
+
+
+def ple_oracle(model, columns, row, reads_all):
+    tasks = model.num_tasks
+    x = [lookup(model, columns, row, 0)] * (tasks + 1)
+    layers = list(model.experts.layers)
+    for depth, layer in enumerate(layers):
+        k1 = layer.specific_experts.num_groups // tasks
+        k2 = layer.shared_experts.num_groups
+        s = [
+            [mlp(layer.specific_experts, k * k1 + j, x[k], False) for j in range(k1)]
+            for k in range(tasks)
+        ]
+        h = [mlp(layer.shared_experts, j, x[tasks], False) for j in range(k2)]
+        out = []
+        for i in range(tasks):
+            read = s[i] + h
+            g = stem_gate(layer, i, x[i])
+            out.append(sum(g[n] * read[n] for n in range(len(read))))
+        if depth < len(layers) - 1:
+            read = [e for own in s for e in own] + h if reads_all else h
+            g = stem_gate(layer, tasks, x[tasks])
+            out.append(sum(g[n] * read[n] for n in range(len(read))))
+        x = out
+    return [torch.sigmoid(mlp(model.towers, i, x[i], True)[0]) for i in range(tasks)]
+
+
+def mixture_oracle(model, columns, row, one_gate):
+    x = lookup(model, columns, row, 0)
+    experts = [mlp(model.experts, e, x, False) for e in range(model.experts.num_groups)]
+    outputs = []
+    for i in range(model.num_tasks):
+        gate = 0 if one_gate else i
+        hidden = mlp(model.gates.hidden, gate, x, False)
+        scores = model.gates.output[gate].weight @ hidden + model.gates.output[gate].bias
+        powers = torch.exp(scores)
+        g = powers / powers.sum()
+        mixed = sum(g[e] * experts[e] for e in range(len(experts)))
+        outputs.append(torch.sigmoid(mlp(model.towers, i, mixed, True)[0]))
+    return outputs
+
+
+def aitm_oracle(model, columns, row):
+    x = lookup(model, columns, row, 0)
+    outputs, z = [], None
+    for i in range(model.num_tasks):
+        q = mlp(model.bottoms, i, x, False)
+        if z is None:
+            z = q
+        else:
+            linear = model.transfers[i - 1]
+            p = linear.weight @ z + linear.bias
+            part = {n: (m.weight, m.bias) for n, m in model.attention.items()}
+            value, key, query = (
+                [part[n][0] @ u + part[n][1] for u in (p, q)] for n in ("value", "key", "query")
+            )
+            scores = [(key[n] * query[n]).sum() / len(q) ** 0.5 for n in range(2)]
+            total = torch.exp(scores[0]) + torch.exp(scores[1])
+            z = sum(torch.exp(scores[n]) / total * value[n] for n in range(2))
+        outputs.append(torch.sigmoid(mlp(model.towers, i, z, True)[0]))
+    return outputs
 
 
 def bottom_oracle(model, columns, row):
@@ -142,3 +203,30 @@ def test_shared_bottom(tasks):
     model = small_model("SharedBottom", fmap).double()
     columns = batch(fmap, size=5)
     assert_same(model, columns, lambda row: bottom_oracle(model, columns, row))
+
+
+@pytest.mark.parametrize("reads", ["all", "shared"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_ple(tasks, num_layers, reads):
+    fmap = feature_map(labels=tasks)
+    model = small_model("PLE", fmap, num_layers=num_layers, shared_gate_reads=reads).double()
+    columns = batch(fmap, size=5)
+    assert_same(model, columns, lambda row: ple_oracle(model, columns, row, reads == "all"))
+
+
+@pytest.mark.parametrize("name", ["MMoE", "OMoE"])
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_mixtures(name, tasks):
+    fmap = feature_map(labels=tasks)
+    model = small_model(name, fmap).double()
+    columns = batch(fmap, size=5)
+    assert_same(model, columns, lambda row: mixture_oracle(model, columns, row, name == "OMoE"))
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_aitm(tasks):
+    fmap = feature_map(labels=tasks)
+    model = small_model("AITM", fmap).double()
+    columns = batch(fmap, size=5)
+    assert_same(model, columns, lambda row: aitm_oracle(model, columns, row))

@@ -420,7 +420,7 @@ def test_every_shipped_config_is_valid(monkeypatch):
         assert params["model"] in fuxictr_stem.list_models()
     wanted = {
         f"{model}_{data}"
-        for model in ("STEMNet", "SharedBottom")
+        for model in fuxictr_stem.list_models()
         for data in ("tiktok", "qkvideo", "kuairand1k", "kuairand_pure", "test")
     }
     assert wanted | {"SingleTask_tiktok_like", "SingleTask_test"} <= set(expids)

@@ -1,17 +1,21 @@
-"""Tensors only: embeddings, experts, gates, the STEM network. No config, no data."""
+"""Tensors only: embeddings, experts, gates, gated expert layers. No config, no data."""
 
 from fuxictr_stem.layers.embeddings import FieldTables, NumericTables, PretrainedTables
+from fuxictr_stem.layers.experts import ExpertLayer, ExpertStack
 from fuxictr_stem.layers.gates import (
     GateBank,
     GateRules,
     aftb_rules,
+    cgc_rules,
     expert_owner,
+    free_rules,
     mix_experts,
 )
 from fuxictr_stem.layers.grouped import GroupedLinear, GroupedMLP
-from fuxictr_stem.layers.stem import STEMLayer, STEMStack
 
 __all__ = [
+    "ExpertLayer",
+    "ExpertStack",
     "FieldTables",
     "GateBank",
     "GateRules",
@@ -19,9 +23,9 @@ __all__ = [
     "GroupedMLP",
     "NumericTables",
     "PretrainedTables",
-    "STEMLayer",
-    "STEMStack",
     "aftb_rules",
+    "cgc_rules",
     "expert_owner",
+    "free_rules",
     "mix_experts",
 ]

@@ -30,7 +30,7 @@ makes the gradient an exact zero, not a small number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,37 @@ def aftb_rules(
     if shared_gate and not isolate_shared_gate:
         train[num_tasks] = True
     return GateRules(read=torch.ones_like(train), train=train)
+
+
+def cgc_rules(
+    num_tasks: int,
+    num_specific_experts: int,
+    num_shared_experts: int,
+    shared_gate: bool = False,
+    shared_gate_reads: Literal["all", "shared"] = "all",
+) -> GateRules:
+    """Return the customized gate control of PLE: read one's own and the shared experts, train both.
+
+    Args:
+        num_tasks: Number of tasks, T.
+        num_specific_experts: Experts of each task, K1.
+        num_shared_experts: Shared experts, K2.
+        shared_gate: Whether a last row describes the gate of the shared stream, for a further layer.
+        shared_gate_reads: What that gate reads: all experts, as in the paper (Tang et al., RecSys
+            2020), or the shared ones only, as in the published codes of STEM and FuxiCTR.
+    """
+    owner = expert_owner(num_tasks, num_specific_experts, num_shared_experts)
+    gate = torch.arange(num_tasks + shared_gate)[:, None]
+    read = (owner == gate) | (owner == num_tasks)
+    if shared_gate and shared_gate_reads == "all":
+        read[num_tasks] = True
+    return GateRules(read=read, train=read)
+
+
+def free_rules(num_gates: int, num_experts: int) -> GateRules:
+    """Return gates that read and train every expert, as those of MMoE."""
+    everything = torch.ones(num_gates, num_experts, dtype=torch.bool)
+    return GateRules(read=everything, train=everything)
 
 
 class _MaskedMixture(torch.autograd.Function):
@@ -162,9 +193,13 @@ class GateBank(nn.Module):
             nn.Linear(self.hidden.output_dim, len(slots)) for slots in self.reads
         )
 
-    def weights(self, x_QBI: Tensor) -> Tensor:
-        """Return the gate weights: (Q, B, in) to (Q, B, E), rows sum to 1, unread experts get 0."""
-        hidden = self.hidden(x_QBI)
+    def weights(self, x_SBI: Tensor) -> Tensor:
+        """Return the gate weights, (Q, B, E): rows sum to 1, unread experts get 0.
+
+        Args:
+            x_SBI: One input a gate, (Q, B, in), or one for all, (1, B, in).
+        """
+        hidden = self.hidden(x_SBI).expand(len(self.output), -1, -1)
         rows = []
         for x_BH, output, slots in zip(hidden, self.output, self.reads, strict=True):
             weights = torch.softmax(output(x_BH), dim=-1)
@@ -174,7 +209,7 @@ class GateBank(nn.Module):
             rows.append(weights)
         return torch.stack(rows)
 
-    def forward(self, x_QBI: Tensor, experts_EBH: Tensor) -> Tensor:
-        """Mix the experts: gate inputs (Q, B, in) and experts (E, B, H) to (Q, B, H)."""
-        gates_QBE = self.weights(x_QBI)
+    def forward(self, x_SBI: Tensor, experts_EBH: Tensor) -> Tensor:
+        """Mix the experts: inputs as for `weights` and experts (E, B, H) to (Q, B, H)."""
+        gates_QBE = self.weights(x_SBI)
         return mix_experts(gates_QBE, experts_EBH, self.train_mask.to(gates_QBE.dtype))

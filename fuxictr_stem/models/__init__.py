@@ -1,7 +1,11 @@
 """The models, one file each, on FuxiCTR's `MultiTaskModel`."""
 
+from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.models.mmoe import MMoE
+from fuxictr_stem.models.omoe import OMoE
+from fuxictr_stem.models.ple import PLE
 from fuxictr_stem.models.shared_bottom import SharedBottom
 from fuxictr_stem.models.stemnet import STEMNet
 
-__all__ = ["MultiTaskNet", "STEMNet", "SharedBottom"]
+__all__ = ["AITM", "MMoE", "MultiTaskNet", "OMoE", "PLE", "STEMNet", "SharedBottom"]

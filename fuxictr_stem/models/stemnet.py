@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fuxictr.features import FeatureMap
 from torch import Tensor
 
-from fuxictr_stem.layers import GroupedMLP, STEMStack
+from fuxictr_stem.layers import ExpertStack, GroupedMLP, aftb_rules
+from fuxictr_stem.layers.experts import GateInput
 from fuxictr_stem.layers.grouped import Activations
-from fuxictr_stem.layers.stem import GateInput
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 
@@ -18,7 +19,7 @@ from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 class STEMNet(MultiTaskNet):
     """T task tables and a shared one, specific and shared experts, AFTB gates, a tower a task.
 
-    ``y_i = activation(tower_i(o_i))`` with ``o_i`` as in `STEMLayer`; the loss is the sum of the tasks'
+    ``y_i = activation(tower_i(o_i))`` with ``o_i`` as in `ExpertLayer`; the loss is the sum of the tasks'
     losses. A task's loss trains its own and the shared side only, at any depth.
 
     Args:
@@ -33,7 +34,7 @@ class STEMNet(MultiTaskNet):
         hidden_activations: FuxiCTR's name of the activation, or one a hidden layer.
         net_dropout: Dropout of experts, gates and towers, or one a hidden layer.
         batch_norm: Whether their hidden layers are batch-normalised.
-        gate_input: As in `STEMLayer`.
+        gate_input: As in `ExpertLayer`.
         isolate_shared_gate: As in `aftb_rules`; of effect from two layers on.
         embedding_initializer: FuxiCTR's expression of the tables' initializer.
         params: As in `MultiTaskNet`.
@@ -66,7 +67,7 @@ class STEMNet(MultiTaskNet):
         self.embedding_layer = TaskEmbedding(
             feature_map, embedding_dim, self.num_tasks + 1, embedding_initializer
         )
-        self.stem = STEMStack(
+        self.experts = ExpertStack(
             num_layers,
             self.num_tasks,
             self.embedding_layer.output_dim,
@@ -75,7 +76,7 @@ class STEMNet(MultiTaskNet):
             num_shared_experts=num_shared_experts,
             gate_hidden_units=gate_hidden_units,
             gate_input=gate_input,
-            isolate_shared_gate=isolate_shared_gate,
+            make_rules=partial(aftb_rules, isolate_shared_gate=isolate_shared_gate),
             **mlp,
         )
         self.towers = GroupedMLP(
@@ -86,4 +87,4 @@ class STEMNet(MultiTaskNet):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict every task: a batch of columns to ``{label}_pred``, (B, 1) each."""
         x_SBI = self.embedding_layer(self.get_inputs(inputs))
-        return self.named_predictions(self.towers(self.stem(x_SBI)))
+        return self.named_predictions(self.towers(self.experts(x_SBI)))

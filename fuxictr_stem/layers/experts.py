@@ -1,31 +1,38 @@
-"""The STEM network: task-specific and shared experts under AFTB gates (arXiv 2308.13537).
+"""Specific and shared experts under gates: the STEM layer, the extraction layer of PLE, and between.
 
-Symbols: B batch, T tasks, S = T + 1 streams (one a task, the shared one last), H expert width.
+Symbols: B batch, T tasks, S = T + 1 streams (one a task, the shared one last), H expert width, K1
+specific experts of each task, K2 shared experts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fuxictr_stem.layers.gates import GateBank, aftb_rules
+from fuxictr_stem.layers.gates import GateBank, GateRules
 from fuxictr_stem.layers.grouped import GroupedMLP
 
 GateInput = Literal["task_plus_shared", "task"]
+# Called with (T, K1, K2, whether a last row describes the gate of the shared stream).
+RuleMaker = Callable[[int, int, int, bool], GateRules]
 
 
-class STEMLayer(nn.Module):
-    """One layer: every stream's experts, and an AFTB gate a task.
+class ExpertLayer(nn.Module):
+    """One layer: every stream's experts, and a gate a task that follows its rules.
 
-    For task i, with ``s`` the specific and ``h`` the shared experts' outputs and ``sg`` a stop-gradient::
+    With the AFTB rules it is a STEM layer. For task i, with ``s`` the specific and ``h`` the shared
+    experts' outputs and ``sg`` a stop-gradient (arXiv 2308.13537)::
 
         g_i = softmax(MLP_i(x_i + x_shared))
         o_i = sum_j g_ij s_ij + sum_{k != i, j} g_ikj sg(s_kj) + sum_j g_ij h_j
 
+    With the CGC rules and ``gate_input="task"`` it is the extraction layer of PLE (RecSys 2020).
+
     Args:
+        make_rules: What the gates read and train, as `aftb_rules` or `cgc_rules` returns it.
         num_tasks: Number of tasks, T.
         input_dim: Width of each stream.
         num_specific_experts: Experts of each task, at least 1.
@@ -34,14 +41,14 @@ class STEMLayer(nn.Module):
         gate_hidden_units: Widths of the gate's hidden layers.
         shared_output: Whether the shared stream gets an output, for a further layer. The published
             code always builds that gate; in the last layer nobody reads it.
-        gate_input: ``task_plus_shared`` gates on the sum of both streams, as the published code,
-            ``task`` on the task's stream alone, as the paper's figure.
-        isolate_shared_gate: As in `aftb_rules`.
+        gate_input: ``task_plus_shared`` gates on the sum of both streams, as the published STEM,
+            ``task`` on the task's stream alone, as the paper's figure of STEM and as PLE.
         mlp: ``hidden_activations``, ``dropout_rates``, ``batch_norm`` of experts and gates.
     """
 
     def __init__(
         self,
+        make_rules: RuleMaker,
         num_tasks: int,
         input_dim: int,
         num_specific_experts: int,
@@ -49,8 +56,7 @@ class STEMLayer(nn.Module):
         expert_hidden_units: Sequence[int],
         gate_hidden_units: Sequence[int],
         shared_output: bool,
-        gate_input: GateInput = "task_plus_shared",
-        isolate_shared_gate: bool = True,
+        gate_input: GateInput = "task",
         **mlp: Any,
     ) -> None:
         super().__init__()
@@ -72,9 +78,7 @@ class STEMLayer(nn.Module):
             num_tasks * num_specific_experts, input_dim, expert_hidden_units, **mlp
         )
         self.shared_experts = GroupedMLP(num_shared_experts, input_dim, expert_hidden_units, **mlp)
-        rules = aftb_rules(
-            num_tasks, num_specific_experts, num_shared_experts, shared_output, isolate_shared_gate
-        )
+        rules = make_rules(num_tasks, num_specific_experts, num_shared_experts, shared_output)
         self.gates = GateBank(rules, input_dim, gate_hidden_units, **mlp)
 
     def forward(self, x_SBI: Tensor) -> Tensor:
@@ -87,15 +91,15 @@ class STEMLayer(nn.Module):
         return self.gates(gate_inputs, experts_EBH)
 
 
-class STEMStack(nn.Module):
-    """``num_layers`` STEM layers; the last has no shared output.
+class ExpertStack(nn.Module):
+    """``num_layers`` expert layers; the last has no shared output.
 
     Args:
         num_layers: Number of layers, at least 1.
         num_tasks: Number of tasks, T.
         input_dim: Width of each stream of the first layer.
-        expert_hidden_units: As in `STEMLayer`.
-        layer: The other arguments of `STEMLayer`.
+        expert_hidden_units: As in `ExpertLayer`.
+        layer: The other arguments of `ExpertLayer`.
     """
 
     def __init__(
@@ -110,9 +114,9 @@ class STEMStack(nn.Module):
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, but got {num_layers}.")
         self.layers = nn.ModuleList(
-            STEMLayer(
-                num_tasks,
-                expert_hidden_units[-1] if depth else input_dim,
+            ExpertLayer(
+                num_tasks=num_tasks,
+                input_dim=expert_hidden_units[-1] if depth else input_dim,
                 expert_hidden_units=expert_hidden_units,
                 shared_output=depth < num_layers - 1,
                 **layer,
