@@ -13,9 +13,12 @@ ENTRY_POINT_GROUP = "fuxictr_stem.models"
 _MODELS = {
     "STEMNet": "fuxictr_stem.models.stemnet:STEMNet",
     "AITM": "fuxictr_stem.models.aitm:AITM",
+    "MEMMoE": "fuxictr_stem.models.me_mmoe:MEMMoE",
+    "MEPLE": "fuxictr_stem.models.me_ple:MEPLE",
     "MMoE": "fuxictr_stem.models.mmoe:MMoE",
     "OMoE": "fuxictr_stem.models.omoe:OMoE",
     "PLE": "fuxictr_stem.models.ple:PLE",
+    "STEMAL": "fuxictr_stem.models.stem_al:STEMAL",
     "SharedBottom": "fuxictr_stem.models.shared_bottom:SharedBottom",
 }
 

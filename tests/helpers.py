@@ -44,6 +44,11 @@ SMALL = {
 }
 
 
+SMALL["STEMAL"] = {**SMALL["STEMNet"], "auxiliary_labels": ["y1"]}
+SMALL["MEMMoE"] = SMALL["MMoE"]
+SMALL["MEPLE"] = SMALL["PLE"]
+
+
 def categorical(size: int, **more: object) -> dict:
     return {"type": "categorical", "source": "", "padding_idx": 0, "vocab_size": size, **more}
 

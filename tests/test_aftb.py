@@ -8,6 +8,7 @@ from fuxictr_stem.layers import (
     GateBank,
     GateRules,
     aftb_rules,
+    auxiliary_rules,
     cgc_rules,
     expert_owner,
     mix_experts,
@@ -35,12 +36,13 @@ def owned_gradients(model):
                 yield owner, name, part
 
 
+@pytest.mark.parametrize("name", ["STEMNet", "STEMAL"])
 @pytest.mark.parametrize("gate_input", ["task_plus_shared", "task"])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("tasks", [2, 3, 4])
-def test_a_task_trains_its_own_and_the_shared_side_only(tasks, num_layers, gate_input):
+def test_a_task_trains_its_own_and_the_shared_side_only(tasks, num_layers, gate_input, name):
     fmap = feature_map(labels=tasks)
-    model = small_model("STEMNet", fmap, num_layers=num_layers, gate_input=gate_input)
+    model = small_model(name, fmap, num_layers=num_layers, gate_input=gate_input)
     columns = batch(fmap, size=64)
     for task in range(tasks):
         model.zero_grad()
@@ -161,6 +163,12 @@ def test_rules_of_ple():
     published = cgc_rules(2, 1, 2, shared_gate=True, shared_gate_reads="shared")
     assert published.read.tolist() == [[1, 0, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]]
     assert torch.equal(rules.train, rules.read)
+
+
+def test_rules_of_auxiliary_tasks():
+    rules = auxiliary_rules(2, 1, 1, auxiliary=[1], shared_gate=True)
+    assert rules.read.tolist() == [[1, 1, 1], [0, 1, 1], [1, 1, 1]]
+    assert rules.train.tolist() == [[1, 0, 1], [0, 1, 1], [0, 0, 1]]
 
 
 def test_a_gate_reads_only_what_its_rules_say():

@@ -66,7 +66,7 @@ def _permute_tasks(model, twin, order):
     """Give the twin the model's weights, task ``order[i]`` of the model as task i."""
     tasks = len(order)
     state = model.state_dict()
-    moves_slots = type(model).__name__ == "STEMNet"
+    stem = type(model).__name__ in ("STEMNet", "STEMAL")
     one_gate = type(model).__name__ == "OMoE"
     for key, value in state.items():
         if ".table." in key and value.shape[1] > model.embedding_layer.embedding_dim:
@@ -85,7 +85,8 @@ def _permute_tasks(model, twin, order):
             source = [*order, tasks][int(number)]
             value = model.state_dict()[f"{head}.output.{source}.{kind}"]
             # STEM's gates read every task's experts, whose slots move, too.
-            k1 = SMALL["STEMNet"]["num_specific_experts"] if moves_slots else 0
+            k1, k2 = (SMALL["STEMNet"][f"num_{kind}_experts"] for kind in ("specific", "shared"))
+            k1 *= stem and len(value) == tasks * k1 + k2
             own = value[: tasks * k1].chunk(tasks) if k1 else []
             moved = [own[i] for i in order] if k1 else []
             state[key] = torch.cat([*moved, value[tasks * k1 :]])
@@ -122,7 +123,7 @@ RICH = {
 }
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", sorted(PLAIN))
 @pytest.mark.parametrize(
     ("features", "params"),
     [
@@ -271,6 +272,29 @@ def test_monitor_of_one_task_under_fuxictrs_fit(tmp_path):
     one = batch(fmap, size=64)
     model.fit(Batches(one), epochs=1, validation_data=Batches(one))
     assert model._best_metric == model.evaluate(Batches(one), ["y1_AUC"])["y1_AUC"] > 0
+
+
+@pytest.mark.parametrize(("name", "single"), [("MEMMoE", "MMoE"), ("MEPLE", "PLE")])
+def test_tied_tables_are_the_single_table(name, single):
+    fmap = feature_map(labels=3)
+    several, one = small_model(name, fmap), small_model(single, fmap)
+    state = dict(one.state_dict())
+    for key in state:
+        if ".table." in key:
+            state[key] = state[key].repeat(1, 4)
+    several.load_state_dict(state)
+    columns = batch(fmap)
+    for label in fmap.labels:
+        torch.testing.assert_close(several(columns)[f"{label}_pred"], one(columns)[f"{label}_pred"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(["y00"], "'y00' is not among.*Did you mean"), (["y0", "y1"], "Leave a main task")],
+)
+def test_auxiliary_labels_are_checked(labels, message):
+    with pytest.raises(ConfigError, match=message):
+        small_model("STEMAL", feature_map(), auxiliary_labels=labels)
 
 
 def test_aitm_calibrator():

@@ -46,7 +46,7 @@ def stem_gate(layer, gate, x):
     return powers / powers.sum()
 
 
-def stem_oracle(model, columns, row, gate_input, isolate):
+def stem_oracle(model, columns, row, gate_input, isolate, auxiliary=()):
     tasks = model.num_tasks
     x = [lookup(model, columns, row, k) for k in range(tasks + 1)]
     layers = list(model.experts.layers)
@@ -62,6 +62,10 @@ def stem_oracle(model, columns, row, gate_input, isolate):
         for i in range(tasks):
             g = stem_gate(layer, i, x[i] + x[tasks] if gate_input == "task_plus_shared" else x[i])
             total = 0
+            if i in auxiliary:
+                read = s[i] + h
+                out.append(sum(g[n] * read[n] for n in range(len(read))))
+                continue
             for k in range(tasks):
                 for j in range(k1):
                     total = total + g[k * k1 + j] * (s[k][j] if k == i else s[k][j].detach())
@@ -194,6 +198,19 @@ def test_stem_net_with_the_published_shared_gate():
     columns = batch(fmap, size=5)
     assert_same(
         model, columns, lambda row: stem_oracle(model, columns, row, "task_plus_shared", False)
+    )
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_stem_net_with_auxiliary_labels(num_layers):
+    fmap = feature_map(labels=3)
+    model = small_model("STEMAL", fmap, num_layers=num_layers, auxiliary_labels=["y0", "y2"])
+    model = model.double()
+    columns = batch(fmap, size=5)
+    assert_same(
+        model,
+        columns,
+        lambda row: stem_oracle(model, columns, row, "task_plus_shared", True, auxiliary=(0, 2)),
     )
 
 

@@ -122,6 +122,7 @@ MODEL: dict[str, Key] = {
     "batch_norm": Key(BOOLEAN, "batch-normalise hidden layers"),
     "gate_input": Key(choice(["task_plus_shared", "task"]), "what STEM's gates read"),
     "isolate_shared_gate": Key(BOOLEAN, "keep tasks' gradients apart at any depth"),
+    "auxiliary_labels": Key(list_of(TEXT, 1), "labels that only help the others"),
     "shared_gate_reads": Key(choice(["all", "shared"]), "what PLE's shared gate reads"),
     "calibrator_weight": Key(number(0), "weight of AITM's calibrator in the loss"),
     "*": Key(PLAIN, "a parameter of the model"),

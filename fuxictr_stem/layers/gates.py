@@ -29,7 +29,7 @@ makes the gradient an exact zero, not a small number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -100,6 +100,35 @@ def cgc_rules(
     if shared_gate and shared_gate_reads == "all":
         read[num_tasks] = True
     return GateRules(read=read, train=read)
+
+
+def auxiliary_rules(
+    num_tasks: int,
+    num_specific_experts: int,
+    num_shared_experts: int,
+    shared_gate: bool = False,
+    auxiliary: Collection[int] = (),
+    isolate_shared_gate: bool = True,
+) -> GateRules:
+    """Return the gates of STEM-AL: auxiliary tasks help the others and are not helped.
+
+    A main task's gate is AFTB's; an auxiliary task's gate reads and trains its own and the shared
+    experts only.
+
+    Args:
+        num_tasks: Number of tasks, T.
+        num_specific_experts: Experts of each task, K1.
+        num_shared_experts: Shared experts, K2.
+        shared_gate: As in `aftb_rules`.
+        auxiliary: Numbers of the auxiliary tasks.
+        isolate_shared_gate: As in `aftb_rules`.
+    """
+    sizes = (num_tasks, num_specific_experts, num_shared_experts, shared_gate)
+    read, train = aftb_rules(*sizes, isolate_shared_gate=isolate_shared_gate)
+    own = cgc_rules(*sizes)
+    for task in auxiliary:
+        read[task] = own.read[task]
+    return GateRules(read=read, train=train)
 
 
 def free_rules(num_gates: int, num_experts: int) -> GateRules:

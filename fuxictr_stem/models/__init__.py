@@ -2,10 +2,24 @@
 
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.models.me_mmoe import MEMMoE
+from fuxictr_stem.models.me_ple import MEPLE
 from fuxictr_stem.models.mmoe import MMoE
 from fuxictr_stem.models.omoe import OMoE
 from fuxictr_stem.models.ple import PLE
 from fuxictr_stem.models.shared_bottom import SharedBottom
+from fuxictr_stem.models.stem_al import STEMAL
 from fuxictr_stem.models.stemnet import STEMNet
 
-__all__ = ["AITM", "MMoE", "MultiTaskNet", "OMoE", "PLE", "STEMNet", "SharedBottom"]
+__all__ = [
+    "AITM",
+    "MEMMoE",
+    "MEPLE",
+    "MMoE",
+    "MultiTaskNet",
+    "OMoE",
+    "PLE",
+    "STEMAL",
+    "STEMNet",
+    "SharedBottom",
+]

@@ -53,7 +53,9 @@ class MMoE(MultiTaskNet):
             "dropout_rates": net_dropout,
             "batch_norm": batch_norm,
         }
-        self.embedding_layer = TaskEmbedding(feature_map, embedding_dim, 1, embedding_initializer)
+        self.embedding_layer = TaskEmbedding(
+            feature_map, embedding_dim, self.num_tables(), embedding_initializer
+        )
         width = self.embedding_layer.output_dim
         self.experts = GroupedMLP(num_experts, width, expert_hidden_units, **mlp)
         rules = free_rules(self.num_gates(), num_experts)
@@ -67,7 +69,13 @@ class MMoE(MultiTaskNet):
         """Return how many gates there are: one a task."""
         return self.num_tasks
 
+    def num_tables(self) -> int:
+        """Return how many embedding tables there are: one for all streams."""
+        return 1
+
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict every task: a batch of columns to ``{label}_pred``, (B, 1) each."""
-        x_1BI = self.embedding_layer(self.get_inputs(inputs))
-        return self.named_predictions(self.towers(self.gates(x_1BI, self.experts(x_1BI))))
+        x_KBI = self.embedding_layer(self.get_inputs(inputs))
+        experts_EBH = self.experts(x_KBI[-1:])
+        gate_inputs = x_KBI[:-1] if len(x_KBI) > 1 else x_KBI
+        return self.named_predictions(self.towers(self.gates(gate_inputs, experts_EBH)))

@@ -61,7 +61,9 @@ class PLE(MultiTaskNet):
             "dropout_rates": net_dropout,
             "batch_norm": batch_norm,
         }
-        self.embedding_layer = TaskEmbedding(feature_map, embedding_dim, 1, embedding_initializer)
+        self.embedding_layer = TaskEmbedding(
+            feature_map, embedding_dim, self.num_tables(), embedding_initializer
+        )
         self.experts = ExpertStack(
             num_layers,
             self.num_tasks,
@@ -78,8 +80,12 @@ class PLE(MultiTaskNet):
         )
         self.finish()
 
+    def num_tables(self) -> int:
+        """Return how many embedding tables there are: one for all streams."""
+        return 1
+
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict every task: a batch of columns to ``{label}_pred``, (B, 1) each."""
-        x_1BI = self.embedding_layer(self.get_inputs(inputs))
-        streams = x_1BI.expand(self.num_tasks + 1, -1, -1)
+        x_KBI = self.embedding_layer(self.get_inputs(inputs))
+        streams = x_KBI.expand(self.num_tasks + 1, -1, -1)
         return self.named_predictions(self.towers(self.experts(streams)))

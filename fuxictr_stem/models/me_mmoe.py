@@ -1,0 +1,16 @@
+"""ME-MMoE: MMoE on T + 1 tables, the control for "is STEM just more parameters?"."""
+
+from __future__ import annotations
+
+from fuxictr_stem.models.mmoe import MMoE
+
+
+class MEMMoE(MMoE):
+    """`MMoE` whose streams read a table each: task i's gate table i, the experts the shared one.
+
+    Named in the published configs, never published; this reading is ours. All gradients are free.
+    """
+
+    def num_tables(self) -> int:
+        """Return how many embedding tables there are: one a task and the shared one."""
+        return self.num_tasks + 1
