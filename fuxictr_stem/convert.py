@@ -77,7 +77,7 @@ def _take_linear(source: _Source, name: str, linear: nn.Linear) -> None:
 
 def _take_embedding(source: _Source, model: MultiTaskNet) -> None:
     """Read the wide tables; published and ours hold the tables side by side in one order."""
-    embedding = model.embedding_layer
+    embedding: Any = model.embedding_layer
     for name, (table, vocab) in embedding.vocab_of.items():
         tables = embedding.tables[table]
         key = _FIELD.format(name)
@@ -94,7 +94,7 @@ def _take_embedding(source: _Source, model: MultiTaskNet) -> None:
 
 def _refuse_other_storage(model: MultiTaskNet) -> None:
     """Refuse models with fields whose weights have another form here."""
-    embedding = model.embedding_layer
+    embedding: Any = model.embedding_layer
     projected = [
         name
         for name, encoder in embedding.encoder_of.items()

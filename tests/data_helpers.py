@@ -6,6 +6,11 @@ import h5py
 import numpy as np
 import polars as pl
 
+from fuxictr_stem.data.build import build
+from fuxictr_stem.data.cache import Cache
+from fuxictr_stem.data.columns import plan_columns
+from fuxictr_stem.data.files import find_files
+
 SPLITS = ("train", "valid", "test")
 
 
@@ -91,3 +96,33 @@ def assert_same(found, said):
             if ours.dtype.kind == "f":
                 values = values.astype(np.float32)
             np.testing.assert_array_equal(ours, values, err_msg=f"{split} {name}")
+
+
+# None is a missing value; the later splits have values that train has not.
+COLUMNS = {
+    "cat": [["b", "a", None, "a", "c", "b"], ["a", None, "zz", "", "c", "B"], ["new", "a"]],
+    "num_id": [[7, -3, None, 7, 900, 7], [7, 8, None, -3, 900, 1], [2**40, 7]],
+    "seq": [
+        ["a^b", "", None, "b^^c^d", "a", "d^b"],
+        ["zz^a^b^c^d^e", "^", "a", None, "b^zz", ""],
+        ["a^b^c^d^e^f^g", "c"],
+    ],
+    "num": [[1.5, None, -2.0, 3.0, 0.25, 9.0], [1e6, None, 0.0, 3.5, -0.5, 2.0], [None, 4.0]],
+    "group": [["u", "v", "u", None, "w", "u"], ["v", "q", None, "r", "u", "u"], ["only", "w"]],
+}
+
+
+def frames(*names, labels=("y",)):
+    return {
+        split: with_labels({name: COLUMNS[name][i] for name in names}, labels)
+        for i, split in enumerate(SPLITS)
+    }
+
+
+def built(dataset, folder, block_rows):
+    """Build with a small block size; return the arrays of all splits."""
+    folder = Path(folder)
+    folder.mkdir()
+    build(plan_columns(dataset), find_files(dataset), "x", folder, block_rows)
+    rows = {split: 0 for split in SPLITS if dataset[f"{split}_data"]}
+    return cached(Cache("small", folder, rows, {}))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import polars as pl
 import pytest
 from data_helpers import SPLITS, assert_same, cached, feature, label, with_labels, write_dataset
 from filelock import FileLock
@@ -21,7 +20,7 @@ from fuxictr_stem.data import H5Loader, open_cache
 from fuxictr_stem.data import cache as cache_module
 from fuxictr_stem.data import fingerprint as fingerprint_module
 from fuxictr_stem.data.files import find_files
-from fuxictr_stem.data.fingerprint import content_digest, fingerprint
+from fuxictr_stem.data.fingerprint import fingerprint
 from fuxictr_stem.errors import DataError, OutputError
 
 FEATURES = [
@@ -178,26 +177,6 @@ def test_the_fingerprint_depends_on_pretrained_vectors(dataset, tmp_path):
     first = fingerprint(dataset, find_files(dataset))
     np.savez(path, key=np.array(["b"]), value=np.zeros((1, 2)))
     assert fingerprint(dataset, find_files(dataset)) != first
-
-
-def test_large_files_count_by_samples(tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprint_module, "WHOLE_BYTES", 1000)
-    monkeypatch.setattr(fingerprint_module, "_MIB", 10)
-    path = tmp_path / "large"
-    data = bytes(range(200)) * 100
-    path.write_bytes(data)
-    first = content_digest(path)
-    os.utime(path, ns=(0, 5))
-    changed_time = content_digest(path)
-    assert changed_time != first
-    for at, seen in ((0, True), (len(data) - 1, True), (len(data) // 2, None)):
-        path.write_bytes(data[:at] + b"!" + data[at + 1 :])
-        os.utime(path, ns=(0, 5))
-        if seen:
-            assert content_digest(path) != changed_time
-    path.write_bytes(data[:-1])
-    os.utime(path, ns=(0, 5))
-    assert content_digest(path) != changed_time
 
 
 def damage_manifest(folder):
@@ -503,13 +482,6 @@ def test_use_features_keeps_the_groups_and_counts_what_is_used(dataset):
     assert params["use_features"] == ["num", "cat"], "the caller's list stays"
     without = cache.feature_map({"use_features": ["cat"]})
     assert list(without.features) == ["cat"]
-
-
-def test_labels_of_all_splits_decide_their_type(tmp_path):
-    frames = {split: with_labels(ROWS) for split in SPLITS}
-    frames["test"] = frames["test"].with_columns(y=pl.Series([0.0, 0.5, 1.0, 1.0]))
-    found = cached(open_cache(write_dataset(tmp_path, frames, FEATURES)))
-    assert {split: found[split]["y"].dtype for split in SPLITS} == dict.fromkeys(SPLITS, np.float32)
 
 
 def test_a_users_own_folder_with_an_odd_name_stays(dataset):

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import GroupedMLP
-from fuxictr_stem.layers.grouped import Activations
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 
 
 class AITM(MultiTaskNet):
@@ -26,16 +24,10 @@ class AITM(MultiTaskNet):
 
     Args:
         feature_map: FuxiCTR's description of the features.
-        embedding_dim: Width of an embedding.
         bottom_hidden_units: Widths of a bottom's layers, each with an activation; the last is H.
-        tower_hidden_units: Widths of a tower's hidden layers.
-        hidden_activations: FuxiCTR's name of the activation, or one a hidden layer.
-        net_dropout: Dropout of bottoms and towers, or one a hidden layer.
-        batch_norm: Whether their hidden layers are batch-normalised.
         calibrator_weight: Weight of the behavioural expectation calibrator, the mean of
             ``max(y_i - y_{i-1}, 0)`` summed over the tasks, in the loss. The paper uses 0.6, the
             published code of STEM has none (0).
-        embedding_initializer: FuxiCTR's expression of the table's initializer.
         params: As in `MultiTaskNet`.
 
     Raises:
@@ -45,14 +37,8 @@ class AITM(MultiTaskNet):
     def __init__(
         self,
         feature_map: FeatureMap,
-        embedding_dim: int = 10,
         bottom_hidden_units: Sequence[int] = (64, 64, 64),
-        tower_hidden_units: Sequence[int] = (64,),
-        hidden_activations: Activations = "ReLU",
-        net_dropout: float | Sequence[float] = 0.0,
-        batch_norm: bool = False,
         calibrator_weight: float = 0.0,
-        embedding_initializer: str = DEFAULT_INITIALIZER,
         **params: Any,
     ) -> None:
         super().__init__(feature_map, **params)
@@ -61,16 +47,9 @@ class AITM(MultiTaskNet):
                 f"calibrator_weight is {calibrator_weight}, but it compares probabilities and there "
                 f"is a regression task. Set it to 0, or leave that label out by task_labels."
             )
-        mlp: dict[str, Any] = {
-            "hidden_activations": hidden_activations,
-            "dropout_rates": net_dropout,
-            "batch_norm": batch_norm,
-        }
         self.calibrator_weight = calibrator_weight
-        self.embedding_layer = TaskEmbedding(feature_map, embedding_dim, 1, embedding_initializer)
-        self.bottoms = GroupedMLP(
-            self.num_tasks, self.embedding_layer.output_dim, bottom_hidden_units, **mlp
-        )
+        width = self.embed(1)
+        self.bottoms = GroupedMLP(self.num_tasks, width, bottom_hidden_units, **self.mlp)
         width = self.bottoms.output_dim
         # With one task there is nothing to hand on.
         pairs = self.num_tasks - 1
@@ -78,16 +57,15 @@ class AITM(MultiTaskNet):
         self.attention = nn.ModuleDict(
             {part: nn.Linear(width, width) for part in ("value", "key", "query") if pairs}
         )
-        self.towers = GroupedMLP(self.num_tasks, width, tower_hidden_units, output_dim=1, **mlp)
-        self.finish()
+        self.finish(width)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict every task: a batch of columns to ``{label}_pred``, (B, 1) each."""
-        own_TBH = self.bottoms(self.embedding_layer(self.get_inputs(inputs)))
+        own_TBH = self.bottoms(self.embedded(inputs))
         outputs = [own_TBH[0]]
         for transfer, own_BH in zip(self.transfers, own_TBH[1:], strict=True):
             outputs.append(self._attend(torch.stack([transfer(outputs[-1]), own_BH])))
-        return self.named_predictions(self.towers(torch.stack(outputs)))
+        return self.predictions(torch.stack(outputs))
 
     def _attend(self, u_2BH: Tensor) -> Tensor:
         """Weigh what was handed on against the task's own: (2, B, H) to (B, H)."""

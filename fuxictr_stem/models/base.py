@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.layers import GroupedMLP
+from fuxictr_stem.layers.grouped import Activations
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
+from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 
 DEFAULT_LOSS = {"binary_classification": "binary_crossentropy", "regression": "mse_loss"}
 
@@ -23,7 +26,8 @@ DEFAULT_LOSS = {"binary_classification": "binary_crossentropy", "regression": "m
 class MultiTaskNet(MultiTaskModel):
     """Base of our models: FuxiCTR's `MultiTaskModel` with a choice of labels and fast evaluation.
 
-    A model sets up its layers, then calls `finish`. It trains under FuxiCTR's ``fit`` as under ours.
+    A model calls `embed`, sets up its layers from ``mlp``, and calls `finish` with the width of what the
+    towers read. It trains under FuxiCTR's ``fit`` as under ours.
 
     Args:
         feature_map: FuxiCTR's description of the features; ``use_features`` applied.
@@ -33,11 +37,20 @@ class MultiTaskNet(MultiTaskModel):
         loss: FuxiCTR's name of the loss, one for all tasks or a list.
         optimizer: FuxiCTR's name of the optimizer.
         learning_rate: Its learning rate.
+        embedding_dim: Width of an embedding, in each table where there are several.
+        embedding_initializer: FuxiCTR's expression of the tables' initializer.
+        tower_hidden_units: Widths of the hidden layers of a tower, which maps to a task's output.
+        hidden_activations: FuxiCTR's name of the activation of all MLPs, or one a hidden layer.
+        net_dropout: Dropout of all MLPs, or one a hidden layer.
+        batch_norm: Whether the hidden layers of all MLPs are batch-normalised.
         params: All other parameters of FuxiCTR's ``MultiTaskModel``; unknown ones are left alone.
 
     Raises:
         ConfigError: If the numbers of tasks, labels and losses differ, or a label is unknown.
     """
+
+    embedding_layer: TaskEmbedding
+    towers: GroupedMLP
 
     def __init__(
         self,
@@ -48,6 +61,12 @@ class MultiTaskNet(MultiTaskModel):
         loss: str | Sequence[str] | None = None,
         optimizer: str = "adam",
         learning_rate: float = 1e-3,
+        embedding_dim: int = 10,
+        embedding_initializer: str = DEFAULT_INITIALIZER,
+        tower_hidden_units: Sequence[int] = (128, 64),
+        hidden_activations: Activations = "ReLU",
+        net_dropout: float | Sequence[float] = 0.0,
+        batch_norm: bool = False,
         **params: Any,
     ) -> None:
         if params.get("loss_weight", "EQ") != "EQ":
@@ -73,18 +92,45 @@ class MultiTaskNet(MultiTaskModel):
             learning_rate,
         )
 
-    def finish(self) -> None:
-        """Set up optimizer and losses, initialise all weights, move to the device."""
+        self.mlp: dict[str, Any] = {
+            "hidden_activations": hidden_activations,
+            "dropout_rates": net_dropout,
+            "batch_norm": batch_norm,
+        }
+        self._embed_with = (embedding_dim, embedding_initializer)
+        self._tower_units = tower_hidden_units
+
+    def embed(self, num_tables: int) -> int:
+        """Set up the embedding of all features in a number of tables; return the width of one's input."""
+        dim, initializer = self._embed_with
+        self.embedding_layer = TaskEmbedding(self.feature_map, dim, num_tables, initializer)
+        return self.embedding_layer.output_dim
+
+    def finish(self, width: int) -> None:
+        """Set up a tower a task, optimizer and losses; initialise all weights; move to the device.
+
+        Args:
+            width: Width of what a tower reads.
+        """
+        self.towers = GroupedMLP(self.num_tasks, width, self._tower_units, output_dim=1, **self.mlp)
         self.compile(*self._compile_with)
         self.reset_parameters()
         self.model_to_device()
 
-    def named_predictions(self, outputs: Iterable[Tensor]) -> dict[str, Tensor]:
-        """Name the tasks' outputs before activation, (B, 1) each, as FuxiCTR expects them."""
+    def embedded(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Embed a batch of columns: (K, B, in) with K tables."""
+        return self.embedding_layer(self.get_inputs(inputs))
+
+    def predictions(self, x_TBH: Tensor) -> dict[str, Tensor]:
+        """Return the towers' activated outputs, (B, 1) each, named as FuxiCTR expects them.
+
+        Args:
+            x_TBH: One representation a task, (T, B, H), or one for all, (1, B, H).
+        """
         return {
             f"{label}_pred": activation(output)
             for label, activation, output in zip(
-                self.labels, self.output_activation, outputs, strict=True
+                self.labels, self.output_activation, self.towers(x_TBH), strict=True
             )
         }
 
