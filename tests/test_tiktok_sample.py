@@ -226,3 +226,9 @@ def test_a_raw_folder_that_cannot_be_written_is_reported(tmp_path):
 def test_options_are_checked(tmp_path, option, value):
     with pytest.raises(ConfigError, match=f"prepare.{option}: must be"):
         prepare(dataset_in(tmp_path, "tiny_sample", **{option: value}))
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    (tmp_path / ".making-abc").write_text("half a file")
+    path = tiktok_sample.write_raw(tmp_path, TikTokSampleOptions(rows=1000))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["SYNTHETIC.txt", path.name])

@@ -43,6 +43,8 @@ from fuxictr_stem.errors import ConfigError, DataError, OutputError
 
 logger = logging.getLogger(__name__)
 
+_TEMPORARY = ".making-"
+
 PARTS = ("shared", "conflict", "finish", "like")
 WEIGHTS = {
     "finish": {"shared": 0.6, "conflict": 1.0, "finish": 0.6},
@@ -234,12 +236,16 @@ def write_raw(raw_dir: Path, options: TikTokSampleOptions) -> Path:
     temporary = None
     try:
         raw_dir.mkdir(parents=True, exist_ok=True)
+        for stale in raw_dir.glob(f"{_TEMPORARY}*"):
+            stale.unlink(
+                missing_ok=True
+            )  # left by a run that was killed; the caller holds the lock
         note.write_text(
             f"{tiktok.FILE} in this folder is synthetic: drawn at random in the format of the\n"
             "ICME 2019 challenge's file. No row of it is real.\n",
             encoding="utf-8",
         )
-        handle, temporary = tempfile.mkstemp(prefix=".making-", dir=raw_dir)
+        handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=raw_dir)
         with open(handle, "wb") as file:
             pl.DataFrame(draw(options).columns).write_csv(
                 file, separator="\t", include_header=False
