@@ -81,15 +81,20 @@ def run_under_fuxictr(
     from fuxictr.pytorch.torch_utils import seed_everything
 
     from fuxictr_stem.config import load_experiment
-    from fuxictr_stem.data import H5Loader, open_cache
+    from fuxictr_stem.data import H5Loader, check_labels, open_cache
     from fuxictr_stem.experiment import check_device
 
     check_device(gpu)
     params: dict[str, Any] = {**load_experiment(config_dir, expid), "gpu": gpu}
+    csv_path = Path(f"{config_dir.resolve().name}.csv")
     outputs.check_writable(Path(params["model_root"]) / params["dataset_id"], "model_root")
+    outputs.check_appendable(csv_path)
     seed_everything(params["seed"])
     if our_loader:
         cache = open_cache(params)
+        check_labels(
+            cache.label_stats, dict(zip(params["task_labels"], params["task"], strict=True))
+        )
         feature_map = cache.feature_map(params)
         paths = {f"{split}_data": cache.path(split) for split in ("train", "valid", "test")}
         params |= {key: str(path) for key, path in paths.items() if path is not None}
@@ -110,7 +115,6 @@ def run_under_fuxictr(
     gc.collect()
     if params.get("test_data"):
         figures["test"] = model.evaluate(loaders("test"))
-    csv_path = Path(f"{config_dir.resolve().name}.csv")
     results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
     return figures
 

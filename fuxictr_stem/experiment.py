@@ -49,11 +49,10 @@ def run_experiment(
     """
     check_device(gpu)
     params = load_experiment(config_dir, expid)
-    is_stand_in = "prepare" in params and not has_data(params) and allow_stand_in
-    if is_stand_in and "stand_in" in params["prepare"]:
-        params = load_experiment(config_dir, expid, dataset_id=params["prepare"]["stand_in"])
-    else:
-        is_stand_in = False
+    stand_in = params.get("prepare", {}).get("stand_in") if allow_stand_in else None
+    is_stand_in = stand_in is not None and not has_data(params)
+    if is_stand_in:
+        params = load_experiment(config_dir, expid, dataset_id=stand_in)
     params["gpu"] = gpu
     csv_path = Path(f"{config_dir.resolve().name}.csv")
     folder = Path(params["model_root"]) / params["dataset_id"] / expid

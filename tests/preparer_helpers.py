@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
-import pytest
 import yaml
 
 from fuxictr_stem.data.preparers import qkvideo, tiktok
@@ -51,17 +49,6 @@ def dataset_in(folder: Path, dataset_id: str, **prepare: Any) -> dict[str, Any]:
 def read_splits(dataset: dict[str, Any]) -> dict[str, pl.DataFrame]:
     """The written splits, every value as text, an empty field as null."""
     return {s: pl.read_csv(dataset[f"{s}_data"], infer_schema=False) for s in SPLITS}
-
-
-def real_data(*parts: str) -> Path:
-    """A folder of the real data for development, or a skip."""
-    root = os.environ.get("STEM_DATA")
-    if not root:
-        pytest.skip("STEM_DATA is not set")
-    path = Path(root).joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"{path} is absent")
-    return path
 
 
 def tiktok_rows(n, seed=0):

@@ -19,7 +19,6 @@ from preparer_helpers import (
     dataset_in,
     kuairand_tables,
     read_splits,
-    real_data,
     write_kuairand,
     write_qkvideo,
     write_tiktok,
@@ -85,8 +84,8 @@ def test_tiktok_takes_a_last_line_without_line_end(tmp_path):
     assert sum(frame.height for frame in read_splits(dataset).values()) == 50
 
 
-def test_tiktok_real_rows(tmp_path):
-    folder = real_data("tiktok")
+def test_tiktok_real_rows(tmp_path, stem_data):
+    folder = stem_data / "tiktok"
     dataset = dataset_in(tmp_path, "tiktok", raw_dir=str(folder))
     prepare(dataset)
     splits = read_splits(dataset)
@@ -274,8 +273,8 @@ def test_kuairand_never_multiplies_rows(tmp_path):
         prepare(dataset)
 
 
-def test_kuairand_real_files(tmp_path):
-    folder = real_data("kuairand_pure", "raw")
+def test_kuairand_real_files(tmp_path, stem_data):
+    folder = stem_data / "kuairand_pure" / "raw"
     dataset = dataset_in(tmp_path, "kuairand_pure", raw_dir=str(folder), allow_missing_log=True)
     prepare(dataset)
     with gzip.open(folder / "log_standard_4_22_to_5_08_pure.csv.gz") as file:

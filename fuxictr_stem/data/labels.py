@@ -10,11 +10,10 @@ import numpy as np
 from fuxictr_stem.data import store
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.errors import ConfigError, DataError, suggest
+from fuxictr_stem.metrics import TASKS
 
 if TYPE_CHECKING:
     from fuxictr_stem.data.cache import Cache
-
-TASKS = ("binary_classification", "regression")
 
 
 def check_labels(

@@ -14,13 +14,12 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
+from fuxictr_stem.config.values import DEFAULT_LOSS
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
-
-DEFAULT_LOSS = {"binary_classification": "binary_crossentropy", "regression": "mse_loss"}
 
 
 class MultiTaskNet(MultiTaskModel):
@@ -91,7 +90,6 @@ class MultiTaskNet(MultiTaskModel):
             _one_a_task("loss", loss or [DEFAULT_LOSS[t] for t in tasks], labels),
             learning_rate,
         )
-
         self.mlp: dict[str, Any] = {
             "hidden_activations": hidden_activations,
             "dropout_rates": net_dropout,
