@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import GroupedLinear, GroupedMLP
 from fuxictr_stem.layers.grouped import PerUnit
-from fuxictr_stem.models import AITM, PLE, MMoE, MultiTaskNet, OMoE, SharedBottom, STEMNet
+from fuxictr_stem.models import AITM, ESMM, PLE, MMoE, MultiTaskNet, OMoE, SharedBottom, STEMNet
 
 _FIELD = "embedding_layer.embedding_layer.embedding_layers.{}.weight"
 
@@ -182,6 +182,7 @@ def _take_shared_bottom(source: _Source, model: SharedBottom) -> None:
 
 _RULES: dict[type, Callable[[_Source, Any], None]] = {
     AITM: _take_aitm,
+    ESMM: _take_towers,
     MMoE: _take_mmoe,
     OMoE: _take_omoe,
     PLE: _take_ple,

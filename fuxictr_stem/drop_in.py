@@ -13,6 +13,8 @@ from typing import Any
 
 from fuxictr_stem import outputs, results
 from fuxictr_stem.cli import run_guarded
+from fuxictr_stem.config.nesting import labels_of_files
+from fuxictr_stem.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def run_under_fuxictr(
     from fuxictr.pytorch.torch_utils import seed_everything
 
     from fuxictr_stem.config import load_experiment
-    from fuxictr_stem.data import H5Loader, check_labels, open_cache
+    from fuxictr_stem.data import H5Loader, check_labels, check_samples, open_cache
     from fuxictr_stem.experiment import check_device
 
     check_device(gpu)
@@ -92,10 +94,12 @@ def run_under_fuxictr(
     seed_everything(params["seed"])
     if our_loader:
         cache = open_cache(params)
-        check_labels(
-            cache.label_stats, dict(zip(params["task_labels"], params["task"], strict=True))
-        )
+        tasks = dict(zip(params["task_labels"], params["task"], strict=True))
+        check_labels(cache.label_stats, tasks)
+        check_samples(cache, tasks, params["sample_spaces"], params["sample_weight"])
         feature_map = cache.feature_map(params)
+        # A model that knows no task_labels trains the feature map's labels.
+        feature_map.labels = list(params["task_labels"])
         paths = {f"{split}_data": cache.path(split) for split in ("train", "valid", "test")}
         params |= {key: str(path) for key, path in paths.items() if path is not None}
         params["data_loader"] = H5Loader
@@ -131,6 +135,20 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     from fuxictr_stem.data.files import find_files
     from fuxictr_stem.data.fingerprint import fingerprint
 
+    read = labels_of_files(params["label_col"])
+    for label in params["task_labels"]:
+        if label not in (col["name"] for col in read):
+            raise ConfigError(
+                f"task_labels: FuxiCTR's preprocessing cannot combine labels to {label!r}. Use "
+                f"--engine fuxictr_stem, or FuxiCTR's engine with --loader h5."
+            )
+    params["label_col"] = read
+    missing = [col["name"] for col in params["label_col"] if "missing" in col]
+    if missing:
+        raise ConfigError(
+            f"label_col: FuxiCTR's preprocessing turns the missing labels of {', '.join(missing)} into "
+            f"0. Run with --loader h5, or with --engine fuxictr_stem."
+        )
     name = f"fuxictr-{fingerprint(params, find_files(params))}"
     data_root = Path(params["data_root"]) / params["dataset_id"] / name
     folder = data_root / params["dataset_id"]

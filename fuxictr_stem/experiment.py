@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json, print_to_list
@@ -17,21 +17,33 @@ from torch import nn
 
 from fuxictr_stem import outputs, results
 from fuxictr_stem.config import load_experiment
-from fuxictr_stem.data import Cache, H5Loader, check_groups, check_labels, open_cache
+from fuxictr_stem.data import (
+    Cache,
+    H5Loader,
+    check_groups,
+    check_labels,
+    check_samples,
+    open_cache,
+)
 from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.logs import log_to_file
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import parameter_counts
 from fuxictr_stem.models.evaluation import evaluate_predictions, predict
-from fuxictr_stem.registry import get_model
+from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import Trainer, keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
 
 def run_experiment(
-    config_dir: Path, expid: str, gpu: int = -1, allow_stand_in: bool = True
+    config_dir: Path,
+    expid: str,
+    gpu: int = -1,
+    allow_stand_in: bool = True,
+    overrides: Mapping[str, Any] | None = None,
+    csv_path: Path | None = None,
 ) -> dict[str, Any]:
     """Run an experiment and write its log, weights, ``result.json`` and results line.
 
@@ -40,6 +52,8 @@ def run_experiment(
         expid: The experiment id.
         gpu: Number of the CUDA device, or -1 for the CPU.
         allow_stand_in: Whether synthetic data may stand in for official files that are not there.
+        overrides: Settings that replace those of the config, such as another ``seed``.
+        csv_path: File of the results lines; by default the config folder's name with ``.csv``.
 
     Returns:
         The content of ``result.json``.
@@ -48,13 +62,13 @@ def run_experiment(
         UserError: If the config, the data, the device or an output folder is not as it must be.
     """
     check_device(gpu)
-    params = load_experiment(config_dir, expid)
+    params = load_experiment(config_dir, expid, overrides=overrides)
     stand_in = params.get("prepare", {}).get("stand_in") if allow_stand_in else None
     is_stand_in = stand_in is not None and not has_data(params)
     if is_stand_in:
-        params = load_experiment(config_dir, expid, dataset_id=stand_in)
+        params = load_experiment(config_dir, expid, dataset_id=stand_in, overrides=overrides)
     params["gpu"] = gpu
-    csv_path = Path(f"{config_dir.resolve().name}.csv")
+    csv_path = csv_path or Path(f"{config_dir.resolve().name}.csv")
     folder = Path(params["model_root"]) / params["dataset_id"] / expid
     log_path = folder.parent / f"{expid}.log"
     outputs.check_writable(folder, "model_root")
@@ -85,13 +99,8 @@ def _run(params: dict[str, Any]) -> dict[str, Any]:
     keep_freed_memory()
 
     start = time.monotonic()
-    if "prepare" in params:
-        prepare(params)
-    tasks = dict(zip(params["task_labels"], params["task"], strict=True))
-    cache = open_cache(params)
-    check_labels(cache.label_stats, tasks)
-    if any(METRICS[name].group_weight for name in params["metrics"]):
-        check_groups(cache, params["group_id"], tasks)
+    tasks = task_types(params)
+    cache = open_data(params)
     seconds = {"prepare": time.monotonic() - start}
 
     model = build_model(params, cache.feature_map(params))
@@ -99,7 +108,10 @@ def _run(params: dict[str, Any]) -> dict[str, Any]:
     logger.info("Parameters: %s dense, %s embedding", *(f"{n:,}" for n in counts.values()))
 
     start = time.monotonic()
-    train, valid = _loader(params, model, cache, "train"), _loader(params, model, cache, "valid")
+    train, valid = (
+        make_loader(params, model, cache, "train"),
+        make_loader(params, model, cache, "valid"),
+    )
     check_batches(model, train)
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
     history = trainer.fit(train, valid, params["epochs"])
@@ -112,9 +124,12 @@ def _run(params: dict[str, Any]) -> dict[str, Any]:
     for split in figures:
         if cache.path(split) is not None:
             logger.info("****** %s evaluation ******", split.capitalize())
-            loader = valid if split == "valid" else _loader(params, model, cache, split)
+            loader = valid if split == "valid" else make_loader(params, model, cache, split)
             predictions = predict(model, loader, f"Evaluate {split}")
             figures[split] = evaluate_predictions(tasks, predictions, params["metrics"])
+            if params["save_predictions"]:
+                folder = Path(model.checkpoint).parent
+                results.write_predictions(folder / f"predictions_{split}.parquet", predictions)
     seconds["evaluate"] = time.monotonic() - start
 
     return {
@@ -144,6 +159,28 @@ _BANNER = """
 """
 
 
+def task_types(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the task type of each label that an experiment trains."""
+    return dict(zip(params["task_labels"], params["task"], strict=True))
+
+
+def open_data(params: dict[str, Any]) -> Cache:
+    """Prepare an experiment's splits if need be, open their cache, and check labels and groups.
+
+    Raises:
+        UserError: If the files, the labels or the groups are not as they must be.
+    """
+    if "prepare" in params:
+        prepare(params)
+    tasks = task_types(params)
+    cache = open_cache(params)
+    check_labels(cache.label_stats, tasks)
+    check_samples(cache, tasks, params["sample_spaces"], params["sample_weight"])
+    if any(METRICS[name].group_weight for name in params["metrics"]):
+        check_groups(cache, params["group_id"], tasks, params["sample_spaces"])
+    return cache
+
+
 def check_device(gpu: int) -> None:
     """Refuse a CUDA device that is not there, which FuxiCTR would silently replace by the CPU.
 
@@ -161,22 +198,6 @@ def check_device(gpu: int) -> None:
         )
 
 
-def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskModel:
-    """Return the model that the params name, for the tasks that they choose.
-
-    Raises:
-        ConfigError: If the model refuses its parameters.
-    """
-    # A model that knows no task_labels trains the feature map's labels.
-    feature_map.labels = list(params["task_labels"])
-    try:
-        return get_model(params["model"])(feature_map, **params)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{params['model_id']}: {error}") from error
-
-
 def check_batches(model: nn.Module, train: H5Loader) -> None:
     """Refuse a batch of one row where batch norm (or Dice) needs two to normalise by.
 
@@ -191,7 +212,10 @@ def check_batches(model: nn.Module, train: H5Loader) -> None:
         )
 
 
-def _loader(params: dict[str, Any], model: MultiTaskModel, cache: Cache, split: str) -> H5Loader:
+def make_loader(
+    params: dict[str, Any], model: MultiTaskModel, cache: Cache, split: str
+) -> H5Loader:
+    """Return the batches of a split as an experiment reads them: train shuffled, the others not."""
     return H5Loader(
         model.feature_map,
         str(cache.path(split)),
@@ -200,4 +224,6 @@ def _loader(params: dict[str, Any], model: MultiTaskModel, cache: Cache, split: 
         shuffle=params["shuffle"] and split == "train",
         seed=params["seed"],
         memory_budget=params.get("memory_budget"),
+        sample_spaces=params["sample_spaces"],
+        sample_weight=params["sample_weight"],
     )

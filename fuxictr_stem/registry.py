@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
 from fuxictr_stem.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from fuxictr.features import FeatureMap
+    from fuxictr.pytorch.models import MultiTaskModel
 
 ENTRY_POINT_GROUP = "fuxictr_stem.models"
 
@@ -13,6 +18,7 @@ ENTRY_POINT_GROUP = "fuxictr_stem.models"
 _MODELS = {
     "STEMNet": "fuxictr_stem.models.stemnet:STEMNet",
     "AITM": "fuxictr_stem.models.aitm:AITM",
+    "ESMM": "fuxictr_stem.models.esmm:ESMM",
     "MEMMoE": "fuxictr_stem.models.me_mmoe:MEMMoE",
     "MEPLE": "fuxictr_stem.models.me_ple:MEPLE",
     "MMoE": "fuxictr_stem.models.mmoe:MMoE",
@@ -59,3 +65,19 @@ def get_model(name: str) -> type:
         )
     module, _, attribute = table[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskModel:
+    """Return the model that the params name, for the tasks that they choose.
+
+    Raises:
+        ConfigError: If the model refuses its parameters.
+    """
+    # A model that knows no task_labels trains the feature map's labels.
+    feature_map.labels = list(params["task_labels"])
+    try:
+        return get_model(params["model"])(feature_map, **params)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{params['model_id']}: {error}") from error

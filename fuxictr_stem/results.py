@@ -17,6 +17,9 @@ import torch
 from fuxictr.utils import print_to_list
 
 import fuxictr_stem
+from fuxictr_stem.models.evaluation import Predictions
+
+GROUP = "group"
 
 
 def append_csv_line(
@@ -33,6 +36,27 @@ def append_csv_line(
         os.write(handle, line.encode())
     finally:
         os.close(handle)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write a split's labels and predictions, in the order of its rows.
+
+    The columns are ``{label}``, NaN where the sample is not the task's, ``{label}_pred``, and ``group``,
+    the encoded ``group_id``, where there is one.
+
+    Args:
+        path: The parquet file.
+        predictions: What a pass over the split gave.
+    """
+    columns = {}
+    for label, y_pred in predictions.y_pred.items():
+        columns[label] = predictions.y_true[label].astype("float32")
+        columns[f"{label}_pred"] = y_pred.astype("float32")
+    if predictions.group_id is not None:
+        columns[GROUP] = predictions.group_id
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    polars.DataFrame(columns).write_parquet(temporary)
+    os.replace(temporary, path)
 
 
 def versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from fuxictr_stem.models import (
     AITM,
+    ESMM,
     MEPLE,
     PLE,
     STEMAL,
@@ -14,6 +15,7 @@ from fuxictr_stem.models import (
 
 __all__ = [
     "AITM",
+    "ESMM",
     "MEMMoE",
     "MEPLE",
     "MMoE",

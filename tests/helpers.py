@@ -47,6 +47,12 @@ SMALL = {
 SMALL["STEMAL"] = {**SMALL["STEMNet"], "auxiliary_labels": ["y1"]}
 SMALL["MEMMoE"] = SMALL["MMoE"]
 SMALL["MEPLE"] = SMALL["PLE"]
+SMALL["ESMM"] = {"click_label": "y0", "conversion_label": "y1", "tower_hidden_units": [4]}
+
+
+def many_labels(name: str) -> int:
+    """Labels for a test that wants more than two: three, but for ESMM, which takes two."""
+    return 2 if name == "ESMM" else 3
 
 
 def categorical(size: int, **more: object) -> dict:

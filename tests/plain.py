@@ -257,3 +257,19 @@ class PlainAITM(_Plain):
             scores = (self.h2(both) * self.h3(both)).sum(2, keepdim=True) / both.shape[2] ** 0.5
             out[i] = (scores.softmax(1) * self.h1(both)).sum(1)
         return self.answer(out)
+
+
+class PlainESMM(_Plain):
+    """The published ESMM: its first tower gives the CVR, and its first label is the click."""
+
+    def __init__(self, feature_map, embedding_dim, tower_hidden_units, **params):
+        super().__init__(feature_map, **params)
+        self.embedding_layer = FeatureEmbedding(feature_map, embedding_dim)
+        self.tower = self.towers(embedding_dim * feature_map.num_fields, tower_hidden_units)
+        self.finish(params)
+
+    def forward(self, inputs):
+        x = self.embedding_layer(self.get_inputs(inputs), flatten_emb=True)
+        cvr, ctr = (tower(x).sigmoid() for tower in self.tower)
+        click, conversion = self.feature_map.labels
+        return {f"{click}_pred": ctr, f"{conversion}_pred": ctr * cvr}

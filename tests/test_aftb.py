@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import SMALL, batch, feature_map, small_model
+from helpers import SMALL, batch, feature_map, many_labels, small_model
 
 from fuxictr_stem.layers import (
     GateBank,
@@ -70,7 +70,7 @@ def test_the_published_shared_gate_leaks_from_two_layers_on(num_layers):
 @pytest.mark.parametrize("name", sorted(SMALL))
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_every_parameter_gets_a_gradient(name, num_layers):
-    fmap = feature_map(labels=3)
+    fmap = feature_map(labels=many_labels(name))
     extra = {"num_layers": num_layers} if "num_layers" in SMALL[name] else {}
     # Not ReLU, whose few units here could all be off by chance.
     model = small_model(name, fmap, hidden_activations="LeakyReLU", **extra)

@@ -262,7 +262,7 @@ BAD_SETTINGS = {
         ({"metrics": ["auc"]}, "metrics: must be one of logloss, .*gAUC_positives"),
         ({"metrics": ["NDCG(k=5)"]}, r"found \['NDCG\(k=5\)'\]"),
         ({"metrics": []}, "metrics: must be"),
-        ({"loss_weight": "UW"}, "loss_weight: must be EQ, found 'UW'"),
+        ({"loss_weight": "WU"}, "loss_weight: must be one of EQ, UW, DWA, .*, found 'WU'"),
         ({"monitor_mode": "maximum"}, "max, min, or null, found 'maximum'. Did you mean 'max'"),
         ({"embedding_initializer": "nn.init.normal"}, "Did you mean 'nn.init.normal_'"),
         ({"embedding_initializer": "__import__('os').system('x')"}, "embedding_initializer"),

@@ -63,7 +63,7 @@ def test_one_file_goes_before_a_folder_as_in_fuxictr(toy):
         ("", "expid 'exp' is not in .* There are: none"),
         ("exq: {}\nexp_long: {}", "Did you mean 'exq'.* There are: exp_long, exq. .*list"),
         ("- exp", "a.yaml must hold a mapping"),
-        ("3: {}", "the id 3 must be text. Write it in quotes"),
+        ("3: {}", "the name 3 must be text. Write it in quotes"),
         ("exp: [1]", "expid 'exp' must be a mapping"),
         (f"{SMALL}\nBase: 3", "a.yaml: Base must be a mapping"),
         (
@@ -160,9 +160,13 @@ SCALARS = st.one_of(
     TEXT,
     st.dates(),
     st.sampled_from(["user", "item", "click", "1e-6", "nn.Linear(1, 2)", "AUC", "copy_from(item)"]),
+    st.sampled_from(["both(click, buy)", "both(buy, buy)", "both(item, x)"]),
 )
 KEYS = st.sampled_from(
-    sorted({*tables.EXPERIMENT, *tables.MODEL, *tables.DATASET, *tables.FEATURE, *tables.PREPARE})
+    sorted(
+        {*tables.EXPERIMENT, *tables.MODEL, *tables.DATASET}
+        | {*tables.FEATURE, *tables.LABEL, *tables.PREPARE}
+    )
 )
 VALUES = st.recursive(
     SCALARS,

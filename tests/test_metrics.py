@@ -11,12 +11,19 @@ import torch
 from fuxictr import metrics as fuxictr_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, roc_auc_score
+from sklearn.metrics import (
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    roc_auc_score,
+)
 
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.metrics import (
     METRICS,
     auc,
+    calibration,
     evaluate_task,
     gauc,
     group_auc,
@@ -25,7 +32,9 @@ from fuxictr_stem.metrics import (
     mean_over_tasks,
     metric_names,
     mse,
+    normalized_entropy,
     produced_metrics,
+    r2,
 )
 
 CLOSE = {"rel": 0, "abs": 1e-9}
@@ -204,6 +213,52 @@ def test_regression_metrics_equal_scikit_learn(pairs):
     assert mse(y, p) == pytest.approx(mean_squared_error(y, p), rel=1e-12, abs=1e-9)
     assert mae(y, p) == pytest.approx(mean_absolute_error(y, p), rel=1e-12, abs=1e-9)
     assert mae(y.astype(np.float32), p.astype(np.float32)) == mae(y, p)
+
+
+@patient
+@given(samples())
+def test_normalized_entropy_is_logloss_over_that_of_the_base_rate(case):
+    y, p, _ = case
+    base = log_loss(y, np.full(len(y), y.mean()))
+    assert normalized_entropy(y, p) == pytest.approx(log_loss(y, p) / base, rel=1e-9)
+    assert normalized_entropy(y, np.full(len(y), y.mean())) == pytest.approx(1)
+
+
+@patient
+@given(samples(), st.floats(0.1, 1))
+def test_calibration_is_predicted_over_observed(case, factor):
+    y, p, _ = case
+    assert calibration(y, p) == pytest.approx(p.sum() / y.sum(), rel=1e-12)
+    assert calibration(y, factor * p) == pytest.approx(factor * calibration(y, p), rel=1e-9)
+    assert calibration(y, np.full(len(y), y.mean())) == pytest.approx(1)
+
+
+@patient
+@given(st.integers(2, 40), st.integers(0, 2**32 - 1), st.sampled_from([1e-3, 1.0, 1e4]))
+def test_r2_equals_scikit_learn(n, seed, offset):
+    rng = np.random.default_rng(seed)
+    y = rng.normal(offset, 2, n)
+    p = y + rng.normal(0, 1, n)
+    assert r2(y, p) == pytest.approx(r2_score(y, p), rel=1e-9, abs=1e-9)
+    assert r2(y, np.full(n, y.mean())) == pytest.approx(0, abs=1e-9)
+    assert r2(y, y) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: normalized_entropy([1, 1], [0.5, 0.5]), "NE needs both classes, but all .* are 1"),
+        (lambda: normalized_entropy([0], [0.5]), "all labels are 0"),
+        (lambda: normalized_entropy([0, 1], [0.5, 1.5]), "outside"),
+        (lambda: calibration([0, 0], [0.5, 0.5]), "all 2 labels are 0"),
+        (lambda: calibration([0, 1], [0.5, -1]), "Calibration needs probabilities"),
+        (lambda: r2([2.5, 2.5], [1, 2]), "variance of the labels, but all 2 are 2.5"),
+        (lambda: r2([2.5], [1]), "all 1 are 2.5"),
+    ],
+)
+def test_ratios_without_a_denominator_are_refused(call, message):
+    with pytest.raises(DataError, match=message):
+        call()
 
 
 def test_a_million_rows_are_quick_and_exact():

@@ -16,7 +16,15 @@ from helpers import (
     sequence,
     small_model,
 )
-from plain import PlainAITM, PlainMMoE, PlainOMoE, PlainPLE, PlainSharedBottom, PlainSTEM
+from plain import (
+    PlainAITM,
+    PlainESMM,
+    PlainMMoE,
+    PlainOMoE,
+    PlainPLE,
+    PlainSharedBottom,
+    PlainSTEM,
+)
 
 from fuxictr_stem import get_model, list_models
 from fuxictr_stem.convert import load_reference_state_dict
@@ -26,6 +34,7 @@ from fuxictr_stem.training import Trainer
 
 PLAIN = {
     "AITM": PlainAITM,
+    "ESMM": PlainESMM,
     "MMoE": PlainMMoE,
     "OMoE": PlainOMoE,
     "PLE": PlainPLE,
@@ -35,8 +44,8 @@ PLAIN = {
 ALL = sorted(SMALL)
 # To name the published behaviour where ours differs by default.
 AS_PUBLISHED = {"STEMNet": {"isolate_shared_gate": False}, "PLE": {"shared_gate_reads": "shared"}}
-# AITM's tasks are a sequence.
-WITHOUT_ORDER = [name for name in ALL if name != "AITM"]
+# AITM's tasks are a sequence, ESMM's have roles.
+WITHOUT_ORDER = [name for name in ALL if name not in ("AITM", "ESMM")]
 
 
 def test_the_tests_know_every_model():
@@ -187,7 +196,7 @@ def test_fresh_weights_are_fuxictrs(name):
     bottom = {"bottom_hidden_units": [200, 150]}
     wide = gated if "expert_hidden_units" in SMALL[name] else bottom
     model = get_model(name)(
-        fmap, **{**SMALL[name], "embedding_dim": 32, "tower_hidden_units": [160], **wide}
+        fmap, **{**SMALL[name], "embedding_dim": 32, "tower_hidden_units": [160, 120], **wide}
     )
     table = model.embedding_layer.tables[0].table.weight
     assert torch.equal(table[0], torch.zeros_like(table[0]))
@@ -213,6 +222,8 @@ def test_fresh_weights_are_fuxictrs(name):
         ("MMoE", 4_929_426),
         ("OMoE", 4_904_138),
         ("SharedBottom", 755_970),
+        # Two towers: 128 inputs, three layers of 512, one output.
+        ("ESMM", 2 * (128 * 512 + 2 * 512 * 512 + 512 + 3 * 512 + 1)),
     ],
 )
 def test_dense_parameters_at_the_tiktok_setting(name, dense):
@@ -228,6 +239,7 @@ def test_dense_parameters_at_the_tiktok_setting(name, dense):
         "MMoE": {**gated, "num_experts": 8},
         "OMoE": {**gated, "num_experts": 8},
         "SharedBottom": {"bottom_hidden_units": [512] * 3, "tower_hidden_units": [128, 128]},
+        "ESMM": {"tower_hidden_units": [512] * 3},
     }[name]
     model = get_model(name)(fmap, embedding_dim=16, **hidden)
     tables = 3 if name == "STEMNet" else 1
@@ -335,7 +347,7 @@ def test_weights_are_saved_whole_and_read_back(tmp_path):
     [
         ({"task_labels": ["y00"]}, "'y00' is not a label .* Did you mean"),
         ({"task_labels": ["y0", "y0"]}, "stands twice"),
-        ({"loss_weight": "UW"}, "loss_weight must be EQ, found 'UW'"),
+        ({"loss_weight": "WU"}, "loss_weight must be EQ, UW, DWA, or a number a task, found 'WU'"),
         ({"num_tasks": 3}, "num_tasks is 3, but there are 2 labels"),
         ({"task": ["binary_classification"]}, "task has 1 entries .* 2 tasks"),
         ({"loss": ["bce"] * 3}, "loss has 3 entries .* 2 tasks"),

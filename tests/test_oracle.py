@@ -85,9 +85,14 @@ def stem_oracle(model, columns, row, gate_input, isolate, auxiliary=()):
     return [torch.sigmoid(mlp(model.towers, i, x[i], True)[0]) for i in range(tasks)]
 
 
-def ple_oracle(model, columns, row, reads_all):
+def streams(model, columns, row, own_tables):
+    """x_0 .. x_T: each task's and the shared stream's, from a table each or all from one."""
+    return [lookup(model, columns, row, k if own_tables else 0) for k in range(model.num_tasks + 1)]
+
+
+def ple_oracle(model, columns, row, reads_all, own_tables=False):
     tasks = model.num_tasks
-    x = [lookup(model, columns, row, 0)] * (tasks + 1)
+    x = streams(model, columns, row, own_tables)
     layers = list(model.experts.layers)
     for depth, layer in enumerate(layers):
         k1 = layer.specific_experts.num_groups // tasks
@@ -110,13 +115,13 @@ def ple_oracle(model, columns, row, reads_all):
     return [torch.sigmoid(mlp(model.towers, i, x[i], True)[0]) for i in range(tasks)]
 
 
-def mixture_oracle(model, columns, row, one_gate):
-    x = lookup(model, columns, row, 0)
-    experts = [mlp(model.experts, e, x, False) for e in range(model.experts.num_groups)]
+def mixture_oracle(model, columns, row, one_gate=False, own_tables=False):
+    x = streams(model, columns, row, own_tables)
+    experts = [mlp(model.experts, e, x[-1], False) for e in range(model.experts.num_groups)]
     outputs = []
     for i in range(model.num_tasks):
         gate = 0 if one_gate else i
-        hidden = mlp(model.gates.hidden, gate, x, False)
+        hidden = mlp(model.gates.hidden, gate, x[i], False)
         scores = model.gates.output[gate].weight @ hidden + model.gates.output[gate].bias
         powers = torch.exp(scores)
         g = powers / powers.sum()
@@ -149,6 +154,14 @@ def aitm_oracle(model, columns, row):
 def bottom_oracle(model, columns, row):
     bottom = mlp(model.bottom, 0, lookup(model, columns, row, 0), False)
     return [torch.sigmoid(mlp(model.towers, i, bottom, True)[0]) for i in range(model.num_tasks)]
+
+
+def esmm_oracle(model, columns, row):
+    """In the order of the labels; the published code's first tower gives the CVR."""
+    x = lookup(model, columns, row, 0)
+    cvr, ctr = (1 / (1 + torch.exp(-mlp(model.towers, i, x, True)[0])) for i in range(2))
+    by_role = {model.click_label: ctr, model.conversion_label: ctr * cvr}
+    return [by_role[label] for label in model.labels]
 
 
 def assert_same(model, columns, oracle):
@@ -247,3 +260,35 @@ def test_aitm(tasks):
     model = small_model("AITM", fmap).double()
     columns = batch(fmap, size=5)
     assert_same(model, columns, lambda row: aitm_oracle(model, columns, row))
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_me_mmoe(tasks):
+    fmap = feature_map(labels=tasks)
+    model = small_model("MEMMoE", fmap).double()
+    columns = batch(fmap, size=5)
+    columns["a"][0] = 0  # padding
+    assert_same(model, columns, lambda row: mixture_oracle(model, columns, row, own_tables=True))
+
+
+@pytest.mark.parametrize("reads", ["all", "shared"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_me_ple(tasks, num_layers, reads):
+    fmap = feature_map(labels=tasks)
+    model = small_model("MEPLE", fmap, num_layers=num_layers, shared_gate_reads=reads).double()
+    columns = batch(fmap, size=5)
+    columns["a"][0] = 0  # padding
+    assert_same(
+        model, columns, lambda row: ple_oracle(model, columns, row, reads == "all", own_tables=True)
+    )
+
+
+@pytest.mark.parametrize("click", ["y0", "y1"])
+def test_esmm(click):
+    fmap = feature_map()
+    conversion = "y1" if click == "y0" else "y0"
+    model = small_model("ESMM", fmap, click_label=click, conversion_label=conversion).double()
+    columns = batch(fmap, size=5)
+    columns["a"][0] = 0  # padding
+    assert_same(model, columns, lambda row: esmm_oracle(model, columns, row))

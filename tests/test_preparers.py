@@ -25,6 +25,7 @@ from preparer_helpers import (
 )
 from sklearn.model_selection import train_test_split
 
+from fuxictr_stem.config.nesting import labels_of_files
 from fuxictr_stem.data.preparers import RawFilesMissing, kuairand, prepare, qkvideo, raw
 from fuxictr_stem.data.preparers.tiktok import COLUMNS, split_membership
 from fuxictr_stem.errors import ConfigError, DataError
@@ -325,4 +326,5 @@ def test_kuairand_features_hold_nothing_that_follows_the_exposure():
         dataset = DATASETS[dataset_id]
         names = {n for col in dataset["feature_cols"] for n in np.atleast_1d(col["name"])}
         assert not names & after
-        assert {col["name"] for col in dataset["label_col"]} == set(kuairand.LABELS)
+        labels = labels_of_files(dataset["label_col"])
+        assert {col["name"] for col in labels} == set(kuairand.LABELS)

@@ -22,6 +22,7 @@ from preparer_helpers import (
 from sklearn.model_selection import train_test_split
 
 from fuxictr_stem import progress
+from fuxictr_stem.config.nesting import labels_of_files
 from fuxictr_stem.data.preparers import PREPARERS, RawFilesMissing, prepare, qkvideo, raw
 from fuxictr_stem.data.preparers.splits import SplitWriter, summary
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
@@ -240,6 +241,8 @@ def in_fuxictr(dataset):
     assert loaded == {**DATASETS[dataset["dataset_id"]], "dataset_id": dataset["dataset_id"]}
     # Small test data: FuxiCTR refuses a vocabulary without a single frequent id.
     params = {**loaded, **dataset, "min_categr_count": 1}
+    # FuxiCTR's own processor combines no labels.
+    params["label_col"] = labels_of_files(params["label_col"])
     processor = FeatureProcessor(**params)
     frames = {
         split: processor.preprocess(processor.read_data(params[f"{split}_data"], **params))
@@ -269,7 +272,7 @@ def test_fuxictr_reads_the_splits_with_the_shipped_config(tmp_path, dataset_id):
     for split, frame in read_splits(dataset).items():
         assert ids[split][group].tolist() == [vocabulary[value] for value in frame[user]]
         assert vocabulary["__OOV__"] not in ids[split][group]
-        for label in dataset["label_col"]:
+        for label in labels_of_files(dataset["label_col"]):
             assert ids[split][label["name"]].tolist() == [float(v) for v in frame[label["name"]]]
     if dataset_id.startswith("kuairand"):
         assert {"20", "43", "7"} <= set(processor.processor_dict["tag::tokenizer"].vocab)

@@ -18,8 +18,8 @@ import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.config import list_experiments, load_experiment
 from fuxictr_stem.data import H5Loader, open_cache
-from fuxictr_stem.experiment import build_model
 from fuxictr_stem.models.evaluation import predict
+from fuxictr_stem.registry import build_model
 
 ROOT = Path(__file__).parents[1]
 

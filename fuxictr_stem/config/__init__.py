@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from fuxictr_stem.config.dataset import load_dataset
-from fuxictr_stem.config.experiment import list_experiments, load_experiment
+from fuxictr_stem.config.experiment import accepted_keys, list_experiments, load_experiment
 
-__all__ = ["list_experiments", "load_dataset", "load_experiment"]
+__all__ = ["accepted_keys", "list_experiments", "load_dataset", "load_experiment"]

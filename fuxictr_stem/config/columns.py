@@ -8,6 +8,7 @@ from typing import Any
 
 from fuxictr_stem.config.checking import Problems, read_entries
 from fuxictr_stem.config.kinds import short
+from fuxictr_stem.config.nesting import check_combined, check_parents
 from fuxictr_stem.config.relations import check_copies, check_names, check_sharing
 from fuxictr_stem.config.schema import FEATURE, LABEL
 from fuxictr_stem.config.values import (
@@ -48,6 +49,16 @@ def read_columns(
         if entry.whole:
             _check_column(entry.values, data_format, entry.place, problems)
     check_names(placed, placed_labels, problems)
+    for entry in placed_labels:
+        if "missing" in entry.values and "fill_na" in entry.values:
+            problems.add(
+                f"{entry.place}.missing",
+                "stands beside fill_na: a missing label is either filled or left out.",
+                "Keep one of them.",
+            )
+    if whole_labels:
+        check_combined(placed_labels, problems)
+        check_parents(placed_labels, problems)
     # Columns would be blamed for what others, which could not be read, lack.
     if whole and whole_labels:
         check_copies(placed, placed_labels, problems)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.config.checking import Place, Problems, read_keys
 from fuxictr_stem.config.dataset import add_groups, find_dataset, read_dataset
 from fuxictr_stem.config.features import check_use_features, read_feature_specs
-from fuxictr_stem.config.model_keys import check_layers, model_keys
+from fuxictr_stem.config.losses import check_losses
+from fuxictr_stem.config.model_keys import check_layers, check_model, model_keys
+from fuxictr_stem.config.nesting import labels_of_files
 from fuxictr_stem.config.schema import DATASET, EXPERIMENT
 from fuxictr_stem.config.tasks import choose_monitor, choose_tasks
 from fuxictr_stem.config.yaml_files import all_sections, check_id, find_base, find_section, ids
@@ -30,7 +33,10 @@ def list_experiments(config_dir: str | Path) -> list[str]:
 
 
 def load_experiment(
-    config_dir: str | Path, expid: str, dataset_id: str | None = None
+    config_dir: str | Path,
+    expid: str,
+    dataset_id: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Read, check and normalise an experiment with its dataset.
 
@@ -38,6 +44,7 @@ def load_experiment(
         config_dir: Folder that holds ``model_config`` and ``dataset_config``.
         expid: The experiment.
         dataset_id: A dataset to run it on instead of its own, such as a stand-in.
+        overrides: Settings that replace the experiment's own.
 
     Returns:
         FuxiCTR's ``params``: all settings of experiment and dataset with ``model_id`` and
@@ -54,13 +61,16 @@ def load_experiment(
     own = find_section(sections, "expid", expid, config_dir)
     base = find_base(sections, own)
     inherited = base.settings if base else {}
+    replaced = dict(overrides or {})
 
     def place(key: object) -> str:
+        if key in replaced:
+            return f"override of {key}"
         from_base = base is not None and key in inherited and key not in own.settings
         return (base if base is not None and from_base else own).place(key)
 
     problems = Problems()
-    settings = {**inherited, **own.settings}
+    settings = {**inherited, **own.settings, **replaced}
     if dataset_id is not None:
         settings["dataset_id"] = dataset_id
     params = _read_settings(settings, place, problems)
@@ -68,6 +78,16 @@ def load_experiment(
     _check_together(params, dataset, place, problems)
     problems.raise_any(f"Experiment {expid!r}")
     return {**params, **dataset, "model_id": expid}
+
+
+def accepted_keys(config_dir: str | Path, expid: str) -> set[str]:
+    """Return the keys that an experiment may hold, those of its model included.
+
+    Raises:
+        ConfigError: If the experiment or its model is absent.
+    """
+    params = load_experiment(config_dir, expid)
+    return {*EXPERIMENT, *model_keys(params["model"], "model", Problems())[1]}
 
 
 def _read_settings(settings: dict[Any, Any], place: Place, problems: Problems) -> dict[str, Any]:
@@ -117,7 +137,14 @@ def _check_together(
     """Check and complete what hangs together, where its parts are right by themselves."""
     if "label_col" in dataset and {"task", "loss", "task_labels", "num_tasks"} <= params.keys():
         labels = [label["name"] for label in dataset["label_col"]]
+        if params["task_labels"] is None:
+            named = dict.fromkeys(col["name"] for col in labels_of_files(dataset["label_col"]))
+            named.pop(params.get("sample_weight"), None)
+            params["task_labels"] = list(named)
         tasks = choose_tasks(params, labels, place, problems)
+        if tasks:
+            check_model({**params, **dataset}, place, problems)
+            check_losses(params, dataset["label_col"], place, problems)
         if tasks and {"metrics", "monitor", "monitor_mode"} <= params.keys():
             group_id = dataset.get("group_id", params.get("group_id"))
             choose_monitor(params, tasks, group_id is not None, place, problems)

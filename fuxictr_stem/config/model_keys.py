@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fuxictr_stem import registry
@@ -36,7 +36,7 @@ def model_keys(name: Any, place: str, problems: Problems) -> tuple[type | None, 
         problems.add(place, f"the model {name!r} cannot be imported: {error}.")
         return None, {}
     keys: dict[str, Key] = {}
-    for depth, parameter in _parameters(model):
+    for depth, parameter in constructor_parameters(model):
         if parameter.name in _RUNNERS or parameter.name in EXPERIMENT or parameter.name in keys:
             continue
         needed = depth == 0 and parameter.default is inspect.Parameter.empty
@@ -45,7 +45,7 @@ def model_keys(name: Any, place: str, problems: Problems) -> tuple[type | None, 
     return model, keys
 
 
-def _parameters(model: type) -> Iterator[tuple[int, inspect.Parameter]]:
+def constructor_parameters(model: type) -> Iterator[tuple[int, inspect.Parameter]]:
     """Yield the named parameters of a constructor, and of those that its ``**params`` reach."""
     depth = 0
     for owner in model.__mro__:
@@ -73,7 +73,7 @@ def check_layers(model: type, params: dict[str, Any], place: Place, problems: Pr
         place: Says where a key stands.
         problems: Takes what is wrong.
     """
-    defaults = {p.name: p.default for _, p in _parameters(model)}
+    defaults = {p.name: p.default for _, p in constructor_parameters(model)}
     units = {
         name: params.get(name, defaults.get(name))
         for name in (f"{layer}_hidden_units" for layer in _LAYERS)
@@ -90,3 +90,17 @@ def check_layers(model: type, params: dict[str, Any], place: Place, problems: Pr
                     f"{short(list(widths))}.",
                     "Give one value for all layers, or lists of one length.",
                 )
+
+
+def check_model(params: Mapping[str, Any], place: Place, problems: Problems) -> None:
+    """Let a model check its keys against the tasks and the dataset, before any data is read.
+
+    Args:
+        params: The experiment's settings with its dataset's; the model's ``params_problems``, where
+            it has that, yields the key, what is wrong and the next step of each problem.
+        place: Says where a key stands.
+        problems: Takes what is wrong.
+    """
+    model, _ = model_keys(params.get("model"), "model", Problems())
+    for key, text, hint in getattr(model, "params_problems", lambda _: ())(params):
+        problems.add(place(key), text, hint)

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fuxictr_stem.config.checking import Entry, Problems
-from fuxictr_stem.config.values import CATEGORICAL, META, SEQUENCE, copied_column
+from fuxictr_stem.config.values import (
+    CATEGORICAL,
+    META,
+    SEQUENCE,
+    combined_labels,
+    copied_column,
+)
 from fuxictr_stem.errors import suggest
 
 
@@ -47,6 +53,15 @@ def check_copies(features: Sequence[Entry], labels: Sequence[Entry], problems: P
                 f"copies {chain[1]!r}, which is not a column of feature_cols or label_col.",
                 suggest(chain[1], by_name) or "Declare it; active: False if nothing else uses it.",
             )
+        # An input that copies such a label is refused below: the model would see the answer.
+        elif len(chain) == 2 and col.get("type", META) == META:
+            source = by_name[chain[1]].get("preprocess")
+            if combined_labels(source):
+                problems.add(
+                    at,
+                    f"copies {chain[1]!r}, which no file holds: it is {source}.",
+                    "Copy a column of the files.",
+                )
     answers = {_copies(col["name"], by_name)[-1]: col["name"] for _, col, _ in labels}
     for place, col, _ in features:
         chain = _copies(col["name"], by_name)

@@ -22,18 +22,24 @@ from fuxictr_stem.config.kinds import (
 )
 from fuxictr_stem.config.values import (
     ACTIVATION,
+    BALANCERS,
     CATEGORICAL,
     COLUMN_TYPES,
     COPY_FROM,
     EMBEDDING,
     ENCODER,
+    EQUAL,
     INITIALIZER,
+    LABEL_SOURCE,
+    LOSS_WEIGHT,
     LOSSES,
+    MISSING,
     MONITOR,
     NUMERIC,
     OPTIMIZERS,
     PRETRAINED_FILE,
     REGULARIZER,
+    SAMPLE_SPACES,
     SEPARATOR,
     SEQUENCE,
     SPLITTER,
@@ -63,11 +69,20 @@ class Key(NamedTuple):
 EXPERIMENT: dict[str, Key] = {
     "model": Key(TEXT, "name of the model", REQUIRED),
     "dataset_id": Key(TEXT, "name of the dataset", REQUIRED),
-    "task_labels": Key(optional(list_of(TEXT, 1)), "labels to train, in order; null for all", None),
+    "task_labels": Key(
+        optional(list_of(TEXT, 1)), "labels to train, in order; null for those of the files", None
+    ),
     "task": Key(one_or_list(choice(TASKS)), "task type, one for all labels or a list", TASKS[0]),
     "num_tasks": Key(optional(whole(1)), "number of tasks, if it is to be checked", None),
     "loss": Key(optional(one_or_list(choice(LOSSES))), "loss, by default by the task type", None),
-    "loss_weight": Key(choice(["EQ"]), "how the tasks' losses are weighted: equally", "EQ"),
+    "loss_weight": Key(LOSS_WEIGHT, "how the tasks' losses are weighted", EQUAL),
+    "gradient_balancing": Key(
+        optional(choice(BALANCERS)), "how the tasks' gradients of shared weights are combined", None
+    ),
+    "sample_spaces": Key(
+        optional(SAMPLE_SPACES), "label -> label whose 1 makes a row one of its samples", None
+    ),
+    "sample_weight": Key(optional(TEXT), "column of label_col that weighs the losses' rows", None),
     "metrics": Key(
         one_or_list(choice(METRICS)), "metrics that the tasks report", ["logloss", "AUC"]
     ),
@@ -101,6 +116,7 @@ EXPERIMENT: dict[str, Key] = {
     ),
     "model_root": Key(TEXT, "folder of checkpoints, logs and results", "./checkpoints/"),
     "verbose": Key(whole(0, 2), "0 for no progress bars", 1),
+    "save_predictions": Key(BOOLEAN, "write the predictions of valid and test as parquet", False),
     "memory_budget": Key(optional(whole(1)), "bytes that a split may take in memory"),
     "num_workers": Key(whole(0), "FuxiCTR's; of no effect here", 3),
     "pickle_feature_encoder": Key(BOOLEAN, "FuxiCTR's; of no effect here"),
@@ -125,6 +141,8 @@ MODEL: dict[str, Key] = {
     "auxiliary_labels": Key(list_of(TEXT, 1), "labels that only help the others"),
     "shared_gate_reads": Key(choice(["all", "shared"]), "what PLE's shared gate reads"),
     "calibrator_weight": Key(number(0), "weight of AITM's calibrator in the loss"),
+    "click_label": Key(TEXT, "ESMM's label of the first step, such as the click"),
+    "conversion_label": Key(TEXT, "ESMM's label of the second step, nested in the first"),
     "*": Key(PLAIN, "a parameter of the model"),
 }
 
@@ -187,8 +205,12 @@ LABEL: dict[str, Key] = {
     "name": FEATURE["name"],
     "dtype": Key(choice(["int", "float"]), "what its values are in the files", REQUIRED),
     "active": Key(choice([True]), "FuxiCTR's; choose labels by task_labels"),
-    "preprocess": FEATURE["preprocess"],
+    "preprocess": Key(
+        optional(LABEL_SOURCE), "copy another column, or be 1 where two labels both are"
+    ),
+    "parent": Key(optional(TEXT), "label without which this one is 0"),
     "fill_na": Key(number(), "value for missing ones"),
+    "missing": Key(MISSING, "value that says that a row has no such label"),
 }
 
 SPEC: dict[str, Key] = {

@@ -20,8 +20,10 @@ _MONITORS = (
     "gAUC_positives",
     "logloss",
     "binary_crossentropy",
+    "NE",
     "MSE",
     "MAE",
+    "R2",
 )
 
 
@@ -108,8 +110,17 @@ def choose_monitor(
             "Set group_id of the dataset to the column of the groups, such as the user id.",
         )
     produced = produced_metrics(tasks, params["metrics"])
+    directed = [name for name in produced if _higher_is_better(name, tasks) is not None]
     if params["monitor"] is None:
-        params["monitor"] = next(name for name in _MONITORS if name in produced)
+        params["monitor"] = next((name for name in _MONITORS if name in directed), None)
+    if params["monitor"] is None:
+        problems.add(
+            place("metrics"),
+            f"{', '.join(params['metrics'])} cannot decide early stopping: neither more nor less of "
+            f"it is better.",
+            "Add NE, logloss or AUC.",
+        )
+        return
     monitored = params["monitor"]
     weights = monitored if isinstance(monitored, dict) else {monitored: 1.0}
     unknown = [name for name in weights if name not in produced]
@@ -121,7 +132,14 @@ def choose_monitor(
             f"{', '.join(produced)}.",
             suggest(name, produced) + add,
         )
-    if unknown:
+    undirected = [name for name in weights if name in produced and name not in directed]
+    for name in undirected:
+        problems.add(
+            place("monitor"),
+            f"{name} cannot decide early stopping: 1 is best, neither more nor less.",
+            "Monitor NE, which is lowest for calibrated predictions that tell samples apart.",
+        )
+    if unknown or undirected:
         return
     gains = {name: _higher_is_better(name, tasks) == (w > 0) for name, w in weights.items()}
     if params["monitor_mode"] is None:
@@ -136,7 +154,7 @@ def choose_monitor(
         )
 
 
-def _higher_is_better(produced: str, tasks: dict[str, str]) -> bool:
+def _higher_is_better(produced: str, tasks: dict[str, str]) -> bool | None:
     if produced in METRICS:
         return METRICS[produced].higher_is_better
     own = (produced.removeprefix(f"{label}_") for label in tasks)

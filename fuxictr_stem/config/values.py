@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -129,6 +130,28 @@ def copied_column(preprocess: str | None, name: str) -> str | None:
     return (match[1] or name) if match else None
 
 
+_BOTH = re.compile(r"\s*both\s*\(\s*([^(),]*[^(),\s])\s*,\s*([^(),]*[^(),\s])\s*\)\s*")
+
+
+def _read_label_source(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip().startswith("both"):
+        return _read_copy(value)
+    match = _BOTH.fullmatch(value)
+    if match is None:
+        # YAML ends a bare value at a comma inside of {...}.
+        raise Refused('Within {...} write it in quotes: "both(<label>, <label>)".')
+    return f"both({match[1]}, {match[2]})"
+
+
+LABEL_SOURCE = Kind("copy_from(<column>) or both(<label>, <label>)", _read_label_source)
+
+
+def combined_labels(preprocess: str | None) -> tuple[str, str] | None:
+    """Return the two labels that a normalised ``preprocess`` of a label combines, if it does."""
+    match = _BOTH.fullmatch(preprocess or "")
+    return (match[1], match[2]) if match else None
+
+
 def _read_pretrained(value: Any) -> str:
     if not isinstance(value, str) or Path(value).suffix not in (".h5", ".npz", ".parquet"):
         raise Refused
@@ -140,6 +163,60 @@ def _read_pretrained(value: Any) -> str:
 PRETRAINED_FILE = Kind("a .h5, .npz or .parquet file with key and value", _read_pretrained)
 
 _WEIGHT = number()
+_LOSS_WEIGHT = number(0)
+# How the tasks' losses are weighted by themselves; see `fuxictr_stem.models.loss_weights`.
+LOSS_WEIGHTS = EQUAL, UNCERTAINTY, DYNAMIC_AVERAGE = ("EQ", "UW", "DWA")
+_BY_NAME = choice(LOSS_WEIGHTS)
+
+
+def _read_loss_weight(value: Any) -> str | list[float] | dict[str, float]:
+    if isinstance(value, list) and value:
+        return [_LOSS_WEIGHT.read(one) for one in value]
+    if isinstance(value, dict) and value and all(isinstance(k, str) for k in value):
+        return {name: _LOSS_WEIGHT.read(one) for name, one in value.items()}
+    return _BY_NAME.read(value)
+
+
+LOSS_WEIGHT = Kind(
+    f"one of {', '.join(LOSS_WEIGHTS)}, or numbers >= 0: a list, or a mapping from labels",
+    _read_loss_weight,
+)
+
+# Aggregators of torchjd that need no argument and treat the tasks alike, and Sum to compare with.
+BALANCERS = (
+    "AlignedMTL",
+    "CAGrad",
+    "ConFIG",
+    "DualProj",
+    "GradDrop",
+    "IMTLG",
+    "MGDA",
+    "PCGrad",
+    "Sum",
+    "UPGrad",
+)
+
+
+def _read_spaces(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not value:
+        raise Refused
+    if not all(isinstance(part, str) for pair in value.items() for part in pair):
+        raise Refused
+    return value
+
+
+SAMPLE_SPACES = Kind("a mapping from labels to labels, such as {conversion: click}", _read_spaces)
+
+
+def _read_missing(value: Any) -> float:
+    if isinstance(value, float) and math.isnan(value):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("nan", ".nan"):
+        return math.nan
+    return _WEIGHT.read(value)
+
+
+MISSING = Kind("a finite number, or nan for empty and NaN values", _read_missing)
 
 
 def _read_monitor(value: Any) -> str | dict[str, float]:

@@ -88,11 +88,11 @@ def config_files(config_dir: str | Path, kind: str) -> list[Path]:
     return files
 
 
-def read_sections(file: Path) -> list[Section]:
-    """Return the top-level mappings of a config file.
+def read_mapping(file: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds; an empty one of an empty file.
 
     Raises:
-        ConfigError: If the file cannot be read or is not a mapping of names to mappings.
+        ConfigError: If the file cannot be read or is not a mapping of names.
     """
     try:
         with file.open(encoding="utf-8") as stream:
@@ -110,15 +110,24 @@ def read_sections(file: Path) -> list[Section]:
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}.") from None
     if content is None:
-        return []
+        return {}
     if not isinstance(content, dict):
         raise ConfigError(
-            f"{file} must hold a mapping of ids to settings, such as 'my_id: {{...}}'."
+            f"{file} must hold a mapping of names to settings, such as 'my_id: {{...}}'."
         )
     for name in content:
         if not isinstance(name, str):
-            raise ConfigError(f"{file}: the id {name!r} must be text. Write it in quotes.")
-    return [Section(file, name, settings) for name, settings in content.items()]
+            raise ConfigError(f"{file}: the name {name!r} must be text. Write it in quotes.")
+    return content
+
+
+def read_sections(file: Path) -> list[Section]:
+    """Return the top-level mappings of a config file.
+
+    Raises:
+        ConfigError: If the file cannot be read or is not a mapping of names to mappings.
+    """
+    return [Section(file, name, settings) for name, settings in read_mapping(file).items()]
 
 
 def _is_tag(error: yaml.MarkedYAMLError) -> bool:

@@ -1,14 +1,16 @@
 """Data: source files into a checked, content-addressed cache of ids, and batches from it."""
 
 from fuxictr_stem.data.cache import Cache, load_feature_map, open_cache
-from fuxictr_stem.data.labels import check_groups, check_labels
+from fuxictr_stem.data.labels import check_labels
 from fuxictr_stem.data.loader import H5Loader
+from fuxictr_stem.data.samples import check_groups, check_samples
 
 __all__ = [
     "Cache",
     "H5Loader",
     "check_groups",
     "check_labels",
+    "check_samples",
     "load_feature_map",
     "open_cache",
 ]

@@ -35,8 +35,9 @@ class SplitStats:
 
     Attributes:
         rows: Number of rows.
-        labels: Per label: ``rows``, ``nulls``, ``nonfinite``, ``min``, ``max``, ``sum``,
-            ``positives`` (equal to 1), ``other`` (neither 0 nor 1) and ``example`` of those.
+        labels: Per label: ``rows``, ``nulls`` (rows without it, which the config lets be missing), and
+            of the others ``nonfinite``, ``min``, ``max``, ``sum``, ``positives`` (equal to 1),
+            ``other`` (neither 0 nor 1) and ``example`` of those.
         spans: Smallest and largest value of each meta column that keeps its integers; a missing
             value counts as the 0 that it becomes.
     """
@@ -207,7 +208,7 @@ def _diagnose(source: Source, reason: str) -> list[str]:
 
 def _unreadable(source: Source, part: Part) -> str | None:
     """Return what stops a file from being read even as text, or None."""
-    columns = sorted({column.origin for column in source.plan.columns})
+    columns = sorted({column.origin for column in source.plan.in_files})
     try:
         frame = source.scan(part, as_text=True).select(pl.col(columns).null_count())
         frame.collect(engine="streaming")

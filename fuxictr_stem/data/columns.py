@@ -13,11 +13,12 @@ except where it would fail or quietly mean something else:
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fuxictr_stem.config.values import copied_column
+from fuxictr_stem.config.values import combined_labels, copied_column
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.errors import ConfigError
 
@@ -32,12 +33,15 @@ class Column:
         name: Name in the config and in the cache.
         kind: ``label``, or the feature's ``type``.
         dtype: ``str``, ``int`` or ``float``: what its values are after reading.
-        origin: The column of the file that it is read from.
+        origin: The column of the file that it is read from; "" for one that combines others.
         splitter: Between the tokens of a sequence.
         dim: Length of an embedding's vectors.
         raw_id: A meta column that keeps its integers (``remap: false``).
         required: Missing values are refused.
         fill: What a missing label becomes, where the config says so.
+        missing: Value of a label that says that the row has none; NaN stands for null, too.
+        combines: Two labels whose product it is.
+        parent: A label without which it must be 0.
     """
 
     name: str
@@ -49,11 +53,16 @@ class Column:
     raw_id: bool = False
     required: bool = False
     fill: float | None = None
+    missing: float | None = None
+    combines: tuple[str, str] | None = None
+    parent: str | None = None
 
     @property
     def described(self) -> str:
         """How messages call it."""
         name = f"{'label' if self.kind == 'label' else 'column'} {self.name!r}"
+        if self.combines:
+            return f"{name} (both {' and '.join(map(repr, self.combines))})"
         return name if self.origin == self.name else f"{name} (read from {self.origin!r})"
 
 
@@ -80,6 +89,11 @@ class Plan:
     columns: tuple[Column, ...]
     features: list[dict[str, Any]]
     labels: list[dict[str, Any]]
+
+    @property
+    def in_files(self) -> list[Column]:
+        """The columns that are read from the files."""
+        return [column for column in self.columns if not column.combines]
 
 
 def plan_columns(dataset: Mapping[str, Any]) -> Plan:
@@ -197,8 +211,21 @@ def _origin(name: str, declared: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _label(col: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) -> Column:
-    origin, fill = _origin(col["name"], declared), col.get("fill_na")
-    return Column(col["name"], "label", "float", origin, required=fill is None, fill=fill)
+    name, parent = col["name"], col.get("parent")
+    pair = combined_labels(col.get("preprocess"))
+    if pair:
+        return Column(name, "label", "float", "", combines=pair, parent=parent)
+    fill, missing = col.get("fill_na"), col.get("missing")
+    return Column(
+        name=name,
+        kind="label",
+        dtype="float",
+        origin=_origin(name, declared),
+        required=fill is None and (missing is None or not math.isnan(missing)),
+        fill=fill,
+        missing=missing,
+        parent=parent,
+    )
 
 
 def _feature(col: Mapping[str, Any], origin: str) -> Column:

@@ -186,6 +186,7 @@ def _raw_ids(name: str, values: Sequence[int]) -> Encoder:
 
 
 def _label(name: str, stats: Sequence[Mapping[str, Any]]) -> Encoder:
-    binary = not any(found["other"] for found in stats)
+    # A missing label is NaN, which no integer is.
+    binary = not any(found["other"] or found["nulls"] for found in stats)
     dtype = np.dtype(np.uint8 if binary else np.float32)
     return Encoder(name, dtype, 0, pl.col(name), lambda label: label.to_numpy().astype(dtype))

@@ -24,7 +24,26 @@ class Fault:
 
 def faults_of(readings: Sequence[Reading]) -> list[Fault]:
     """Return what may be wrong in a file, in the same order for every file of a dataset."""
-    return [fault for reading in readings for fault in _faults(reading)]
+    labels = {r.column.name: r for r in readings if r.column.kind == "label"}
+    found = []
+    for reading in readings:
+        # The faults of a label that combines two others are theirs.
+        if not reading.column.combines:
+            found += _faults(reading)
+        if reading.column.parent:
+            found.append(_not_nested(reading, labels[reading.column.parent]))
+    return found
+
+
+def _not_nested(reading: Reading, parent: Reading) -> Fault:
+    name = parent.column.name
+    what = f"not 0 where its parent {name!r} is 0"
+    advice = (
+        f'Mend these rows, or leave `parent` out. A label with preprocess: "both({name}, <label>)" is '
+        f"always nested in {name!r}."
+    )
+    outside = (parent.value == 0) & (reading.value != 0) & finite(reading.value)
+    return Fault(reading, what, advice, outside.fill_null(False))
 
 
 def _faults(reading: Reading) -> list[Fault]:
@@ -41,11 +60,15 @@ def _faults(reading: Reading) -> list[Fault]:
     faults = [Fault(reading, f"not a {'number' if label else number}", advice, bad)]
     if column.required:
         advice = (
-            "A missing label is no negative: drop these rows, or give the label a fill_na."
+            "A missing label is no negative: declare missing: nan to leave it out, give the label a "
+            "fill_na, or drop these rows."
             if label
             else "Give the column a fill_na, or an id in every row."
         )
-        faults.append(Fault(reading, "missing", advice, reading.value.is_null() & ~bad))
+        unfilled = reading.value.is_null() & ~bad
+        if reading.absent is not None:
+            unfilled &= ~reading.absent
+        faults.append(Fault(reading, "missing", advice, unfilled))
     if column.dtype == "float":
         advice = "" if label else "Leave a missing value empty: it becomes fill_na."
         faults.append(Fault(reading, _NOT_FINITE, advice, ~finite(reading.value)))

@@ -27,7 +27,7 @@ class H5Loader:
 
     A batch is ``{column: tensor}`` for the feature map's features and labels: (B,) for one value a
     row, (B, L) for a sequence or a vector; int32 (or int64) for ids, float32 for numbers and
-    labels. The tensors of a batch are views of one matrix per type.
+    labels, NaN for a missing label. The tensors of a batch are views of one matrix per type.
 
     Each ``iter()`` is the next epoch, beginning with 0. The order of an epoch depends on the seed
     and the epoch alone (see ``order``), not on where the rows are kept.
@@ -42,6 +42,8 @@ class H5Loader:
         memory_budget: Bytes that the split may take in memory; beyond it is streamed. None is half
             of the available memory.
         drop_last: Leave out a last batch that is not full.
+        sample_spaces: Label whose 1 makes a row a sample of a task, by the task's label; a column, too.
+        sample_weight: The column of the rows' weights, if there is one; a column, too.
         **kwargs: FuxiCTR hands every loader all of a run's parameters; the others are ignored.
 
     Attributes:
@@ -71,6 +73,8 @@ class H5Loader:
         seed: int = 2023,
         memory_budget: int | None = None,
         drop_last: bool = False,
+        sample_spaces: Mapping[str, str] | None = None,
+        sample_weight: str | None = None,
         **kwargs: Any,
     ) -> None:
         if batch_size < 1:
@@ -80,8 +84,11 @@ class H5Loader:
         path = str(data_path)
         self.path = Path(path if path.endswith(".h5") else f"{path}.h5")
         self.batch_size = batch_size
+        labels = [*feature_map.labels, *(sample_spaces or {}).values()]
+        if sample_weight is not None:
+            labels.append(sample_weight)
         self.num_samples, self._layout = layout(
-            self.path, list(feature_map.features), list(feature_map.labels)
+            self.path, list(feature_map.features), list(dict.fromkeys(labels))
         )
         full, rest = divmod(self.num_samples, batch_size)
         self.num_batches = full + (1 if rest and not drop_last else 0)

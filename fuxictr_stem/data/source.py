@@ -7,6 +7,7 @@ the columns that are needed are parsed.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import polars as pl
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.utf8 import where_not_utf8
-from fuxictr_stem.data.values import Reading, reading, rendering, type_problem
+from fuxictr_stem.data.values import Reading, combined, reading, rendering, type_problem
 from fuxictr_stem.errors import DataError, suggest
 
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
@@ -44,10 +45,13 @@ class Source:
     parts: Mapping[str, list[Part]]
 
     def frame(self, split: str) -> pl.LazyFrame:
-        """Return a split's columns, by their names in the config and in their declared types."""
+        """Return a split's columns, by their names in the config and in their declared types.
+
+        A label that the config lets be missing is NaN there; FuxiCTR would fill a null with 0.
+        """
         return pl.concat(
             [
-                self.scan(part).select(r.value.alias(r.column.name) for r in self.readings(part))
+                self.scan(part).select(_framed(r) for r in self.readings(part))
                 for part in self.parts[split]
             ]
         )
@@ -67,8 +71,15 @@ class Source:
     def readings(self, part: Part, as_text: bool = False) -> list[Reading]:
         """Return how each column comes from the raw columns of one file."""
         text = as_text and self.plan.data_format == "csv"
+        found = {
+            column: reading(column, pl.String() if text else part.types[column.origin])
+            for column in self.plan.in_files
+        }
+        labels = {c.name: read for c, read in found.items() if c.kind == "label"}
         return [
-            reading(column, pl.String() if text else part.types[column.origin])
+            combined(column, *(labels[name] for name in column.combines))
+            if column.combines
+            else found[column]
             for column in self.plan.columns
         ]
 
@@ -103,6 +114,13 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
     return Source(plan, parts)
 
 
+def _framed(reading: Reading) -> pl.Expr:
+    value = reading.value
+    if reading.column.kind == "label":
+        value = value.fill_null(math.nan)
+    return value.alias(reading.column.name)
+
+
 def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
     """Return the columns of a file, or what is wrong with it."""
     try:
@@ -122,7 +140,7 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
 
 def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
     found = []
-    for column in plan.columns:
+    for column in plan.in_files:
         if column.origin not in types:
             what = "label" if column.kind == "label" else "feature"
             use = f"copied by {what}" if column.name != column.origin else what
@@ -138,14 +156,14 @@ def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
 def _csv_types(plan: Plan) -> dict[str, pl.DataType]:
     """Return the type to parse each column in: text where the columns read from it disagree."""
     wanted: dict[str, set[str]] = {}
-    for column in plan.columns:
+    for column in plan.in_files:
         wanted.setdefault(column.origin, set()).add(column.dtype)
     return {name: TYPES[d.pop()] if len(d) == 1 else TYPES["str"] for name, d in wanted.items()}
 
 
 def _type_problems(plan: Plan, parts: Mapping[str, list[Part]]) -> list[str]:
     problems = []
-    for column in plan.columns:
+    for column in plan.in_files:
         seen: dict[str, tuple[str, Part]] = {}
         for split, files in parts.items():
             for part in files:

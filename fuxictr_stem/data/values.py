@@ -6,6 +6,7 @@ over the data counts the bad values of all columns.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -24,12 +25,15 @@ class Reading:
         raw: What the file holds.
         value: The value in the declared type, null where it is missing or cannot be read.
         bad: Whether the file holds something that is not of the declared type; None if it cannot.
+        absent: Whether the file holds the number that says that the row has no such label; None if no
+            number says so. ``value`` is null there, too.
     """
 
     column: Column
     raw: pl.Expr
     value: pl.Expr
     bad: pl.Expr | None = None
+    absent: pl.Expr | None = None
 
 
 def reading(column: Column, have: pl.DataType) -> Reading:
@@ -40,9 +44,31 @@ def reading(column: Column, have: pl.DataType) -> Reading:
         have: The type of the raw column in the file.
     """
     found = _reading(column, have)
-    if column.fill is None:
+    if column.fill is not None:
+        return replace(found, value=found.value.fill_null(column.fill))
+    if column.missing is None:
         return found
-    return replace(found, value=found.value.fill_null(column.fill))
+    if math.isnan(column.missing):
+        return replace(found, value=found.value.fill_nan(None))
+    # As float32, which a parquet file may hold.
+    same = found.value.cast(pl.Float32) == pl.lit(column.missing, pl.Float32)
+    absent = same.fill_null(False)
+    return replace(found, value=pl.when(~absent).then(found.value), absent=absent)
+
+
+def combined(column: Column, one: Reading, other: Reading) -> Reading:
+    """Return how a label that is 1 where two others both are comes from theirs: their product.
+
+    Where one of them is 0, the other may be missing.
+
+    Args:
+        column: The label.
+        one: The first of the two.
+        other: The second.
+    """
+    zero = (one.value == 0) | (other.value == 0)
+    value = pl.when(zero).then(0.0).otherwise(one.value * other.value)
+    return Reading(column, value, value)
 
 
 def _reading(column: Column, have: pl.DataType) -> Reading:

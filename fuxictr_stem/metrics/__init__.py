@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from fuxictr_stem.metrics.pointwise import logloss, mae, mse
+from fuxictr_stem.metrics.pointwise import (
+    calibration,
+    logloss,
+    mae,
+    mse,
+    normalized_entropy,
+    r2,
+)
 from fuxictr_stem.metrics.ranking import GROUP_WEIGHTS, GroupAUC, auc, gauc, group_auc
 from fuxictr_stem.metrics.tasks import (
     METRICS,
@@ -21,6 +28,7 @@ __all__ = [
     "GroupAUC",
     "Metric",
     "auc",
+    "calibration",
     "evaluate_task",
     "gauc",
     "group_auc",
@@ -29,5 +37,7 @@ __all__ = [
     "mean_over_tasks",
     "metric_names",
     "mse",
+    "normalized_entropy",
     "produced_metrics",
+    "r2",
 ]

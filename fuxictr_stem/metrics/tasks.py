@@ -8,7 +8,14 @@ from typing import NamedTuple
 from numpy.typing import ArrayLike
 
 from fuxictr_stem.errors import ConfigError, DataError, suggest
-from fuxictr_stem.metrics.pointwise import logloss, mae, mse
+from fuxictr_stem.metrics.pointwise import (
+    calibration,
+    logloss,
+    mae,
+    mse,
+    normalized_entropy,
+    r2,
+)
 from fuxictr_stem.metrics.ranking import auc, group_auc, mean_group_auc
 
 BINARY, REGRESSION = TASKS = ("binary_classification", "regression")
@@ -19,32 +26,39 @@ class Metric(NamedTuple):
 
     Attributes:
         task: The task type it applies to.
-        higher_is_better: Whether a monitor maximises it.
+        higher_is_better: Whether a monitor maximises it; None if neither more nor less is better, so
+            that no monitor takes it.
         group_weight: Weight of a group in its mean, or None for a metric without groups.
     """
 
     task: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     group_weight: str | None = None
 
 
 METRICS = {
     "logloss": Metric(BINARY, higher_is_better=False),
     "binary_crossentropy": Metric(BINARY, higher_is_better=False),  # FuxiCTR's other name of it
+    "NE": Metric(BINARY, higher_is_better=False),
+    "calibration": Metric(BINARY, higher_is_better=None),
     "AUC": Metric(BINARY, higher_is_better=True),
     "gAUC": Metric(BINARY, higher_is_better=True, group_weight="samples"),
     "avgAUC": Metric(BINARY, higher_is_better=True, group_weight="equal"),
     "gAUC_positives": Metric(BINARY, higher_is_better=True, group_weight="positives"),
     "MSE": Metric(REGRESSION, higher_is_better=False),
     "MAE": Metric(REGRESSION, higher_is_better=False),
+    "R2": Metric(REGRESSION, higher_is_better=True),
 }
 FALLBACK = {BINARY: ("logloss", "AUC"), REGRESSION: ("MSE", "MAE")}
 _WITHOUT_GROUPS = {
     "logloss": logloss,
     "binary_crossentropy": logloss,
+    "NE": normalized_entropy,
+    "calibration": calibration,
     "AUC": auc,
     "MSE": mse,
     "MAE": mae,
+    "R2": r2,
 }
 
 

@@ -2,6 +2,7 @@
 
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.models.esmm import ESMM
 from fuxictr_stem.models.me_mmoe import MEMMoE
 from fuxictr_stem.models.me_ple import MEPLE
 from fuxictr_stem.models.mmoe import MMoE
@@ -13,6 +14,7 @@ from fuxictr_stem.models.stemnet import STEMNet
 
 __all__ = [
     "AITM",
+    "ESMM",
     "MEMMoE",
     "MEPLE",
     "MMoE",

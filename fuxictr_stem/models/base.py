@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from fuxictr_stem.config.values import DEFAULT_LOSS
+from fuxictr_stem.config.values import DEFAULT_LOSS, EQUAL
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
+from fuxictr_stem.models.balancing import GradientBalancer
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
+from fuxictr_stem.models.loss_weights import LossWeight, weights_of
+from fuxictr_stem.models.samples import Labels, has_samples, mean_loss, spaces_of
 
 
 class MultiTaskNet(MultiTaskModel):
@@ -34,6 +37,14 @@ class MultiTaskNet(MultiTaskModel):
         num_tasks: Number of tasks; by default what ``task_labels`` or the labels say.
         task_labels: The labels to train, in this order; by default all of the feature map's.
         loss: FuxiCTR's name of the loss, one for all tasks or a list.
+        loss_weight: ``EQ``, ``UW`` or ``DWA``, a number a task in a list, or a mapping of labels to
+            numbers; see `loss_weights`.
+        gradient_balancing: How the tasks' gradients of shared dense parameters are combined; see
+            `balancing`.
+        sample_spaces: By task, the label of the dataset whose 1 makes a row one of its samples, such as
+            ``{"conversion": "click"}``; by default every row is one.
+        sample_weight: The column of the batch that weighs the rows in each task's loss; metrics are
+            unweighted.
         optimizer: FuxiCTR's name of the optimizer.
         learning_rate: Its learning rate.
         embedding_dim: Width of an embedding, in each table where there are several.
@@ -45,7 +56,8 @@ class MultiTaskNet(MultiTaskModel):
         params: All other parameters of FuxiCTR's ``MultiTaskModel``; unknown ones are left alone.
 
     Raises:
-        ConfigError: If the numbers of tasks, labels and losses differ, or a label is unknown.
+        ConfigError: If the numbers of tasks, labels, losses and weights differ, a label is unknown, or
+            gradients cannot be balanced as told.
     """
 
     embedding_layer: TaskEmbedding
@@ -58,6 +70,10 @@ class MultiTaskNet(MultiTaskModel):
         num_tasks: int | None = None,
         task_labels: Sequence[str] | None = None,
         loss: str | Sequence[str] | None = None,
+        loss_weight: LossWeight = EQUAL,
+        gradient_balancing: str | None = None,
+        sample_spaces: Mapping[str, str] | None = None,
+        sample_weight: str | None = None,
         optimizer: str = "adam",
         learning_rate: float = 1e-3,
         embedding_dim: int = 10,
@@ -68,11 +84,6 @@ class MultiTaskNet(MultiTaskModel):
         batch_norm: bool = False,
         **params: Any,
     ) -> None:
-        if params.get("loss_weight", "EQ") != "EQ":
-            raise ConfigError(
-                f"loss_weight must be EQ, found {params['loss_weight']!r}: the tasks' losses are "
-                f"added with equal weights."
-            )
         labels = _choose_labels(feature_map, task_labels, num_tasks)
         tasks = _one_a_task("task", task, labels)
         defaults = {"verbose": 0, "model_root": "./checkpoints/", "metrics": ["logloss", "AUC"]}
@@ -80,9 +91,20 @@ class MultiTaskNet(MultiTaskModel):
             # FuxiCTR ignores a whole number without a word.
             if isinstance(params.get(key), int):
                 params[key] = float(params[key])
-        super().__init__(feature_map, task=tasks, num_tasks=len(tasks), **{**defaults, **params})
+        super().__init__(
+            feature_map,
+            task=tasks,
+            num_tasks=len(tasks),
+            loss_weight=loss_weight,
+            **{**defaults, **params},
+        )
         self.labels = labels
         self.tasks = dict(zip(labels, tasks, strict=True))
+        self.task_weights = weights_of(loss_weight, self.tasks)
+        self.balancer = GradientBalancer(gradient_balancing) if gradient_balancing else None
+        self.sample_spaces = spaces_of(sample_spaces, labels)
+        self.sample_weight = sample_weight
+        self._epoch_index = 0  # FuxiCTR's; counted by its ``fit`` and by ours
         self.checkpoint = str(Path(self.model_dir).resolve() / self.model_id / "model.safetensors")
         self._max_gradient_norm = float(params.get("max_gradient_norm", 10.0))
         self._compile_with = (
@@ -143,20 +165,82 @@ class MultiTaskNet(MultiTaskModel):
             and (not feature_source or spec.get("source") in _as_list(feature_source))
         }
 
-    def get_labels(self, inputs: dict[str, Tensor]) -> list[Tensor]:
-        """Return the chosen labels of a batch, a float (B, 1) each."""
-        return [inputs[label].to(self.device).float().view(-1, 1) for label in self.labels]
+    def get_labels(self, inputs: dict[str, Tensor]) -> Labels:
+        """Return the chosen labels of a batch, a float (B, 1) each, with the rows' weights.
+
+        A label is NaN in a row that is no sample of its task.
+        """
+        weight = None
+        if self.sample_weight is not None:
+            weight = self._column(inputs, self.sample_weight)
+        return Labels((self._label(inputs, label) for label in self.labels), weight)
+
+    def _label(self, inputs: dict[str, Tensor], label: str) -> Tensor:
+        y = self._column(inputs, label)
+        if label not in self.sample_spaces:
+            return y
+        return torch.where(self._column(inputs, self.sample_spaces[label]) == 1, y, torch.nan)
+
+    def _column(self, inputs: dict[str, Tensor], name: str) -> Tensor:
+        return inputs[name].to(self.device).float().view(-1, 1)
 
     def task_losses(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> list[Tensor]:
-        """Return each task's mean loss over the batch, without regularisation."""
+        """Return each task's mean loss over its samples, without regularisation and task weights.
+
+        It is the rows' weighted mean where ``y_true`` has weights, and 0 for a task without a sample.
+
+        Args:
+            return_dict: The predictions of a batch.
+            y_true: What `get_labels` returns for it.
+        """
+        weight = getattr(y_true, "weight", None)
         return [
-            loss(return_dict[f"{label}_pred"], y, reduction="mean")
+            mean_loss(loss, return_dict[f"{label}_pred"], y, weight)
             for label, loss, y in zip(self.labels, self.loss_fn, y_true, strict=True)
         ]
 
+    def weighted_losses(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
+        """Return what each task adds to the loss, (T,): its loss, weighted by ``loss_weight``."""
+        return self.task_weights(*self._losses(return_dict, y_true))
+
     def add_loss(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
-        """Return the sum of the tasks' losses."""
-        return torch.stack(self.task_losses(return_dict, y_true)).sum()
+        """Return the weighted sum of the tasks' losses; DWA takes note of them in training mode."""
+        losses_T, present_T = self._losses(return_dict, y_true)
+        if self.training:
+            self.task_weights.observe(losses_T, present_T, self._epoch_index)
+        return self.task_weights(losses_T, present_T).sum()
+
+    def _losses(
+        self, return_dict: dict[str, Tensor], y_true: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the tasks' losses and which of them have a sample, (T,) each."""
+        return torch.stack(self.task_losses(return_dict, y_true)), has_samples(y_true)
+
+    def train_step(self, batch_data: dict[str, Tensor]) -> Tensor:
+        """Take a step of the optimizer as FuxiCTR does, with balanced gradients where wanted.
+
+        Returns:
+            The loss with its penalties.
+        """
+        if self.balancer is None:
+            return super().train_step(batch_data)
+        self.optimizer.zero_grad()
+        return_dict = self.forward(batch_data)
+        y_true = self.get_labels(batch_data)
+        loss = self.compute_loss(return_dict, y_true)
+        dense = self.dense_parameters()
+        corrections = self.balancer.corrections(self.weighted_losses(return_dict, y_true), dense)
+        loss.backward()
+        for parameter, correction in zip(dense, corrections, strict=True):
+            parameter.grad = correction if parameter.grad is None else parameter.grad + correction
+        nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
+        self.optimizer.step()
+        return loss
+
+    def dense_parameters(self) -> list[nn.Parameter]:
+        """Return the learnt parameters outside the embedding layer."""
+        tables = {id(parameter) for parameter in self.embedding_layer.parameters()}
+        return [p for p in self.parameters() if p.requires_grad and id(p) not in tables]
 
     def evaluate(
         self, data_generator: Batches, metrics: Sequence[str] | None = None

@@ -11,6 +11,7 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
+from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics import evaluate_task, mean_over_tasks
 from fuxictr_stem.progress import Progress
 
@@ -20,7 +21,10 @@ Batches = Iterable[dict[str, Tensor]]
 
 
 class Predictions(NamedTuple):
-    """What a pass over a split gives: labels and predictions by label, (N,) each, and the groups."""
+    """What a pass over a split gives: labels and predictions by label, (N,) each, and the groups.
+
+    A label is NaN in a row that is no sample of its task.
+    """
 
     y_true: dict[str, np.ndarray]
     y_pred: dict[str, np.ndarray]
@@ -46,8 +50,8 @@ def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> 
     with Progress(title, total, enabled=model._verbose > 0) as progress:
         for batch in batches:
             outputs = model.forward(batch)
-            for label in labels:
-                true[label].append(batch[label].flatten())
+            for label, y in zip(labels, model.get_labels(batch), strict=True):
+                true[label].append(y.flatten().cpu())
                 pred[label].append(outputs[f"{label}_pred"].flatten().cpu())
             if group is not None:
                 groups.append(batch[group].flatten())
@@ -62,7 +66,7 @@ def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> 
 def evaluate_predictions(
     tasks: Mapping[str, str], predictions: Predictions, names: Sequence[str]
 ) -> dict[str, float]:
-    """Return the metrics of each task, and their means over the tasks that have them.
+    """Return the metrics of each task over its samples, and their means over the tasks that have them.
 
     Args:
         tasks: Task type by label.
@@ -78,12 +82,28 @@ def evaluate_predictions(
     for label in tasks:
         wanted += [name.removeprefix(f"{label}_") for name in names]
     for label, task in tasks.items():
-        results[label] = evaluate_task(
-            task, predictions.y_true[label], predictions.y_pred[label], wanted, predictions.group_id
-        )
+        y_true, y_pred, group_id = _samples(predictions, label)
+        results[label] = evaluate_task(task, y_true, y_pred, wanted, group_id)
         figures = " - ".join(f"{name}: {value:.6f}" for name, value in results[label].items())
         logger.info("[Task: %s][Metrics] %s", label, figures)
     by_task = {
         f"{label}_{name}": value for label, r in results.items() for name, value in r.items()
     }
     return {**by_task, **mean_over_tasks(results)}
+
+
+def _samples(
+    predictions: Predictions, label: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return a task's labels, predictions and groups, its samples alone."""
+    y_true, y_pred = predictions.y_true[label], predictions.y_pred[label]
+    group_id = predictions.group_id
+    present = ~np.isnan(y_true)
+    if present.all():
+        return y_true, y_pred, group_id
+    if not present.any():
+        raise DataError(
+            f"label {label!r} has no sample in this split: it is missing, or outside its sample "
+            f"space, in all {len(y_true):,} rows. Check the label, or leave it out of task_labels."
+        )
+    return y_true[present], y_pred[present], None if group_id is None else group_id[present]

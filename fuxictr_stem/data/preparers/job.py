@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuxictr_stem.config.nesting import labels_of_files
 from fuxictr_stem.data.preparers.base import PERMISSION, Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.splits import SPLITS
 from fuxictr_stem.errors import ConfigError, DataError
@@ -109,13 +110,14 @@ def job_of(preparer: Preparer, dataset: dict[str, Any]) -> Job:
     if problems:
         raise ConfigError(f"Dataset {dataset_id!r}:\n" + "\n".join(problems))
     label_col = dataset.get("label_col", [])
+    listed = label_col if isinstance(label_col, list) else [label_col]
     return Job(
         dataset_id=dataset_id,
         preparer=preparer,
         options=options,
         raw_dir=Path(spec["raw_dir"]),
         paths=paths,
-        labels=[c["name"] for c in (label_col if isinstance(label_col, list) else [label_col])],
+        labels=[c["name"] for c in labels_of_files(listed)],
         source=dataset.get("source") or {},
     )
 

@@ -1,0 +1,145 @@
+"""AUC and gAUC of many resamples of the groups (users), exact: a resample is a row of counts.
+
+Samples of one group depend on each other, so whole groups are drawn with replacement (the cluster
+bootstrap; Field and Welsh, JRSS B 2007). A group drawn c times counts c times, and nothing is copied:
+scores are sorted once, and a resample costs one cumulative sum over the sorted rows.
+
+Two models that are measured with the same counts are paired: the differences of their results are the
+resamples of the difference.
+
+Symbols: N rows, G groups, R resamples.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
+from fuxictr_stem.metrics.ranking import group_auc, mean_group_auc
+
+
+def resample_counts(num_groups: int, resamples: int, seed: int) -> np.ndarray:
+    """Draw the groups with replacement, as many as there are, once a resample.
+
+    More resamples with the same seed begin with the same rows.
+
+    Args:
+        num_groups: G, at least 1.
+        resamples: R, at least 1.
+        seed: Seed of the draws.
+
+    Returns:
+        (R, G) int32: how often each resample holds each group.
+
+    Raises:
+        DataError: If there is no group or no resample.
+    """
+    for name, count in (("num_groups", num_groups), ("resamples", resamples)):
+        if count < 1:
+            raise DataError(f"{name} must be at least 1, but is {count}.")
+    rng = np.random.default_rng(seed)
+    counts = np.empty((resamples, num_groups), np.int32)
+    for row in counts:
+        row[:] = np.bincount(rng.integers(num_groups, size=num_groups), minlength=num_groups)
+    return counts
+
+
+def bootstrap_auc(
+    y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike, counts: np.ndarray
+) -> np.ndarray:
+    """Return the AUC of each resample, ties averaged: `auc` of the rows that it holds.
+
+    Args:
+        y_true: (N,) labels, 0 or 1.
+        y_pred: (N,) scores on any scale.
+        group_id: (N,) numbers of the groups, 0 to G-1.
+        counts: (R, G) as of `resample_counts`.
+
+    Returns:
+        (R,) float64; NaN where a resample holds one class only.
+
+    Raises:
+        DataError: If lengths differ, a label is not 0/1, a score is not finite, or a group's number
+            has no column in the counts.
+    """
+    positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
+    group = _group_numbers(group_id, counts)
+    same_length(y_true=positive, y_pred=score, group_id=group)
+    order = np.argsort(score)
+    positive, score, group = positive[order], score[order], group[order]
+    of_positive, of_negative = group[positive], group[~positive]
+    # How many negatives lie below each positive, and how many do not lie above it.
+    below = np.searchsorted(score[~positive], score[positive], "left")
+    upto = np.searchsorted(score[~positive], score[positive], "right")
+
+    negatives_before = np.zeros(len(of_negative) + 1, np.int64)
+    values = np.full(len(counts), np.nan)
+    for resample, drawn in enumerate(counts):
+        np.cumsum(drawn[of_negative], out=negatives_before[1:])
+        positives = drawn[of_positive].astype(np.int64)
+        # Twice the number of pairs in the right order.
+        double = int(positives @ (negatives_before[below] + negatives_before[upto]))
+        pairs = int(positives.sum()) * int(negatives_before[-1])
+        if pairs:
+            values[resample] = double / (2 * pairs)
+    return values
+
+
+def bootstrap_gauc(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    group_id: ArrayLike,
+    counts: np.ndarray,
+    weight: str = "samples",
+) -> np.ndarray:
+    """Return the gAUC of each resample: `gauc`, where a group drawn c times is c groups.
+
+    Args:
+        y_true: (N,) labels, 0 or 1.
+        y_pred: (N,) scores on any scale.
+        group_id: (N,) numbers of the groups, 0 to G-1.
+        counts: (R, G) as of `resample_counts`.
+        weight: Weight of a group, as in `gauc`.
+
+    Returns:
+        (R,) float64; NaN where a resample holds no group with both classes.
+
+    Raises:
+        DataError: As `bootstrap_auc`; or if the weight is unknown, or no group has both classes.
+    """
+    per_group = group_auc(y_true, y_pred, _group_numbers(group_id, counts))
+    # Refuses an unknown weight, and data without a group that has both classes.
+    mean_group_auc(per_group, weight)
+    both = ~np.isnan(per_group.auc)
+    groups, auc = per_group.groups[both], per_group.auc[both]
+    own = np.ones(len(auc)) if weight == "equal" else getattr(per_group, weight)[both].astype(float)
+    values = np.full(len(counts), np.nan)
+    for resample, drawn in enumerate(counts):
+        weights = drawn[groups] * own
+        total = weights.sum()
+        if total:
+            values[resample] = weights @ auc / total
+    return values
+
+
+def _group_numbers(group_id: ArrayLike, counts: np.ndarray) -> np.ndarray:
+    group = column("group_id", group_id)
+    if counts.ndim != 2 or counts.dtype.kind not in "iu":
+        raise DataError(
+            f"counts must be integers of shape (resamples, groups), as resample_counts gives them, "
+            f"but have shape {counts.shape} and dtype {counts.dtype}."
+        )
+    if group.dtype.kind not in "iu":
+        raise DataError(
+            f"group_id must hold the numbers of groups, but has dtype {group.dtype}. Number the ids "
+            f"first: numpy.unique(ids, return_inverse=True)[1]."
+        )
+    if group.min() < 0 or group.max() >= counts.shape[1]:
+        raise DataError(
+            f"group_id reaches from {group.min()} to {group.max()}, but counts are there for the "
+            f"groups 0 to {counts.shape[1] - 1}. Number the ids first: numpy.unique(ids, "
+            f"return_inverse=True)[1]."
+        )
+    return group

@@ -1,0 +1,195 @@
+"""Gradient balancing: which weights it touches, and what it makes of their gradients."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import SMALL, batch, feature_map, small_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuxictr_stem.config.values import BALANCERS
+from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.models.balancing import METHODS, GradientBalancer
+
+ALL = sorted(SMALL)
+
+
+def conflicting(fmap, size=32, seed=0):
+    """A batch whose tasks want the opposite."""
+    columns = batch(fmap, size=size, seed=seed)
+    for label in fmap.labels[1:]:
+        columns[label] = 1 - columns["y0"]
+    return columns
+
+
+def gradients(model, columns):
+    """The gradients of a training step by parameter; no weight is changed, nothing clipped."""
+    model._max_gradient_norm = 1e9
+    model.optimizer.step = lambda: None
+    model.train_step(columns)
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def pcgrad(gradients):
+    """Yu et al., NeurIPS 2020, algorithm 1, for two tasks."""
+    one, other = gradients
+    product = one @ other
+    if product >= 0:
+        return one + other
+    return one - product / (other @ other) * other + other - product / (one @ one) * one
+
+
+def test_every_method_is_known_to_the_config():
+    assert sorted(METHODS) == sorted(BALANCERS)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("params", [{}, {"net_regularizer": 0.1, "embedding_regularizer": 0.1}])
+def test_the_sum_is_plain_training(name, params):
+    fmap = feature_map()
+    plain = small_model(name, fmap, **params)
+    summed = small_model(name, fmap, gradient_balancing="Sum", **params)
+    for seed in range(4):
+        columns = conflicting(fmap, seed=seed)
+        torch.testing.assert_close(summed.train_step(columns), plain.train_step(columns))
+    for ours, theirs in zip(summed.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["MGDA", "AlignedMTL"])
+@pytest.mark.parametrize("name", ALL)
+def test_tables_and_towers_keep_their_gradients(name, method):
+    """To the last bit; what two tasks share changes, since these methods weigh any two unlike."""
+    fmap = feature_map()
+    columns = conflicting(fmap)
+    params = {"embedding_regularizer": 0.1, "net_regularizer": 0.1}
+    plain = gradients(small_model(name, fmap, **params), columns)
+    model = small_model(name, fmap, gradient_balancing=method, **params)
+    balanced = gradients(model, columns)
+    changed = {key for key, value in plain.items() if not torch.equal(balanced[key], value)}
+    assert not [key for key in changed if key.startswith("embedding_layer")]
+    if name == "ESMM":
+        # pCTR is part of both predictions: its tower is shared, the other's is not.
+        assert changed
+        for key in changed:
+            assert torch.equal(balanced[key][0], plain[key][0])
+    else:
+        assert not [key for key in changed if key.startswith("towers")]
+        assert changed
+    own = [key for key in plain if "specific_experts" in key]
+    for key in own:
+        assert torch.equal(balanced[key], plain[key]), "an expert that one task trains"
+    assert bool(own) == (name in ("STEMNet", "STEMAL", "PLE", "MEPLE"))
+
+
+def test_shared_bottom_under_pcgrad_is_the_papers_formula():
+    fmap = feature_map()
+    columns = conflicting(fmap)
+    model = small_model("SharedBottom", fmap, gradient_balancing="PCGrad")
+    own = []
+    for task in range(2):
+        model.zero_grad()
+        model.task_losses(model(columns), model.get_labels(columns))[task].backward()
+        bottom = {k: p for k, p in model.named_parameters() if "bottom" in k}
+        own.append(torch.cat([p.grad.flatten() for p in bottom.values()]).double())
+    assert own[0] @ own[1] < 0, "nothing to project: the test shows nothing"
+    found = gradients(model, columns)
+    found = torch.cat([found[key].flatten() for key in bottom]).double()
+    torch.testing.assert_close(found, pcgrad(own), atol=1e-7, rtol=1e-4)
+    assert (found - own[0] - own[1]).norm() > 1e-3
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1))
+def test_pcgrad_of_two_gradients(seed):
+    rng = np.random.default_rng(seed)
+    gradients = torch.from_numpy(rng.normal(size=(2, 5)))
+    found = GradientBalancer("PCGrad").combine(gradients)
+    torch.testing.assert_close(found, pcgrad(gradients))
+
+
+@pytest.mark.parametrize("name", ["UPGrad", "DualProj", "MGDA", "ConFIG", "AlignedMTL", "CAGrad"])
+def test_no_task_loses(name):
+    """What these promise: the step goes uphill for no task whose gradients do not cancel out."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        gradients = torch.from_numpy(rng.normal(size=(2, 6)))
+        combined = GradientBalancer(name).combine(gradients)
+        assert (gradients @ combined).min() > (-1e-2 if name != "CAGrad" else -1.0)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_equal_gradients_give_their_sum(name, count):
+    one = torch.tensor([1.0, -2.0, 0.5, 3.0])
+    found = GradientBalancer(name).combine(one.repeat(count, 1))
+    torch.testing.assert_close(found, count * one, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_gradient_of_zeros_takes_no_part(name):
+    balancer = GradientBalancer(name)
+    one, other = torch.tensor([[1.0, -2.0, 0.5], [-1.0, 1.0, 3.0]])
+    nothing = torch.zeros(3)
+    torch.testing.assert_close(balancer.combine(torch.stack([nothing, one])), one)
+    for rows in ([one, nothing, other], [one, other]):
+        torch.manual_seed(0)
+        found = balancer.combine(torch.stack(rows))
+        if len(rows) == 3:
+            expected = found
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(balancer.combine(torch.zeros(2, 3)), nothing)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_task_without_a_label_in_the_batch(method):
+    """The other's gradients are as plain training's."""
+    fmap = feature_map()
+    columns = {**batch(fmap), "y1": torch.full((16,), float("nan"))}
+    plain = gradients(small_model("PLE", fmap), columns)
+    balanced = gradients(small_model("PLE", fmap, gradient_balancing=method), columns)
+    for key, value in plain.items():
+        torch.testing.assert_close(balanced[key], value, msg=key)
+
+
+@pytest.mark.parametrize("loss_weight", ["UW", "DWA", [0.1, 2.0]])
+def test_weighted_losses_are_what_is_balanced(loss_weight):
+    fmap = feature_map()
+    plain = small_model("MMoE", fmap, loss_weight=loss_weight)
+    summed = small_model("MMoE", fmap, loss_weight=loss_weight, gradient_balancing="Sum")
+    for epoch in range(4):
+        columns = conflicting(fmap, seed=epoch)
+        for one in (plain, summed):
+            one._epoch_index = epoch
+            one.train_step(columns)
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(
+            summed.state_dict()[key], value, atol=1e-6, rtol=1e-5, equal_nan=True
+        )
+
+
+def test_aitms_calibrator_is_added_as_it_is():
+    fmap = feature_map()
+    columns = conflicting(fmap)
+    plain = small_model("AITM", fmap, calibrator_weight=0.6)
+    summed = small_model("AITM", fmap, calibrator_weight=0.6, gradient_balancing="Sum")
+    expected, found = gradients(plain, columns), gradients(summed, columns)
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("module", "method", "named"),
+    [("torchjd.aggregation", "PCGrad", "torchjd"), (None, "UPGrad", "quadprog")],
+)
+def test_what_is_not_installed_is_named(monkeypatch, module, method, named):
+    if module is not None:
+        monkeypatch.setitem(sys.modules, module, None)
+    else:
+        find = "torchjd._mixins.find_spec"
+        monkeypatch.setattr(find, lambda name: None if name == named else object())
+    expected = rf"{method} balances gradients by packages.*{named}.*pip install \"fuxictr_stem\[bal"
+    with pytest.raises(ConfigError, match=expected):
+        GradientBalancer(method)
