@@ -1,0 +1,1 @@
+"""A look inside trained models: comparable samples, gates, gradient flow, embedding tables."""

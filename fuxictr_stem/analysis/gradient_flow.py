@@ -1,0 +1,113 @@
+"""Gradient flow: which task's loss reaches which table, expert, gate and tower, measured.
+
+Symbols: T tasks, P parts of the model, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from fuxictr.pytorch.models import MultiTaskModel
+from torch import Tensor
+
+from fuxictr_stem.analysis.parts import Part, model_labels, model_parts
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """How strongly each task's loss pulls at each part of a model.
+
+    Attributes:
+        labels: The tasks, T.
+        parts: Names of the parts in reading order, P.
+        norms: (T, P) float64, the Euclidean norm of the gradient of one task's mean loss alone with
+            respect to a part's parameters. What the loss cannot reach is exactly 0.
+    """
+
+    labels: list[str]
+    parts: list[str]
+    norms: np.ndarray
+
+    def table(self) -> str:
+        """Return the matrix as text, a line a part and a column a task; an exact zero is ``0``."""
+        rows = [["", *self.labels]]
+        for part, norms in zip(self.parts, self.norms.T, strict=True):
+            rows.append([part, *(f"{norm:.2e}" if norm else "0" for norm in norms)])
+        return align(rows)
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def gradient_flow(model: MultiTaskModel, batch: Batch) -> GradientFlow:
+    """Measure which task's loss reaches which part of a model.
+
+    Each task's mean loss over the batch is differentiated by itself, without regularisers and loss
+    weights, in evaluation mode. Mode, weights, gradients and random state stay as they are.
+
+    Args:
+        model: Any of FuxiCTR's multi-task models, ours or not; see `model_parts` for its parts.
+        batch: Columns of features and labels.
+    """
+    parts = model_parts(model)
+    return GradientFlow(model_labels(model), [p.name for p in parts], norms(model, batch, parts))
+
+
+def norms(model: MultiTaskModel, batch: Batch, parts: Sequence[Part]) -> np.ndarray:
+    """Return the norms of `GradientFlow` for some parts, (T, P)."""
+    parameters = list(dict.fromkeys(piece[0] for part in parts for piece in part.pieces))
+    with undisturbed(model):
+        losses = _task_losses(model, batch)
+        found = np.zeros((len(losses), len(parts)))
+        for task, loss in enumerate(losses):
+            if not loss.requires_grad:
+                continue
+            grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            reached = {p: g for p, g in zip(parameters, grads, strict=True) if g is not None}
+            for i, part in enumerate(parts):
+                squares = (own.double().square().sum().item() for own in part.take(reached))
+                found[task, i] = sum(squares) ** 0.5
+    return found
+
+
+@contextmanager
+def undisturbed(model: MultiTaskModel) -> Iterator[None]:
+    """Evaluation mode with gradients on; each module's mode and the random state come back."""
+    modes = {module: module.training for module in model.modules()}
+    device = next(model.parameters()).device
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of text as columns: the first to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _task_losses(model: MultiTaskModel, batch: Batch) -> list[Tensor]:
+    outputs, y_true = model(batch), model.get_labels(batch)
+    if hasattr(model, "task_losses"):
+        return list(model.task_losses(outputs, y_true))
+    # FuxiCTR's own models add them up in `add_loss`.
+    return [
+        loss(outputs[f"{label}_pred"], y, reduction="mean")
+        for label, loss, y in zip(model_labels(model), model.loss_fn, y_true, strict=True)
+    ]

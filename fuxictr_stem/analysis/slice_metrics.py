@@ -1,0 +1,211 @@
+"""Metrics slice by slice, and the lift of one model over another with bootstrap intervals.
+
+Symbols: N samples, S slices, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fuxictr_stem.analysis.slices import slice_numbers
+from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.metrics import METRICS, auc, gauc, group_auc
+from fuxictr_stem.metrics.bootstrap import bootstrap_auc, bootstrap_gauc, resample_counts
+from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
+
+RANKING = [
+    name for name, metric in METRICS.items() if name == "AUC" or metric.group_weight is not None
+]
+
+
+@dataclass(frozen=True)
+class SliceMetrics:
+    """What a model reaches on each slice, S slices.
+
+    Attributes:
+        auc: (S,) AUC; NaN where a slice has one class only.
+        gauc: (S,) gAUC weighted by samples; NaN where no group of the slice has both classes.
+        rows: (S,) samples.
+        groups: (S,) groups.
+        positives: (S,) positive samples.
+    """
+
+    auc: np.ndarray
+    gauc: np.ndarray
+    rows: np.ndarray
+    groups: np.ndarray
+    positives: np.ndarray
+
+
+@dataclass(frozen=True)
+class SliceLift:
+    """What a model gains over another on each slice, S slices.
+
+    Attributes:
+        metric: The metric; the lift is the model's minus the reference's.
+        confidence: Coverage of the interval.
+        lift: (S,) mean over seeds; NaN where the slice has no such metric.
+        low: (S,) lower end of the percentile interval.
+        high: (S,) its upper end.
+        groups: (S,) groups that were drawn from.
+    """
+
+    metric: str
+    confidence: float
+    lift: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    groups: np.ndarray
+
+
+def slice_metrics(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    group_id: ArrayLike,
+    slice_of_sample: ArrayLike,
+    num_slices: int | None = None,
+) -> SliceMetrics:
+    """Measure a model on each slice.
+
+    Args:
+        y_true: (N,) labels, 0 or 1.
+        y_pred: (N,) scores.
+        group_id: (N,) ids of the groups.
+        slice_of_sample: (N,) number of each sample's slice, from 0.
+        num_slices: S; by default what the samples hold.
+
+    Raises:
+        DataError: If lengths differ, a label is not 0/1, a score is not finite, or a slice's
+            number is out of range.
+    """
+    positive, score, group = binary_labels(y_true), numbers("y_pred", y_pred), _codes(group_id)
+    chosen = slice_numbers("slice_of_sample", slice_of_sample, num_slices)
+    same_length(y_true=positive, y_pred=score, group_id=group, slice_of_sample=chosen[0])
+    columns: list[tuple[float, float, int, int, int]] = []
+    for own in _each(*chosen):
+        y, p, g = positive[own], score[own], group[own]
+        whole = auc(y, p) if _is_measurable("AUC", y, g) else np.nan
+        within = gauc(y, p, g) if _is_measurable("gAUC", y, g) else np.nan
+        columns.append((whole, within, len(y), len(np.unique(g)), int(np.count_nonzero(y))))
+    return SliceMetrics(*(np.array(values) for values in zip(*columns, strict=True)))
+
+
+def slice_lift(
+    y_true: ArrayLike,
+    y_pred_model: np.ndarray | Sequence[np.ndarray],
+    y_pred_reference: np.ndarray | Sequence[np.ndarray],
+    group_id: ArrayLike,
+    slice_of_sample: ArrayLike,
+    metric: str = "AUC",
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    num_slices: int | None = None,
+) -> SliceLift:
+    """Return the lift of a model over a reference on each slice, with a bootstrap interval.
+
+    Within a slice, its groups are drawn with replacement, the same for both models and all seeds; a
+    resample's lift is the model's mean over its seeds minus the reference's. So the interval tells of
+    the groups that happened to be in the test split, not of the spread over seeds.
+
+    Args:
+        y_true: (N,) labels, 0 or 1.
+        y_pred_model: (N,) scores of the model, or such scores of several seeds.
+        y_pred_reference: The same of the model to compare with, such as the single-task model.
+        group_id: (N,) ids of the groups.
+        slice_of_sample: (N,) number of each sample's slice, from 0.
+        metric: ``AUC``, ``gAUC``, ``avgAUC`` or ``gAUC_positives``.
+        resamples: R.
+        seed: Seed of the draws.
+        confidence: Coverage of the interval, between 0 and 1.
+        num_slices: S; by default what the samples hold.
+
+    Raises:
+        ConfigError: If the metric is unknown or the confidence out of range.
+        DataError: As `slice_metrics`.
+    """
+    if metric not in RANKING:
+        raise ConfigError(
+            f"metric must be one of {', '.join(RANKING)}, but is {metric!r}.{suggest(metric, RANKING)}"
+        )
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence must be between 0 and 1, but is {confidence}.")
+    positive, group = binary_labels(y_true), _codes(group_id)
+    sides = [_scores(y_pred_model), _scores(y_pred_reference)]
+    chosen = slice_numbers("slice_of_sample", slice_of_sample, num_slices)
+    for scores in sides:
+        for score in scores:
+            same_length(y_true=positive, y_pred=score, group_id=group, slice_of_sample=chosen[0])
+    results = []
+    for own in _each(*chosen):
+        of_slice = [[score[own] for score in side] for side in sides]
+        names, codes = np.unique(group[own], return_inverse=True)
+        found = (np.nan, np.nan, np.nan)
+        if _is_measurable(metric, positive[own], codes):
+            # Counting every group once gives the lift itself.
+            once = np.ones((1, len(names)), np.int32)
+            counts = np.concatenate([once, resample_counts(len(names), resamples, seed)])
+            found = _interval(_lifts(metric, positive[own], of_slice, codes, counts), confidence)
+        results.append((*found, len(names)))
+    return SliceLift(metric, confidence, *(np.array(v) for v in zip(*results, strict=True)))
+
+
+def _is_measurable(metric: str, positive: np.ndarray, codes: np.ndarray) -> bool:
+    """Return whether the rows, or for a metric within groups those of a group, have both classes."""
+    if METRICS[metric].group_weight is None or not _has_both(positive):
+        return _has_both(positive)
+    return not np.isnan(group_auc(positive, positive, codes).auc).all()
+
+
+def _lifts(
+    metric: str,
+    positive: np.ndarray,
+    sides: list[list[np.ndarray]],
+    codes: np.ndarray,
+    counts: np.ndarray,
+) -> np.ndarray:
+    """Return the difference of the sides' means over their seeds for each row of counts, (R,)."""
+    weight = METRICS[metric].group_weight
+    means = []
+    for scores in sides:
+        each = [
+            bootstrap_auc(positive, score, codes, counts)
+            if weight is None
+            else bootstrap_gauc(positive, score, codes, counts, weight)
+            for score in scores
+        ]
+        means.append(np.mean(each, axis=0))
+    return means[0] - means[1]
+
+
+def _interval(lifts: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """Return the lift itself, which stands first, and the ends of the resamples' interval."""
+    drawn = lifts[1:][~np.isnan(lifts[1:])]
+    if not len(drawn):
+        return lifts[0], np.nan, np.nan
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return lifts[0], low, high
+
+
+def _has_both(positive: np.ndarray) -> bool:
+    return bool(0 < np.count_nonzero(positive) < len(positive))
+
+
+def _codes(group_id: ArrayLike) -> np.ndarray:
+    return np.unique(column("group_id", group_id), return_inverse=True)[1]
+
+
+def _scores(y_pred: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the scores of each seed."""
+    each = [y_pred] if isinstance(y_pred, np.ndarray) else y_pred
+    return [numbers("y_pred", score) for score in each]
+
+
+def _each(chosen: np.ndarray, count: int) -> list[np.ndarray]:
+    """Return the samples of each slice."""
+    return [np.flatnonzero(chosen == number) for number in range(count)]

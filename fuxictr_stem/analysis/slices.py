@@ -1,0 +1,227 @@
+"""Comparable samples: groups (users) by the relative amount of positive feedback of two tasks.
+
+The STEM paper (arXiv 2308.13537) splits samples by the relative amount of positive feedback among tasks,
+and does not publish the ratio or its thresholds. Ours, for tasks a and b, all counted on *train*: group u
+has m_a(u) rows with a label of task a, n_a(u) of them positive; r_a is the positive rate of task a over
+all rows, and s (``smoothing``) a number of pseudo-rows with the base rate:
+
+    relative_to base_rate    lift_a(u)  = (n_a(u) + s r_a) / ((m_a(u) + s) r_a)
+                             balance(u) = log2( lift_a(u) / lift_b(u) )
+    relative_to counts       balance(u) = log2( (n_a(u) + s r_a) / (n_b(u) + s r_b) )
+
+``base_rate`` asks whether the user gives more of a than users do, against the same of b. Where likes are
+rare and views are common, nearly every user has more views than likes, so by ``counts`` nearly every
+user is dominated by views: that ratio suits tasks of similar rates.
+
+A group is *cold* if it has fewer than ``min_rows`` rows with a label of either task, or no positive of
+either, or is not in train at all. Of the others:
+
+    balance > high           task a dominates
+    low <= balance <= high   comparable
+    balance < low            task b dominates
+
+with ``thresholds`` (low, high), by default (-1, 1): comparable is within a factor of two; or low and high
+are the ``quantiles`` of the balance over the groups that are not cold, one vote a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fuxictr_stem.errors import ConfigError, DataError, suggest
+from fuxictr_stem.metrics.inputs import column, same_length
+
+RELATIVE_TO = ("base_rate", "counts")
+A_DOMINATES, COMPARABLE, B_DOMINATES, COLD = range(4)
+
+
+@dataclass(frozen=True)
+class PositiveBalance:
+    """Groups by the relative amount of positive feedback of two tasks, G groups.
+
+    Attributes:
+        labels: The two tasks, a and b.
+        names: Names of the four slices, by number: a dominates, comparable, b dominates, cold.
+        thresholds: (low, high) between which the balance is comparable.
+        groups: (G,) ids of the groups of train, sorted.
+        slice_of_group: (G,) number of each group's slice.
+        balance: (G,) log2 of the ratio; NaN where a group has no positive and no smoothing.
+        rows: (2, G) rows of train with a label of each task.
+        positives: (2, G) those that are positive.
+    """
+
+    labels: tuple[str, str]
+    names: list[str]
+    thresholds: tuple[float, float]
+    groups: np.ndarray
+    slice_of_group: np.ndarray
+    balance: np.ndarray
+    rows: np.ndarray
+    positives: np.ndarray
+
+    def assign(self, group_id: ArrayLike) -> np.ndarray:
+        """Return the number of each sample's slice, (N,); groups that train has not are cold.
+
+        Args:
+            group_id: (N,) ids, of the kind that train had.
+
+        Raises:
+            DataError: If the ids are of another kind.
+        """
+        ids = column("group_id", group_id)
+        if _kind(ids) != _kind(self.groups):
+            raise DataError(
+                f"group_id has dtype {ids.dtype}, but the groups of train have {self.groups.dtype}. "
+                f"Take both from the same column, encoded alike."
+            )
+        place = np.searchsorted(self.groups, ids)
+        place[place == len(self.groups)] = 0
+        return np.where(self.groups[place] == ids, self.slice_of_group[place], COLD)
+
+
+def positive_balance(
+    group_id: ArrayLike,
+    labels: Mapping[str, ArrayLike],
+    pair: tuple[str, str] | None = None,
+    relative_to: str = "base_rate",
+    smoothing: float = 20.0,
+    min_rows: int = 5,
+    thresholds: tuple[float, float] = (-1.0, 1.0),
+    quantiles: tuple[float, float] | None = None,
+) -> PositiveBalance:
+    """Sort the groups of the training split into slices, as the module's docstring says.
+
+    Args:
+        group_id: (N,) ids of the rows of train: integers, strings, or anything that sorts.
+        labels: (N,) labels of each task, 0 or 1; NaN where a row has none.
+        pair: The tasks a and b; by default the two that there are. With more tasks, a call a pair.
+        relative_to: ``base_rate`` or ``counts``.
+        smoothing: Pseudo-rows s, at least 0.
+        min_rows: Least rows with a label of either task; groups with fewer are cold.
+        thresholds: Least and greatest balance that is comparable, as log2.
+        quantiles: Shares of the groups below low and below high, in place of the thresholds.
+
+    Raises:
+        ConfigError: If a choice is out of range, or the pair is not clear.
+        DataError: If lengths differ, a label is neither 0, 1 nor NaN, or a task has no positive.
+    """
+    first, second = _check_choices(
+        list(labels), pair, relative_to, smoothing, thresholds, quantiles
+    )
+    ids = column("group_id", group_id)
+    groups, codes = np.unique(ids, return_inverse=True)
+    counts = [_count(label, labels[label], codes, len(groups)) for label in (first, second)]
+    rows, positives = (np.stack(arrays) for arrays in zip(*counts, strict=True))
+    rate = positives.sum(axis=1, keepdims=True) / rows.sum(axis=1, keepdims=True)
+    amount = positives + smoothing * rate
+    # Without smoothing, a group may have no positive of a task, or not even a label.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if relative_to == "base_rate":
+            amount = amount / ((rows + smoothing) * rate)
+        balance = np.log2(amount[0]) - np.log2(amount[1])
+    cold = (rows.max(axis=0) < max(min_rows, 1)) | ~positives.any(axis=0) | np.isnan(balance)
+    low, high = thresholds
+    if quantiles is not None:
+        if cold.all():
+            raise DataError(
+                f"quantiles need groups that are not cold, but all {len(groups)} groups of train "
+                f"have fewer than {min_rows} rows or no positive. Lower min_rows."
+            )
+        # Without smoothing a balance may be infinite, between whose likes nothing is interpolated.
+        low, high = np.quantile(balance[~cold], quantiles, method="nearest").tolist()
+    number = np.where(balance > high, A_DOMINATES, np.where(balance < low, B_DOMINATES, COMPARABLE))
+    return PositiveBalance(
+        labels=(first, second),
+        names=[f"{first} dominates", "comparable", f"{second} dominates", "cold"],
+        thresholds=(low, high),
+        groups=groups,
+        slice_of_group=np.where(cold, COLD, number),
+        balance=balance,
+        rows=rows,
+        positives=positives,
+    )
+
+
+def slice_numbers(name: str, values: ArrayLike, num_slices: int | None) -> tuple[np.ndarray, int]:
+    """Return the number of each sample's slice, (N,), and how many slices there are.
+
+    Args:
+        name: Name of the argument, for the errors.
+        values: (N,) numbers from 0.
+        num_slices: How many there are; by default what the samples hold.
+
+    Raises:
+        DataError: If they are no whole numbers, or out of range.
+    """
+    numbers = column(name, values)
+    if numbers.dtype.kind not in "iu":
+        raise DataError(f"{name} must hold whole numbers from 0, but has dtype {numbers.dtype}.")
+    least, most = int(numbers.min()), int(numbers.max())
+    count = most + 1 if num_slices is None else num_slices
+    if least < 0 or most >= count:
+        raise DataError(
+            f"{name} reaches from {least} to {most}, but the slices are 0 to {count - 1}, {count} in "
+            f"all."
+        )
+    return numbers, count
+
+
+def _count(
+    label: str, values: ArrayLike, codes: np.ndarray, groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows with a label and the positives of each group."""
+    array = column(label, values)
+    same_length(**{label: array, "group_id": codes})
+    present = array == array
+    positive = array == 1
+    wrong = present & ~positive & (array != 0)
+    if wrong.any():
+        raise DataError(
+            f"{label} has {np.count_nonzero(wrong)} of {len(array)} labels that are neither 0, 1 nor "
+            f"NaN, such as {array[wrong][0]!s}. Positive feedback is counted for binary tasks."
+        )
+    if not positive.any():
+        raise DataError(f"{label} has no positive in train, so nothing is relative to it.")
+    return np.bincount(codes[present], minlength=groups), np.bincount(
+        codes[positive], minlength=groups
+    )
+
+
+def _check_choices(
+    labels: list[str],
+    pair: tuple[str, str] | None,
+    relative_to: str,
+    smoothing: float,
+    thresholds: tuple[float, float],
+    quantiles: tuple[float, float] | None,
+) -> tuple[str, str]:
+    if pair is None and len(labels) != 2:
+        raise ConfigError(f"pair: there are {len(labels)} tasks, {labels}. Name two of them.")
+    first, second = pair or labels
+    for label in (first, second):
+        if label not in labels:
+            raise ConfigError(
+                f"pair: {label!r} is not among the labels {labels}.{suggest(label, labels)}"
+            )
+    if first == second:
+        raise ConfigError(f"pair must name two tasks, but names {first!r} twice.")
+    if relative_to not in RELATIVE_TO:
+        raise ConfigError(
+            f"relative_to must be {' or '.join(RELATIVE_TO)}, but is {relative_to!r}."
+            f"{suggest(relative_to, RELATIVE_TO)}"
+        )
+    if not smoothing >= 0:
+        raise ConfigError(f"smoothing must be at least 0 pseudo-rows, but is {smoothing}.")
+    if not thresholds[0] <= thresholds[1]:
+        raise ConfigError(f"thresholds must be (low, high), but are {thresholds}.")
+    if quantiles is not None and not 0 <= quantiles[0] <= quantiles[1] <= 1:
+        raise ConfigError(f"quantiles must be two rising shares of 0 to 1, but are {quantiles}.")
+    return first, second
+
+
+def _kind(ids: np.ndarray) -> str:
+    return "number" if ids.dtype.kind in "biuf" else "other"
