@@ -1,4 +1,4 @@
-"""The command line: ``fuxictr_stem run`` (what run_expid.py calls) and ``fuxictr_stem prepare``."""
+"""The command line: ``fuxictr_stem run`` (what run_expid.py calls), ``benchmark`` and the others."""
 
 from __future__ import annotations
 
@@ -42,14 +42,38 @@ def _parser() -> argparse.ArgumentParser:
         help="KuaiRand: go on with one of the two log files",
     )
 
+    benchmark = commands.add_parser("benchmark", help="compare many experiments, with a report")
+    benchmark.add_argument("--config", type=Path, required=True, help="the benchmark's YAML file")
+    benchmark.add_argument(
+        "--out", type=Path, required=True, help="folder of runs, leaderboard and report"
+    )
+    benchmark.add_argument("--jobs", type=_count, default=1, help="runs at a time")
+    benchmark.add_argument("--gpu", type=int, default=-1, help="the CUDA device; -1 is the CPU")
+    benchmark.add_argument(
+        "--config-dir",
+        type=Path,
+        help="folder of the model and dataset configs; by default that above the file's, if it has some",
+    )
+
+    audit = commands.add_parser(
+        "audit", help="show which task's loss reaches which part of a model; needs no data"
+    )
+    audit.add_argument("--expid", required=True, help="the experiment id, e.g. STEMNet_tiktok")
+
     ids = commands.add_parser("list", help="list the experiment ids and the models")
-    for command in (run, prepare, ids):
+    for command in (run, prepare, audit, ids):
         command.add_argument(
             "--config",
             type=Path,
             help="folder of the configs; by default ./config, else the packaged ones",
         )
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, found {text!r}")
+    return int(text)
 
 
 def _config_dir(given: Path | None) -> Path:
@@ -65,13 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments, without the program's name.
 
     Returns:
-        0, or 2 after a mistake that the user can mend, told in one message, or 130 after Ctrl-C.
+        0, or 1 where an audit found something, or 2 after a mistake that the user can mend, told in
+        one message, or 130 after Ctrl-C.
     """
     args = _parser().parse_args(argv)
     return run_guarded(lambda: _COMMANDS[args.command](args))
 
 
-def run_guarded(run: Callable[[], object]) -> int:
+def run_guarded(run: Callable[[], int | None]) -> int:
     """Run something with logging to the console; end a user's mistake in one message.
 
     Returns:
@@ -79,7 +104,7 @@ def run_guarded(run: Callable[[], object]) -> int:
     """
     log_to_console()
     try:
-        run()
+        code = run()
     except UserError as error:
         logger.debug("Stopped by a mistake of the user.", exc_info=True)
         print(f"error: {error}", file=sys.stderr)
@@ -87,7 +112,7 @@ def run_guarded(run: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.", file=sys.stderr)
         return 130
-    return 0
+    return code or 0
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -115,6 +140,23 @@ def _prepare(args: argparse.Namespace) -> None:
     prepare(dataset)
 
 
+def _benchmark(args: argparse.Namespace) -> None:
+    from fuxictr_stem.benchmark.run import run_benchmark
+
+    above = args.config.resolve().parent.parent
+    beside = above if any(above.glob("model_config*")) else None
+    config_dir = _config_dir(args.config_dir or beside)
+    run_benchmark(args.config, args.out, config_dir, args.jobs, args.gpu)
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from fuxictr_stem.analysis.experiment_audit import audit_experiment
+
+    result = audit_experiment(_config_dir(args.config), args.expid)
+    print(result)
+    return 1 if result.findings else 0
+
+
 def _list(args: argparse.Namespace) -> None:
     from fuxictr_stem.config import list_experiments
 
@@ -124,4 +166,10 @@ def _list(args: argparse.Namespace) -> None:
         print(f"  {expid}")
 
 
-_COMMANDS = {"run": _run, "prepare": _prepare, "list": _list}
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "run": _run,
+    "prepare": _prepare,
+    "benchmark": _benchmark,
+    "audit": _audit,
+    "list": _list,
+}

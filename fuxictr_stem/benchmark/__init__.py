@@ -1,0 +1,1 @@
+"""Many experiments compared: seeds, equal search budgets, significance, cost, and a report."""

@@ -1,0 +1,92 @@
+"""A benchmark from its file to its report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fuxictr_stem import outputs, results
+from fuxictr_stem.benchmark.config import Benchmark, load_benchmark
+from fuxictr_stem.benchmark.execute import Place, execute
+from fuxictr_stem.benchmark.leaderboard import write_leaderboard
+from fuxictr_stem.benchmark.look import analyse
+from fuxictr_stem.benchmark.plan import Plan
+from fuxictr_stem.benchmark.record import Study
+from fuxictr_stem.benchmark.report import write_report
+from fuxictr_stem.benchmark.study import collect
+from fuxictr_stem.errors import OutputError, TrainingError
+from fuxictr_stem.experiment import check_device, open_data
+
+logger = logging.getLogger(__name__)
+
+
+def run_benchmark(
+    path: Path, folder: Path, config_dir: Path, jobs: int = 1, gpu: int = -1
+) -> Study:
+    """Make the runs that a benchmark still needs, then write its tables and its report.
+
+    Args:
+        path: The benchmark file.
+        folder: Where runs, leaderboard.md, .csv, .json and report.html go.
+        config_dir: Folder of the model and dataset configs.
+        jobs: The most runs at a time.
+        gpu: Number of the CUDA device of all runs, or -1 for the CPU.
+
+    Returns:
+        What the tables are made of.
+
+    Raises:
+        UserError: If a config, the data, the device or a folder is not as it must be, another
+            benchmark writes into the folder, or no run ended well.
+    """
+    check_device(gpu)
+    benchmark = load_benchmark(path, config_dir)
+    outputs.check_writable(folder, "--out")
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return _run(benchmark, config_dir, folder, jobs, gpu)
+    except Timeout:
+        raise OutputError(
+            f"--out {folder}: another benchmark is writing there. Wait for it, or choose another folder."
+        ) from None
+
+
+def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: int) -> Study:
+    # Faulty data must end here with one message, not once a run.
+    caches = {expid: open_data(params) for expid, params in benchmark.experiments.items()}
+    data = {expid: cache.folder.name for expid, cache in caches.items()}
+    versions = results.versions()
+    plan = Plan(benchmark, data, versions)
+    place = Place(config_dir, folder, benchmark.dataset_id, benchmark.threads, gpu)
+    logger.info("%d runs, %d at a time; folder %s", plan.total(), jobs, folder)
+    runs = execute(plan, place, jobs)
+    study = collect(plan, place, runs, _facts(benchmark, versions, jobs))
+    if not study.entries:
+        reasons = "\n".join(f"- {run}: {why}" for run, why in study.failures.items())
+        raise TrainingError(f"No run ended well.\n{reasons}")
+    leaderboard = write_leaderboard(study, folder, benchmark.resamples)
+    write_report(study, leaderboard, analyse(benchmark, study, config_dir, folder), folder)
+    logger.info("Leaderboard: %s", folder / "leaderboard.md")
+    logger.info("Report: %s", folder / "report.html")
+    return study
+
+
+def _facts(benchmark: Benchmark, versions: dict[str, str], jobs: int) -> dict[str, Any]:
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+        "jobs": jobs,
+        "threads": benchmark.threads,
+        "resamples": benchmark.resamples,
+        "trials": len(benchmark.trials),
+        "versions": versions,
+    }

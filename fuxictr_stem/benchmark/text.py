@@ -1,0 +1,37 @@
+"""How the leaderboard and the report write numbers, and what their parts are called."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+LACKING = "–"
+
+
+class Section(str, Enum):
+    """The parts of the report, in order; the value is the heading."""
+
+    QUALITY = "Quality"
+    TRANSFER = "Transfer: against single-task"
+    BASELINE = "Against the best baseline"
+    COST = "Cost and search"
+    TRAINING = "Training"
+    SLICES = "Comparable samples"
+    GATES = "Gates"
+    FLOW = "Gradient flow"
+    TABLES = "Embedding tables"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a number without a leading zero, as in ``.7572``; five figures from 10 on."""
+    text = f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.5g}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign, as in ``+.0012``; an exact zero has none."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def p_value(p: float) -> str:
+    """Return a p value with three digits, as in ``.012`` or ``< .001``."""
+    return "< .001" if p < 0.0005 else number(p, 3)

@@ -1,0 +1,305 @@
+"""Benchmarks end to end: the plan, the processes, what is done twice and what is not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from run_helpers import Project
+
+from fuxictr_stem.benchmark.config import load_benchmark
+from fuxictr_stem.benchmark.plan import Plan, monitored
+from fuxictr_stem.cli import main
+from fuxictr_stem.errors import ConfigError
+
+BENCHMARK = {
+    "dataset_id": "toy",
+    "experiments": "*_toy",
+    "single_task": "Single_toy_*",
+    "proposed": "STEMNet_toy",
+    "seeds": [1, 2],
+    "settings": {"epochs": 1, "num_shared_experts": 1},
+    "search": {"learning_rate": [0.01, 0.001]},
+    "resamples": 100,
+    "slices": {"labels": ["like", "view"], "quantiles": [0.3, 0.7]},
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Three models on the toy data; the current folder is the project's."""
+    monkeypatch.chdir(tmp_path)
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a project whose benchmark has been run from start to end."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run(make_project(folder), "--jobs", "2") == 0
+    return folder
+
+
+def make_project(folder):
+    made = Project(folder)
+    bottom = {**made.model, "model": "SharedBottom", "bottom_hidden_units": [8]}
+    for key in ("num_shared_experts", "expert_hidden_units", "gate_hidden_units"):
+        del bottom[key]
+    made.experiments = {
+        "STEMNet_toy": dict(made.model),
+        "SharedBottom_toy": bottom,
+        "Single_toy_like": {**bottom, "task_labels": ["like"]},
+        "Single_toy_view": {**bottom, "task_labels": ["view"]},
+    }
+    made.benchmark = dict(BENCHMARK)
+    return made
+
+
+def write(project):
+    project.write()
+    folder = project.folder / "config" / "benchmark"
+    folder.mkdir(exist_ok=True)
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(project.benchmark))
+    return path
+
+
+def load(project):
+    return load_benchmark(write(project), Path("config"))
+
+
+def run(project, *more):
+    return main(["benchmark", "--config", str(write(project)), "--out", "out", *more])
+
+
+def tables(folder=Path("out")):
+    """The leaderboard's quality: what must not depend on how often the benchmark was started."""
+    models = json.loads((folder / "leaderboard.json").read_text())["models"]
+    return {model["model"]: model["tasks"] for model in models}
+
+
+def test_the_plan_searches_first_and_trains_the_best_trial_with_the_other_seeds(project):
+    plan = Plan(load(project), dict.fromkeys(project.experiments, "data"), {"torch": "1"})
+    assert plan.total() == 4 * (2 + 1)
+    done, seeds = {}, []
+    while wanted := list(plan.wanted(done, {})):
+        for spec in wanted:
+            # The second trial is the better one for STEMNet, the first for the others.
+            rate = spec.trial["learning_rate"]
+            good = rate == 0.001 if spec.expid == "STEMNet_toy" else rate == 0.01
+            done[spec.key] = {"valid": {"AUC": 0.8 if good else 0.7}}
+            seeds.append(spec.seed)
+    assert len(done) == plan.total()
+    assert seeds == [1] * 8 + [2] * 4
+    assert plan.chosen("STEMNet_toy", done).trial == {"learning_rate": 0.001}
+    assert plan.chosen("SharedBottom_toy", done).trial == {"learning_rate": 0.01}
+
+
+def test_a_failed_trial_counts_as_spent(project):
+    plan = Plan(load(project), dict.fromkeys(project.experiments, "data"), {})
+    first, second = plan.trials("STEMNet_toy")
+    done, failed = {second.key: {"valid": {"AUC": 0.6}}}, {first.key: "diverged"}
+    assert plan.chosen("STEMNet_toy", done).key == second.key
+    assert plan.spec("STEMNet_toy", 2, second.trial) in list(plan.wanted(done, failed))
+
+
+@pytest.mark.parametrize("change", ["data", "version", "setting", "seed", "trial", "threads"])
+def test_a_run_has_another_key_when_anything_decisive_changes(project, change):
+    data, versions = dict.fromkeys(project.experiments, "data"), {"torch": "1"}
+    before = Plan(load(project), data, versions).spec("STEMNet_toy", 1, {"learning_rate": 0.1})
+    seed, trial = 1, {"learning_rate": 0.1}
+    if change == "data":
+        data = {**data, "STEMNet_toy": "other"}
+    elif change == "version":
+        versions = {"torch": "2"}
+    elif change == "setting":
+        project.experiments["STEMNet_toy"]["batch_size"] = 32
+    elif change == "seed":
+        seed = 2
+    elif change == "trial":
+        trial = {"learning_rate": 0.2}
+    else:
+        project.benchmark["threads"] = 2
+    after = Plan(load(project), data, versions).spec("STEMNet_toy", seed, trial)
+    assert after.key != before.key
+
+
+def test_other_experiments_do_not_change_a_runs_key(project):
+    data = dict.fromkeys(project.experiments, "data")
+    before = Plan(load(project), data, {}).spec("STEMNet_toy", 1, {})
+    project.experiments["MMoE_toy"] = {**project.model, "model": "MMoE"}
+    del project.experiments["MMoE_toy"]["num_shared_experts"]
+    project.benchmark["seeds"] = [1, 2, 3]
+    after = Plan(load(project), {**data, "MMoE_toy": "data"}, {}).spec("STEMNet_toy", 1, {})
+    assert after.key == before.key
+
+
+def test_settings_for_some_experiments_come_after_those_for_all(project):
+    project.benchmark["experiment_settings"] = {"Shared*": {"epochs": 3}}
+    found = load(project)
+    assert found.settings["SharedBottom_toy"] == {"epochs": 3}
+    assert found.settings["STEMNet_toy"] == {"epochs": 1, "num_shared_experts": 1}
+    assert found.experiments["SharedBottom_toy"]["epochs"] == 3
+
+
+def test_a_row_is_named_by_its_model_or_where_there_are_two_by_its_id(project):
+    assert load(project).row("STEMNet_toy") == "STEMNet"
+    assert load(project).row("Single_toy_like") == "SingleTask"
+    project.experiments["Wide_toy"] = {**project.model, "embedding_dim": 8}
+    assert [load(project).row(name) for name in ("STEMNet_toy", "Wide_toy")] == ["STEMNet", "Wide"]
+
+
+def test_a_mixed_monitor_is_weighed():
+    valid = {"like_AUC": 0.8, "view_AUC": 0.6}
+    assert monitored({"like_AUC": 0.25, "view_AUC": 0.75}, valid) == pytest.approx(0.65)
+
+
+MISTAKES = {
+    "experiments": ({"experiments": "Nothing_*"}, "no experiment id fits 'Nothing_*'"),
+    "unknown key": ({"seed": [1]}, "seed: is not a known key. Did you mean 'seeds'"),
+    "seeds twice": ({"seeds": [1, 1]}, "Name each seed once"),
+    "no model has it": ({"settings": {"num_expert": 2}}, "no experiment has a key 'num_expert'"),
+    "not all have it": ({"search": {"num_layers": [1, 2]}}, "have no key 'num_layers'"),
+    "grid": ({"search": {"learning_rate": 0.1}}, "Give each key a list of values"),
+    "glob": ({"experiment_settings": {"PLE_*": {}}}, "no experiment here fits 'PLE_*'"),
+    "of another model": (
+        {"experiment_settings": {"Shared*": {"num_experts": 2}}},
+        "no experiment has a key 'num_experts'",
+    ),
+    "own": ({"settings": {"seed": 3}}, "seed is the benchmark's own"),
+    "value": ({"search": {"learning_rate": [-1.0]}}, "override of learning_rate: must be"),
+    "slices": ({"slices": {"labels": ["like"]}}, "slices.labels: must be"),
+    "labels": ({"labels": ["lik"]}, "no experiment trains 'lik'. Did you mean 'like'"),
+    "single": ({"single_task": "SharedBottom_toy", "experiments": "STEMNet_toy"}, "not one label"),
+    "proposed": ({"proposed": "Single_toy_like"}, "not among the experiments"),
+    "dataset": ({"dataset_id": "other"}, "is on 'toy', not on 'other'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_message_before_any_run(project, mistake, capfd):
+    change, said = MISTAKES[mistake]
+    project.benchmark |= change
+    assert run(project) == 2
+    error = capfd.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not Path("out").exists()
+
+
+def test_several_mistakes_come_at_once(project):
+    project.benchmark |= {"settings": {"num_expert": 2}, "experiments": ["STEMNet_toy", "None_*"]}
+    with pytest.raises(ConfigError, match=r"(?s)None_.*num_expert"):
+        load(project)
+
+
+def test_a_benchmark_ends_with_its_files(finished):
+    out = finished / "out"
+    for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "report.html"):
+        assert (out / name).stat().st_size > 100
+    assert list((out / "figures").glob("*.png"))
+    found = json.loads((out / "analysis.json").read_text())
+    assert set(found["gates"]) == {"STEMNet"}
+    assert set(found["flows"]) == {"STEMNet", "SharedBottom"}
+    assert not any(found["findings"].values())
+    assert set(found["slices"]["lifts"]) == {"STEMNet", "SharedBottom"}
+    assert len(list((out / "runs").iterdir())) == 12
+    assert not list(out.rglob("*.tmp*"))
+
+
+def test_the_tables_hold_what_the_runs_report(finished):
+    for model, tasks in tables(finished / "out").items():
+        for label, metrics in tasks.items():
+            expid = f"Single_toy_{label}" if model == "SingleTask" else f"{model}_toy"
+            values = metrics["AUC"]["values"]
+            assert set(values) == {"1", "2"}
+            for seed, value in values.items():
+                reported = [
+                    json.loads(path.read_text())["test"][f"{label}_AUC"]
+                    for path in (finished / "out/runs").glob(f"{expid}-{seed}-*/toy/*/result.json")
+                ]
+                assert value in reported
+
+
+def test_a_second_start_trains_nothing(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    first = tables()
+    stamps = {path: path.stat().st_mtime_ns for path in Path("out/runs").rglob("*")}
+    assert run(make_project(finished)) == 0
+    assert tables() == first
+    assert {path: path.stat().st_mtime_ns for path in Path("out/runs").rglob("*")} == stamps
+
+
+# 600 rows: a batch of 599 leaves one, which batch norm cannot normalise; found once the data is open.
+FAILING = {"batch_norm": True, "batch_size": 599}
+
+
+def test_a_run_that_fails_says_why_and_the_rest_goes_on(project):
+    project.experiments["SharedBottom_toy"] |= FAILING
+    project.benchmark |= {"search": {}, "seeds": [1]}
+    assert run(project, "--jobs", "2") == 0
+    written = Path("out/leaderboard.md").read_text()
+    assert "SharedBottom_toy, seed 1" in written
+    assert "leaves a batch of one row" in written
+    assert set(tables()) == {"SingleTask", "STEMNet"}
+    # Mended, the next start makes only what is missing.
+    before = {path.name for path in Path("out/runs").iterdir()}
+    del project.experiments["SharedBottom_toy"]["batch_norm"]
+    assert run(project) == 0
+    assert set(tables()) == {"SingleTask", "SharedBottom", "STEMNet"}
+    assert len({path.name for path in Path("out/runs").iterdir()} - before) == 1
+
+
+def test_no_run_that_ends_well_is_an_error(project, capfd):
+    project.experiments = {"STEMNet_toy": {**project.model, **FAILING}}
+    project.benchmark |= {"search": {}, "seeds": [1], "single_task": None}
+    assert run(project) == 2
+    error = capfd.readouterr().err
+    assert "No run ended well" in error
+    assert "leaves a batch of one row" in error
+
+
+def test_killed_and_started_again_it_ends_with_the_same_table(project, finished):
+    """The whole benchmark is killed with SIGKILL; no run of it goes on, and no number changes."""
+    path = write(project)
+    command = [
+        sys.executable,
+        "-m",
+        "fuxictr_stem",
+        "benchmark",
+        "--config",
+        str(path),
+        "--jobs",
+        "2",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        [*command, "--out", "out"], stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        deadline = time.monotonic() + 120
+        while len(list(Path("out").glob("runs/*/toy/*/result.json"))) < 2:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    done = {path: path.stat().st_mtime_ns for path in Path("out").glob("runs/*/toy/*/result.json")}
+    assert 0 < len(done) < 12
+    assert run(project, "--jobs", "2") == 0
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert tables() == tables(finished / "out")
+
+
+def test_two_benchmarks_do_not_share_a_folder(project, capfd):
+    from filelock import FileLock
+
+    Path("out").mkdir()
+    with FileLock("out/.lock"):
+        assert run(project) == 2
+    assert "another benchmark is writing there" in capfd.readouterr().err
