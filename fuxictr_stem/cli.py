@@ -109,10 +109,19 @@ def run_guarded(run: Callable[[], int | None]) -> int:
         logger.debug("Stopped by a mistake of the user.", exc_info=True)
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not _by_ctrl_c(error):
+            raise
         print("Stopped by Ctrl-C.", file=sys.stderr)
         return 130
     return code or 0
+
+
+def _by_ctrl_c(error: BaseException | None) -> bool:
+    """Say whether Ctrl-C is behind an error: FuxiCTR has bare excepts that raise another one."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -69,7 +69,7 @@ def run_experiment(
         params = load_experiment(config_dir, expid, dataset_id=stand_in, overrides=overrides)
     params["gpu"] = gpu
     csv_path = csv_path or Path(f"{config_dir.resolve().name}.csv")
-    folder = Path(params["model_root"]) / params["dataset_id"] / expid
+    folder = _folder(params)
     log_path = folder.parent / f"{expid}.log"
     outputs.check_writable(folder, "model_root")
     outputs.check_appendable(csv_path)
@@ -89,6 +89,11 @@ def run_experiment(
             logger.info("[%s] %s", split, print_to_list(values))
         logger.info("Result: %s", folder / "result.json")
     return result
+
+
+def _folder(params: Mapping[str, Any]) -> Path:
+    """Return the folder of what an experiment leaves."""
+    return Path(params["model_root"]) / params["dataset_id"] / params["model_id"]
 
 
 def _run(params: dict[str, Any]) -> dict[str, Any]:
@@ -128,8 +133,9 @@ def _run(params: dict[str, Any]) -> dict[str, Any]:
             predictions = predict(model, loader, f"Evaluate {split}")
             figures[split] = evaluate_predictions(tasks, predictions, params["metrics"])
             if params["save_predictions"]:
-                folder = Path(model.checkpoint).parent
-                results.write_predictions(folder / f"predictions_{split}.parquet", predictions)
+                results.write_predictions(
+                    _folder(params) / f"predictions_{split}.parquet", predictions
+                )
     seconds["evaluate"] = time.monotonic() - start
 
     return {

@@ -110,11 +110,13 @@ def test_a_failed_trial_counts_as_spent(project):
     assert plan.spec("STEMNet_toy", 2, second.trial) in list(plan.wanted(done, failed))
 
 
-@pytest.mark.parametrize("change", ["data", "version", "setting", "seed", "trial", "threads"])
+@pytest.mark.parametrize(
+    "change", ["data", "version", "setting", "seed", "trial", "threads", "device"]
+)
 def test_a_run_has_another_key_when_anything_decisive_changes(project, change):
     data, versions = dict.fromkeys(project.experiments, "data"), {"torch": "1"}
     before = Plan(load(project), data, versions).spec("STEMNet_toy", 1, {"learning_rate": 0.1})
-    seed, trial = 1, {"learning_rate": 0.1}
+    seed, trial, device = 1, {"learning_rate": 0.1}, {}
     if change == "data":
         data = {**data, "STEMNet_toy": "other"}
     elif change == "version":
@@ -125,9 +127,11 @@ def test_a_run_has_another_key_when_anything_decisive_changes(project, change):
         seed = 2
     elif change == "trial":
         trial = {"learning_rate": 0.2}
+    elif change == "device":
+        device = {"device": "NVIDIA H100"}
     else:
         project.benchmark["threads"] = 2
-    after = Plan(load(project), data, versions).spec("STEMNet_toy", seed, trial)
+    after = Plan(load(project), data, versions, **device).spec("STEMNet_toy", seed, trial)
     assert after.key != before.key
 
 
@@ -175,11 +179,39 @@ MISTAKES = {
     ),
     "own": ({"settings": {"seed": 3}}, "seed is the benchmark's own"),
     "value": ({"search": {"learning_rate": [-1.0]}}, "override of learning_rate: must be"),
+    "value twice": ({"search": {"learning_rate": [0.1, 0.1]}}, "Name each value once"),
     "slices": ({"slices": {"labels": ["like"]}}, "slices.labels: must be"),
+    "one slice label": (
+        {"slices": {"labels": ["like", "like"]}},
+        "slices.labels: must be a list of two different labels",
+    ),
+    "thresholds": (
+        {"slices": {"labels": ["like", "view"], "thresholds": [1, -1]}},
+        "slices.thresholds: must be [low, high]",
+    ),
+    "three thresholds": (
+        {"slices": {"labels": ["like", "view"], "thresholds": [1, 2, 3]}},
+        "slices.thresholds: must be [low, high]",
+    ),
+    "quantiles": (
+        {"slices": {"labels": ["like", "view"], "quantiles": [0.5, 1.5]}},
+        "slices.quantiles: must be [low, high], two numbers from 0 to 1, the lower one first",
+    ),
+    "no lift": ({"single_task": None}, "slices: show the lift over single-task models"),
     "labels": ({"labels": ["lik"]}, "no experiment trains 'lik'. Did you mean 'like'"),
     "single": ({"single_task": "SharedBottom_toy", "experiments": "STEMNet_toy"}, "not one label"),
     "proposed": ({"proposed": "Single_toy_like"}, "not among the experiments"),
     "dataset": ({"dataset_id": "other"}, "is on 'toy', not on 'other'"),
+    "no task has it": ({"metrics": ["AUC", "MSE"]}, "no task that is compared has MSE"),
+    "no metric": ({"metrics": "R2"}, "has none for the binary_classification tasks. Add one of"),
+    "two bounds": (
+        {"slices": {**BENCHMARK["slices"], "thresholds": [-1.0, 1.0]}},
+        "slices: have both thresholds and quantiles",
+    ),
+    "merged groups": (
+        {"slices": {"labels": ["like", "view"], "group": "user"}},
+        "slices.group: 'user' is no meta column of the dataset",
+    ),
 }
 
 
@@ -192,6 +224,60 @@ def test_a_mistake_ends_in_one_message_before_any_run(project, mistake, capfd):
     assert said in error
     assert "Traceback" not in error
     assert not Path("out").exists()
+
+
+def test_a_dataset_without_a_test_split_is_refused(project):
+    del project.dataset["test_data"]
+    with pytest.raises(ConfigError, match="'toy' has no test_data, on which a benchmark compares"):
+        load(project)
+
+
+def test_a_metric_that_an_experiment_cannot_report_is_said_with_the_others(project):
+    del project.dataset["group_id"]
+    for settings in (project.model, *project.experiments.values()):
+        settings["metrics"] = ["AUC"]
+    with pytest.raises(ConfigError, match=r"(?s)small.yaml, .*STEMNet_toy.*gAUC.*SharedBottom_toy"):
+        load(project)
+
+
+def test_slices_that_the_data_does_not_carry_end_before_any_run(project, capfd):
+    project.benchmark["slices"] = {**BENCHMARK["slices"], "min_rows": 1000}
+    assert run(project) == 2
+    assert "quantiles need groups that are not cold" in capfd.readouterr().err
+    assert not Path("out/runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("expid", "like", "said"),
+    [
+        ("Single_toy_like2", "Single_toy_like", "Single_toy_like and Single_toy_like2 both train"),
+        ("SingleTask_toy", "Single_toy_like", "SingleTask_toy would be called SingleTask, as the"),
+        ("STEMNet2_toy", "SharedBottom_toy", None),
+        ("PLE_toy", "SharedBottom_toy", "Mine_toy and PLE_toy would both be called PLE"),
+    ],
+)
+def test_experiments_that_would_share_a_row_are_refused(project, expid, like, said):
+    project.experiments[expid] = dict(project.experiments[like])
+    project.experiments["Mine_toy"] = {**project.model, "model": "PLE", "num_specific_experts": 1}
+    if said is None:
+        assert load(project).row(expid) == "STEMNet2"
+    else:
+        with pytest.raises(ConfigError, match=said):
+            load(project)
+
+
+def test_slices_are_not_by_regression_tasks(project):
+    for settings in project.experiments.values():
+        if "view" in settings.get("task_labels", ["like", "view"]):
+            several = "task_labels" not in settings
+            settings["task"] = ["binary_classification"] * several + ["regression"]
+            settings["metrics"] = ["AUC", "MSE"]
+            del settings["loss"]
+    project.benchmark["metrics"] = ["AUC", "MSE"]
+    with pytest.raises(ConfigError, match="slices.labels: 'view' is a regression task"):
+        load(project)
+    project.benchmark["slices"] = None
+    assert load(project).metrics == ["AUC", "MSE"]
 
 
 def test_several_mistakes_come_at_once(project):
@@ -207,6 +293,8 @@ def test_a_benchmark_ends_with_its_files(finished):
     assert list((out / "figures").glob("*.png"))
     found = json.loads((out / "analysis.json").read_text())
     assert set(found["gates"]) == {"STEMNet"}
+    # All four slices, though no user of test is cold.
+    assert {len(place["slice_mean"]) for place in found["gates"]["STEMNet"]} == {4}
     assert set(found["flows"]) == {"STEMNet", "SharedBottom"}
     assert not any(found["findings"].values())
     assert set(found["slices"]["lifts"]) == {"STEMNet", "SharedBottom"}
@@ -259,11 +347,27 @@ def test_a_run_that_fails_says_why_and_the_rest_goes_on(project):
 
 def test_no_run_that_ends_well_is_an_error(project, capfd):
     project.experiments = {"STEMNet_toy": {**project.model, **FAILING}}
-    project.benchmark |= {"search": {}, "seeds": [1], "single_task": None}
+    project.benchmark |= {"search": {}, "seeds": [1], "single_task": None, "slices": None}
     assert run(project) == 2
     error = capfd.readouterr().err
     assert "No run ended well" in error
     assert "leaves a batch of one row" in error
+
+
+@pytest.mark.parametrize("name", ["predictions_test.parquet", "model.safetensors", "result.json"])
+def test_a_run_whose_file_was_cut_short_is_made_again(finished, monkeypatch, name):
+    monkeypatch.chdir(finished)
+    first = tables()
+    path = next(Path("out/runs").glob(f"STEMNet_toy-2-*/toy/*/{name}"))
+    path.write_bytes(path.read_bytes()[:-20])
+    others = {
+        p: p.stat().st_mtime_ns
+        for p in Path("out/runs").glob("*/toy/*/result.json")
+        if p.parent != path.parent
+    }
+    assert run(make_project(finished)) == 0
+    assert tables() == first
+    assert {p: p.stat().st_mtime_ns for p in others} == others
 
 
 def test_killed_and_started_again_it_ends_with_the_same_table(project, finished):

@@ -437,6 +437,19 @@ def test_every_model_has_its_place_in_the_model_zoo(monkeypatch):
         assert getattr(model_zoo, name) is fuxictr_stem.get_model(name)
 
 
+@pytest.mark.parametrize("place", ["fuxictr_stem.training.Trainer.fit", "torch.optim.Adam"])
+def test_ctrl_c_ends_in_one_line(project, place, monkeypatch, capfd):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    # FuxiCTR makes another error of whatever an optimizer raises, Ctrl-C included.
+    monkeypatch.setattr(place, interrupted)
+    assert project.run() == 130
+    error = capfd.readouterr().err
+    assert error.endswith("\nStopped by Ctrl-C.\n")
+    assert "Traceback" not in error
+
+
 def test_list_and_version(capsys, project):
     project.write()
     assert main(["list"]) == 0

@@ -185,6 +185,13 @@ def test_a_weight_that_is_none_is_refused_with_its_row(tmp_path, weight):
         cache_of(tmp_path, train, labels=labels, data_format="parquet")
 
 
+def test_a_weight_that_combines_missing_labels_is_refused(tmp_path):
+    labels = [label("y", missing=math.nan), label("z"), label("w", preprocess="both(y, z)")]
+    cache = cache_of(tmp_path, frame([1.0, None, 0.0, 1.0]), frame([0.0, 1.0]), labels)
+    with pytest.raises(DataError, match="'w' is missing in 1 rows of train"):
+        check_samples(cache, {"z": BINARY}, sample_weight="w")
+
+
 def test_groups_count_the_samples_only(tmp_path):
     """User u has both classes, but one of them in rows that are no samples."""
     y, z = [1.0, 1.0, 1.0, 0.0, None, 1.0], [1.0, 1.0, 1.0, 0.0, 1.0, 1.0]

@@ -25,9 +25,11 @@ from fuxictr_stem.config.kinds import (
     whole,
 )
 from fuxictr_stem.config.schema import REQUIRED, Key
+from fuxictr_stem.config.values import META
 from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.metrics import METRICS
+from fuxictr_stem.metrics.tasks import BINARY
 
 # The runner's own: a benchmark that set them would break its own bookkeeping.
 _RUNNERS = ("seed", "model_root", "save_predictions", "model", "dataset_id")
@@ -44,6 +46,8 @@ def _read_grid(value: Any) -> dict[str, list[Any]]:
     grid = PLAIN_MAPPING.read(value)
     if not all(isinstance(values, list) and values for values in grid.values()):
         raise Refused("Give each key a list of values.")
+    if any(value in values[:i] for values in grid.values() for i, value in enumerate(values)):
+        raise Refused("Name each value once.")
     return grid
 
 
@@ -52,24 +56,51 @@ def _read_by_glob(value: Any) -> dict[str, dict[str, Any]]:
     return {pattern: PLAIN_MAPPING.read(settings) for pattern, settings in by_glob.items()}
 
 
+def _read_two_tasks(value: Any) -> list[str]:
+    labels = list_of(TEXT).read(value)
+    if len(labels) != 2 or labels[0] == labels[1]:
+        raise Refused
+    return labels
+
+
+def _rising(low: float | None = None, high: float | None = None) -> Kind:
+    """Two numbers of a range, the lower one first."""
+
+    def read(value: Any) -> list[float]:
+        bounds = list_of(number(low)).read(value)
+        if len(bounds) != 2 or bounds[0] > bounds[1] or (high is not None and bounds[1] > high):
+            raise Refused
+        return bounds
+
+    extent = "" if low is None else f" from {low:g} to {high:g}"
+    return Kind(f"[low, high], two numbers{extent}, the lower one first", read)
+
+
 SINGLE_TASK = "SingleTask"
 _IDS = one_or_list(TEXT)
+_SOME_IDS = Kind(
+    "text, or a list of that", lambda v: list_of(TEXT).read(v if isinstance(v, list) else [v])
+)
 # As `analysis.slices.positive_balance` takes them.
 SLICES: dict[str, Key] = {
-    "labels": Key(list_of(TEXT, 2), "the two tasks whose positive feedback is compared", REQUIRED),
+    "labels": Key(
+        Kind("a list of two different labels", _read_two_tasks),
+        "the two tasks whose positive feedback is compared",
+        REQUIRED,
+    ),
     "group": Key(optional(TEXT), "column of the groups; by default group_id", None),
     "relative_to": Key(choice(RELATIVE_TO), "what a count is measured by", "base_rate"),
     "smoothing": Key(number(0), "pseudo-rows of a group", 20.0),
-    "thresholds": Key(optional(list_of(number(), 2)), "bounds of the comparable log2 ratio", None),
-    "quantiles": Key(optional(list_of(number(0), 2)), "the same as quantiles over groups", None),
+    "thresholds": Key(optional(_rising()), "bounds of the comparable log2 ratio", None),
+    "quantiles": Key(optional(_rising(0, 1)), "the same as quantiles over groups", None),
     "min_rows": Key(whole(0), "fewer train rows make a group cold", 5),
 }
 BENCHMARK: dict[str, Key] = {
     "dataset_id": Key(TEXT, "the dataset", REQUIRED),
     "experiments": Key(_IDS, "experiment ids or globs of them", REQUIRED),
-    "exclude": Key(_IDS, "ids or globs of experiments to leave out", []),
+    "exclude": Key(_SOME_IDS, "ids or globs of experiments to leave out", []),
     "single_task": Key(optional(_IDS), "ids or globs, each an experiment of one label", None),
-    "proposed": Key(_IDS, "ids or globs of the models that are no baselines", []),
+    "proposed": Key(_SOME_IDS, "ids or globs of the models that are no baselines", []),
     "labels": Key(optional(list_of(TEXT, 1)), "tasks to compare; null for all", None),
     "metrics": Key(one_or_list(choice(METRICS)), "metrics to compare", ["AUC", "gAUC", "logloss"]),
     "seeds": Key(Kind("a list of different seeds", _read_seeds), "seeds of the runs", REQUIRED),
@@ -160,6 +191,8 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
     known = list_experiments(config_dir)
     chosen, single, proposed = _chosen(values, known, place, problems)
     own = _apply(values, chosen + single, config_dir, place, problems)
+    # Each experiment would say again what is said.
+    problems.raise_any(f"Benchmark {path}")
     trials = [
         dict(zip(values["search"], point, strict=True))
         for point in itertools.product(*values["search"].values())
@@ -171,13 +204,21 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
             problems.add(
                 place("single_task"), f"{expid} trains {', '.join(labels)}, not one label."
             )
-    if values["slices"] and any(p.get("group_id") is None for p in experiments.values()):
-        problems.add(
-            place("slices"), "need the users: set group_id of the dataset to their column."
-        )
     labels = _labels(values, experiments, chosen, single, place, problems)
+    types = label_types(experiments)
+    _check_metrics(
+        values["metrics"], [types[label] for label in labels if label in types], place, problems
+    )
+    if values["slices"]:
+        if not single:
+            problems.add(
+                place("slices"),
+                "show the lift over single-task models, but there are none.",
+                "Name some under single_task, or leave slices out.",
+            )
+        _check_slices(values["slices"], experiments, types, place, problems)
     problems.raise_any(f"Benchmark {path}")
-    return Benchmark(
+    benchmark = Benchmark(
         name=path.stem,
         dataset_id=values["dataset_id"],
         experiments=experiments,
@@ -192,6 +233,18 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
         resamples=values["resamples"],
         slices=values["slices"],
     )
+    _check_rows(benchmark, place, problems)
+    problems.raise_any(f"Benchmark {path}")
+    return benchmark
+
+
+def label_types(experiments: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the task type of each label that an experiment trains."""
+    return {
+        label: task
+        for params in experiments.values()
+        for label, task in zip(params["task_labels"], params["task"], strict=True)
+    }
 
 
 def _chosen(
@@ -278,21 +331,28 @@ def _load_all(
         try:
             for trial in trials:
                 load_experiment(config_dir, expid, overrides={**own[expid], **trial})
-            experiments[expid] = load_experiment(config_dir, expid, overrides=own[expid])
+            params = load_experiment(config_dir, expid, overrides=own[expid])
+            if not set(values["metrics"]) <= set(params["metrics"]):
+                reported = [*params["metrics"], *values["metrics"]]
+                own[expid]["metrics"] = list(dict.fromkeys(reported))
+                params = load_experiment(config_dir, expid, overrides=own[expid])
         except ConfigError as error:
             problems.add(place("experiments"), str(error))
             continue
-        dataset = experiments[expid]["dataset_id"]
+        experiments[expid] = params
+        dataset = params["dataset_id"]
         if dataset != values["dataset_id"]:
             problems.add(
                 place("experiments"),
                 f"{expid} is on {dataset!r}, not on {values['dataset_id']!r}.",
                 "A benchmark compares on one dataset: narrow the glob, or exclude it.",
             )
-        if not set(values["metrics"]) <= set(experiments[expid]["metrics"]):
-            reported = [*experiments[expid]["metrics"], *values["metrics"]]
-            own[expid]["metrics"] = list(dict.fromkeys(reported))
-            experiments[expid] = load_experiment(config_dir, expid, overrides=own[expid])
+    if any(params["test_data"] is None for params in experiments.values()):
+        problems.add(
+            place("dataset_id"),
+            f"{values['dataset_id']!r} has no test_data, on which a benchmark compares.",
+            "Give the dataset a test split.",
+        )
     return experiments
 
 
@@ -320,3 +380,88 @@ def _labels(
                 f"{place('slices')}.labels", f"{label!r} is not compared.", suggest(label, labels)
             )
     return list(labels)
+
+
+def _check_metrics(metrics: list[str], tasks: list[str], place: Any, problems: Problems) -> None:
+    """Refuse metrics that no compared task has, and tasks without a metric: they stay empty."""
+    fitting = {name for name, metric in METRICS.items() if metric.task in tasks}
+    for name in metrics:
+        if tasks and name not in fitting:
+            problems.add(
+                place("metrics"),
+                f"no task that is compared has {name}.",
+                f"Metrics of these tasks: {', '.join(n for n in METRICS if n in fitting)}.",
+            )
+    for task in dict.fromkeys(tasks):
+        own = [name for name, metric in METRICS.items() if metric.task == task]
+        if not set(own) & set(metrics):
+            problems.add(
+                place("metrics"),
+                f"has none for the {task} tasks.",
+                f"Add one of {', '.join(own)}, or leave these tasks out by labels.",
+            )
+
+
+def _check_slices(
+    slices: Mapping[str, Any],
+    experiments: Mapping[str, dict[str, Any]],
+    types: Mapping[str, str],
+    place: Any,
+    problems: Problems,
+) -> None:
+    """Refuse slices by labels that have no positives, and by groups that the cache merges."""
+    if any(params.get("group_id") is None for params in experiments.values()):
+        problems.add(
+            place("slices"), "need the users: set group_id of the dataset to their column."
+        )
+    if slices["thresholds"] is not None and slices["quantiles"] is not None:
+        problems.add(
+            place("slices"), "have both thresholds and quantiles, of which only one can bound them."
+        )
+    for label in slices["labels"]:
+        if types.get(label, BINARY) != BINARY:
+            problems.add(
+                f"{place('slices')}.labels",
+                f"{label!r} is a {types[label]} task: it has no positives.",
+            )
+    group = slices["group"]
+    for params in experiments.values():
+        kept = [c["name"] for c in params["feature_cols"] if c["active"] and c["type"] == META]
+        if group is not None and group not in kept:
+            problems.add(
+                f"{place('slices')}.group",
+                f"{group!r} is no meta column of the dataset; of others, all rare values are one.",
+                suggest(group, kept) or f"Add one that copies it. There are: {', '.join(kept)}.",
+            )
+            break
+
+
+def _check_rows(benchmark: Benchmark, place: Any, problems: Problems) -> None:
+    """Refuse experiments that would share a row, of which only one would be shown."""
+    by_label: dict[str, list[str]] = {}
+    by_row: dict[str, list[str]] = {}
+    for expid, params in benchmark.experiments.items():
+        if expid in benchmark.single_task:
+            by_label.setdefault(params["task_labels"][0], []).append(expid)
+        else:
+            by_row.setdefault(benchmark.row(expid), []).append(expid)
+    for label, ids in by_label.items():
+        if len(ids) > 1:
+            problems.add(
+                place("single_task"),
+                f"{' and '.join(ids)} both train {label!r}.",
+                "Name one a label, or exclude the others.",
+            )
+    for row, ids in by_row.items():
+        if row == SINGLE_TASK:
+            problems.add(
+                place("experiments"),
+                f"{ids[0]} would be called {row}, as the single-task experiments together are.",
+                "Exclude it, or name it under single_task.",
+            )
+        elif len(ids) > 1:
+            problems.add(
+                place("experiments"),
+                f"{' and '.join(ids)} would both be called {row}.",
+                "Rename one, or exclude it.",
+            )

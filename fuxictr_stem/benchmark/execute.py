@@ -16,16 +16,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from fuxictr_stem import outputs
 from fuxictr_stem.benchmark.plan import Plan, RunSpec
-from fuxictr_stem.benchmark.record import PREDICTIONS
+from fuxictr_stem.benchmark.record import PREDICTIONS, WEIGHTS
 from fuxictr_stem.benchmark.worker import work
+from fuxictr_stem.models import MultiTaskNet
+from fuxictr_stem.registry import get_model
 
 logger = logging.getLogger(__name__)
-
-_WEIGHTS = "model.safetensors"
 
 
 @dataclass
@@ -79,11 +81,22 @@ class Place:
     def read(self, spec: RunSpec) -> dict[str, Any] | None:
         """Return the result of a run that is whole, else None."""
         folder = self.results(spec)
-        if not all((folder / name).is_file() for name in (PREDICTIONS, _WEIGHTS)):
-            return None
         try:
             result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            # Neither opens if the file was cut short.
+            pl.read_parquet_schema(folder / PREDICTIONS)
+            # A model of another package keeps its weights as it likes.
+            if issubclass(get_model(result["model"]), MultiTaskNet):
+                with safe_open(folder / WEIGHTS, "pt"):
+                    pass
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            pl.exceptions.PolarsError,
+            SafetensorError,
+        ):
             return None
         return result if isinstance(result, dict) and {"valid", "test"} <= result.keys() else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from fuxictr.pytorch.models import MultiTaskModel
@@ -14,25 +14,32 @@ from fuxictr_stem import outputs
 from fuxictr_stem.analysis.audit import audit
 from fuxictr_stem.analysis.gates import gate_weights
 from fuxictr_stem.analysis.gradient_flow import gradient_flow
-from fuxictr_stem.analysis.slice_metrics import SliceLift, slice_lift, slice_metrics
+from fuxictr_stem.analysis.slice_metrics import RANKING, SliceLift, slice_lift, slice_metrics
 from fuxictr_stem.analysis.slices import PositiveBalance, positive_balance
 from fuxictr_stem.analysis.tables import compare_tables
-from fuxictr_stem.benchmark.config import Benchmark
+from fuxictr_stem.benchmark.config import Benchmark, label_types
 from fuxictr_stem.benchmark.insight import Analysis, Slices
-from fuxictr_stem.benchmark.record import Run, Study, TaskPredictions
+from fuxictr_stem.benchmark.record import WEIGHTS, Run, Study, TaskPredictions
 from fuxictr_stem.config import load_experiment
 from fuxictr_stem.data import Cache, open_cache, store
 from fuxictr_stem.experiment import make_loader
-from fuxictr_stem.metrics import METRICS
-from fuxictr_stem.registry import build_model
+from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.models import MultiTaskNet
+from fuxictr_stem.registry import build_model, get_model
 
 logger = logging.getLogger(__name__)
 
-# Metrics of which a slice's lift is bootstrapped.
-_RANKING = ("AUC", "gAUC")
+
+class SliceRows(NamedTuple):
+    """How train's groups are sorted, and the number of each test row's slice, (N,)."""
+
+    balance: PositiveBalance
+    of_test: np.ndarray
 
 
-def analyse(benchmark: Benchmark, study: Study, config_dir: Path, folder: Path) -> Analysis:
+def analyse(
+    benchmark: Benchmark, study: Study, config_dir: Path, folder: Path, rows: SliceRows | None
+) -> Analysis:
     """Measure gates, gradient flow and tables of each model's first seed, and the slices of all.
 
     Writes ``analysis.json``.
@@ -42,30 +49,39 @@ def analyse(benchmark: Benchmark, study: Study, config_dir: Path, folder: Path) 
         study: What came of it.
         config_dir: Folder of the model and dataset configs.
         folder: The benchmark's folder.
+        rows: The slices, as of `slice_rows`.
     """
-    slices, slice_of_row = None, None
-    if benchmark.slices is not None:
-        cache = open_cache(next(iter(benchmark.experiments.values())))
-        balance, slice_of_row = _slice_rows(benchmark, cache)
-        slices = _slices(benchmark, study, balance, slice_of_row)
+    slices, slice_of_row, count = None, None, None
+    if rows is not None:
+        slice_of_row, count = rows.of_test, len(rows.balance.names)
+        slices = measure_slices(benchmark, study, rows.balance, slice_of_row)
     found = Analysis(slices=slices)
     for name in study.names:
         if name != study.single_task:
-            logger.info("Looking inside %s", name)
             run = study.entries[name][min(study.entries[name], key=study.seeds.index)].runs[0]
-            _look_inside(name, run, config_dir, slice_of_row, found)
+            if not issubclass(get_model(run.result["model"]), MultiTaskNet):
+                logger.info("%s is of another package: there is no look inside.", name)
+                continue
+            logger.info("Looking inside %s", name)
+            _look_inside(name, run, config_dir, slice_of_row, count, found)
     outputs.write_json(folder / "analysis.json", _plain(asdict(found)))
     return found
 
 
 def _look_inside(
-    name: str, run: Run, config_dir: Path, slice_of_row: np.ndarray | None, found: Analysis
+    name: str,
+    run: Run,
+    config_dir: Path,
+    slice_of_row: np.ndarray | None,
+    count: int | None,
+    found: Analysis,
 ) -> None:
     params, model, cache = load_run(run, config_dir)
     batch = next(iter(make_loader(params, model, cache, "valid")))
     found.flows[name] = gradient_flow(model, batch)
     found.findings[name] = audit(model, batch)
-    gates = gate_weights(model, make_loader(params, model, cache, "test"), slice_of_row)
+    test = make_loader(params, model, cache, "test")
+    gates = gate_weights(model, test, slice_of_row, count)
     if gates:
         found.gates[name] = gates
     found.tables[name] = compare_tables(model)
@@ -86,7 +102,7 @@ def load_run(run: Run, config_dir: Path) -> tuple[dict[str, Any], MultiTaskModel
     }
     cache = open_cache(params)
     model = build_model(params, cache.feature_map(params))
-    model.load_weights(str(run.folder / "model.safetensors"))
+    model.load_weights(str(run.folder / WEIGHTS))
     return params, model, cache
 
 
@@ -96,9 +112,15 @@ def _groups(predictions: TaskPredictions) -> np.ndarray:
     return predictions.group_id
 
 
-def _slice_rows(benchmark: Benchmark, cache: Cache) -> tuple[PositiveBalance, np.ndarray]:
-    """Return how train's groups are sorted, and the slice of each row of test."""
-    chosen = dict(benchmark.slices or {})
+def slice_rows(benchmark: Benchmark, cache: Cache) -> SliceRows | None:
+    """Sort the rows of test into the benchmark's slices; None if it has none.
+
+    Raises:
+        DataError: If train's labels cannot be compared, for example for want of a positive.
+    """
+    if benchmark.slices is None:
+        return None
+    chosen = dict(benchmark.slices)
     params = next(iter(benchmark.experiments.values()))
     labels, group = chosen.pop("labels"), chosen.pop("group") or params["group_id"]
     columns = read_columns(cache, "train", [group, *labels])
@@ -106,7 +128,7 @@ def _slice_rows(benchmark: Benchmark, cache: Cache) -> tuple[PositiveBalance, np
     balance = positive_balance(
         columns[group], {label: columns[label] for label in labels}, pair=tuple(labels), **given
     )
-    return balance, balance.assign(read_columns(cache, "test", [group])[group])
+    return SliceRows(balance, balance.assign(read_columns(cache, "test", [group])[group]))
 
 
 def read_columns(cache: Cache, split: str, names: list[str]) -> dict[str, np.ndarray]:
@@ -117,10 +139,14 @@ def read_columns(cache: Cache, split: str, names: list[str]) -> dict[str, np.nda
         return {name: store.read(store.column(file, name), 0, cache.rows[split]) for name in names}
 
 
-def _slices(
+def measure_slices(
     benchmark: Benchmark, study: Study, balance: PositiveBalance, slice_of_row: np.ndarray
 ) -> Slices | None:
-    """Measure every model on every slice, and its lift over the single-task model."""
+    """Measure every model on every slice, and its lift over the single-task model.
+
+    Tasks of regression have no positives, so no AUC on a slice. Models that were tested on other
+    samples of a task than the single-task model have no lift there.
+    """
     reference = study.single_task
     if reference is None:
         logger.warning("slices: without single_task there is no lift, so there are no slices.")
@@ -128,14 +154,14 @@ def _slices(
     found = Slices(
         names=balance.names, definition=_definition(benchmark, balance), reference=reference
     )
-    count = len(balance.names)
+    count, types = len(balance.names), label_types(benchmark.experiments)
     for label in study.labels:
         predictions = {}
         for name, entries in study.entries.items():
             by_seed = {s: e.predictions(label) for s, e in entries.items() if label in e.labels}
             if by_seed:
                 predictions[name] = by_seed
-        if reference not in predictions:
+        if reference not in predictions or types[label] != BINARY:
             continue
         for name, by_seed in predictions.items():
             logger.info("Slices of %s: %s", label, name)
@@ -144,11 +170,22 @@ def _slices(
                 for p in by_seed.values()
             ]
             shared = [seed for seed in by_seed if seed in predictions[reference]]
-            if name != reference and shared:
+            rows = [by[s].row for by in (by_seed, predictions[reference]) for s in shared]
+            if not all(np.array_equal(own, rows[0]) for own in rows):
+                logger.warning("Slices of %s: %s has other samples, so no lift.", label, name)
+            elif name != reference and shared:
                 found.lifts.setdefault(name, {})[label] = [
-                    _lift(metric, by_seed, predictions[reference], shared, slice_of_row, benchmark)
+                    _lift(
+                        metric,
+                        by_seed,
+                        predictions[reference],
+                        shared,
+                        slice_of_row,
+                        count,
+                        benchmark.resamples,
+                    )
                     for metric in study.metrics
-                    if metric in _RANKING and METRICS[metric].higher_is_better
+                    if metric in RANKING
                 ]
     return found
 
@@ -159,7 +196,8 @@ def _lift(
     reference: dict[int, TaskPredictions],
     seeds: list[int],
     slice_of_row: np.ndarray,
-    benchmark: Benchmark,
+    count: int,
+    resamples: int,
 ) -> SliceLift:
     first = model[seeds[0]]
     return slice_lift(
@@ -169,8 +207,8 @@ def _lift(
         _groups(first),
         slice_of_row[first.row],
         metric,
-        resamples=benchmark.resamples,
-        num_slices=4,
+        resamples=resamples,
+        num_slices=count,
     )
 
 

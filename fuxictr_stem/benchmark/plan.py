@@ -12,6 +12,7 @@ import numpy as np
 
 from fuxictr_stem.benchmark.config import Benchmark
 
+CPU = "CPU"
 Results = Mapping[str, Mapping[str, Any]]
 
 
@@ -48,14 +49,20 @@ class Plan:
         benchmark: The checked benchmark.
         data: Per experiment id the fingerprint of its data.
         versions: Versions of what decides a run's numbers.
+        device: Name of what the runs compute on.
     """
 
     def __init__(
-        self, benchmark: Benchmark, data: Mapping[str, str], versions: Mapping[str, str]
+        self,
+        benchmark: Benchmark,
+        data: Mapping[str, str],
+        versions: Mapping[str, str],
+        device: str = CPU,
     ) -> None:
         self.benchmark = benchmark
         self.data = dict(data)
         self.versions = dict(versions)
+        self.device = device
 
     def spec(self, expid: str, seed: int, trial: Mapping[str, Any]) -> RunSpec:
         """Return the run of an experiment with a seed and a trial's settings."""
@@ -63,7 +70,9 @@ class Plan:
         settings = {**self.benchmark.experiments[expid], **overrides}
         # What is null or empty decides nothing: a key that a later version adds leaves runs valid.
         settings = {k: v for k, v in settings.items() if v is not None and v != {} and v != []}
-        decisive = [settings, self.data[expid], self.versions, self.benchmark.threads]
+        decisive: list[Any] = [settings, self.data[expid], self.versions, self.benchmark.threads]
+        if self.device != CPU:
+            decisive.append(self.device)
         text = json.dumps(decisive, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return RunSpec(expid, seed, dict(trial), overrides, f"{expid}-{seed}-{digest}")

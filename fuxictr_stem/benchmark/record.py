@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-GROUP_COLUMN = "group"
+from fuxictr_stem.results import GROUP
+
 PREDICTIONS = "predictions_test.parquet"
+WEIGHTS = "model.safetensors"
 
 
 class TaskPredictions(NamedTuple):
@@ -75,7 +77,7 @@ class Entry:
         """Read the test predictions of a task."""
         frame = pl.read_parquet(self.run_of(label).folder / PREDICTIONS)
         frame = frame.with_row_index("row").filter(pl.col(label).is_not_nan())
-        group = frame[GROUP_COLUMN].to_numpy() if GROUP_COLUMN in frame.columns else None
+        group = frame[GROUP].to_numpy() if GROUP in frame.columns else None
         row = frame["row"].to_numpy()
         return TaskPredictions(
             frame[label].to_numpy(), frame[f"{label}_pred"].to_numpy(), group, row

@@ -7,21 +7,24 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from fuxictr_stem import outputs, results
 from fuxictr_stem.benchmark.config import Benchmark, load_benchmark
 from fuxictr_stem.benchmark.execute import Place, execute
 from fuxictr_stem.benchmark.leaderboard import write_leaderboard
-from fuxictr_stem.benchmark.look import analyse
-from fuxictr_stem.benchmark.plan import Plan
+from fuxictr_stem.benchmark.look import analyse, slice_rows
+from fuxictr_stem.benchmark.plan import CPU, Plan
 from fuxictr_stem.benchmark.record import Study
 from fuxictr_stem.benchmark.report import write_report
 from fuxictr_stem.benchmark.study import collect
+from fuxictr_stem.data import Cache
 from fuxictr_stem.errors import OutputError, TrainingError
 from fuxictr_stem.experiment import check_device, open_data
 
@@ -63,27 +66,42 @@ def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: i
     # Faulty data must end here with one message, not once a run.
     caches = {expid: open_data(params) for expid, params in benchmark.experiments.items()}
     data = {expid: cache.folder.name for expid, cache in caches.items()}
+    slices = slice_rows(benchmark, next(iter(caches.values())))
     versions = results.versions()
-    plan = Plan(benchmark, data, versions)
+    device = CPU if gpu < 0 else torch.cuda.get_device_name(gpu)
+    plan = Plan(benchmark, data, versions, device)
     place = Place(config_dir, folder, benchmark.dataset_id, benchmark.threads, gpu)
     logger.info("%d runs, %d at a time; folder %s", plan.total(), jobs, folder)
     runs = execute(plan, place, jobs)
-    study = collect(plan, place, runs, _facts(benchmark, versions, jobs))
+    facts = {"data": _data(benchmark, caches), **_facts(benchmark, versions, device, jobs)}
+    study = collect(plan, place, runs, facts)
     if not study.entries:
         reasons = "\n".join(f"- {run}: {why}" for run, why in study.failures.items())
         raise TrainingError(f"No run ended well.\n{reasons}")
     leaderboard = write_leaderboard(study, folder, benchmark.resamples)
-    write_report(study, leaderboard, analyse(benchmark, study, config_dir, folder), folder)
+    analysis = analyse(benchmark, study, config_dir, folder, slices)
+    write_report(study, leaderboard, analysis, folder)
     logger.info("Leaderboard: %s", folder / "leaderboard.md")
     logger.info("Report: %s", folder / "report.html")
     return study
 
 
-def _facts(benchmark: Benchmark, versions: dict[str, str], jobs: int) -> dict[str, Any]:
+def _data(benchmark: Benchmark, caches: Mapping[str, Cache]) -> str:
+    """Return where the data is from, which synthetic data says of itself, and its rows."""
+    expid, params = next(iter(benchmark.experiments.items()))
+    name = (params.get("source") or {}).get("name", benchmark.dataset_id)
+    rows = ", ".join(f"{count:,} {split}" for split, count in caches[expid].rows.items())
+    return f"{name}; rows: {rows}"
+
+
+def _facts(
+    benchmark: Benchmark, versions: dict[str, str], device: str, jobs: int
+) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", *sys.argv]),
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+        "device": device,
         "jobs": jobs,
         "threads": benchmark.threads,
         "resamples": benchmark.resamples,

@@ -77,16 +77,18 @@ Scores = dict[str, dict[str, dict[str, Score]]]  # by model, task and metric
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs, means over seeds; of several runs a seed, all of them together.
+    """What a model costs; of several runs a seed, all of them together.
+
+    Times are those of the fastest seed: what else a machine does only makes a run slower.
 
     Attributes:
         runs: Runs a seed: one, or one a task.
         dense: Parameters outside the embedding tables, the sum over runs.
         embedding: Parameters of the embedding tables, the sum over runs.
-        seconds_per_epoch: Training time a pass over train, the sum over runs.
-        epochs: Epochs until training stopped, the mean over runs.
+        seconds_per_epoch: Training time over epochs, evaluations on valid included, the sum over runs.
+        epochs: Epochs until training stopped, the mean over seeds and runs.
         samples_per_second: Training samples that pass through all runs a second.
-        peak_mib: Largest resident memory in MiB, the largest over runs.
+        peak_mib: Largest resident memory in MiB, the largest over runs, the mean over seeds.
     """
 
     runs: int
@@ -217,7 +219,11 @@ def _score(values: Mapping[int, float]) -> Score | None:
 def _best_baseline(study: Study, scores: Scores) -> str | None:
     metric = study.metrics[0]
     higher = higher_is_better(metric)
-    tasks = {label for by_label in scores.values() for label, m in by_label.items() if metric in m}
+    tasks = [
+        label
+        for label in study.labels
+        if any(metric in by_label.get(label, {}) for by_label in scores.values())
+    ]
     means = {
         name: float(np.mean([scores[name][label][metric].mean for label in tasks]))
         for name in study.names
@@ -277,9 +283,9 @@ def _cost(entries: list[Entry]) -> Cost:
         runs=len(of_first),
         dense=sum(r["params"]["dense"] for r in of_first),
         embedding=sum(r["params"]["embedding"] for r in of_first),
-        seconds_per_epoch=float(np.mean(seconds)),
+        seconds_per_epoch=min(seconds),
         epochs=float(np.mean([r["epochs"] for own in results for r in own])),
-        samples_per_second=float(np.mean(speed)),
+        samples_per_second=max(speed),
         peak_mib=float(np.mean([max(r["peak_rss_bytes"] for r in own) for own in results]) / 2**20),
     )
 

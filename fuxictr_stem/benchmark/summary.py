@@ -12,7 +12,7 @@ from fuxictr_stem.benchmark.scores import (
     best_model,
     higher_is_better,
 )
-from fuxictr_stem.benchmark.text import number, p_value, signed
+from fuxictr_stem.benchmark.text import number, p_value, seconds, signed
 
 
 def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
@@ -34,7 +34,7 @@ def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
         leaders.append(best)
         count = sum(leaderboard.score(n, label, metric) is not None for n in study.names)
         word = "highest" if higher_is_better(metric) else "lowest"
-        what = f"has the {word} mean of {count} models"
+        what = f"has the {word} mean of {count} models" if count > 1 else "is the only model"
         lines.append(_told(leaderboard, label, metric, best, what))
         own = best_model(
             study, leaderboard, label, metric, lambda name: leaderboard.roles[name] == PROPOSED
@@ -72,10 +72,10 @@ def _mean(score: Score) -> str:
 def _verdict(found: Comparison, metric: str) -> str:
     """Return a sentence on a difference: its size, then what each of the two tests says."""
     if found.difference == 0:
-        way = "the same as"
+        text = f"The same as {found.reference}"
     else:
-        way = "better than" if found.is_better(metric) else "worse than"
-    text = f"By {signed(found.difference)} {way} {found.reference}"
+        way = "better" if found.is_better(metric) else "worse"
+        text = f"By {number(abs(found.difference))} {way} than {found.reference}"
     if found.p_holm is None:
         text += "; over seeds there is no test"
     else:
@@ -104,7 +104,7 @@ def _transfer(study: Study, leaderboard: Leaderboard, label: str, metric: str) -
 def _cost(study: Study, leaderboard: Leaderboard, name: str) -> str:
     cost = leaderboard.costs[name]
     text = (
-        f"{name} takes {cost.seconds_per_epoch:,.1f} s an epoch and {cost.peak_mib:,.0f} MiB, with "
+        f"{name} takes {seconds(cost.seconds_per_epoch)} s an epoch and {cost.peak_mib:,.0f} MiB, with "
         f"{cost.dense:,} dense and {cost.embedding:,} embedding parameters"
     )
     references = [study.single_task]

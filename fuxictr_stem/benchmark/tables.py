@@ -15,7 +15,7 @@ from fuxictr_stem.benchmark.scores import (
 from fuxictr_stem.benchmark.statistics import ALPHA, LEVEL
 from fuxictr_stem.benchmark.summary import summary
 from fuxictr_stem.benchmark.table import Cell, Table, escape_markdown
-from fuxictr_stem.benchmark.text import LACKING, Section, number, p_value, signed
+from fuxictr_stem.benchmark.text import LACKING, Section, number, p_value, seconds, signed
 
 _DIRECTIONS = {
     True: "higher is better: a positive difference is an improvement",
@@ -50,7 +50,7 @@ def quality_tables(study: Study, leaderboard: Leaderboard) -> list[Table]:
 
 
 def difference_tables(study: Study, leaderboard: Leaderboard, to: str) -> list[Table]:
-    """Return a table a metric with the differences to a reference.
+    """Return a table a metric with the differences to a reference; none without other models.
 
     Args:
         study: The finished runs.
@@ -70,7 +70,7 @@ def difference_tables(study: Study, leaderboard: Leaderboard, to: str) -> list[T
         title = f"{metric}, difference to {reference}"
         note = f"{metric}: {_DIRECTIONS[higher_is_better(metric)]}."
         tables.append(Table(title, note, ["model", *study.labels], rows))
-    return tables
+    return [table for table in tables if table.rows]
 
 
 def _difference(found: Comparison | None, metric: str) -> Cell:
@@ -95,7 +95,7 @@ def cost_table(study: Study, leaderboard: Leaderboard) -> Table:
             str(cost.runs),
             f"{cost.dense:,}",
             f"{cost.embedding:,}",
-            f"{cost.seconds_per_epoch:,.1f}",
+            seconds(cost.seconds_per_epoch),
             f"{cost.epochs:.1f}",
             f"{cost.samples_per_second:,.0f}",
             f"{cost.peak_mib:,.0f}",
@@ -112,9 +112,10 @@ def cost_table(study: Study, leaderboard: Leaderboard) -> Table:
         "peak memory, MiB",
     ]
     note = (
-        "Means over seeds. Of a model with several runs (one a task), parameters and seconds are the "
-        "sums over its runs, samples/s are those that pass through all of them, epochs are the mean "
-        "and memory is the largest. Runs that share a machine slow each other down."
+        "Times are those of the fastest seed, since what else a machine does only makes a run slower; "
+        "epochs and memory are means. An epoch's seconds hold its evaluation on valid, samples/s do not. "
+        "Of a model with several runs (one a task), parameters and seconds are the sums over its runs, "
+        "samples/s are those that pass through all of them, and memory is the largest."
     )
     return Table("Cost", note, header, rows)
 
@@ -143,7 +144,8 @@ def search_table(study: Study) -> Table | None:
         return None
     header = ["experiment", "trials", "monitor", "valid, all trials", "valid, chosen", "settings"]
     note = (
-        "Every experiment was given the same trials, with the first seed; valid decided, not test."
+        "Every experiment was given the same trials, with the first seed; valid decided, not test. The "
+        "best trial's run is also that seed's run in the tables above."
     )
     return Table("Search", note, header, rows, ("monitor", "settings"))
 
@@ -161,7 +163,8 @@ def definitions(study: Study, leaderboard: Leaderboard) -> list[str]:
     """Return what the tables' numbers mean, a sentence or two each."""
     users = ", ".join(f"{count:,} ({label})" for label, count in leaderboard.users.items())
     lines = [
-        "± is the standard deviation over seeds (n - 1 in the denominator).",
+        "± is the standard deviation over seeds (n - 1 in the denominator). Bold is a task's best mean, "
+        "or among differences an improvement with *.",
         "p: two-sided paired t test over the seeds that both models have. Holm: the same after Holm's "
         "correction over all models and tasks of one metric and one reference. "
         f"* marks Holm p < {number(ALPHA, 2)}. With fewer than two seeds, or where all seeds differ "
@@ -236,4 +239,4 @@ def sections(study: Study, leaderboard: Leaderboard) -> dict[Section, list[Table
         found[Section.BASELINE] = difference_tables(study, leaderboard, "baseline")
     optional = (search_table(study), failure_table(study))
     found[Section.COST] = [cost_table(study, leaderboard), *(t for t in optional if t is not None)]
-    return found
+    return {section: tables for section, tables in found.items() if tables}

@@ -32,6 +32,11 @@ def signed(value: float) -> str:
     return f"+{number(value)}" if value > 0 else number(value)
 
 
+def seconds(value: float) -> str:
+    """Return seconds with a decimal, as in ``12.3``, or with two figures where they are few."""
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
+
+
 def p_value(p: float) -> str:
     """Return a p value with three digits, as in ``.012`` or ``< .001``."""
     return "< .001" if p < 0.0005 else number(p, 3)

@@ -76,14 +76,14 @@ def config_files(config_dir: str | Path, kind: str) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(
             f"The config folder {str(folder)!r} is not there. Name the folder that holds "
-            f"model_config and dataset_config by --config."
+            f"model_config and dataset_config by --config (of a benchmark: --config-dir)."
         )
     single = folder / f"{kind}.yaml"
     files = [single] if single.is_file() else sorted((folder / kind).glob("*.yaml"))
     if not files:
         raise ConfigError(
             f"The config folder {str(folder)!r} has neither {kind}.yaml nor {kind}/*.yaml. Add one, "
-            f"or name another folder by --config."
+            f"or name another folder by --config (of a benchmark: --config-dir)."
         )
     return files
 

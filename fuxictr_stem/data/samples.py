@@ -38,7 +38,8 @@ def check_samples(
 
     Raises:
         DataError: A sample space has values other than 0 and 1, or leaves a task no samples or one
-            class in a split; a weight is negative, or all those of a task's samples of train are 0.
+            class in a split; a weight is missing or negative, or all those of a task's samples of
+            train are 0.
     """
     spaces = dict(sample_spaces or {})
     problems = []
@@ -50,7 +51,12 @@ def check_samples(
                     f"label {space!r} is a sample space, but has {stats[space]['other']:,} rows of "
                     f"{split} with a value other than 0 and 1, such as {stats[space]['example']:g}."
                 )
-        if sample_weight is not None and stats[sample_weight]["min"] < 0:
+        if sample_weight is not None and stats[sample_weight]["nulls"]:
+            problems.append(
+                f"sample_weight {sample_weight!r} is missing in {stats[sample_weight]['nulls']:,} rows "
+                f"of {split}, but every sample needs its weight."
+            )
+        elif sample_weight is not None and stats[sample_weight]["min"] < 0:
             problems.append(
                 f"sample_weight {sample_weight!r} is negative in {split}, where its least value is "
                 f"{stats[sample_weight]['min']:g}. A weight is 0 or more."

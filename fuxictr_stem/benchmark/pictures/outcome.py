@@ -100,8 +100,13 @@ def _lift(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | None
 
 
 def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
-    columns = in_a_row(len(study.labels))
-    figure, axes = grid(len(study.labels), columns, 3.0, 0.5 + 0.22 * -(-len(study.names) // 2))
+    labels = [
+        label
+        for label in study.labels
+        if any(leaderboard.score(name, label, metric) is not None for name in study.names)
+    ] or study.labels
+    columns = in_a_row(len(labels))
+    figure, axes = grid(len(labels), columns, 3.0, 0.5 + 0.22 * -(-len(study.names) // 2))
     costs = leaderboard.costs
     most = max(cost.peak_mib for cost in costs.values())
     seconds = [cost.seconds_per_epoch for cost in costs.values()]
@@ -111,7 +116,7 @@ def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
         mib = costs[name].peak_mib
         text = f"{wrapped(name, 30)}, {mib:,.0f} MiB"
         handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=text))
-        for own, label in zip(axes, study.labels, strict=True):
+        for own, label in zip(axes, labels, strict=True):
             score = leaderboard.score(name, label, metric)
             if score is not None:
                 own.errorbar(
@@ -125,7 +130,7 @@ def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
                     capsize=2,
                     linewidth=1,
                 )
-    for place, (own, label) in enumerate(zip(axes, study.labels, strict=True)):
+    for place, (own, label) in enumerate(zip(axes, labels, strict=True)):
         own.set_title(label, loc="left")
         own.grid(visible=True)
         own.set_axisbelow(True)
@@ -229,7 +234,7 @@ def _draw_curves(
         for line in lines[name]:
             own.plot(*line, color=colour, linewidth=1, marker="o", markersize=2.5, zorder=2)
         if not lines[name]:
-            own.text(0.5, 0.5, "–", transform=own.transAxes, ha="center", color=GREY)
+            own.text(0.5, 0.5, "no result", transform=own.transAxes, ha="center", color=GREY)
         _whole_epochs(own)
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel(y_label, fontsize=10)
