@@ -90,9 +90,18 @@ def test_missing_is_nan(tmp_path, missing):
         ({"sample_weight": "wait"}, "'wait' is not in label_col"),
         ({"sample_weight": "click"}, "'click' is trained as a task, too"),
         ({"sample_weight": "buy", "task_labels": ["click"]}, "'buy' may be missing .* fill_na"),
-        ({"monitor": "calibration", "metrics": ["AUC", "calibration"]}, "Monitor NE"),
-        ({"monitor": {"AUC": 1, "buy_calibration": 1}, "metrics": ["AUC", "calibration"]}, "NE"),
-        ({"metrics": ["calibration"]}, "calibration cannot decide early stopping.* Add NE"),
+        (
+            {"monitor": "calibration", "metrics": ["AUC", "calibration"]},
+            "Monitor calibration_error",
+        ),
+        (
+            {"monitor": {"AUC": 1, "buy_calibration": 1}, "metrics": ["AUC", "calibration"]},
+            "calibration_error",
+        ),
+        (
+            {"metrics": ["calibration"]},
+            "calibration cannot decide early stopping.* Add calibration_error",
+        ),
     ],
 )
 def test_mistakes(tmp_path, changes, message):
@@ -122,6 +131,7 @@ def test_mistakes_of_labels(tmp_path, label, message):
     ("metrics", "task", "settled"),
     [
         (["NE"], "binary_classification", ("NE", "min")),
+        (["calibration_error"], "binary_classification", ("calibration_error", "min")),
         (["calibration", "NE", "logloss"], "binary_classification", ("logloss", "min")),
         (["R2"], "regression", ("R2", "max")),
         (["MAE", "R2"], "regression", ("MAE", "min")),

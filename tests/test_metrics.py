@@ -24,6 +24,7 @@ from fuxictr_stem.metrics import (
     METRICS,
     auc,
     calibration,
+    calibration_error,
     evaluate_task,
     gauc,
     group_auc,
@@ -231,6 +232,8 @@ def test_calibration_is_predicted_over_observed(case, factor):
     assert calibration(y, p) == pytest.approx(p.sum() / y.sum(), rel=1e-12)
     assert calibration(y, factor * p) == pytest.approx(factor * calibration(y, p), rel=1e-9)
     assert calibration(y, np.full(len(y), y.mean())) == pytest.approx(1)
+    error = abs(factor * p.sum() / y.sum() - 1)
+    assert calibration_error(y, factor * p) == pytest.approx(error, abs=1e-9)
 
 
 @patient

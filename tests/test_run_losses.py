@@ -196,7 +196,7 @@ MISTAKES = {
     ),
     "calibration as the monitor": (
         lambda p: p.model.update(monitor="like_calibration"),
-        "like_calibration cannot decide early stopping.*Monitor NE",
+        "like_calibration cannot decide early stopping.*Monitor calibration_error",
     ),
 }
 

@@ -21,6 +21,7 @@ _MONITORS = (
     "logloss",
     "binary_crossentropy",
     "NE",
+    "calibration_error",
     "MSE",
     "MAE",
     "R2",
@@ -118,7 +119,7 @@ def choose_monitor(
             place("metrics"),
             f"{', '.join(params['metrics'])} cannot decide early stopping: neither more nor less of "
             f"it is better.",
-            "Add NE, logloss or AUC.",
+            "Add calibration_error, NE or AUC.",
         )
         return
     monitored = params["monitor"]
@@ -137,7 +138,7 @@ def choose_monitor(
         problems.add(
             place("monitor"),
             f"{name} cannot decide early stopping: 1 is best, neither more nor less.",
-            "Monitor NE, which is lowest for calibrated predictions that tell samples apart.",
+            "Monitor calibration_error, its distance from 1.",
         )
     if unknown or undirected:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fuxictr_stem.metrics.pointwise import (
     calibration,
+    calibration_error,
     logloss,
     mae,
     mse,
@@ -29,6 +30,7 @@ __all__ = [
     "Metric",
     "auc",
     "calibration",
+    "calibration_error",
     "evaluate_task",
     "gauc",
     "group_auc",

@@ -75,6 +75,15 @@ def calibration(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return float(probability.sum() / observed)
 
 
+def calibration_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return how far `calibration` is from 1, which a monitor can minimise.
+
+    Raises:
+        DataError: As for `calibration`.
+    """
+    return abs(calibration(y_true, y_pred) - 1)
+
+
 def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Return the mean squared error.
 

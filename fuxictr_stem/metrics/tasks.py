@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from fuxictr_stem.errors import ConfigError, DataError, suggest
 from fuxictr_stem.metrics.pointwise import (
     calibration,
+    calibration_error,
     logloss,
     mae,
     mse,
@@ -41,6 +42,7 @@ METRICS = {
     "binary_crossentropy": Metric(BINARY, higher_is_better=False),  # FuxiCTR's other name of it
     "NE": Metric(BINARY, higher_is_better=False),
     "calibration": Metric(BINARY, higher_is_better=None),
+    "calibration_error": Metric(BINARY, higher_is_better=False),
     "AUC": Metric(BINARY, higher_is_better=True),
     "gAUC": Metric(BINARY, higher_is_better=True, group_weight="samples"),
     "avgAUC": Metric(BINARY, higher_is_better=True, group_weight="equal"),
@@ -55,6 +57,7 @@ _WITHOUT_GROUPS = {
     "binary_crossentropy": logloss,
     "NE": normalized_entropy,
     "calibration": calibration,
+    "calibration_error": calibration_error,
     "AUC": auc,
     "MSE": mse,
     "MAE": mae,
