@@ -15,6 +15,7 @@ _DEFAULTS = {
     "gradient_balancing": None,
     "sample_spaces": None,
     "sample_weight": None,
+    "row_sparse": False,
 }
 
 
@@ -33,6 +34,7 @@ def check_losses(
         _check_weights(params, place, problems)
     _check_spaces(params, label_col, place, problems)
     _check_sample_weight(params, label_col, place, problems)
+    _check_row_sparse(params, place, problems)
     name = params.get("gradient_balancing")
     if name is not None:
         # Imports PyTorch, which no other check needs.
@@ -45,6 +47,20 @@ def check_losses(
     model, _ = model_keys(params.get("model"), place("model"), Problems())
     if model is not None:
         _check_model_takes(model, params, label_col, place, problems)
+
+
+def _check_row_sparse(params: Mapping[str, Any], place: Place, problems: Problems) -> None:
+    if not params.get("row_sparse") or not {"optimizer", "embedding_regularizer"} <= params.keys():
+        return
+    # What has L1 is text; L2 alone is a number.
+    l1 = isinstance(params["embedding_regularizer"], str)
+    if params["optimizer"].lower() != "adam" or l1:
+        problems.add(
+            place("row_sparse"),
+            "needs optimizer adam and an embedding_regularizer that is L2 or null, found "
+            f"{params['optimizer']} and {params['embedding_regularizer']}.",
+            "Change these, or set row_sparse: False.",
+        )
 
 
 def _check_model_takes(

@@ -102,6 +102,7 @@ EXPERIMENT: dict[str, Key] = {
     "seed": Key(whole(0, 2**32 - 1), "seed of weights and order", 2023),
     "optimizer": Key(choice(OPTIMIZERS), "optimizer of torch.optim", "adam"),
     "learning_rate": Key(number(above=0), "learning rate", 1e-3),
+    "row_sparse": Key(BOOLEAN, "update only the rows of tables that a batch holds", False),
     "max_gradient_norm": Key(number(above=0), "norm to which gradients are clipped", 10.0),
     "embedding_regularizer": Key(REGULARIZER, "penalty on embeddings", None),
     "net_regularizer": Key(REGULARIZER, "penalty on all other weights", None),

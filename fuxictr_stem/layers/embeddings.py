@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fuxictr_stem.layers.grouped import GroupedLinear
+from fuxictr_stem.layers.row_gradients import RowGradients, look_up
 
 Initializer = Callable[[Tensor], object]
 PretrainUsage = Literal["init", "sum", "concat"]
@@ -34,6 +35,9 @@ class FieldTables(nn.Module):
         num_tables: K.
         initializer: In-place initializer, called on each vocabulary's part of each table, (V-1, D)
             where id 0 is padding, else (V, D).
+
+    Attributes:
+        row_gradients: Takes the gradient of a backward pass instead of the table, while it is set.
     """
 
     offsets: Tensor
@@ -53,6 +57,7 @@ class FieldTables(nn.Module):
         self.embedding_dim = embedding_dim
         self.num_tables = num_tables
         self.initializer = initializer
+        self.row_gradients: RowGradients | None = None
         # Padded vocabularies leave out their id 0, so their offset is one less than their first row.
         first_row, offsets = 1, []
         for size, pad in zip(self.vocab_sizes, padded, strict=True):
@@ -101,7 +106,10 @@ class FieldTables(nn.Module):
                 f"and the feature map do not belong together."
             )
         is_padding = (ids == 0) & self.padded[vocabs]
-        return self.table(torch.where(is_padding, 0, ids + self.offsets[vocabs]))
+        rows = torch.where(is_padding, 0, ids + self.offsets[vocabs])
+        if self.row_gradients is not None:
+            return look_up(self.table.weight, rows, self.row_gradients)
+        return self.table(rows)
 
 
 class NumericTables(nn.Module):

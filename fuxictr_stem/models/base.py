@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
+from fuxictr.pytorch.torch_utils import get_regularizer
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from fuxictr_stem.config.values import DEFAULT_LOSS, EQUAL
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
+from fuxictr_stem.models.adam_step import AdamStep, l2_penalty
 from fuxictr_stem.models.balancing import GradientBalancer
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
@@ -45,6 +47,8 @@ class MultiTaskNet(MultiTaskModel):
             ``{"conversion": "click"}``; by default every row is one.
         sample_weight: The column of the batch that weighs the rows in each task's loss; metrics are
             unweighted.
+        row_sparse: Whether a step of Adam changes only the rows of the tables that the batch holds; see
+            `adam_step`.
         optimizer: FuxiCTR's name of the optimizer.
         learning_rate: Its learning rate.
         embedding_dim: Width of an embedding, in each table where there are several.
@@ -74,6 +78,7 @@ class MultiTaskNet(MultiTaskModel):
         gradient_balancing: str | None = None,
         sample_spaces: Mapping[str, str] | None = None,
         sample_weight: str | None = None,
+        row_sparse: bool = False,
         optimizer: str = "adam",
         learning_rate: float = 1e-3,
         embedding_dim: int = 10,
@@ -104,6 +109,8 @@ class MultiTaskNet(MultiTaskModel):
         self.balancer = GradientBalancer(gradient_balancing) if gradient_balancing else None
         self.sample_spaces = spaces_of(sample_spaces, labels)
         self.sample_weight = sample_weight
+        self._row_sparse = row_sparse
+        self._adam_step: AdamStep | None = None
         self._epoch_index = 0  # FuxiCTR's; counted by its ``fit`` and by ours
         self.checkpoint = str(Path(self.model_dir).resolve() / self.model_id / "model.safetensors")
         self._max_gradient_norm = float(params.get("max_gradient_norm", 10.0))
@@ -216,25 +223,68 @@ class MultiTaskNet(MultiTaskModel):
         """Return the tasks' losses and which of them have a sample, (T,) each."""
         return torch.stack(self.task_losses(return_dict, y_true)), has_samples(y_true)
 
+    def compile(self, optimizer: str, loss: str | list[str], lr: float) -> None:
+        """Set up optimizer and losses, as FuxiCTR does; Adam in a form that passes less over tables.
+
+        Raises:
+            ConfigError: If ``row_sparse`` is wanted with another optimizer or an L1 penalty.
+        """
+        super().compile(optimizer, loss, lr)
+        penalty = l2_penalty(self._embedding_regularizer)
+        self._adam_step = None
+        if str(optimizer).lower() == "adam" and penalty is not None:
+            self._adam_step = AdamStep(self, penalty, lr, self._row_sparse)
+            self.optimizer = self._adam_step.optimizer
+        elif self._row_sparse:
+            raise ConfigError(
+                f"row_sparse needs optimizer adam and an embedding_regularizer that is L2 or none, found "
+                f"{optimizer} and {self._embedding_regularizer}. Change these, or set row_sparse: False."
+            )
+
     def train_step(self, batch_data: dict[str, Tensor]) -> Tensor:
         """Take a step of the optimizer as FuxiCTR does, with balanced gradients where wanted.
 
         Returns:
             The loss with its penalties.
         """
-        if self.balancer is None:
-            return super().train_step(batch_data)
+        if self._adam_step is not None and self.optimizer is self._adam_step.optimizer:
+            return self._adam_step(batch_data, self._max_gradient_norm)
         self.optimizer.zero_grad()
+        loss = self.backward(batch_data)
+        nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
+        self.optimizer.step()
+        return loss
+
+    def backward(self, batch_data: dict[str, Tensor]) -> Tensor:
+        """Add a batch's gradients to the parameters, balanced where wanted; return its loss."""
         return_dict = self.forward(batch_data)
         y_true = self.get_labels(batch_data)
         loss = self.compute_loss(return_dict, y_true)
+        if self.balancer is None:
+            loss.backward()
+            return loss
         dense = self.dense_parameters()
         corrections = self.balancer.corrections(self.weighted_losses(return_dict, y_true), dense)
         loss.backward()
         for parameter, correction in zip(dense, corrections, strict=True):
             parameter.grad = correction if parameter.grad is None else parameter.grad + correction
-        nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
-        self.optimizer.step()
+        return loss
+
+    def regularization_loss(self) -> Tensor | float:
+        """Return FuxiCTR's penalties, but for tables whose penalty the optimizer takes over."""
+        tables = self.embedding_layer.tables
+        elsewhere = {id(t.table) for t in tables if t.row_gradients is not None}
+        of_embeddings = get_regularizer(self._embedding_regularizer or None)
+        of_net = get_regularizer(self._net_regularizer or None)
+        loss: Tensor | float = 0.0
+        for module in self.modules():
+            pairs = of_embeddings if type(module) is nn.Embedding else of_net
+            if not pairs or id(module) in elsewhere:
+                continue
+            for name, parameter in module.named_parameters(recurse=False):
+                if name in ("weight", "bias") and parameter.requires_grad:
+                    for norm, amount in pairs:
+                        loss = loss + amount / norm * torch.norm(parameter, norm) ** norm
         return loss
 
     def dense_parameters(self) -> list[nn.Parameter]:

@@ -1,0 +1,172 @@
+"""FuxiCTR's training step for Adam, with fewer passes over the embedding tables.
+
+FuxiCTR adds ``lambda/2 |w|^2`` of every table to the loss, so that every row has a gradient at every
+step; it clips the gradient of all parameters together and steps with Adam. Here a table's gradient is
+kept as the rows that the batch has touched; the penalty's part of it, ``lambda w``, is Adam's own weight
+decay. Clipping scales that part, too: with ``g`` the gradient without penalty and
+
+    norm^2 = |g|^2 + 2 lambda <g, w> + lambda^2 |w|^2,    c = min(1, max_norm / (norm + 1e-6))
+
+a step has the gradients ``c g`` and the weight decay ``c lambda``; ``<g, w>`` needs touched rows only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from fuxictr.pytorch.torch_utils import get_regularizer
+from torch import Tensor, nn
+
+from fuxictr_stem.layers import FieldTables
+from fuxictr_stem.layers.row_gradients import RowGradients
+
+if TYPE_CHECKING:
+    from fuxictr_stem.models.base import MultiTaskNet
+
+Touched = tuple[Tensor, Tensor] | None
+
+
+class AdamStep:
+    """Training steps of a model whose tables have an L2 penalty or none.
+
+    Args:
+        model: The model.
+        penalty: The tables' lambda.
+        learning_rate: Adam's.
+        row_sparse: Whether a step changes only the rows that the batch has touched. Rows then wait for
+            their next visit instead of decaying towards zero: another regulariser, and another model.
+
+    Attributes:
+        optimizer: ``torch.optim.Adam`` on all parameters; its state holds all that a step depends on.
+    """
+
+    def __init__(
+        self, model: MultiTaskNet, penalty: float, learning_rate: float, row_sparse: bool
+    ) -> None:
+        self.model, self.penalty, self.row_sparse = model, penalty, row_sparse
+        found = (m for m in model.embedding_layer.modules() if isinstance(m, FieldTables))
+        self.tables = [tables for tables in found if tables.table.weight.requires_grad]
+        self.weights = [tables.table.weight for tables in self.tables]
+        own = {id(weight) for weight in self.weights}
+        others = [p for p in model.parameters() if id(p) not in own]
+        groups = [{"params": params} for params in (others, self.weights) if params]
+        self.optimizer = torch.optim.Adam(groups, lr=learning_rate, fused=True)
+        # Dense gradients of the tables, zero but for the rows of the step that runs.
+        self._buffers: list[Tensor] = []
+
+    def __call__(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:
+        """Take a step.
+
+        Args:
+            batch: The columns of a batch.
+            max_norm: The norm to which the gradient of all parameters together is clipped.
+
+        Returns:
+            The loss with its penalties before the step; with ``row_sparse``, the tables' penalty is that
+            of the rows of the batch.
+        """
+        model = self.model
+        self.optimizer.zero_grad()
+        with self._row_gradients() as kept:
+            loss = model.backward(batch)
+            touched = [gradients.take() for gradients in kept]
+        with torch.no_grad():
+            return loss.detach() + self._update(touched, max_norm)
+
+    @contextmanager
+    def _row_gradients(self) -> Iterator[list[RowGradients]]:
+        kept = [RowGradients() for _ in self.tables]
+        for tables, gradients in zip(self.tables, kept, strict=True):
+            tables.row_gradients = gradients
+        try:
+            yield kept
+        finally:
+            for tables in self.tables:
+                tables.row_gradients = None
+
+    def _update(self, touched: list[Touched], max_norm: float) -> Tensor:
+        """Clip, step, and return the penalty of the tables."""
+        dense = [p.grad for p in self._dense() if p.grad is not None]
+        norms = torch.stack(torch._foreach_norm(dense)) if dense else torch.zeros(1)
+        squared, penalty = norms.square().sum(), norms.new_zeros(())
+        for weight, found in zip(self.weights, touched, strict=True):
+            more, own = self._squared_norm(weight, found)
+            squared, penalty = squared + more, penalty + own
+        scale = float(torch.clamp(max_norm / (squared.clamp(min=0).sqrt() + 1e-6), max=1.0))
+        if scale < 1:
+            torch._foreach_mul_(dense, scale)
+            touched = [None if found is None else (found[0], found[1] * scale) for found in touched]
+        if self.row_sparse:
+            self.optimizer.step()
+            for weight, found in zip(self.weights, touched, strict=True):
+                if found is not None:
+                    self._step_rows(weight, *found, scale * self.penalty)
+        else:
+            self._step_tables(touched, scale * self.penalty)
+        return penalty
+
+    def _dense(self) -> list[nn.Parameter]:
+        own = {id(weight) for weight in self.weights}
+        return [p for p in self.model.parameters() if id(p) not in own]
+
+    def _squared_norm(self, weight: Tensor, found: Touched) -> tuple[Tensor, Tensor]:
+        """Return the squared norm of a table's gradient with penalty, and the penalty."""
+        zero = weight.new_zeros(())
+        squared = zero if found is None else found[1].square().sum()
+        if not self.penalty:
+            return squared, zero
+        rows = weight if found is None else weight[found[0]]
+        if found is not None:
+            squared = squared + 2 * self.penalty * (found[1] * rows).sum()
+        elif self.row_sparse:
+            return squared, zero
+        amount = torch.linalg.vector_norm(rows if self.row_sparse else weight).square()
+        return squared + self.penalty**2 * amount, self.penalty / 2 * amount
+
+    def _step_tables(self, touched: list[Touched], decay: float) -> None:
+        if not self._buffers:
+            self._buffers = [torch.zeros_like(weight) for weight in self.weights]
+        for weight, buffer, found in zip(self.weights, self._buffers, touched, strict=True):
+            if found is not None:
+                buffer.index_copy_(0, *found)
+            weight.grad = buffer
+        if self.weights:
+            self.optimizer.param_groups[-1]["weight_decay"] = decay
+        self.optimizer.step()
+        for weight, buffer, found in zip(self.weights, self._buffers, touched, strict=True):
+            weight.grad = None
+            if found is not None:
+                buffer.index_fill_(0, found[0], 0)
+
+    def _step_rows(self, weight: Tensor, rows_U: Tensor, values_UW: Tensor, decay: float) -> None:
+        """Take Adam's step for some rows of a table; bias is corrected by the steps of all."""
+        group = self.optimizer.param_groups[-1]
+        (beta_1, beta_2), eps = group["betas"], group["eps"]
+        state = self.optimizer.state[weight]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"], state["exp_avg_sq"] = (
+                torch.zeros_like(weight),
+                torch.zeros_like(weight),
+            )
+        state["step"] += 1
+        step = float(state["step"])
+        old_UW = weight[rows_U]
+        gradient_UW = values_UW.add(old_UW, alpha=decay)
+        first_UW = state["exp_avg"][rows_U].lerp_(gradient_UW, 1 - beta_1)
+        second_UW = state["exp_avg_sq"][rows_U].mul_(beta_2)
+        second_UW.addcmul_(gradient_UW, gradient_UW, value=1 - beta_2)
+        state["exp_avg"].index_copy_(0, rows_U, first_UW)
+        state["exp_avg_sq"].index_copy_(0, rows_U, second_UW)
+        size = group["lr"] / (1 - beta_1**step)
+        below_UW = second_UW.sqrt_().div_((1 - beta_2**step) ** 0.5).add_(eps)
+        weight.index_copy_(0, rows_U, old_UW.addcdiv_(first_UW, below_UW, value=-size))
+
+
+def l2_penalty(regularizer: float | str | None) -> float | None:
+    """Return the lambda of an L2 penalty in FuxiCTR's notation, 0 for none, None for another penalty."""
+    pairs = get_regularizer(regularizer or None)
+    return sum(amount for _, amount in pairs) if all(norm == 2 for norm, _ in pairs) else None
