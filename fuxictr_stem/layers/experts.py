@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from fuxictr_stem.layers.blocked import relu_mlps
 from fuxictr_stem.layers.gates import GateBank, GateRules
 from fuxictr_stem.layers.grouped import GroupedMLP
 
@@ -84,11 +85,21 @@ class ExpertLayer(nn.Module):
     def forward(self, x_SBI: Tensor) -> Tensor:
         """Map the streams: (T+1, B, in) to (T, B, H), or (T+1, B, H) with ``shared_output``."""
         tasks, shared = x_SBI[:-1], x_SBI[-1:]
-        experts_EBH = torch.cat([self.specific_experts(tasks), self.shared_experts(shared)])
+        experts_EBH = self._experts(x_SBI)
         gate_inputs = tasks + shared if self.gate_input == "task_plus_shared" else tasks
         if self.shared_output:
             gate_inputs = torch.cat([gate_inputs, shared])
         return self.gates(gate_inputs, experts_EBH)
+
+    def _experts(self, x_SBI: Tensor) -> Tensor:
+        """Return the outputs of all experts, (E, B, H): the tasks' in their order, then the shared."""
+        specific = self.specific_experts.relu_group(range(self.num_tasks), x_SBI)
+        shared = self.shared_experts.relu_group([self.num_tasks], x_SBI)
+        if specific is not None and shared is not None:
+            # Into one tensor: put together afterwards, they would be copied.
+            return relu_mlps(x_SBI, [specific, shared])
+        tasks, last = x_SBI[:-1], x_SBI[-1:]
+        return torch.cat([self.specific_experts(tasks), self.shared_experts(last)])
 
 
 class ExpertStack(nn.Module):

@@ -11,6 +11,8 @@ import torch
 from fuxictr.pytorch.torch_utils import get_activation
 from torch import Tensor, nn
 
+from fuxictr_stem.layers.blocked import ReLUGroup, relu_mlps
+
 Activations = str | None | Sequence[str | None]
 
 
@@ -137,8 +139,40 @@ class GroupedMLP(nn.Module):
         if output_dim is not None:
             self.layers.append(GroupedLinear(num_groups, input_dim, output_dim))
 
+    def relu_group(self, streams: Sequence[int], x_SBI: Tensor) -> ReLUGroup | None:
+        """Return the MLPs as `relu_mlps` takes them; None where it cannot run them.
+
+        It runs plain ReLU MLPs on the CPU in float32 or float64; where somebody watches or replaces what
+        a layer gives (hooks), the layers run as they are.
+
+        Args:
+            streams: Numbers of the streams that the MLPs read, equally many MLPs each.
+            x_SBI: The streams.
+        """
+        kinds = [type(layer) for layer in self.layers]
+        linear = [layer for layer in self.layers if isinstance(layer, GroupedLinear)]
+        pairs = [GroupedLinear, nn.ReLU] * len(linear)
+        in_order = bool(linear) and kinds in (pairs, pairs[:-1])
+        plain = in_order and all(layer.bias is not None for layer in linear)
+        watched = any(
+            module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+            for module in self.modules()
+        )
+        if not plain or watched or x_SBI.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return None
+        each = self.num_groups // len(streams)
+        return ReLUGroup(
+            [layer.weight for layer in linear],
+            [layer.bias for layer in linear if layer.bias is not None],
+            [stream for stream in streams for _ in range(each)],
+            ends_linear=kinds[-1] is GroupedLinear,
+        )
+
     def forward(self, x_SBI: Tensor) -> Tensor:
         """Apply the MLPs; (S, B, in) as in `GroupedLinear` to (G, B, out)."""
+        group = self.relu_group(range(len(x_SBI)), x_SBI)
+        if group is not None:
+            return relu_mlps(x_SBI, [group])
         for layer in self.layers:
             x_SBI = layer(x_SBI)
         return x_SBI
