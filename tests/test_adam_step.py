@@ -107,9 +107,7 @@ def test_row_sparse_adam_by_hand():
         m[rows] = 0.9 * m[rows] + 0.1 * gradient[rows]
         v[rows] = 0.999 * v[rows] + 0.001 * np.square(gradient[rows])
         expected = old.copy()
-        expected[rows] -= (
-            lr * (m[rows] / (1 - 0.9**t)) / (np.sqrt(v[rows] / (1 - 0.999**t)) + 1e-8)
-        )
+        expected[rows] -= lr * (m[rows] / (1 - 0.9**t)) / (np.sqrt(v[rows] / (1 - 0.999**t)) + 1e-8)
         model.train_step(columns)
         np.testing.assert_allclose(table.detach().numpy(), expected, atol=1e-5)
 

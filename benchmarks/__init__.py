@@ -1,0 +1,1 @@
+"""Measurements of this package beside plain FuxiCTR; see README.md."""

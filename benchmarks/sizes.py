@@ -1,0 +1,115 @@
+"""How large each measurement is: for the record, and for a quick look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# STEM-Net as the paper has it on TikTok.
+NETWORK: Mapping[str, Any] = {
+    "num_layers": 1,
+    "num_shared_experts": 8,
+    "num_specific_experts": 1,
+    "expert_hidden_units": [512, 512, 512],
+    "gate_hidden_units": [128, 64],
+    "tower_hidden_units": [128, 64],
+    "embedding_dim": 16,
+    "hidden_activations": "relu",
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "embedding_regularizer": 1e-6,
+    "max_gradient_norm": 10.0,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model and its batches.
+
+    Attributes:
+        table_rows: Rows of all fields' vocabularies together.
+        fields: Number of categorical fields.
+        tasks: Number of tasks.
+        batch_size: Rows of a batch.
+        network: Parameters of the model.
+        seed: Of weights and data.
+        gpu: Number of the CUDA device, or -1 for the CPU.
+    """
+
+    table_rows: int
+    fields: int = 8
+    tasks: int = 2
+    batch_size: int = 4096
+    network: Mapping[str, Any] = field(default_factory=lambda: dict(NETWORK))
+    seed: int = 2023
+    gpu: int = -1
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of all measurements.
+
+    Attributes:
+        table_rows: Of the training comparisons, small to large.
+        large_table_rows: Of the row-sparse step that is compared with the smallest tables.
+        trace_rounds: Rounds at the smallest tables, whose losses are compared.
+        rounds: Rounds of the other training measurements.
+        steps: Training steps of a round.
+        batch_size: Rows of a batch.
+        network: Parameters of the model.
+        repetitions: Rounds of all that is no training step.
+        loader_rows: Rows of a split that the loaders read.
+        group_rows: Rows and groups of gAUC on both sides.
+        large_group_rows: Rows and groups of our gAUC alone.
+        csv_rows: Rows and distinct ids of the CSV file that both sides encode.
+        large_csv_rows: Rows and distinct ids of the CSV file whose encoding shows peak memory.
+        memory_rows: Rows of the split that is trained on for peak memory.
+        growth_steps: Steps of each point of the cost as work grows.
+        growth_width: Width of the experts' layers there.
+        growth_points: Points of each axis there.
+        growth_rows: Rows of the epochs whose cost is compared.
+    """
+
+    table_rows: tuple[int, ...] = (200_000, 1_000_000, 3_000_000)
+    large_table_rows: int = 10_000_000
+    trace_rounds: int = 25
+    rounds: int = 7
+    steps: int = 8
+    batch_size: int = 4096
+    network: Mapping[str, Any] = field(default_factory=lambda: dict(NETWORK))
+    repetitions: int = 3
+    loader_rows: int = 2_000_000
+    group_rows: tuple[int, int] = (100_000, 15_000)
+    large_group_rows: tuple[int, int] = (10_000_000, 1_000_000)
+    csv_rows: tuple[int, int] = (1_000_000, 300_000)
+    large_csv_rows: tuple[int, int] = (50_000_000, 3_000_000)
+    memory_rows: int = 400_000
+    growth_steps: int = 12
+    growth_width: int = 512
+    growth_points: int = 5
+    growth_rows: tuple[int, ...] = (250_000, 500_000, 1_000_000, 2_000_000, 4_000_000)
+
+    def setting(self, table_rows: int, **more: Any) -> Setting:
+        """Return the setting of a measurement."""
+        options = {"batch_size": self.batch_size, "network": self.network, **more}
+        return Setting(table_rows, **options)
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    large_table_rows=3_000_000,
+    trace_rounds=4,
+    rounds=3,
+    steps=2,
+    repetitions=1,
+    loader_rows=300_000,
+    large_group_rows=(2_000_000, 200_000),
+    csv_rows=(200_000, 60_000),
+    large_csv_rows=(2_000_000, 600_000),
+    memory_rows=60_000,
+    growth_steps=3,
+    growth_width=128,
+    growth_points=3,
+    growth_rows=(100_000, 200_000, 400_000),
+)
