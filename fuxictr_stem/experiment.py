@@ -113,10 +113,7 @@ def _run(params: dict[str, Any]) -> dict[str, Any]:
     logger.info("Parameters: %s dense, %s embedding", *(f"{n:,}" for n in counts.values()))
 
     start = time.monotonic()
-    train, valid = (
-        make_loader(params, model, cache, "train"),
-        make_loader(params, model, cache, "valid"),
-    )
+    train, valid = (make_loader(params, model, cache, split) for split in ("train", "valid"))
     check_batches(model, train)
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
     history = trainer.fit(train, valid, params["epochs"])

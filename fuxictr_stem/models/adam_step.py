@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from fuxictr.pytorch.torch_utils import get_regularizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from fuxictr_stem.layers import FieldTables
 from fuxictr_stem.layers.row_gradients import RowGradients
@@ -51,8 +51,8 @@ class AdamStep:
         self.tables = [tables for tables in found if tables.table.weight.requires_grad]
         self.weights = [tables.table.weight for tables in self.tables]
         own = {id(weight) for weight in self.weights}
-        others = [p for p in model.parameters() if id(p) not in own]
-        groups = [{"params": params} for params in (others, self.weights) if params]
+        self.others = [p for p in model.parameters() if id(p) not in own]
+        groups = [{"params": params} for params in (self.others, self.weights) if params]
         self.optimizer = torch.optim.Adam(groups, lr=learning_rate, fused=True)
         # Dense gradients of the tables, zero but for the rows of the step that runs.
         self._buffers: list[Tensor] = []
@@ -89,7 +89,7 @@ class AdamStep:
 
     def _update(self, touched: list[Touched], max_norm: float) -> Tensor:
         """Clip, step, and return the penalty of the tables."""
-        dense = [p.grad for p in self._dense() if p.grad is not None]
+        dense = [p.grad for p in self.others if p.grad is not None]
         norms = torch.stack(torch._foreach_norm(dense)) if dense else torch.zeros(1)
         squared, penalty = norms.square().sum(), norms.new_zeros(())
         for weight, found in zip(self.weights, touched, strict=True):
@@ -108,22 +108,17 @@ class AdamStep:
             self._step_tables(touched, scale * self.penalty)
         return penalty
 
-    def _dense(self) -> list[nn.Parameter]:
-        own = {id(weight) for weight in self.weights}
-        return [p for p in self.model.parameters() if id(p) not in own]
-
     def _squared_norm(self, weight: Tensor, found: Touched) -> tuple[Tensor, Tensor]:
         """Return the squared norm of a table's gradient with penalty, and the penalty."""
-        zero = weight.new_zeros(())
-        squared = zero if found is None else found[1].square().sum()
-        if not self.penalty:
-            return squared, zero
-        rows = weight if found is None else weight[found[0]]
+        squared = zero = weight.new_zeros(())
+        rows = None
         if found is not None:
-            squared = squared + 2 * self.penalty * (found[1] * rows).sum()
-        elif self.row_sparse:
+            rows = weight[found[0]]
+            squared = found[1].square().sum() + 2 * self.penalty * (found[1] * rows).sum()
+        penalised = rows if self.row_sparse else weight
+        if not self.penalty or penalised is None:
             return squared, zero
-        amount = torch.linalg.vector_norm(rows if self.row_sparse else weight).square()
+        amount = torch.linalg.vector_norm(penalised).square()
         return squared + self.penalty**2 * amount, self.penalty / 2 * amount
 
     def _step_tables(self, touched: list[Touched], decay: float) -> None:
