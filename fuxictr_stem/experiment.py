@@ -229,4 +229,5 @@ def make_loader(
         memory_budget=params.get("memory_budget"),
         sample_spaces=params["sample_spaces"],
         sample_weight=params["sample_weight"],
+        device=model.device,
     )

@@ -16,6 +16,7 @@ _DEFAULTS = {
     "sample_spaces": None,
     "sample_weight": None,
     "row_sparse": False,
+    "precision": "fp32",
 }
 
 

@@ -13,7 +13,7 @@ import torch
 
 from fuxictr_stem.data import store
 from fuxictr_stem.data.matrix import Matrices, Rows, layout, read_rows
-from fuxictr_stem.data.memory import available_bytes
+from fuxictr_stem.data.memory import available_bytes, device_bytes
 from fuxictr_stem.data.order import RowOrder, Window
 from fuxictr_stem.errors import ConfigError
 
@@ -44,6 +44,8 @@ class H5Loader:
         drop_last: Leave out a last batch that is not full.
         sample_spaces: Label whose 1 makes a row a sample of a task, by the task's label; a column, too.
         sample_weight: The column of the rows' weights, if there is one; a column, too.
+        device: Where batches are gathered: the split, if it fits there beside all else, or a streaming
+            pass' window is copied there as a whole. None is the host.
         **kwargs: FuxiCTR hands every loader all of a run's parameters; the others are ignored.
 
     Attributes:
@@ -75,6 +77,7 @@ class H5Loader:
         drop_last: bool = False,
         sample_spaces: Mapping[str, str] | None = None,
         sample_weight: str | None = None,
+        device: torch.device | None = None,
         **kwargs: Any,
     ) -> None:
         if batch_size < 1:
@@ -111,6 +114,10 @@ class H5Loader:
         if needed <= budget:
             start, stop = np.array([0]), np.array([self.num_samples])
             self._matrices = read_rows(self.path, self._layout, start, stop)
+            # Else the batches are gathered on the host, and the model moves them.
+            if device is not None and needed <= device_bytes(device) // 2:
+                self._matrices = [matrix.to(device) for matrix in self._matrices]
+        self._device = device
         self.num_blocks = 1 if self.in_memory else self._order.num_windows
         kept = "in memory" if self.in_memory else "streamed"
         size = f"{needed / 2**20:,.0f} MiB"
@@ -213,6 +220,8 @@ class H5Loader:
     def _open(self, window: Window) -> Rows:
         if self._matrices is None:
             matrices = read_rows(self.path, self._layout, window.starts, window.stops)
+            if self._device is not None:
+                matrices = [matrix.to(self._device) for matrix in matrices]
             return Rows(matrices, window.order())
         if window.key is None:
             return Rows(self._matrices, None, int(window.starts[0]))

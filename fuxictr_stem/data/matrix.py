@@ -52,7 +52,8 @@ class Rows:
 
     def __init__(self, matrices: Matrices, index: Index | None, base: int = 0) -> None:
         self._matrices = matrices
-        self._index = None if index is None else torch.from_numpy(index)
+        device = matrices[0].device
+        self._index = None if index is None else torch.from_numpy(index).to(device)
         self._base = base
 
     def take(self, start: int, stop: int) -> Matrices:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+
 # Limit, use, and account of the use of a container; version 2, then 1.
 _CGROUPS = (
     tuple(f"/sys/fs/cgroup/memory.{name}" for name in ("max", "current", "stat")),
@@ -23,6 +25,13 @@ def available_bytes() -> int:
         if most.isdecimal() and now.isdecimal():
             free.append(max(int(most) - int(now) + _reclaimable(_read(account)), 0))
     return min(free)
+
+
+def device_bytes(device: torch.device) -> int:
+    """Return the memory that is free for use where a device computes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return available_bytes()
 
 
 def _reclaimable(account: str) -> int:

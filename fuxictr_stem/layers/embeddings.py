@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fuxictr_stem.layers import device
 from fuxictr_stem.layers.grouped import GroupedLinear
 from fuxictr_stem.layers.row_gradients import RowGradients, look_up
 
@@ -95,11 +96,11 @@ class FieldTables(nn.Module):
             (B, F, K*D).
 
         Raises:
-            IndexError: If an id lies outside its vocabulary (checked on the CPU only).
+            IndexError: If an id lies outside its vocabulary (checked on the host only).
         """
         ids = ids.long()
         # Without this check an id past its vocabulary would read a row of the next one.
-        if not ids.is_cuda and bool(((ids < 0) | (ids >= self.sizes[vocabs])).any()):
+        if device.on_host(ids) and bool(((ids < 0) | (ids >= self.sizes[vocabs])).any()):
             raise IndexError(
                 f"An id lies outside its vocabulary: the ids reach from {int(ids.min())} to "
                 f"{int(ids.max())}, the vocabularies have {self.sizes[vocabs].tolist()} ids. The data "

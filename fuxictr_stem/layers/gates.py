@@ -164,12 +164,14 @@ def mix_experts(gates_QBE: Tensor, experts_EBH: Tensor, train_QE: Tensor) -> Ten
     Args:
         gates_QBE: Gate weights, (Q, B, E).
         experts_EBH: Expert outputs, (E, B, H).
-        train_QE: 0/1 in the gates' dtype: whether gate q passes its gradient on to expert e, (Q, E).
+        train_QE: 0/1: whether gate q passes its gradient on to expert e, (Q, E).
 
     Returns:
         (Q, B, H).
     """
-    return _MaskedMixture.apply(gates_QBE, experts_EBH, train_QE)
+    # Under autocast the experts are narrower than what a softmax gives.
+    gates_QBE = gates_QBE.to(experts_EBH.dtype)
+    return _MaskedMixture.apply(gates_QBE, experts_EBH, train_QE.to(gates_QBE.dtype))
 
 
 class GateBank(nn.Module):
@@ -208,7 +210,8 @@ class GateBank(nn.Module):
         if (train & ~read).any():
             raise ValueError("A gate can train only what it reads; `train` is 1 where `read` is 0.")
         num_gates, self.num_experts = read.shape
-        self.reads = [row.nonzero().flatten().tolist() for row in read]
+        for gate, row in enumerate(read):
+            self.register_buffer(f"slots_{gate}", row.nonzero().flatten(), persistent=False)
         self.register_buffer("train_mask", train.float(), persistent=False)
         self.hidden = GroupedMLP(
             num_gates,
@@ -219,8 +222,16 @@ class GateBank(nn.Module):
             batch_norm=batch_norm,
         )
         self.output = nn.ModuleList(
-            nn.Linear(self.hidden.output_dim, len(slots)) for slots in self.reads
+            nn.Linear(self.hidden.output_dim, int(row.sum())) for row in read
         )
+
+    @property
+    def reads(self) -> list[list[int]]:
+        """The experts that each gate reads."""
+        return [self._slots(gate).tolist() for gate in range(len(self.output))]
+
+    def _slots(self, gate: int) -> Tensor:
+        return self.get_buffer(f"slots_{gate}")
 
     def weights(self, x_SBI: Tensor) -> Tensor:
         """Return the gate weights, (Q, B, E): rows sum to 1, unread experts get 0.
@@ -230,15 +241,14 @@ class GateBank(nn.Module):
         """
         hidden = self.hidden(x_SBI).expand(len(self.output), -1, -1)
         rows = []
-        for x_BH, output, slots in zip(hidden, self.output, self.reads, strict=True):
+        for gate, (x_BH, output) in enumerate(zip(hidden, self.output, strict=True)):
             weights = torch.softmax(output(x_BH), dim=-1)
-            if len(slots) < self.num_experts:
+            if weights.shape[1] < self.num_experts:
                 full = weights.new_zeros(len(weights), self.num_experts)
-                weights = full.index_copy(1, torch.tensor(slots, device=weights.device), weights)
+                weights = full.index_copy(1, self._slots(gate), weights)
             rows.append(weights)
         return torch.stack(rows)
 
     def forward(self, x_SBI: Tensor, experts_EBH: Tensor) -> Tensor:
         """Mix the experts: inputs as for `weights` and experts (E, B, H) to (Q, B, H)."""
-        gates_QBE = self.weights(x_SBI)
-        return mix_experts(gates_QBE, experts_EBH, self.train_mask.to(gates_QBE.dtype))
+        return mix_experts(self.weights(x_SBI), experts_EBH, self.train_mask)

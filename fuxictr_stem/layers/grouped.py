@@ -11,6 +11,7 @@ import torch
 from fuxictr.pytorch.torch_utils import get_activation
 from torch import Tensor, nn
 
+from fuxictr_stem.layers import device
 from fuxictr_stem.layers.blocked import ReLUGroup, relu_mlps
 
 Activations = str | None | Sequence[str | None]
@@ -158,7 +159,7 @@ class GroupedMLP(nn.Module):
             module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
             for module in self.modules()
         )
-        if not plain or watched or x_SBI.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        if not plain or watched or not device.on_host(x_SBI) or torch.is_autocast_enabled("cpu"):
             return None
         each = self.num_groups // len(streams)
         return ReLUGroup(

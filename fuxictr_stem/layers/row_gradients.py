@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fuxictr_stem.layers import device
+
 
 class RowGradients:
     """Takes what a backward pass brings to the rows of a table."""
@@ -27,21 +29,36 @@ class RowGradients:
     def take(self) -> tuple[Tensor, Tensor] | None:
         """Return the touched rows, (U,), and the sums of their gradients, (U, W); None for none.
 
-        Row 0, the padding, is never among them. What was taken is gone.
+        Row 0, the padding, is never among them. On a device, U is N whatever the rows: those over and
+        above the touched ones are row 0 with sums of 0. What was taken is gone.
         """
         if not self._rows:
             return None
         rows_N, values_NW = torch.cat(self._rows), torch.cat(self._values)
         self._rows.clear()
         self._values.clear()
+        if not device.on_host(rows_N):
+            return _in_fixed_shapes(rows_N, values_NW)
         rows_U, inverse_N = torch.unique(rows_N, return_inverse=True)
-        # The sum over equal rows that the backward of an embedding takes, without its empty rows.
-        sums_UW = torch.ops.aten.embedding_dense_backward(
-            values_NW, inverse_N, len(rows_U), -1, False
-        )
+        sums_UW = _sums(values_NW, inverse_N, len(rows_U))
         if len(rows_U) and int(rows_U[0]) == 0:
             rows_U, sums_UW = rows_U[1:], sums_UW[1:]
         return rows_U, sums_UW
+
+
+def _in_fixed_shapes(rows_N: Tensor, values_NW: Tensor) -> tuple[Tensor, Tensor]:
+    sorted_N, order_N = torch.sort(rows_N)
+    is_next_N = torch.ones_like(sorted_N)
+    is_next_N[1:] = sorted_N[1:] != sorted_N[:-1]
+    slot_N = is_next_N.cumsum(0) - 1
+    inverse_N = torch.empty_like(slot_N).scatter_(0, order_N, slot_N)
+    rows_U = torch.zeros_like(rows_N).scatter_(0, slot_N, sorted_N)
+    return rows_U, _sums(values_NW, inverse_N, len(rows_N)) * (rows_U != 0)[:, None]
+
+
+def _sums(values_NW: Tensor, slot_N: Tensor, slots: int) -> Tensor:
+    """Return the sum of each slot's values: what the backward of an embedding takes, in fixed order."""
+    return torch.ops.aten.embedding_dense_backward(values_NW, slot_N, slots, -1, False)
 
 
 class _Lookup(torch.autograd.Function):

@@ -8,6 +8,10 @@ decay. Clipping scales that part, too: with ``g`` the gradient without penalty a
     norm^2 = |g|^2 + 2 lambda <g, w> + lambda^2 |w|^2,    c = min(1, max_norm / (norm + 1e-6))
 
 a step has the gradients ``c g`` and the weight decay ``c lambda``; ``<g, w>`` needs touched rows only.
+
+On a CUDA device the step has fixed shapes and never waits for a number, so that it can be one CUDA graph;
+there the penalty's part is written into the dense gradient, and ``c`` stays on the device. Where the loss
+or the norm is not finite, the device's step changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import torch
 from fuxictr.pytorch.torch_utils import get_regularizer
 from torch import Tensor
 
-from fuxictr_stem.layers import FieldTables
+from fuxictr_stem.layers import FieldTables, device
 from fuxictr_stem.layers.row_gradients import RowGradients
 
 if TYPE_CHECKING:
@@ -53,7 +57,9 @@ class AdamStep:
         own = {id(weight) for weight in self.weights}
         self.others = [p for p in model.parameters() if id(p) not in own]
         groups = [{"params": params} for params in (self.others, self.weights) if params]
-        self.optimizer = torch.optim.Adam(groups, lr=learning_rate, fused=True)
+        self.optimizer = torch.optim.Adam(
+            groups, lr=learning_rate, fused=True, capturable=model.device.type == "cuda"
+        )
         # Dense gradients of the tables, zero but for the rows of the step that runs.
         self._buffers: list[Tensor] = []
 
@@ -74,7 +80,7 @@ class AdamStep:
             loss = model.backward(batch)
             touched = [gradients.take() for gradients in kept]
         with torch.no_grad():
-            return loss.detach() + self._update(touched, max_norm)
+            return loss.detach() + self._update(loss, touched, max_norm)
 
     @contextmanager
     def _row_gradients(self) -> Iterator[list[RowGradients]]:
@@ -87,25 +93,33 @@ class AdamStep:
             for tables in self.tables:
                 tables.row_gradients = None
 
-    def _update(self, touched: list[Touched], max_norm: float) -> Tensor:
+    def _update(self, loss: Tensor, touched: list[Touched], max_norm: float) -> Tensor:
         """Clip, step, and return the penalty of the tables."""
         dense = [p.grad for p in self.others if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(dense)) if dense else torch.zeros(1)
+        norms = torch.stack(torch._foreach_norm(dense)) if dense else loss.new_zeros(1)
         squared, penalty = norms.square().sum(), norms.new_zeros(())
         for weight, found in zip(self.weights, touched, strict=True):
             more, own = self._squared_norm(weight, found)
             squared, penalty = squared + more, penalty + own
-        scale = float(torch.clamp(max_norm / (squared.clamp(min=0).sqrt() + 1e-6), max=1.0))
-        if scale < 1:
-            torch._foreach_mul_(dense, scale)
+        scale = torch.clamp(max_norm / (squared.clamp(min=0).sqrt() + 1e-6), max=1.0)
+        on_host = device.on_host(scale)
+        if not on_host:
+            lost = ~torch.isfinite(loss + squared)
+            # Fused Adam's own way to skip a step.
+            self.optimizer.found_inf = lost.float()  # type: ignore[attr-defined]
+        if not on_host or scale < 1:
+            if dense:
+                torch._foreach_mul_(dense, scale)
             touched = [None if found is None else (found[0], found[1] * scale) for found in touched]
         if self.row_sparse:
             self.optimizer.step()
             for weight, found in zip(self.weights, touched, strict=True):
                 if found is not None:
                     self._step_rows(weight, *found, scale * self.penalty)
+        elif on_host:
+            self._step_tables(touched, float(scale) * self.penalty)
         else:
-            self._step_tables(touched, scale * self.penalty)
+            self._step_tables_on_device(touched, scale * self.penalty)
         return penalty
 
     def _squared_norm(self, weight: Tensor, found: Touched) -> tuple[Tensor, Tensor]:
@@ -136,29 +150,47 @@ class AdamStep:
             if found is not None:
                 buffer.index_fill_(0, found[0], 0)
 
-    def _step_rows(self, weight: Tensor, rows_U: Tensor, values_UW: Tensor, decay: float) -> None:
+    def _step_tables_on_device(self, touched: list[Touched], decay: Tensor) -> None:
+        if not self._buffers:
+            self._buffers = [torch.zeros_like(weight) for weight in self.weights]
+        for weight, buffer, found in zip(self.weights, self._buffers, touched, strict=True):
+            torch.mul(weight, decay, out=buffer)
+            if found is not None:
+                buffer.index_add_(0, *found)
+            weight.grad = buffer
+        self.optimizer.step()
+        for weight in self.weights:
+            weight.grad = None
+
+    def _step_rows(self, weight: Tensor, rows_U: Tensor, values_UW: Tensor, decay: Tensor) -> None:
         """Take Adam's step for some rows of a table; bias is corrected by the steps of all."""
         group = self.optimizer.param_groups[-1]
         (beta_1, beta_2), eps = group["betas"], group["eps"]
         state = self.optimizer.state[weight]
         if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"], state["exp_avg_sq"] = (
-                torch.zeros_like(weight),
-                torch.zeros_like(weight),
-            )
-        state["step"] += 1
-        step = float(state["step"])
-        old_UW = weight[rows_U]
-        gradient_UW = values_UW.add(old_UW, alpha=decay)
-        first_UW = state["exp_avg"][rows_U].lerp_(gradient_UW, 1 - beta_1)
-        second_UW = state["exp_avg_sq"][rows_U].mul_(beta_2)
-        second_UW.addcmul_(gradient_UW, gradient_UW, value=1 - beta_2)
-        state["exp_avg"].index_copy_(0, rows_U, first_UW)
-        state["exp_avg_sq"].index_copy_(0, rows_U, second_UW)
+            state["step"] = weight.new_zeros(())
+            state["exp_avg"] = torch.zeros_like(weight)
+            state["exp_avg_sq"] = torch.zeros_like(weight)
+        lost = getattr(self.optimizer, "found_inf", None)
+        state["step"] += 1 if lost is None else 1 - lost
+        # In double precision, as Adam's own: 1 - 0.999 loses five digits of a float.
+        step = state["step"].double()
+        old_UW, first_UW, second_UW = (
+            whole[rows_U] for whole in (weight, state["exp_avg"], state["exp_avg_sq"])
+        )
+        gradient_UW = torch.addcmul(values_UW, old_UW, decay)
+        new_first_UW = torch.lerp(first_UW, gradient_UW, 1 - beta_1)
+        new_second_UW = torch.mul(second_UW, beta_2)
+        new_second_UW.addcmul_(gradient_UW, gradient_UW, value=1 - beta_2)
+        below_UW = new_second_UW.sqrt().div_((1 - beta_2**step).sqrt()).add_(eps)
         size = group["lr"] / (1 - beta_1**step)
-        below_UW = second_UW.sqrt_().div_((1 - beta_2**step) ** 0.5).add_(eps)
-        weight.index_copy_(0, rows_U, old_UW.addcdiv_(first_UW, below_UW, value=-size))
+        new_UW = old_UW - (new_first_UW / below_UW).mul_(size)
+        for whole, old, new in (
+            (weight, old_UW, new_UW),
+            (state["exp_avg"], first_UW, new_first_UW),
+            (state["exp_avg_sq"], second_UW, new_second_UW),
+        ):
+            whole.index_copy_(0, rows_U, new if lost is None else torch.where(lost > 0, old, new))
 
 
 def l2_penalty(regularizer: float | str | None) -> float | None:

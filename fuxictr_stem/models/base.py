@@ -15,7 +15,7 @@ from fuxictr.pytorch.torch_utils import get_regularizer
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from fuxictr_stem.config.values import DEFAULT_LOSS, EQUAL
+from fuxictr_stem.config.values import DEFAULT_LOSS, EQUAL, FP32
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
@@ -23,7 +23,9 @@ from fuxictr_stem.models.adam_step import AdamStep, l2_penalty
 from fuxictr_stem.models.balancing import GradientBalancer
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
-from fuxictr_stem.models.loss_weights import LossWeight, weights_of
+from fuxictr_stem.models.graphed_step import GraphedStep
+from fuxictr_stem.models.loss_weights import DynamicWeightAverage, LossWeight, weights_of
+from fuxictr_stem.models.precision import autocast, check_precision, products_in, widen
 from fuxictr_stem.models.samples import Labels, has_samples, mean_loss, spaces_of
 
 
@@ -49,6 +51,8 @@ class MultiTaskNet(MultiTaskModel):
             unweighted.
         row_sparse: Whether a step of Adam changes only the rows of the tables that the batch holds; see
             `adam_step`.
+        precision: That of the matrix products in training and evaluation: ``fp32``, ``tf32`` (CUDA
+            devices) or ``bf16``; weights and optimizer stay float32.
         optimizer: FuxiCTR's name of the optimizer.
         learning_rate: Its learning rate.
         embedding_dim: Width of an embedding, in each table where there are several.
@@ -79,6 +83,7 @@ class MultiTaskNet(MultiTaskModel):
         sample_spaces: Mapping[str, str] | None = None,
         sample_weight: str | None = None,
         row_sparse: bool = False,
+        precision: str = FP32,
         optimizer: str = "adam",
         learning_rate: float = 1e-3,
         embedding_dim: int = 10,
@@ -110,7 +115,9 @@ class MultiTaskNet(MultiTaskModel):
         self.sample_spaces = spaces_of(sample_spaces, labels)
         self.sample_weight = sample_weight
         self._row_sparse = row_sparse
-        self._adam_step: AdamStep | None = None
+        self._adam_step: AdamStep | GraphedStep | None = None
+        check_precision(precision, self.device)
+        self.precision = precision
         self._epoch_index = 0  # FuxiCTR's; counted by its ``fit`` and by ours
         self.checkpoint = str(Path(self.model_dir).resolve() / self.model_id / "model.safetensors")
         self._max_gradient_norm = float(params.get("max_gradient_norm", 10.0))
@@ -155,7 +162,7 @@ class MultiTaskNet(MultiTaskModel):
             x_TBH: One representation a task, (T, B, H), or one for all, (1, B, H).
         """
         return {
-            f"{label}_pred": activation(output)
+            f"{label}_pred": activation(widen(output))
             for label, activation, output in zip(
                 self.labels, self.output_activation, self.towers(x_TBH), strict=True
             )
@@ -233,8 +240,12 @@ class MultiTaskNet(MultiTaskModel):
         penalty = l2_penalty(self._embedding_regularizer)
         self._adam_step = None
         if str(optimizer).lower() == "adam" and penalty is not None:
-            self._adam_step = AdamStep(self, penalty, lr, self._row_sparse)
-            self.optimizer = self._adam_step.optimizer
+            step = AdamStep(self, penalty, lr, self._row_sparse)
+            self.optimizer = step.optimizer
+            # These two look at numbers in every step.
+            looks = self.balancer or isinstance(self.task_weights, DynamicWeightAverage)
+            graphed = self.device.type == "cuda" and not looks
+            self._adam_step = GraphedStep(step) if graphed else step
         elif self._row_sparse:
             raise ConfigError(
                 f"row_sparse needs optimizer adam and an embedding_regularizer that is L2 or none, found "
@@ -247,17 +258,19 @@ class MultiTaskNet(MultiTaskModel):
         Returns:
             The loss with its penalties.
         """
-        if self._adam_step is not None and self.optimizer is self._adam_step.optimizer:
-            return self._adam_step(batch_data, self._max_gradient_norm)
-        self.optimizer.zero_grad()
-        loss = self.backward(batch_data)
-        nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
-        self.optimizer.step()
-        return loss
+        with products_in(self.precision):
+            if self._adam_step is not None and self.optimizer is self._adam_step.optimizer:
+                return self._adam_step(batch_data, self._max_gradient_norm)
+            self.optimizer.zero_grad()
+            loss = self.backward(batch_data)
+            nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
+            self.optimizer.step()
+            return loss
 
     def backward(self, batch_data: dict[str, Tensor]) -> Tensor:
         """Add a batch's gradients to the parameters, balanced where wanted; return its loss."""
-        return_dict = self.forward(batch_data)
+        with autocast(self.precision, self.device):
+            return_dict = self.forward(batch_data)
         y_true = self.get_labels(batch_data)
         loss = self.compute_loss(return_dict, y_true)
         if self.balancer is None:

@@ -13,6 +13,7 @@ from fuxictr_stem.config.nesting import ancestors
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.models.precision import widen
 
 
 class ESMM(MultiTaskNet):
@@ -111,7 +112,7 @@ class ESMM(MultiTaskNet):
 
     def _rates(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return pCVR and pCTR, (2, B, 1)."""
-        return torch.sigmoid(self.towers(self.embedded(inputs)))
+        return torch.sigmoid(widen(self.towers(self.embedded(inputs))))
 
 
 def _not_nested(declared: list[Mapping[str, Any]], click: str, conversion: str) -> tuple[str, str]:

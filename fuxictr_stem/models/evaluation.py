@@ -11,8 +11,10 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
+from fuxictr_stem.config.values import FP32
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics import evaluate_task, mean_over_tasks
+from fuxictr_stem.models.precision import autocast, products_in
 from fuxictr_stem.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -42,25 +44,33 @@ def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> 
     """
     model.eval()
     labels = list(getattr(model, "labels", model.feature_map.labels))
+    # Copies of columns: views would keep whole batches.
     group = model.feature_map.group_id
     true: dict[str, list[Tensor]] = {label: [] for label in labels}
     pred: dict[str, list[Tensor]] = {label: [] for label in labels}
     groups: list[Tensor] = []
+    precision = getattr(model, "precision", FP32)
     total = getattr(batches, "num_samples", None)
     with Progress(title, total, enabled=model._verbose > 0) as progress:
         for batch in batches:
-            outputs = model.forward(batch)
+            with products_in(precision), autocast(precision, model.device):
+                outputs = model.forward(batch)
             for label, y in zip(labels, model.get_labels(batch), strict=True):
-                true[label].append(y.flatten().cpu())
-                pred[label].append(outputs[f"{label}_pred"].flatten().cpu())
+                true[label].append(y.flatten().contiguous())
+                pred[label].append(outputs[f"{label}_pred"].flatten())
             if group is not None:
-                groups.append(batch[group].flatten())
+                groups.append(batch[group].flatten().contiguous())
             progress.update(len(batch[labels[0]]))
     return Predictions(
-        {label: torch.cat(parts).double().numpy() for label, parts in true.items()},
-        {label: torch.cat(parts).double().numpy() for label, parts in pred.items()},
-        torch.cat(groups).numpy() if groups else None,
+        {label: _joined(parts).double().numpy() for label, parts in true.items()},
+        {label: _joined(parts).double().numpy() for label, parts in pred.items()},
+        _joined(groups).numpy() if groups else None,
     )
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Return a pass' values on the host: one copy a column, not one a batch, waits for a device."""
+    return torch.cat(parts).cpu()
 
 
 def evaluate_predictions(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.layers import device
 
 
 class Labels(list[Tensor]):
@@ -42,6 +43,8 @@ def mean_loss(
         weight: (B, 1) weights >= 0 of the rows, or None to count them alike.
     """
     present = ~torch.isnan(y_true)
+    if not device.on_host(y_true):
+        return _mean_in_fixed_shapes(loss, y_pred, y_true, present, weight)
     if not present.all():
         # Taken out before the loss: the gradient of a loss of NaN, times 0, is NaN.
         y_pred, y_true = y_pred[present], y_true[present]
@@ -52,6 +55,22 @@ def mean_loss(
         return loss(y_pred, y_true, reduction="mean")
     total = weight.sum()
     losses = loss(y_pred, y_true, reduction="none")
+    return (weight * losses).sum() / torch.where(total > 0, total, 1)
+
+
+def _mean_in_fixed_shapes(
+    loss: Callable[..., Tensor],
+    y_pred: Tensor,
+    y_true: Tensor,
+    present: Tensor,
+    weight: Tensor | None,
+) -> Tensor:
+    # A cross entropy on a CUDA device ends the whole process where a prediction is not a number.
+    finite = torch.isfinite(y_pred)
+    y_pred, y_true = torch.where(finite, y_pred, 0.5), torch.where(present, y_true, 0.0)
+    losses = torch.where(finite, loss(y_pred, y_true, reduction="none"), torch.nan)
+    weight = present.to(losses.dtype) if weight is None else torch.where(present, weight, 0.0)
+    total = weight.sum()
     return (weight * losses).sum() / torch.where(total > 0, total, 1)
 
 
