@@ -58,6 +58,7 @@ TOPICS: dict[str, Callable[[Work], Iterator[Record]]] = {
     "training-small": lambda work: training.compare(work.sizes, 0),
     "training-middle": lambda work: training.compare(work.sizes, 1),
     "training-large": lambda work: training.compare(work.sizes, 2),
+    "repeatability": lambda work: training.repeat(work.sizes),
     "table-growth": lambda work: training.growth(work.sizes),
     "training-memory": lambda work: training.memory(work.sizes, work.folder),
     "loader": lambda work: loading.compare(work.sizes, work.folder),

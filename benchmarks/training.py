@@ -103,6 +103,21 @@ def growth(sizes: Sizes) -> Iterator[Record]:
     yield Record(what, value, "x", "<= 1.15")
 
 
+def repeat(sizes: Sizes) -> Iterator[Record]:
+    """Compare the losses of two processes that train alike, bit for bit."""
+    setting = sizes.setting(sizes.table_rows[0])
+    for kind, text in (("exact", "exact"), ("row_sparse", "row-sparse")):
+        with Side(Training, setting, kind, True) as one, Side(Training, setting, kind, True) as two:
+            rounds = alternate({"one": one, "two": two}, sizes.repetitions, "steps", sizes.steps)
+        losses = {
+            name: [loss for _, part in found for loss in part] for name, found in rounds.items()
+        }
+        apart = sum(a != b for a, b in zip(losses["one"], losses["two"], strict=True))
+        steps, at = len(losses["one"]), f"{rows_text(setting.table_rows)} table rows"
+        what = f"losses that differ in any bit between two runs of one seed, {steps} steps, {text}, {at}"
+        yield Record(what, apart, "", "<= 0")
+
+
 class MemoryOfTraining:
     """One epoch under our trainer, data in memory, as the runner does it."""
 

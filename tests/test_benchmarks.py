@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import cli, scaling
+from benchmarks import cli, scaling, training
 from benchmarks.common import BenchmarkError, Side, ratio
 from benchmarks.data import batches, draw, label_names, vocabulary_sizes, write_csv
 from benchmarks.records import Record
@@ -47,7 +47,7 @@ def test_the_script_writes_json_and_markdown(tmp_path, capsys):
     assert 0 < found[0]["value"] < 10
     assert found[0]["met"] is True
     by_device = [record for record in found if "one GPU" in record["what"]]
-    assert len(by_device) == (4 if torch.cuda.is_available() else 3)
+    assert len(by_device) == (7 if torch.cuda.is_available() else 3)
     if not torch.cuda.is_available():
         assert all(r["value"] is r["met"] is None and "no CUDA" in r["reason"] for r in by_device)
     printed, written = capsys.readouterr().out, out.with_suffix(".md").read_text()
@@ -103,6 +103,17 @@ def test_a_side_answers_raises_and_dies():
         side.wait()
     with Side(importlib.import_module, "os") as side, pytest.raises(BenchmarkError, match="code 7"):
         side.call("_exit", 7)
+
+
+def test_runs_of_one_seed_do_not_differ_in_a_bit_and_of_two_seeds_do(monkeypatch):
+    assert [record.value for record in training.repeat(TINY)] == [0, 0]
+    seeds = iter([1, 2] * 2)
+    monkeypatch.setattr(
+        training,
+        "Side",
+        lambda make, setting, *more: Side(make, replace(setting, seed=next(seeds)), *more),
+    )
+    assert all(record.met is False for record in training.repeat(TINY))
 
 
 def test_ratio_is_the_median_of_the_rounds():
