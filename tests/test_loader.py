@@ -309,7 +309,7 @@ def test_streaming_holds_one_window(split, monkeypatch):
     for shuffle in (False, True):
         alive.clear()
         assert len(rows_of(loader(path, shuffle=shuffle, batch_size=5, memory_budget=0))) == 50
-        assert len(alive) == 3 * 5
+        assert len(alive) == 2 * 5
 
 
 def test_resuming_skips_windows_without_reading(split, monkeypatch):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import torch
 
 from fuxictr_stem.data import store
+from fuxictr_stem.data.ahead import OrdersAhead
 from fuxictr_stem.data.matrix import Matrices, Rows, layout, read_rows
 from fuxictr_stem.data.memory import available_bytes, device_bytes
 from fuxictr_stem.data.order import RowOrder, Window
@@ -27,7 +30,8 @@ class H5Loader:
 
     A batch is ``{column: tensor}`` for the feature map's features and labels: (B,) for one value a
     row, (B, L) for a sequence or a vector; int32 (or int64) for ids, float32 for numbers and
-    labels, NaN for a missing label. The tensors of a batch are views of one matrix per type.
+    labels, NaN for a missing label. The tensors of a batch are views of one matrix, or of two where ids
+    take eight bytes.
 
     Each ``iter()`` is the next epoch, beginning with 0. The order of an epoch depends on the seed
     and the epoch alone (see ``order``), not on where the rows are kept.
@@ -118,6 +122,7 @@ class H5Loader:
             if device is not None and needed <= device_bytes(device) // 2:
                 self._matrices = [matrix.to(device) for matrix in self._matrices]
         self._device = device
+        self._ahead = OrdersAhead(Window.rows if self.in_memory else Window.order)
         self.num_blocks = 1 if self.in_memory else self._order.num_windows
         kept = "in memory" if self.in_memory else "streamed"
         size = f"{needed / 2**20:,.0f} MiB"
@@ -187,13 +192,14 @@ class H5Loader:
         skip = batch * self.batch_size
         pieces: list[Matrices] = []
         missing = self._rows_in(batch)
-        for window in self._order.windows(epoch):
-            if not missing:
+        windows = [*self._order.windows(epoch), next(self._order.windows(epoch + 1), None)]
+        for window, following in pairwise(windows):
+            if window is None or not missing:
                 break
             if skip >= window.size:
                 skip -= window.size
                 continue
-            rows = self._open(window)
+            rows = self._open(window, following)
             at, skip = skip, 0
             while missing and at < window.size:
                 stop = min(at + missing, window.size)
@@ -217,20 +223,22 @@ class H5Loader:
             return 0
         return min(self.batch_size, self.num_samples - batch * self.batch_size)
 
-    def _open(self, window: Window) -> Rows:
+    def _open(self, window: Window, following: Window | None) -> Rows:
         if self._matrices is None:
+            order = self._ahead.start(window, following)
+            # The system may keep the one who asks waiting.
+            Thread(target=store.read_ahead, args=(self.path,), daemon=True).start()
             matrices = read_rows(self.path, self._layout, window.starts, window.stops)
             if self._device is not None:
                 matrices = [matrix.to(self._device) for matrix in matrices]
-            return Rows(matrices, window.order())
+            return Rows(matrices, order.result())
         if window.key is None:
             return Rows(self._matrices, None, int(window.starts[0]))
-        return Rows(self._matrices, window.rows())
+        return Rows(self._matrices, self._ahead.start(window, following).result())
 
     def _columns(self, pieces: list[Matrices]) -> Batch:
         """Join the parts of a batch and name its columns."""
         whole = [
             torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)
         ]
-        places = self._layout.places.items()
-        return {name: whole[group][:, place] for name, (group, place) in places}
+        return self._layout.columns(whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,45 @@ _READ_ROWS = 1 << 15
 class Layout:
     """Which matrix holds which column.
 
+    Columns of four bytes lie in one int32 matrix whatever they are: one visit to memory gathers a row.
+
     Attributes:
         dtypes: Of the matrices.
         widths: Columns of the matrices.
-        places: Per column of the file: its matrix, and its column or columns there.
+        places: Per column of the file: its matrix, its column or columns there, and its type.
     """
 
     dtypes: tuple[torch.dtype, ...]
     widths: tuple[int, ...]
-    places: Mapping[str, tuple[int, int | slice]]
+    places: Mapping[str, tuple[int, int | slice, torch.dtype]]
 
     @property
     def row_bytes(self) -> int:
         """Bytes of a row in all matrices."""
         return sum(d.itemsize * w for d, w in zip(self.dtypes, self.widths, strict=True))
+
+    def columns(self, matrices: Matrices) -> dict[str, torch.Tensor]:
+        """Return the columns of some rows as views of their matrices."""
+        found = dict.fromkeys(self.places, matrices[0])
+        for (group, dtype), single, wide in self._kinds:
+            view = _as(matrices[group], dtype)
+            columns = view.unbind(1)
+            found.update((name, columns[place]) for name, place in single)
+            found.update((name, view[:, place]) for name, place in wide)
+        return found
+
+    @cached_property
+    def _kinds(self) -> list[tuple[tuple[int, torch.dtype], list[Any], list[Any]]]:
+        """By matrix and type: the names and places of columns of one value, and of several."""
+        kinds: dict[tuple[int, torch.dtype], tuple[list[Any], list[Any]]] = {}
+        for name, (group, place, dtype) in self.places.items():
+            single_and_wide = kinds.setdefault((group, dtype), ([], []))
+            single_and_wide[isinstance(place, slice)].append((name, place))
+        return [(kind, *lists) for kind, lists in kinds.items()]
+
+
+def _as(matrix: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return matrix if matrix.dtype == dtype else matrix.view(dtype)
 
 
 class Rows:
@@ -52,8 +78,9 @@ class Rows:
 
     def __init__(self, matrices: Matrices, index: Index | None, base: int = 0) -> None:
         self._matrices = matrices
-        device = matrices[0].device
-        self._index = None if index is None else torch.from_numpy(index).to(device)
+        self._index: Index | torch.Tensor | None = index
+        if index is not None and matrices[0].is_cuda:
+            self._index = torch.from_numpy(index).to(matrices[0].device)
         self._base = base
 
     def take(self, start: int, stop: int) -> Matrices:
@@ -62,7 +89,10 @@ class Rows:
             start, stop = start + self._base, stop + self._base
             return [matrix[start:stop].clone() for matrix in self._matrices]
         index = self._index[start:stop]
-        return [matrix.index_select(0, index) for matrix in self._matrices]
+        if isinstance(index, torch.Tensor):
+            return [matrix.index_select(0, index) for matrix in self._matrices]
+        # NumPy's takes one core: PyTorch's would keep another from making the next order.
+        return [torch.from_numpy(matrix.numpy().take(index, axis=0)) for matrix in self._matrices]
 
 
 def layout(path: Path, features: Sequence[str], labels: Sequence[str]) -> tuple[int, Layout]:
@@ -80,7 +110,7 @@ def layout(path: Path, features: Sequence[str], labels: Sequence[str]) -> tuple[
     Raises:
         DataError: A column is absent, stored elsewhere, or of another length.
     """
-    places: dict[str, tuple[int, int | slice]] = {}
+    places: dict[str, tuple[int, int | slice, torch.dtype]] = {}
     widths: dict[torch.dtype, int] = {}
     lengths: dict[str, int] = {}
     with store.open_file(path) as file:
@@ -88,11 +118,12 @@ def layout(path: Path, features: Sequence[str], labels: Sequence[str]) -> tuple[
             data = store.column(file, name)
             lengths[name] = data.shape[0]
             dtype = torch.float32 if name in labels else _dtype(data.dtype)
-            group = list(widths).index(dtype) if dtype in widths else len(widths)
-            at = widths.setdefault(dtype, 0)
+            kept = torch.int32 if dtype.itemsize == torch.int32.itemsize else dtype
+            group = list(widths).index(kept) if kept in widths else len(widths)
+            at = widths.setdefault(kept, 0)
             width = 1 if data.ndim == 1 else data.shape[1]
-            places[name] = (group, at if data.ndim == 1 else slice(at, at + width))
-            widths[dtype] += width
+            places[name] = (group, at if data.ndim == 1 else slice(at, at + width), dtype)
+            widths[kept] += width
     if len(set(lengths.values())) != 1:
         raise DataError(f"{path}: its columns have different lengths: {lengths}.")
     return next(iter(lengths.values())), Layout(tuple(widths), tuple(widths.values()), places)
@@ -113,11 +144,10 @@ def read_rows(path: Path, plan: Layout, starts: Index, stops: Index) -> Matrices
     size = int((stops - starts).sum())
     shapes = zip(plan.widths, plan.dtypes, strict=True)
     matrices = [torch.empty((size, width), dtype=dtype) for width, dtype in shapes]
-    views = [matrix.numpy() for matrix in matrices]
     with store.open_file(path) as file:
         columns = [
-            (store.column(file, name), views[group], place)
-            for name, (group, place) in plan.places.items()
+            (store.column(file, name), _as(matrices[group], dtype).numpy(), place)
+            for name, (group, place, dtype) in plan.places.items()
         ]
         at = 0
         for first, last in zip(starts.tolist(), stops.tolist(), strict=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,13 @@ def open_file(path: Path) -> h5py.File:
         return h5py.File(path, "r")
     except OSError as error:
         raise DataError(f"{path} is damaged: {error}. {_ADVICE.format(path.parent)}") from error
+
+
+def read_ahead(path: Path) -> None:
+    """Have the system begin to read a file, where it can be told to."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError), path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def column(file: h5py.File, name: str) -> h5py.Dataset:
