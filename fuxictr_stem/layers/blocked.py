@@ -9,7 +9,7 @@ Symbols: B batch, S input streams, G MLPs of a group, H output width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -75,12 +75,11 @@ class _ReLUMLPs(torch.autograd.Function):
             for mlp, out_BH in zip(mlps, out_GBH, strict=True)
         ]
         for mlp, layers in zip(mlps, hidden, strict=True):
-            for start in range(0, rows, BLOCK_ROWS):
-                x = x_SBI[mlp.stream, start : start + BLOCK_ROWS]
-                for depth, (weight, bias) in enumerate(zip(mlp.weights, mlp.biases, strict=True)):
-                    out = layers[depth][start : start + BLOCK_ROWS]
+            weights_t = [weight.t() for weight in mlp.weights]
+            for x, *outs in _blocks(x_SBI[mlp.stream], *layers):
+                for depth, out in enumerate(outs):
                     # addmm would write the bias first and read it again.
-                    torch.mm(x, weight.t(), out=out).add_(bias)
+                    torch.mm(x, weights_t[depth], out=out).add_(mlp.biases[depth])
                     if depth < len(layers) - 1 or not mlp.ends_linear:
                         out.relu_()
                     x = out
@@ -96,23 +95,31 @@ class _ReLUMLPs(torch.autograd.Function):
         flat, saved = rest[: ctx.parameters], iter(rest[ctx.parameters :])
         grad_GBH, rows = grads[0], x_SBI.shape[1]
         into_x = torch.zeros_like(x_SBI) if ctx.needs_input_grad[0] else None
-        into = [torch.zeros_like(parameter) for parameter in flat]
+        into = [torch.empty_like(parameter) for parameter in flat]
         ones_B = x_SBI.new_ones(min(BLOCK_ROWS, rows))
         for number, mlp in enumerate(_each_mlp(ctx.shapes, flat)):
             layers = [*(next(saved) for _ in mlp.weights[:-1]), out_GBH[number]]
-            for start in range(0, rows, BLOCK_ROWS):
-                block = slice(start, start + BLOCK_ROWS)
-                grad = grad_GBH[number, block]
+            own = [(into[w][at], into[b][at]) for w, b, at in mlp.places]
+            into_stream = x_SBI if into_x is None else into_x
+            blocks = _blocks(into_stream[mlp.stream], grad_GBH[number], x_SBI[mlp.stream], *layers)
+            # The first block's gradients are written, the others' added to them.
+            beta = 0
+            for into_block, grad, *xs in blocks:
                 for depth in reversed(range(len(layers))):
                     if depth < len(layers) - 1 or not mlp.ends_linear:
-                        grad = torch.ops.aten.threshold_backward(grad, layers[depth][block], 0)
-                    x = layers[depth - 1][block] if depth else x_SBI[mlp.stream, block]
-                    weight, bias, own = mlp.places[depth]
-                    into[weight][own].addmm_(grad.t(), x)
+                        grad = torch.ops.aten.threshold_backward(grad, xs[depth + 1], 0)
+                    into_weight, into_bias = own[depth]
+                    into_weight.addmm_(grad.t(), xs[depth], beta=beta)
                     # A product is faster than a sum over rows.
-                    into[bias][own].addmv_(grad.t(), ones_B[: len(grad)])
+                    into_bias.addmv_(grad.t(), ones_B[: len(grad)], beta=beta)
                     if depth:
                         grad = grad @ mlp.weights[depth]
                     elif into_x is not None:
-                        into_x[mlp.stream, block].addmm_(grad, mlp.weights[0])
+                        into_block.addmm_(grad, mlp.weights[0])
+                beta = 1
         return (into_x, None, *into)
+
+
+def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Return tensors of equally many rows block by block."""
+    return zip(*(tensor.split(BLOCK_ROWS) for tensor in tensors), strict=True)
