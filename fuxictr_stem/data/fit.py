@@ -66,7 +66,9 @@ class Processor(FeatureProcessor):
             if spec["type"] in ("categorical", "sequence"):
                 tokens = self.processor_dict[f"{name}::tokenizer"].vocab.items()
                 vocabularies[name] = {_plain(k): v for k, v in sorted(tokens, key=_by_id)}
-        Path(vocab_file).write_text(json.dumps(vocabularies, indent=4))
+        # A line a vocabulary: indenting millions of tokens takes longer than counting them.
+        lines = (f"{json.dumps(name)}: {json.dumps(ids)}" for name, ids in vocabularies.items())
+        Path(vocab_file).write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
     def _collect_statistics(
         self, train_ddf: pl.LazyFrame, meta_ddf: pl.LazyFrame | None = None
