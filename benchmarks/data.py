@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmarks.sizes import Setting
 from fuxictr_stem.data import store
+from fuxictr_stem.data.vocabulary import integer_type
 
 Columns = dict[str, np.ndarray]
 
@@ -94,7 +95,9 @@ def batches(setting: Setting, count: int, seed: int) -> Iterator[dict[str, Tenso
 def write_h5(path: Path, columns: Columns) -> None:
     """Write columns as a split of our cache."""
     rows = len(next(iter(columns.values())))
-    with store.create(path, rows, {name: (col.dtype, 0) for name, col in columns.items()}) as file:
+    # As narrow as a cache has them.
+    types = {name: (integer_type(0, int(column.max())), 0) for name, column in columns.items()}
+    with store.create(path, rows, types) as file:
         for name, values in columns.items():
             file[name][:] = values
 

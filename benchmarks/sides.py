@@ -72,13 +72,23 @@ class Training:
         kind: ``plain``, ``exact`` (our step, FuxiCTR's semantics) or ``row_sparse``.
         keep_memory: Whether the process keeps freed memory, as our runner has it.
         same_weights: As in `our_model`.
+        double: Whether it computes in float64.
+        threads: CPU threads; None for PyTorch's own choice.
     """
 
     def __init__(
-        self, setting: Setting, kind: str, keep_memory: bool, same_weights: bool = True
+        self,
+        setting: Setting,
+        kind: str,
+        keep_memory: bool,
+        same_weights: bool = True,
+        double: bool = False,
+        threads: int | None = None,
     ) -> None:
         if keep_memory:
             keep_freed_memory()
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.setting = setting
         self.model = (
             plain_model(setting)
@@ -86,6 +96,11 @@ class Training:
             else our_model(setting, kind == "row_sparse", same_weights)
         )
         self.model.train()
+        if double:
+            labels = self.model.get_labels
+            self.model.double()
+            # FuxiCTR's labels are float32 always.
+            self.model.get_labels = lambda batch: [y.double() for y in labels(batch)]
         self.steps_done = 0
         self._waiting: list[dict[str, Tensor]] = []
 

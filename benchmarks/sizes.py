@@ -53,7 +53,7 @@ class Sizes:
     Attributes:
         table_rows: Of the training comparisons, small to large.
         large_table_rows: Of the row-sparse step that is compared with the smallest tables.
-        trace_rounds: Rounds at the smallest tables, whose losses are compared.
+        trace_rounds: Rounds of the steps whose losses are compared.
         rounds: Rounds of the other training measurements.
         steps: Training steps of a round.
         batch_size: Rows of a batch.

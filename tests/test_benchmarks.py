@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import cli, scaling, training
+from benchmarks import cli, profiling, scaling, training
 from benchmarks.common import BenchmarkError, Side, ratio
 from benchmarks.data import batches, draw, label_names, vocabulary_sizes, write_csv
 from benchmarks.records import Record
@@ -214,3 +214,13 @@ def test_exponents_tell_lines_from_squares_and_are_drawn(tmp_path):
     ]
     scaling.picture(points, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 10_000
+
+
+def test_the_profile_accounts_for_the_steps_products():
+    sections = []
+    found = {record.what: record.value for record in profiling.measure(TINY, sections)}
+    assert len(found) == len(profiling.KINDS)
+    assert all(0 < share < 100 for share in found.values())
+    (table,) = sections
+    assert "| mm |" in table
+    assert "| all |" in table
