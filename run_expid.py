@@ -1,4 +1,4 @@
-"""Run one experiment id: python run_expid.py --expid STEMNet_tiktok [--config DIR] [--gpu N]."""
+"""Run one experiment id: python run_expid.py --expid STEMNet_tiktok [--config DIR] [--gpu N] [--resume]."""
 
 import os
 import sys

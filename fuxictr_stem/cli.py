@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 import fuxictr_stem
-from fuxictr_stem.errors import UserError
+from fuxictr_stem.errors import Stopped, UserError
 from fuxictr_stem.logs import log_to_console
 
 logger = logging.getLogger(__name__)
@@ -27,6 +30,11 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one experiment id, from config to test metrics")
     run.add_argument("--expid", required=True, help="the experiment id, e.g. STEMNet_tiktok")
     run.add_argument("--gpu", type=int, default=-1, help="the CUDA device; -1 is the CPU")
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last saved state; a finished run only shows its result",
+    )
     run.add_argument(
         "--no-stand-in",
         action="store_true",
@@ -90,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or 1 where an audit found something, or 2 after a mistake that the user can mend, told in
-        one message, or 130 after Ctrl-C.
+        one message, or 130 after Ctrl-C, 143 after SIGTERM.
     """
     args = _parser().parse_args(argv)
     return run_guarded(lambda: _COMMANDS[args.command](args))
@@ -103,6 +111,8 @@ def run_guarded(run: Callable[[], int | None]) -> int:
         The exit code, as of `main`.
     """
     log_to_console()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _stop) if in_main_thread else None
     try:
         code = run()
     except UserError as error:
@@ -110,25 +120,42 @@ def run_guarded(run: Callable[[], int | None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BaseException as error:
-        if not _by_ctrl_c(error):
+        stopped = _stop_behind(error)
+        if stopped is None:
             raise
-        print("Stopped by Ctrl-C.", file=sys.stderr)
-        return 130
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.signal
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
     return code or 0
 
 
-def _by_ctrl_c(error: BaseException | None) -> bool:
-    """Say whether Ctrl-C is behind an error: FuxiCTR has bare excepts that raise another one."""
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number, "Stopped by SIGTERM. A run goes on by the same command with --resume.")
+
+
+def _stop_behind(error: BaseException | None) -> Stopped | None:
+    """Return the signal behind an error: FuxiCTR has bare excepts that raise another one."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
-    return error is not None
+    if error is None or isinstance(error, Stopped):
+        return error
+    text = "Stopped by Ctrl-C. A run goes on by the same command with --resume."
+    return Stopped(signal.SIGINT, text)
 
 
 def _run(args: argparse.Namespace) -> None:
     # Imported here, so that --help and a mistyped option answer at once.
     from fuxictr_stem.experiment import run_experiment
 
-    run_experiment(_config_dir(args.config), args.expid, args.gpu, not args.no_stand_in)
+    run_experiment(
+        _config_dir(args.config),
+        args.expid,
+        args.gpu,
+        allow_stand_in=not args.no_stand_in,
+        resume=args.resume,
+    )
 
 
 def _prepare(args: argparse.Namespace) -> None:

@@ -45,15 +45,23 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
         default="fuxictr",
         help="with --engine fuxictr: FuxiCTR's preprocessing and loader, or our h5 cache and loader",
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last saved state of a stopped run"
+    )
     args = parser.parse_args(argv)
 
     def run() -> None:
         from fuxictr_stem.experiment import run_experiment
 
         if args.engine == "fuxictr":
+            if args.resume:
+                raise ConfigError(
+                    "--resume: FuxiCTR's training loop saves no states. Leave it out, or leave out "
+                    "--engine fuxictr."
+                )
             run_under_fuxictr(model_zoo, args.config, args.expid, args.gpu, args.loader == "h5")
         else:
-            run_experiment(args.config, args.expid, args.gpu)
+            run_experiment(args.config, args.expid, args.gpu, resume=args.resume)
 
     return run_guarded(run)
 

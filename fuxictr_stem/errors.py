@@ -29,6 +29,19 @@ class OutputError(UserError, OSError):
     """A folder or file that cannot be written."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A run was told to stop by a signal; the text says what is saved and how to go on.
+
+    Args:
+        signal: Number of the signal.
+        text: For people.
+    """
+
+    def __init__(self, signal: int, text: str) -> None:
+        super().__init__(text)
+        self.signal = signal
+
+
 def suggest(name: str, known: Iterable[str], limit: int = 3) -> str:
     """Return a sentence fragment that names the nearest known names.
 

@@ -32,7 +32,7 @@ from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import parameter_counts
 from fuxictr_stem.models.evaluation import evaluate_predictions, predict
 from fuxictr_stem.registry import build_model
-from fuxictr_stem.training import Trainer, keep_freed_memory
+from fuxictr_stem.training import Saving, Trainer, check_settings, keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def run_experiment(
     allow_stand_in: bool = True,
     overrides: Mapping[str, Any] | None = None,
     csv_path: Path | None = None,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Run an experiment and write its log, weights, ``result.json`` and results line.
 
@@ -54,6 +55,7 @@ def run_experiment(
         allow_stand_in: Whether synthetic data may stand in for official files that are not there.
         overrides: Settings that replace those of the config, such as another ``seed``.
         csv_path: File of the results lines; by default the config folder's name with ``.csv``.
+        resume: Whether to go on from the last saved state; a finished run's result is returned.
 
     Returns:
         The content of ``result.json``.
@@ -74,21 +76,47 @@ def run_experiment(
     outputs.check_writable(folder, "model_root")
     outputs.check_appendable(csv_path)
     outputs.check_appendable(log_path)
-    with log_to_file(log_path):
+    with log_to_file(log_path, append=resume):
+        result = results.read(folder) if resume else None
+        if result is not None:
+            logger.info("--resume: this run is finished.")
+            before, now = result["settings"], results.settings(params)
+            check_settings(before, now, str(folder / "result.json"))
+            _report(folder, result)
+            return result
         # An older result would contradict the weights of this run until it ends.
         (folder / "result.json").unlink(missing_ok=True)
         if is_stand_in:
             logger.warning(_BANNER, params["dataset_id"])
-        result = {**_run(params), "stand_in": is_stand_in}
-        outputs.write_json(folder / "result.json", result)
+        saving = _saving(params, resume)
+        result = {**_run(params, saving), "stand_in": is_stand_in}
+        # In this order a run that is killed between the two has its line, perhaps twice.
         figures = {split: result[split] for split in ("valid", "test")}
         results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
-        if is_stand_in:
-            logger.warning(_BANNER, params["dataset_id"])
-        for split, values in figures.items():
-            logger.info("[%s] %s", split, print_to_list(values))
-        logger.info("Result: %s", folder / "result.json")
+        outputs.write_json(folder / "result.json", result)
+        saving.states.clear()
+        _report(folder, result)
     return result
+
+
+def _report(folder: Path, result: Mapping[str, Any]) -> None:
+    if result["stand_in"]:
+        logger.warning(_BANNER, result["dataset_id"])
+    for split in ("valid", "test"):
+        logger.info("[%s] %s", split, print_to_list(result[split]))
+    logger.info("Result: %s", folder / "result.json")
+
+
+def _saving(params: Mapping[str, Any], resume: bool) -> Saving:
+    return Saving(
+        _folder(params) / "states",
+        results.settings(params),
+        results.versions(),
+        steps=params["state_steps"],
+        minutes=params["state_minutes"],
+        kept=params["states_kept"],
+        resume=resume,
+    )
 
 
 def _folder(params: Mapping[str, Any]) -> Path:
@@ -96,28 +124,28 @@ def _folder(params: Mapping[str, Any]) -> Path:
     return Path(params["model_root"]) / params["dataset_id"] / params["model_id"]
 
 
-def _run(params: dict[str, Any]) -> dict[str, Any]:
+def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
     """Prepare, train and evaluate; return what goes into ``result.json``."""
     logger.info("Params: %s", print_to_json(params))
-    versions = results.versions()
     seed_everything(params["seed"])
     keep_freed_memory()
 
     start = time.monotonic()
     tasks = task_types(params)
     cache = open_data(params)
-    seconds = {"prepare": time.monotonic() - start}
+    # The states are of these data.
+    saving.settings["data"] = cache.folder.name
 
     model = build_model(params, cache.feature_map(params))
     counts = parameter_counts(model)
     logger.info("Parameters: %s dense, %s embedding", *(f"{n:,}" for n in counts.values()))
 
-    start = time.monotonic()
     train, valid = (make_loader(params, model, cache, split) for split in ("train", "valid"))
     check_batches(model, train)
+    seconds = {"prepare": time.monotonic() - start}
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
-    history = trainer.fit(train, valid, params["epochs"])
-    seconds["train"] = time.monotonic() - start
+    history = trainer.fit(train, valid, params["epochs"], saving)
+    seconds["train"] = history.seconds
     del train
     gc.collect()
 
@@ -146,7 +174,8 @@ def _run(params: dict[str, Any]) -> dict[str, Any]:
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "samples_per_second": round(history.samples_per_second, 1),
         "peak_rss_bytes": results.peak_rss_bytes(),
-        "versions": versions,
+        "versions": saving.versions,
+        "settings": results.settings(params),
         "evaluations": history.evaluations,
     }
 

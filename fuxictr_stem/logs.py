@@ -34,9 +34,14 @@ def log_to_console() -> None:
 
 
 @contextmanager
-def log_to_file(path: Path) -> Iterator[None]:
-    """Log to a file as well, as long as the context lasts; the file starts empty."""
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+def log_to_file(path: Path, append: bool = False) -> Iterator[None]:
+    """Log to a file as well, as long as the context lasts.
+
+    Args:
+        path: The file.
+        append: Whether it keeps what it has.
+    """
+    handler = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
     _add(handler)
     try:
         yield

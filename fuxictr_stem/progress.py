@@ -35,7 +35,7 @@ class Progress:
         self, title: str, total: int | None, unit: str = "samples", enabled: bool = True
     ) -> None:
         self.title, self.total, self.unit, self.enabled = title, total, unit, enabled
-        self.done = 0
+        self.done = self._skipped = 0
         self._start = self._last_line = time.monotonic()
         in_terminal = enabled and sys.stderr.isatty()
         self._bar = (
@@ -43,6 +43,12 @@ class Progress:
             if in_terminal
             else None
         )
+
+    def skip(self, count: int) -> None:
+        """Begin after some that were done before; they do not count for the speed."""
+        self.done = self._skipped = count
+        if self._bar is not None:
+            self._bar.initial = self._bar.n = count
 
     def update(self, count: int, **figures: float) -> None:
         """Add to the count; figures such as ``loss`` are shown beside it."""
@@ -56,10 +62,10 @@ class Progress:
             logger.info(self._line(figures))
 
     def _line(self, figures: dict[str, float]) -> str:
-        rate = self.done / max(time.monotonic() - self._start, 1e-9)
+        rate = (self.done - self._skipped) / max(time.monotonic() - self._start, 1e-9)
         parts = [f"{self.title}: {self.done:,} {self.unit}"]
         if self.total:
-            left = timedelta(seconds=round(max(self.total - self.done, 0) / rate))
+            left = timedelta(seconds=round(max(self.total - self.done, 0) / max(rate, 1e-9)))
             parts = [f"{self.title}: {self.done / self.total:.0%} of {self.total:,} {self.unit}"]
             parts.append(f"{left} left")
         parts.append(f"{rate:,.0f} {self.unit}/s")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import fuxictr
 import h5py
@@ -17,6 +20,7 @@ import torch
 from fuxictr.utils import print_to_list
 
 import fuxictr_stem
+from fuxictr_stem.errors import DataError
 from fuxictr_stem.models.evaluation import Predictions
 
 GROUP = "group"
@@ -57,6 +61,52 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     polars.DataFrame(columns).write_parquet(temporary)
     os.replace(temporary, path)
+
+
+# Where things are and what is shown: a run may go on with others.
+_NO_SETTINGS = (
+    "data_root",
+    "debug_mode",
+    "gpu",
+    "memory_budget",
+    "model_root",
+    "num_workers",
+    "pickle_feature_encoder",
+    "prepare",
+    "save_predictions",
+    "source",
+    "state_minutes",
+    "state_steps",
+    "states_kept",
+    "test_data",
+    "train_data",
+    "valid_data",
+    "verbose",
+)
+
+_NEEDED = ("dataset_id", "valid", "test", "stand_in", "settings")
+
+
+def settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's result depends on besides the data and the software."""
+    device = "cuda" if params["gpu"] >= 0 else "cpu"
+    chosen = {key: value for key, value in params.items() if key not in _NO_SETTINGS}
+    return {**chosen, "device": device}
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return a finished run's ``result.json``, or None where there is none."""
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {**found, **{key: found[key] for key in _NEEDED}}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path} is not the whole result of a run ({type(error).__name__}: {error}). Remove it, and "
+            f"run again with --resume."
+        ) from error
 
 
 def versions() -> dict[str, str]:

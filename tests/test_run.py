@@ -446,7 +446,7 @@ def test_ctrl_c_ends_in_one_line(project, place, monkeypatch, capfd):
     monkeypatch.setattr(place, interrupted)
     assert project.run() == 130
     error = capfd.readouterr().err
-    assert error.endswith("\nStopped by Ctrl-C.\n")
+    assert error.endswith("\nStopped by Ctrl-C. A run goes on by the same command with --resume.\n")
     assert "Traceback" not in error
 
 

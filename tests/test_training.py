@@ -4,7 +4,8 @@ import logging
 import math
 
 import pytest
-from helpers import Batches, batch, feature_map, small_model, spread
+import torch
+from helpers import Batches, batch, categorical, feature_map, numeric, small_model, spread
 from plain import PlainSharedBottom
 
 from fuxictr_stem import progress as progress_module
@@ -76,13 +77,67 @@ def test_a_model_that_is_not_ours_trains_too(tmp_path):
     assert history.samples_per_second > 0
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_place(tmp_path):
+def plain_model(fmap, folder, **params):
+    return PlainSharedBottom(fmap, 3, [7, 5], [4], model_root=str(folder), **params)
+
+
+def ours(fmap, folder, **params):
+    return small_model("SharedBottom", fmap, model_root=str(folder), **params)
+
+
+@pytest.mark.parametrize("make", [ours, plain_model])
+def test_a_loss_that_is_not_finite_stops_before_the_step_with_task_and_batch(make, tmp_path):
     fmap = feature_map()
-    model = small_model("SharedBottom", fmap, model_root=str(tmp_path), task="regression")
-    good, bad = batch(fmap), batch(fmap)
-    bad["y1"][3] = math.inf
-    with pytest.raises(TrainingError, match="inf at step 2 .epoch 1, batch 2."):
-        Trainer(model, model.tasks).fit(Batches(good, bad), Batches(good), epochs=1)
+    types = ["regression", "binary_classification"]
+    losses = ["mse_loss", "binary_crossentropy"]
+    model = make(fmap, tmp_path, task=types, loss=losses)
+    good, bad = batch(fmap), batch(fmap, seed=1)
+    bad["y0"][3] = math.inf
+    assert_stopped_unchanged(
+        model,
+        (good, bad),
+        r"before step 2 .epoch 1, batch 2.: the loss is not finite: task 'y0', inf",
+        dict(zip(fmap.labels, types, strict=True)),
+    )
+
+
+@pytest.mark.parametrize("make", [ours, plain_model])
+def test_predictions_that_are_not_finite_stop_before_the_step(make, tmp_path):
+    fmap = feature_map({"a": categorical(9), "n": numeric()})
+    model = make(fmap, tmp_path)
+    good, bad = batch(fmap), batch(fmap, seed=1)
+    bad["n"][3] = math.nan
+    assert_stopped_unchanged(
+        model,
+        (good, good, bad),
+        r"before step 3 .epoch 1, batch 3.: predictions are not finite: task 'y0' in 1 rows and task",
+        dict.fromkeys(fmap.labels, "binary_classification"),
+    )
+
+
+def assert_stopped_unchanged(model, batches, message, tasks):
+    weights = []
+
+    class Watched(Batches):
+        def __iter__(self):
+            for columns in super().__iter__():
+                weights[:] = [p.detach().clone() for p in model.parameters()]
+                yield columns
+
+    with pytest.raises(TrainingError, match=message):
+        Trainer(model, tasks).fit(Watched(*batches), Batches(batches[0]), epochs=1)
+    for before, after in zip(weights, model.parameters(), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_a_penalty_that_is_not_finite_is_told_from_the_tasks(tmp_path):
+    fmap = feature_map()
+    model = ours(fmap, tmp_path, net_regularizer=1e38)
+    for parameter in model.towers.parameters():
+        parameter.data.fill_(1e10)
+        break
+    with pytest.raises(TrainingError, match="not finite: by its penalties or weights"):
+        Trainer(model, model.tasks).fit(Batches(batch(fmap)), Batches(batch(fmap)), epochs=1)
 
 
 def test_fewer_steps_than_eval_steps_still_give_weights(tmp_path):

@@ -160,10 +160,11 @@ def _pick_up(plan: Plan, place: Place, runs: Runs, pool: Iterable[str]) -> list[
 def _job(
     spec: RunSpec, place: Place, parent: Connection
 ) -> tuple[dict[str, Any], Path, Connection]:
-    """Empty the folder of a run and return the arguments of `work`."""
+    """Return the arguments of `work`, which goes on where a killed run has saved its state."""
     home = place.home(spec.key)
-    # Whatever a killed run has left must not be taken for this one's.
-    shutil.rmtree(home, ignore_errors=True)
+    if (place.results(spec) / "result.json").exists():
+        # It is not whole, or it would have been taken.
+        shutil.rmtree(home, ignore_errors=True)
     outputs.check_writable(home, "--out")
     job = {
         "config_dir": str(place.config_dir.resolve()),

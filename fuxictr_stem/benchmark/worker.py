@@ -38,6 +38,7 @@ def work(job: dict[str, Any], log: Path, parent: Connection) -> None:
             allow_stand_in=False,
             overrides=job["overrides"],
             csv_path=Path(job["csv_path"]),
+            resume=True,
         )
 
     sys.exit(run_guarded(run))

@@ -12,7 +12,7 @@ import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr.pytorch.torch_utils import get_regularizer
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from fuxictr_stem.config.values import DEFAULT_LOSS, EQUAL, FP32
@@ -27,6 +27,7 @@ from fuxictr_stem.models.graphed_step import GraphedStep
 from fuxictr_stem.models.loss_weights import DynamicWeightAverage, LossWeight, weights_of
 from fuxictr_stem.models.precision import autocast, check_precision, products_in, widen
 from fuxictr_stem.models.samples import Labels, has_samples, mean_loss, spaces_of
+from fuxictr_stem.models.weights import read_into
 
 
 class MultiTaskNet(MultiTaskModel):
@@ -252,6 +253,11 @@ class MultiTaskNet(MultiTaskModel):
                 f"{optimizer} and {self._embedding_regularizer}. Change these, or set row_sparse: False."
             )
 
+    @property
+    def skips_lost_steps(self) -> bool:
+        """Whether a step changes nothing where its loss is not finite, without a look at it."""
+        return self._adam_step is not None and self.device.type == "cuda"
+
     def train_step(self, batch_data: dict[str, Tensor]) -> Tensor:
         """Take a step of the optimizer as FuxiCTR does, with balanced gradients where wanted.
 
@@ -335,7 +341,7 @@ class MultiTaskNet(MultiTaskModel):
     def load_weights(self, checkpoint: str) -> None:
         """Read weights written by `save_weights`; no pickle is read."""
         self.to(self.device)
-        load_model(self, checkpoint, device=str(self.device))
+        read_into(self, checkpoint)
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

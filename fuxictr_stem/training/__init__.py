@@ -1,6 +1,7 @@
 """Training of any FuxiCTR `MultiTaskModel`."""
 
 from fuxictr_stem.training.allocator import keep_freed_memory
+from fuxictr_stem.training.saving import Saving, check_settings
 from fuxictr_stem.training.trainer import Trainer, TrainingHistory
 
-__all__ = ["Trainer", "TrainingHistory", "keep_freed_memory"]
+__all__ = ["Saving", "Trainer", "TrainingHistory", "check_settings", "keep_freed_memory"]

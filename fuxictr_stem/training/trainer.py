@@ -1,4 +1,4 @@
-"""FuxiCTR's training loop, with progress, per-task monitors and fast evaluation."""
+"""FuxiCTR's training loop, with progress, per-task monitors, fast evaluation and states to resume from."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from fuxictr.pytorch.models import MultiTaskModel
+from safetensors import SafetensorError
 from torch import Tensor
 
-from fuxictr_stem.errors import TrainingError
+from fuxictr_stem.errors import OutputError, Stopped, TrainingError
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.progress import Progress
+from fuxictr_stem.training.finite import NotFinite, explain, finite_losses
+from fuxictr_stem.training.saving import Position, Saving
+from fuxictr_stem.training.signals import NAMES, StopRequest, stop_requests
 
 logger = logging.getLogger(__name__)
 
 
-class Loader(Batches, Protocol):
-    """Batches of a split that can be passed over again and again."""
+class Loader(Batches, Position, Protocol):
+    """Batches of a split that can be passed over again and again, and that know where they are."""
 
     num_samples: int
 
@@ -41,12 +44,14 @@ class TrainingHistory:
         epochs: Epochs begun.
         samples: Training samples seen.
         step_seconds: Seconds spent in training steps, loading included, evaluation not.
+        seconds: Seconds of all, those before a resumption included.
     """
 
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     epochs: int = 0
     samples: int = 0
     step_seconds: float = 0.0
+    seconds: float = 0.0
 
     @property
     def samples_per_second(self) -> float:
@@ -74,46 +79,78 @@ class Trainer:
         self.max_gradient_norm = max_gradient_norm
         self.history = TrainingHistory()
         self._losses: list[float] = []  # since the last evaluation
+        self._evaluation_due = False
+        self._saving: Saving | None = None
+        self._request = StopRequest()
 
-    def fit(self, train: Loader, valid: Batches, epochs: int) -> TrainingHistory:
+    def fit(
+        self, train: Loader, valid: Batches, epochs: int, saving: Saving | None = None
+    ) -> TrainingHistory:
         """Train until the monitor stops improving or the epochs are over; load the best weights.
 
         Args:
             train: Training batches; each pass is an epoch.
             valid: Validation batches.
             epochs: The most epochs to train.
+            saving: Saves states, and goes on from one where it is told so; None saves nothing.
 
         Raises:
-            TrainingError: If the loss is not finite.
+            TrainingError: If a loss or prediction is not finite.
+            ConfigError: If the saved state is of other settings.
+            OutputError: If weights cannot be written.
+            Stopped: By SIGTERM or Ctrl-C, with ``saving``; the state is saved.
         """
         model = self.model
         os.makedirs(os.path.dirname(model.checkpoint), exist_ok=True)
         model._max_gradient_norm = self.max_gradient_norm
         model._best_metric = np.inf if model._monitor_mode == "min" else -np.inf
         model._stopping_steps, model._stop_training = 0, False
-        model._total_steps = 0
-        steps_between = model._eval_steps or len(train)
+        model._total_steps = model._epoch_index = model._batch_index = 0
+        self._saving = saving
         logger.info("Start training: %d batches/epoch", len(train))
-        for epoch in range(epochs):
-            model._epoch_index = epoch
-            self.history.epochs = epoch + 1
-            logger.info("************ Epoch=%d start ************", epoch + 1)
-            self._train_epoch(train, valid, steps_between)
-            if model._stop_training:
-                break
-            logger.info("************ Epoch=%d end ************", epoch + 1)
-        if not self.history.evaluations:
-            self._evaluate(valid)
+        began, finished = time.monotonic(), False
+        found = saving.begin(model, train) if saving is not None else None
+        if found is not None:
+            finished = found["finished"]
+            self._losses, self._evaluation_due = found["losses"], found["evaluation_due"]
+            self.history = TrainingHistory(**found["history"])
+            began -= self.history.seconds
+        with stop_requests(saving is not None) as self._request, finite_losses(model):
+            if not finished:
+                self._run(train, valid, epochs, began)
         logger.info("Training finished. Load best model: %s", model.checkpoint)
         model.load_weights(model.checkpoint)
         return self.history
 
-    def _train_epoch(self, train: Loader, valid: Batches, steps_between: int) -> None:
+    def _run(self, train: Loader, valid: Batches, epochs: int, began: float) -> None:
+        model = self.model
+        if self._evaluation_due:
+            self._after_step(train, valid, began)
+        for epoch in range(model._epoch_index, epochs):
+            if model._stop_training:
+                break
+            model._epoch_index = epoch
+            self.history.epochs = epoch + 1
+            logger.info("************ Epoch=%d start ************", epoch + 1)
+            self._train_epoch(train, valid, began)
+            if not model._stop_training:
+                logger.info("************ Epoch=%d end ************", epoch + 1)
+        if not self.history.evaluations:
+            self._evaluation_due = True
+            self._after_step(train, valid, began)
+        self.history.seconds = time.monotonic() - began
+        if self._saving is not None:
+            self._save(train, finished=True)
+
+    def _train_epoch(self, train: Loader, valid: Batches, began: float) -> None:
         model, title = self.model, f"Epoch {self.history.epochs}"
+        steps_between = model._eval_steps or len(train)
         model.train()
         with Progress(title, train.num_samples, enabled=model._verbose > 0) as progress:
             start = time.monotonic()
-            for index, batch in enumerate(train):
+            first = model._total_steps % len(train)
+            progress.skip(first * getattr(train, "batch_size", 0))
+            for index, batch in enumerate(train, first):
                 model._batch_index = index
                 model._total_steps += 1
                 loss = self._train_step(batch)
@@ -121,46 +158,54 @@ class Trainer:
                 samples = len(next(iter(batch.values())))
                 self.history.samples += samples
                 progress.update(samples, loss=loss)
-                if model._total_steps % steps_between == 0:
-                    self.history.step_seconds += time.monotonic() - start
-                    self._evaluate(valid)
-                    model.train()
-                    start = time.monotonic()
+                self.history.step_seconds += time.monotonic() - start
+                self._evaluation_due = model._total_steps % steps_between == 0
+                self._after_step(train, valid, began)
+                start = time.monotonic()
                 if model._stop_training:
                     break
-            self.history.step_seconds += time.monotonic() - start
 
     def _train_step(self, batch: dict[str, Tensor]) -> float:
         model = self.model
         try:
             loss = model.train_step(batch).item()
-            what = f"The training loss is {loss}"
-        except RuntimeError:
-            # PyTorch's binary cross entropy refuses predictions that are not numbers.
-            with torch.no_grad():
-                outputs = model.forward(batch)
-            lost = [name for name, value in outputs.items() if not torch.isfinite(value).all()]
-            if not lost:
-                raise
-            loss, what = math.nan, f"{' and '.join(lost)}: predictions are not finite"
-        if not math.isfinite(loss):
+            what = None if math.isfinite(loss) else explain(model, batch)
+        except NotFinite as error:
+            what = str(error)
+        if what is not None:
             raise TrainingError(
-                f"{what} at step {model._total_steps} (epoch {self.history.epochs}, batch "
-                f"{model._batch_index + 1}). Lower learning_rate or max_gradient_norm, or look for "
-                f"extreme values in the numeric features."
+                f"Training stopped before step {model._total_steps:,} (epoch {self.history.epochs}, "
+                f"batch {model._batch_index + 1:,}): {what}. Lower learning_rate or "
+                f"max_gradient_norm, or look for extreme values in the numeric features and labels."
             )
         return loss
+
+    def _after_step(self, train: Loader, valid: Batches, began: float) -> None:
+        """Evaluate, save and stop, where it is time to."""
+        if self._evaluation_due and self._request.signal is None:
+            self._evaluate(valid)
+            self.model.train()
+        self.history.seconds = time.monotonic() - began
+        if self._request.signal is not None:
+            self._stop(train, self._request.signal)
+        if self._saving is not None and self._saving.due(self.model._total_steps):
+            self._save(train)
 
     def _evaluate(self, valid: Batches) -> None:
         model = self.model
         train_loss = float(np.mean(self._losses))
-        self._losses.clear()
         logger.info("Train loss: %.6f", train_loss)
         logger.info(
             "Evaluation @epoch %d - batch %d:", model._epoch_index + 1, model._batch_index + 1
         )
         names = model._monitor.get_metrics()
-        logs = evaluate_predictions(self.tasks, predict(model, valid, "Validate"), names)
+        logs = self._request.or_stop(
+            lambda: evaluate_predictions(self.tasks, predict(model, valid, "Validate"), names)
+        )
+        if logs is None:
+            return
+        self._losses.clear()
+        self._evaluation_due = False
         self.history.evaluations.append(
             {
                 "epoch": self.history.epochs,
@@ -170,4 +215,31 @@ class Trainer:
                 "valid": logs,
             }
         )
-        model.checkpoint_and_earlystop(logs)
+        try:
+            model.checkpoint_and_earlystop(logs)
+        except (OSError, SafetensorError) as error:
+            raise OutputError(
+                f"The weights could not be written to {model.checkpoint}: {error}. Make room there; "
+                f"--resume goes on from the last state."
+            ) from error
+
+    def _save(self, train: Loader, finished: bool = False) -> bool:
+        assert self._saving is not None
+        progress = {
+            "finished": finished,
+            "evaluation_due": self._evaluation_due,
+            "losses": self._losses,
+            "history": asdict(self.history),
+        }
+        return self._saving.save(self.model, train, progress, finished)
+
+    def _stop(self, train: Loader, number: int) -> None:
+        saved = self._save(train)
+        name = NAMES[number]
+        where = f"after step {self.model._total_steps:,}, in epoch {self.history.epochs}"
+        go_on = (
+            "The state is saved: the same command with --resume goes on from there."
+            if saved
+            else "The state could not be saved; --resume goes on from the one before."
+        )
+        raise Stopped(number, f"Stopped by {name} {where}. {go_on}")

@@ -1,0 +1,84 @@
+"""Losses and predictions that are not finite: found before the optimizer's step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from fuxictr.pytorch.models import MultiTaskModel
+from torch import Tensor
+
+
+class NotFinite(Exception):
+    """A batch gives a loss that is not finite; the text names the task."""
+
+
+@contextmanager
+def finite_losses(model: MultiTaskModel) -> Iterator[None]:
+    """Have a model look at what it predicts and loses before it goes on to gradients.
+
+    A model whose steps change nothing where the loss is not finite need not look: on a CUDA device that
+    would wait.
+
+    Raises:
+        NotFinite: From within the model's step.
+    """
+    if getattr(model, "skips_lost_steps", False):
+        yield
+        return
+    compute_loss = model.compute_loss
+
+    def checked(return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
+        # A cross entropy raises an error of its own where a prediction is not a number.
+        _check_predictions(return_dict)
+        loss: Tensor = compute_loss(return_dict, y_true)
+        if not torch.isfinite(loss):
+            raise NotFinite(_losing(model, return_dict, y_true))
+        return loss
+
+    model.compute_loss = checked
+    try:
+        yield
+    finally:
+        del model.compute_loss
+
+
+@torch.no_grad()
+def explain(model: MultiTaskModel, batch: dict[str, Tensor]) -> str:
+    """Say which task's predictions or loss of a batch are not finite."""
+    return_dict = model.forward(batch)
+    try:
+        _check_predictions(return_dict)
+    except NotFinite as error:
+        return str(error)
+    return _losing(model, return_dict, model.get_labels(batch))
+
+
+def _check_predictions(return_dict: Mapping[str, Tensor]) -> None:
+    lost = {
+        name.removesuffix("_pred"): int((~torch.isfinite(y_pred)).sum())
+        for name, y_pred in return_dict.items()
+        if name.endswith("_pred") and not torch.isfinite(y_pred).all()
+    }
+    if lost:
+        tasks = " and ".join(f"task {label!r} in {rows:,} rows" for label, rows in lost.items())
+        raise NotFinite(f"predictions are not finite: {tasks}")
+
+
+def _losing(model: MultiTaskModel, return_dict: Mapping[str, Tensor], y_true: list[Tensor]) -> str:
+    """Say which task's loss is not finite; without one, it is the penalties or the sum."""
+    if hasattr(model, "task_losses"):
+        labels, losses = list(model.tasks), model.task_losses(return_dict, y_true)
+    else:
+        labels = model.feature_map.labels
+        losses = [
+            loss(return_dict[f"{label}_pred"], y, reduction="mean")
+            for label, loss, y in zip(labels, model.loss_fn, y_true, strict=True)
+        ]
+    lost = [
+        f"task {label!r}, {loss.item()}"
+        for label, loss in zip(labels, losses, strict=True)
+        if not torch.isfinite(loss)
+    ]
+    return f"the loss is not finite: {' and '.join(lost) or 'by its penalties or weights'}"

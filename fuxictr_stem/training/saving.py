@@ -1,0 +1,192 @@
+"""When a training saves its state, what is in it, and how it goes on from there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from fuxictr.pytorch.models import MultiTaskModel
+from safetensors import SafetensorError
+
+from fuxictr_stem.errors import ConfigError, OutputError
+from fuxictr_stem.training import snapshot
+from fuxictr_stem.training.states import TrainingStates
+
+logger = logging.getLogger(__name__)
+
+
+class Position(Protocol):
+    """A loader that knows where it is, such as `H5Loader`."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position."""
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go to a position."""
+
+
+class Saving:
+    """Saves the states of a run, and finds the newest.
+
+    Args:
+        folder: Where the states are.
+        settings: What the run's result depends on; a state of other settings is refused.
+        versions: Of the software; a state of others is warned about.
+        steps: Steps between two states, or None.
+        minutes: Minutes between two states, or None.
+        kept: How many states stay.
+        resume: Whether to go on from the newest.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        versions: Mapping[str, str],
+        steps: int | None = None,
+        minutes: float | None = None,
+        kept: int = 2,
+        resume: bool = False,
+    ) -> None:
+        self.states = TrainingStates(folder, kept)
+        self.settings = dict(settings)
+        self.versions = dict(versions)
+        self.steps, self.minutes, self.resume = steps, minutes, resume
+        self._last = time.monotonic()
+        self._older = False
+
+    def begin(self, model: MultiTaskModel, train: Position) -> dict[str, Any] | None:
+        """Go on from the newest state, or begin anew.
+
+        Args:
+            model: The model, set up for training.
+            train: The training batches.
+
+        Returns:
+            What `save` was given, or None where the run begins anew.
+
+        Raises:
+            ConfigError: If the settings differ from the state's.
+            OutputError: If the disk has no room for the states.
+        """
+        self._last = time.monotonic()
+        found = self.states.newest() if self.resume else None
+        if found is None:
+            self._check_space(model)
+            if self.resume:
+                logger.info("--resume: no state is saved, so the run starts from the beginning.")
+            elif self.states:
+                self._older = True
+                logger.warning(
+                    "A stopped run has left its state in %s. This run starts from the beginning, and "
+                    "its first state replaces that one; to go on there, stop it now and use --resume.",
+                    self.states.folder,
+                )
+            return None
+        folder, content = found
+        check_settings(content["settings"], self.settings, str(folder))
+        snapshot.read(model, folder, content)
+        train.load_state_dict(content["loader"])
+        for name, version in content["versions"].items():
+            if self.versions.get(name) != version:
+                logger.warning(
+                    "The state is of %s %s, this is %s: the result may differ from that of an unbroken "
+                    "run.",
+                    name,
+                    version,
+                    self.versions.get(name),
+                )
+        logger.info("--resume: going on from %s", folder)
+        return dict(content["progress"])
+
+    def due(self, step: int) -> bool:
+        """Say whether a state is to be saved after a step."""
+        by_steps = self.steps is not None and step % self.steps == 0
+        waited = time.monotonic() - self._last
+        return by_steps or self.minutes is not None and waited >= 60 * self.minutes
+
+    def save(
+        self,
+        model: MultiTaskModel,
+        train: Position,
+        progress: Mapping[str, Any],
+        finished: bool = False,
+    ) -> bool:
+        """Save a state; where that fails, warn, and let the run go on with the states there are.
+
+        Args:
+            model: The model, between two steps.
+            train: The training batches.
+            progress: What else the run needs, as JSON.
+            finished: Whether training is over.
+
+        Returns:
+            Whether it is saved.
+        """
+        start = time.monotonic()
+        try:
+            if self._older:
+                self.states.clear()
+                self._older = False
+            self.states.write(
+                lambda folder: {
+                    "settings": self.settings,
+                    "versions": self.versions,
+                    "loader": train.state_dict(),
+                    "progress": dict(progress),
+                    **snapshot.write(model, folder, finished),
+                }
+            )
+        except (OSError, SafetensorError) as error:
+            logger.warning("The state could not be saved in %s: %s", self.states.folder, error)
+            return False
+        finally:
+            self._last = time.monotonic()
+        logger.info("Saved the state in %.1f s: %s", self._last - start, self.states.folder)
+        return True
+
+    def _check_space(self, model: MultiTaskModel) -> None:
+        above = next(path for path in self.states.folder.parents if path.exists())
+        needed = snapshot.size_bytes(model) * (self.states.kept + 1)
+        free = shutil.disk_usage(above).free
+        if needed > free:
+            raise OutputError(
+                f"{self.states.folder}: {self.states.kept} training states and a fresh one need about "
+                f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free. Make room, choose "
+                f"another model_root, or keep fewer (states_kept)."
+            )
+
+
+def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str) -> None:
+    """Refuse to go on with other settings.
+
+    Args:
+        before: Those of the run that is to be continued.
+        now: Those of this one.
+        place: Where the former are from.
+
+    Raises:
+        ConfigError: With all that differs.
+    """
+    # As a file gives them back: a tuple is a list there.
+    changed = list(_differences(dict(before), json.loads(json.dumps(now)), ""))
+    if changed:
+        lines = "\n".join(f"  {line}" for line in changed)
+        raise ConfigError(
+            f"--resume: {place} is of other settings:\n{lines}\nSet them back to go on, or run without "
+            f"--resume to start from the beginning."
+        )
+
+
+def _differences(before: Any, now: Any, at: str) -> Any:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            name = f"{at}.{key}" if at else str(key)
+            yield from _differences(before.get(key), now.get(key), name)
+    elif before != now:
+        yield f"{at}: {before!r} then, {now!r} now"

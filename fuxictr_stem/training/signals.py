@@ -1,0 +1,84 @@
+"""SIGTERM and Ctrl-C while training: the step that runs is finished first."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+logger = logging.getLogger(__name__)
+
+NAMES = {int(signal.SIGINT): "Ctrl-C", int(signal.SIGTERM): "SIGTERM"}
+
+Result = TypeVar("Result")
+
+
+class _AtOnce(BaseException):
+    """Leaves work that may be left at any place."""
+
+
+class StopRequest:
+    """Whether somebody wants the process to stop.
+
+    Attributes:
+        signal: The signal that said so, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._interruptible = False
+
+    def note(self, number: int) -> None:
+        """Take note of a signal."""
+        self.signal = number
+        if self._interruptible:
+            raise _AtOnce
+
+    def or_stop(self, work: Callable[[], Result]) -> Result | None:
+        """Do some work, but leave it as soon as a signal comes; it must change nothing that is saved.
+
+        Returns:
+            What the work returns; None if it was left.
+        """
+        try:
+            self._interruptible = True
+            try:
+                return work()
+            finally:
+                self._interruptible = False
+        except _AtOnce:
+            return None
+
+
+@contextmanager
+def stop_requests(enabled: bool) -> Iterator[StopRequest]:
+    """Take note of Ctrl-C and SIGTERM instead of obeying at once; the second one is obeyed.
+
+    Args:
+        enabled: Whether to do anything; signals are also left alone outside the main thread.
+    """
+    request = StopRequest()
+    if not enabled or threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.getsignal(number) for number in NAMES}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        restore()
+        logger.info("%s: the run saves its state and stops; again stops at once.", NAMES[number])
+        request.note(number)
+
+    for number in NAMES:
+        signal.signal(number, note)
+    try:
+        yield request
+    finally:
+        restore()

@@ -1,0 +1,364 @@
+"""A run that is stopped anywhere and resumed ends as an unbroken one, bit for bit."""
+
+import json
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+from helpers import Batches, batch, feature_map, small_model
+from kill_helpers import LOADERS, kill_again_and_again, left_by, make, settings_of, spoil
+from run_helpers import Project
+
+from fuxictr_stem.config.values import OPTIMIZERS
+from fuxictr_stem.data import H5Loader
+from fuxictr_stem.errors import OutputError
+from fuxictr_stem.models import STEMNet
+from fuxictr_stem.training import Saving, Trainer
+from fuxictr_stem.training.states import NAME, TrainingStates
+
+STATE_FILES = (NAME, "weights.safetensors", "tensors.safetensors", "best_weights")
+
+
+class Crash(Exception):
+    """Ends a run at one step."""
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_killed_runs_end_as_the_unbroken_one(loader, tmp_path):
+    unbroken = make(tmp_path / "unbroken", **settings_of(loader))
+    start = time.monotonic()
+    assert unbroken.run() == 0, unbroken.said()
+    longest = time.monotonic() - start
+    assert ("streamed" in unbroken.said()) == (loader == "streaming")
+    expected = left_by(unbroken.folder)
+    assert len(expected["result"]["evaluations"]) == 4
+    found = kill_again_and_again(
+        lambda folder: make(folder, **settings_of(loader)), tmp_path, 5, longest, seed=7
+    )
+    for left in found:
+        assert left == expected
+
+
+class Toy:
+    """A project whose runs are in this process and can crash at any step."""
+
+    def __init__(self, folder, monkeypatch, **settings):
+        self.folder, self.chdir = folder, monkeypatch.chdir
+        folder.mkdir()
+        self.project = Project(folder)
+        self.project.model |= {"epochs": 2, "eval_steps": 4, "state_steps": 1, "net_dropout": 0.2}
+        self.project.model |= {"early_stop_patience": 9, **settings}
+        self.states = TrainingStates(folder / "checkpoints" / "toy" / "toy_test" / "states", 2)
+
+    def run(self, *more, crash_at=None):
+        """Run in the project's folder; at a step, crash before it."""
+        self.chdir(self.folder)
+        steps = 0
+        original = STEMNet.train_step
+
+        def train_step(model, columns):
+            nonlocal steps
+            steps += 1
+            if steps == crash_at:
+                raise Crash
+            return original(model, columns)
+
+        STEMNet.train_step = train_step
+        try:
+            return self.project.run(*more)
+        finally:
+            STEMNet.train_step = original
+
+    def left(self):
+        home = self.folder / "checkpoints" / "toy" / "toy_test"
+        result = json.loads((home / "result.json").read_text())
+        figures = {key: result[key] for key in ("valid", "test", "epochs", "evaluations")}
+        return figures, (home / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    def new(name="toy", **settings):
+        return Toy(tmp_path / name, monkeypatch, **settings)
+
+    return new
+
+
+@pytest.mark.parametrize("at", [1, 2, 4, 5, 10, 11, 13, 20])
+@pytest.mark.parametrize("loader", LOADERS)
+def test_every_step_is_one_to_go_on_from(toy, at, loader, monkeypatch):
+    """Before and after evaluations and at both ends of epochs, 10 steps each."""
+    monkeypatch.setattr(H5Loader, "chunk_rows", 16)
+    monkeypatch.setattr(H5Loader, "window_chunks", 4)
+    settings = {"memory_budget": 1} if loader == "streaming" else {}
+    unbroken = toy("unbroken", **settings)
+    assert unbroken.run() == 0
+    broken = toy("broken", **settings)
+    with pytest.raises(Crash):
+        broken.run(crash_at=at)
+    assert broken.run("--resume") == 0
+    assert broken.left() == unbroken.left()
+    assert not broken.states.folder.exists()
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_every_optimizer_goes_on(optimizer, toy):
+    unbroken, broken = toy("unbroken", optimizer=optimizer), toy("broken", optimizer=optimizer)
+    assert unbroken.run() == 0
+    with pytest.raises(Crash):
+        broken.run(crash_at=7)
+    assert broken.run("--resume") == 0
+    assert broken.left() == unbroken.left()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"row_sparse": True}, {"loss_weight": "UW"}, {"shuffle": False}]
+)
+def test_other_settings_go_on(settings, toy):
+    unbroken, broken = toy("unbroken", **settings), toy("broken", **settings)
+    assert unbroken.run() == 0
+    with pytest.raises(Crash):
+        broken.run(crash_at=6)
+    assert broken.run("--resume") == 0
+    assert broken.left() == unbroken.left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(toy, number, monkeypatch, capfd):
+    unbroken, broken = toy("unbroken"), toy("broken", state_steps=None)
+    assert unbroken.run() == 0
+    original = STEMNet.backward
+
+    def backward(model, columns):
+        if model._total_steps == 6:
+            signal.raise_signal(number)
+        return original(model, columns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(STEMNet, "backward", backward)
+        assert broken.run() == 128 + number
+    name = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}[number]
+    error = capfd.readouterr().err
+    assert f"Stopped by {name} after step 6, in epoch 1" in error
+    assert "The state is saved: the same command with --resume goes on" in error
+    assert "Traceback" not in error
+    assert broken.run("--resume") == 0
+    assert broken.left() == unbroken.left()
+
+
+def test_a_signal_while_evaluating_does_not_wait_for_its_end(toy, monkeypatch, capfd):
+    unbroken, broken = toy("unbroken"), toy("broken", state_steps=None)
+    assert unbroken.run() == 0
+    original = STEMNet.get_labels
+
+    def get_labels(model, columns):
+        if not model.training and model._total_steps == 8:
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("the evaluation went on")
+        return original(model, columns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(STEMNet, "get_labels", get_labels)
+        assert broken.run() == 143
+    assert "after step 8" in capfd.readouterr().err
+    assert broken.run("--resume") == 0
+    assert broken.left() == unbroken.left()
+
+
+def test_a_second_signal_is_obeyed_at_once(toy, monkeypatch):
+    broken = toy()
+    before = signal.getsignal(signal.SIGTERM)
+
+    def backward(model, columns):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("the step went on")
+
+    monkeypatch.setattr(STEMNet, "backward", backward)
+    assert broken.run() == 143
+    assert not broken.states
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "delete"])
+@pytest.mark.parametrize("file", STATE_FILES)
+def test_a_damaged_state_is_found_and_the_one_before_taken(toy, file, damage, capfd):
+    unbroken, broken = toy("unbroken"), toy("broken")
+    assert unbroken.run() == 0
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+    newest, _ = broken.states.newest()
+    spoil(newest / file, damage)
+    assert broken.states.newest()[0] != newest
+    capfd.readouterr()
+    assert broken.run("--resume") == 0
+    said = capfd.readouterr().err
+    assert said.count("is damaged and left out") == 1
+    assert f"{newest.name}/{file}" in said
+    assert broken.left() == unbroken.left()
+
+
+def test_with_all_states_damaged_or_none_it_starts_from_the_beginning(toy, capfd):
+    unbroken, broken = toy("unbroken"), toy("broken")
+    assert unbroken.run("--resume") == 0
+    assert "no state is saved, so the run starts from the beginning" in capfd.readouterr().err
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+    for folder in broken.states.folder.iterdir():
+        spoil(folder / NAME, "cut")
+    assert broken.run("--resume") == 0
+    assert capfd.readouterr().err.count("is damaged and left out") == 2
+    assert broken.left() == unbroken.left()
+
+
+def test_other_settings_are_told_and_refused_and_nothing_is_lost(toy, capfd):
+    broken = toy()
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+    newest = broken.states.newest()
+    settings = dict(broken.project.model)
+    broken.project.model |= {"learning_rate": 0.02, "seed": 5}
+    assert broken.run("--resume") == 2
+    error = capfd.readouterr().err
+    assert "learning_rate: 0.01 then, 0.02 now" in error
+    assert "seed: 2023 then, 5 now" in error
+    assert broken.states.newest() == newest
+    # Other data are other settings; what is only shown or kept elsewhere is not.
+    broken.project.model = settings | {"verbose": 1, "memory_budget": 1, "states_kept": 3}
+    frame = broken.project.frames["train"]
+    broken.project.frames["train"] = frame[1:]
+    assert broken.run("--resume") == 2
+    assert "data: " in capfd.readouterr().err
+    broken.project.frames["train"] = frame
+    assert broken.run("--resume") == 0
+
+
+def test_a_finished_run_shows_its_result(toy, capfd):
+    done = toy()
+    assert done.run() == 0
+    lines = (done.folder / "config.csv").read_text()
+    left = done.left()
+    capfd.readouterr()
+    assert done.run("--resume", crash_at=1) == 0
+    said = capfd.readouterr().err
+    assert "this run is finished" in said
+    assert "[test] like_logloss" in said
+    assert (done.folder / "config.csv").read_text() == lines
+    assert done.left() == left
+    done.project.model["learning_rate"] = 0.5
+    assert done.run("--resume") == 2
+    assert "learning_rate: 0.01 then, 0.5 now" in capfd.readouterr().err
+    (done.folder / "checkpoints" / "toy" / "toy_test" / "result.json").write_text("{}")
+    assert done.run("--resume") == 2
+    assert "is not the whole result of a run" in capfd.readouterr().err
+
+
+def test_killed_while_evaluating_it_does_not_train_again(toy, monkeypatch):
+    unbroken, broken = toy("unbroken"), toy("broken", state_steps=None)
+    assert unbroken.run() == 0
+    original = STEMNet.get_labels
+
+    def get_labels(model, columns):
+        if not model.training and len(columns["like"]) and broken.trained:
+            raise Crash
+        return original(model, columns)
+
+    broken.trained = False
+    load = STEMNet.load_weights
+
+    def load_weights(model, path):
+        load(model, path)
+        broken.trained = True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(STEMNet, "get_labels", get_labels)
+        patch.setattr(STEMNet, "load_weights", load_weights)
+        with pytest.raises(Crash):
+            broken.run()
+    assert broken.run("--resume", crash_at=1) == 0
+    assert broken.left() == unbroken.left()
+
+
+def test_a_new_start_tells_of_the_state_it_replaces(toy, capfd):
+    broken = toy()
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+    newest, content = broken.states.newest()
+    with pytest.raises(Crash):
+        broken.run(crash_at=1)
+    assert "to go on there, stop it now and use --resume" in capfd.readouterr().err
+    assert broken.states.newest() == (newest, content)
+    with pytest.raises(Crash):
+        broken.run(crash_at=3)
+    _, content = broken.states.newest()
+    assert content["schedule"]["_total_steps"] == 2
+
+
+def test_no_more_states_are_kept_than_asked_for(toy):
+    broken = toy(states_kept=3)
+    with pytest.raises(Crash):
+        broken.run(crash_at=9)
+    assert [path.name for path in sorted(broken.states.folder.iterdir())] == [
+        f"state-{number:08d}" for number in (6, 7, 8)
+    ]
+
+
+def test_a_state_that_cannot_be_written_is_warned_of_and_training_goes_on(toy, monkeypatch, capfd):
+    unbroken, full = toy("unbroken"), toy("full")
+    assert unbroken.run() == 0
+
+    def refuse(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fuxictr_stem.training.snapshot.save_file", refuse)
+        assert full.run() == 0
+    assert "The state could not be saved" in capfd.readouterr().err
+    assert full.left() == unbroken.left()
+    assert not full.states.folder.exists()
+
+
+def saving(folder, **more):
+    return Saving(folder / "states", {"seed": 1}, {}, **more)
+
+
+def test_a_disk_without_room_is_refused_before_the_first_step(tmp_path, monkeypatch):
+    fmap = feature_map()
+    model = small_model("STEMNet", fmap, model_root=str(tmp_path))
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr("fuxictr_stem.training.saving.shutil.disk_usage", lambda path: usage)
+    columns = Batches(batch(fmap))
+    with pytest.raises(OutputError, match="2 training states and a fresh one need about"):
+        Trainer(model, model.tasks).fit(columns, columns, 1, saving(tmp_path))
+
+
+def test_minutes_decide_too(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("fuxictr_stem.training.saving.time.monotonic", lambda: clock[0])
+    sometimes = saving(tmp_path, minutes=2)
+    clock[0] = 119
+    assert not sometimes.due(1)
+    clock[0] = 121
+    assert sometimes.due(1)
+    assert saving(tmp_path, steps=3).due(6)
+    assert not saving(tmp_path, steps=3).due(7)
+
+
+def test_other_versions_are_warned_of(toy, capfd, monkeypatch):
+    broken = toy()
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+    from fuxictr_stem import results
+
+    now = results.versions()
+    monkeypatch.setattr(results, "versions", lambda: {**now, "torch": "9.9"})
+    assert broken.run("--resume") == 0
+    assert f"The state is of torch {torch.__version__}, this is 9.9" in capfd.readouterr().err
+
+
+def test_fuxictrs_engine_cannot_resume():
+    from fuxictr_stem.drop_in import main
+
+    assert main(None, ["--expid", "x", "--engine", "fuxictr", "--resume"]) == 2
