@@ -73,7 +73,8 @@ class Training:
         keep_memory: Whether the process keeps freed memory, as our runner has it.
         same_weights: As in `our_model`.
         double: Whether it computes in float64.
-        threads: CPU threads; None for PyTorch's own choice.
+        backwards: Whether the rows of its batches stand the other way round: the same sums in another
+            order.
     """
 
     def __init__(
@@ -83,12 +84,10 @@ class Training:
         keep_memory: bool,
         same_weights: bool = True,
         double: bool = False,
-        threads: int | None = None,
+        backwards: bool = False,
     ) -> None:
         if keep_memory:
             keep_freed_memory()
-        if threads is not None:
-            torch.set_num_threads(threads)
         self.setting = setting
         self.model = (
             plain_model(setting)
@@ -101,6 +100,7 @@ class Training:
             self.model.double()
             # FuxiCTR's labels are float32 always.
             self.model.get_labels = lambda batch: [y.double() for y in labels(batch)]
+        self.backwards = backwards
         self.steps_done = 0
         self._waiting: list[dict[str, Tensor]] = []
 
@@ -119,7 +119,8 @@ class Training:
             seed = self.setting.seed + self.steps_done
             self._waiting = list(batches(self.setting, _AHEAD, seed))[::-1]
         self.steps_done += 1
-        return self._waiting.pop()
+        batch = self._waiting.pop()
+        return {name: x.flip(0) for name, x in batch.items()} if self.backwards else batch
 
     def auc(self, count: int) -> list[float]:
         """Return each task's AUC on batches that no step has seen."""
