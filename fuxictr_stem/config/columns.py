@@ -142,7 +142,7 @@ def _check_fill(col: Mapping[str, Any], place: str, problems: Problems) -> None:
         )
     elif (
         (dtype == "str" and not (a_number or isinstance(fill, str)))
-        or (dtype == "int" and not (a_number and isinstance(fill, int)))
+        or (dtype == "int" and not (a_number and isinstance(fill, int) and abs(fill) < 2**63))
         or (dtype == "float" and not (a_number and _finite(fill)))
     ):
         problems.add(f"{place}.fill_na", f"must fit dtype {dtype}, found {short(fill)}.")

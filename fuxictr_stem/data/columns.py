@@ -152,12 +152,13 @@ def _problems(col: Mapping[str, Any]) -> list[str]:
     if _raw_id(col) and "fill_na" in col:
         try:
             whole = float(int(col["fill_na"])) == float(col["fill_na"])
-        except (TypeError, ValueError):
+            whole = whole and abs(int(col["fill_na"])) < 2**63
+        except (TypeError, ValueError, OverflowError):
             whole = False
         if not whole:
             problems.append(
-                f"column {col['name']!r}: fill_na must be a whole number, since remap: false keeps "
-                f"it as the id, found {col['fill_na']!r}."
+                f"column {col['name']!r}: fill_na must be a whole number of 64 bits, since remap: "
+                f"false keeps it as the id, found {col['fill_na']!r}."
             )
     return problems
 

@@ -164,8 +164,8 @@ def _numeric(name: str, normalizer: Any) -> Encoder:
             scaled = numbers.astype(np.float32)
         if not np.isfinite(scaled).all():
             raise DataError(
-                f"column {name!r}: a value is beyond float32 after its normalizer; scale the "
-                "column before, or leave the normalizer out."
+                f"column {name!r}: a value is beyond float32 after its normalizer and fill_na; scale "
+                "the column before, change fill_na, or leave the normalizer out."
             )
         return scaled
 

@@ -10,6 +10,10 @@ import polars as pl
 from fuxictr_stem.data.values import Reading, finite
 
 _NOT_FINITE = "NaN, infinite or beyond float32"
+_MERGED = "a float in which neighbouring ids are one"
+_NO_FLOATS = (
+    "Store the column as integers or text; a float64 tells ids below 2^53 apart, a float32 2^24."
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,12 @@ def _faults(reading: Reading) -> list[Fault]:
     label = column.kind == "label"
     number = "whole number (int)" if column.dtype == "int" else "number (float)"
     advice = "A label is a number." if label else "Mend the value, or declare dtype: str."
+    if column.raw_id:
+        advice = "remap: false keeps integers of 64 bits. Leave it out and declare dtype: str."
     faults = [Fault(reading, f"not a {'number' if label else number}", advice, bad)]
+    if column.dtype == "int" and column.kind != "numeric":
+        merged = pl.lit(False) if reading.inexact is None else reading.inexact
+        faults.append(Fault(reading, _MERGED, _NO_FLOATS, merged))
     if column.required:
         advice = (
             "A missing label is no negative: declare missing: nan to leave it out, give the label a "

@@ -14,6 +14,8 @@ import polars as pl
 from fuxictr_stem.data.columns import Column
 
 _FLOAT32_MAX = 3.4028234663852886e38
+# The least whole number that may have been its neighbour before it became a float.
+_FIRST_MERGED: dict[pl.DataType, float] = {pl.Float32(): 2.0**24, pl.Float64(): 2.0**53}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Reading:
         bad: Whether the file holds something that is not of the declared type; None if it cannot.
         absent: Whether the file holds the number that says that the row has no such label; None if no
             number says so. ``value`` is null there, too.
+        inexact: Whether an id is a float so large that neighbouring ids are one; None if it cannot be.
     """
 
     column: Column
@@ -34,6 +37,7 @@ class Reading:
     value: pl.Expr
     bad: pl.Expr | None = None
     absent: pl.Expr | None = None
+    inexact: pl.Expr | None = None
 
 
 def reading(column: Column, have: pl.DataType) -> Reading:
@@ -50,8 +54,9 @@ def reading(column: Column, have: pl.DataType) -> Reading:
         return found
     if math.isnan(column.missing):
         return replace(found, value=found.value.fill_nan(None))
-    # As float32, which a parquet file may hold.
-    same = found.value.cast(pl.Float32) == pl.lit(column.missing, pl.Float32)
+    # As the file holds it: in float32, 0.1 is another number, and 2^24 + 1 is 2^24.
+    exact = pl.Float32() if have == pl.Float32 else pl.Float64()
+    same = found.value.cast(exact) == pl.lit(column.missing, exact)
     absent = same.fill_null(False)
     return replace(found, value=pl.when(~absent).then(found.value), absent=absent)
 
@@ -94,7 +99,10 @@ def _reading(column: Column, have: pl.DataType) -> Reading:
     if column.dtype == "float" or _always_int(have):
         return Reading(column, raw, value)
     changed = value.is_null() | (value.cast(pl.Float64) != raw.cast(pl.Float64))
-    return Reading(column, raw, value, raw.is_not_null() & changed)
+    inexact = None
+    if have in _FIRST_MERGED:
+        inexact = value.is_not_null() & (raw.abs() >= _FIRST_MERGED[have])
+    return Reading(column, raw, value, raw.is_not_null() & changed, inexact=inexact)
 
 
 def finite(value: pl.Expr) -> pl.Expr:
