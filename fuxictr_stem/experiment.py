@@ -24,6 +24,7 @@ from fuxictr_stem.data import (
     check_labels,
     check_samples,
     open_cache,
+    warn_of_leaks,
 )
 from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.errors import ConfigError
@@ -135,6 +136,7 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
     cache = open_data(params)
     # The states are of these data.
     saving.settings["data"] = cache.folder.name
+    warn_of_leaks(cache, params)
 
     model = build_model(params, cache.feature_map(params))
     counts = parameter_counts(model)

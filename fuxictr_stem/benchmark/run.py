@@ -24,7 +24,7 @@ from fuxictr_stem.benchmark.plan import CPU, Plan
 from fuxictr_stem.benchmark.record import Study
 from fuxictr_stem.benchmark.report import write_report
 from fuxictr_stem.benchmark.study import collect
-from fuxictr_stem.data import Cache
+from fuxictr_stem.data import Cache, warn_of_leaks
 from fuxictr_stem.errors import OutputError, TrainingError
 from fuxictr_stem.experiment import check_device, open_data
 
@@ -65,6 +65,8 @@ def run_benchmark(
 def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: int) -> Study:
     # Faulty data must end here with one message, not once a run.
     caches = {expid: open_data(params) for expid, params in benchmark.experiments.items()}
+    expid = next(iter(caches))
+    warn_of_leaks(caches[expid], benchmark.experiments[expid])
     data = {expid: cache.folder.name for expid, cache in caches.items()}
     slices = slice_rows(benchmark, next(iter(caches.values())))
     versions = results.versions()

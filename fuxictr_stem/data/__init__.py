@@ -2,6 +2,7 @@
 
 from fuxictr_stem.data.cache import Cache, load_feature_map, open_cache
 from fuxictr_stem.data.labels import check_labels
+from fuxictr_stem.data.leaks import warn_of_leaks
 from fuxictr_stem.data.loader import H5Loader
 from fuxictr_stem.data.samples import check_groups, check_samples
 
@@ -13,4 +14,5 @@ __all__ = [
     "check_samples",
     "load_feature_map",
     "open_cache",
+    "warn_of_leaks",
 ]
