@@ -33,7 +33,13 @@ from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import parameter_counts
 from fuxictr_stem.models.evaluation import evaluate_predictions, predict
 from fuxictr_stem.registry import build_model
-from fuxictr_stem.training import Saving, Trainer, check_settings, keep_freed_memory
+from fuxictr_stem.training import (
+    Saving,
+    Trainer,
+    check_settings,
+    keep_freed_memory,
+    plan_memory,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -138,11 +144,16 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
     saving.settings["data"] = cache.folder.name
     warn_of_leaks(cache, params)
 
-    model = build_model(params, cache.feature_map(params))
+    feature_map = cache.feature_map(params)
+    memory = plan_memory(params, feature_map)
+    if params.get("memory_budget") is None:
+        params["memory_budget"] = memory.data_budget
+    model = build_model(params, feature_map)
     counts = parameter_counts(model)
     logger.info("Parameters: %s dense, %s embedding", *(f"{n:,}" for n in counts.values()))
 
     train, valid = (make_loader(params, model, cache, split) for split in ("train", "valid"))
+    memory.report(train.memory_bytes + valid.memory_bytes)
     check_batches(model, train)
     seconds = {"prepare": time.monotonic() - start}
     trainer = Trainer(model, tasks, params["max_gradient_norm"])

@@ -133,6 +133,13 @@ class H5Loader:
         """Whether the split is kept in memory."""
         return self._matrices is not None
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the rows that are in memory at a time."""
+        window = self.chunk_rows * self.window_chunks
+        rows = self.num_samples if self.in_memory else min(window, self.num_samples)
+        return rows * self._layout.row_bytes
+
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
         return self.num_batches

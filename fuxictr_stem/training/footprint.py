@@ -1,0 +1,287 @@
+"""How much memory training takes, before a table is allocated.
+
+Weights, gradients and the optimizer's state are certain, and counted: a twin of the model whose
+vocabularies have a few ids tells what one more id costs and what does not depend on ids. One step of the
+twin tells the rest: what its optimizer keeps, and what a row of a batch leaves for the backward pass. The
+peak of a step is that and about once more the largest tensor of it: within a factor of 1.3 for the networks
+of the shipped experiments, and rougher with ``gradient_balancing``.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.models import MultiTaskModel
+from torch import Tensor
+
+from fuxictr_stem.analysis.synthetic import synthetic_batch
+from fuxictr_stem.data.memory import available_bytes
+from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.registry import build_model
+
+logger = logging.getLogger(__name__)
+
+_FLOAT = 4
+_TWIN_IDS, _TWIN_ROWS = 3, 8
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that training takes, by part.
+
+    Attributes:
+        tables: Weights of the embedding tables, frozen vectors included.
+        dense: All other weights.
+        gradients: Of all learnt weights; with ``row_sparse``, of those outside the tables.
+        optimizer: What the optimizer keeps of each weight.
+        activations: The most that a step takes beside these.
+    """
+
+    tables: int
+    dense: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+
+    @property
+    def certain(self) -> int:
+        """All but the activations."""
+        return self.tables + self.dense + self.gradients + self.optimizer
+
+
+class _Field(NamedTuple):
+    """A field with a vocabulary of its own.
+
+    Attributes:
+        ids: Size of the vocabulary.
+        dim: Embedding dim.
+        learnt: Learnt numbers an id in each table.
+        frozen: Pretrained numbers an id that are not learnt.
+    """
+
+    ids: int
+    dim: int
+    learnt: int
+    frozen: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a run needs and what there is.
+
+    Attributes:
+        params: The experiment.
+        footprint: What training takes.
+        free: Bytes that were available before: of the CUDA device, if there is one, else of the CPU.
+        host_free: Bytes that were available to the CPU.
+    """
+
+    params: Mapping[str, Any]
+    footprint: Footprint
+    free: int
+    host_free: int
+
+    @property
+    def data_budget(self) -> int:
+        """Bytes that a split may take in memory: half of what training leaves."""
+        taken = 0
+        if self.params["gpu"] < 0:
+            taken = self.footprint.certain + self.footprint.activations
+        return max(self.host_free - taken, 0) // 2
+
+    def report(self, data: int) -> None:
+        """Log all parts in a line, and a warning if they may not fit.
+
+        Args:
+            data: Bytes of the rows that are kept in the CPU's memory.
+        """
+        needs, on_gpu = self.footprint, self.params["gpu"] >= 0
+        total = needs.certain + needs.activations + (0 if on_gpu else data)
+        parts = (needs.tables, needs.dense, needs.gradients, needs.optimizer, needs.activations)
+        logger.info(
+            "Memory for training: tables %s, other weights %s, gradients %s, optimizer %s, "
+            "activations about %s: %s of %s available to %s, with %s of data%s",
+            *map(size, (*parts, total, self.free)),
+            *(_place(self.params), size(data), " in the CPU's" if on_gpu else ""),
+        )
+        if total > self.free:
+            logger.warning(
+                "This may be more memory than %s has. Lower batch_size (activations)%s.",
+                *(_place(self.params), "" if on_gpu else " or memory_budget (data)"),
+            )
+
+
+def plan_memory(params: Mapping[str, Any], feature_map: FeatureMap) -> MemoryPlan:
+    """Estimate what training takes and refuse what cannot fit; nothing large is allocated.
+
+    Refused is only what is certain: weights, gradients and the optimizer's state.
+
+    Args:
+        params: The experiment, checked and normalised, with ``gpu``.
+        feature_map: The features; their vocabularies may be of any size.
+
+    Raises:
+        ConfigError: There is not enough memory, or the model refuses its parameters.
+    """
+    gpu, host_free = params["gpu"], available_bytes()
+    free = host_free if gpu < 0 else torch.cuda.mem_get_info(gpu)[0]
+    fields = _fields(params, feature_map)
+    # The twin itself would not fit with an absurd embedding_dim.
+    least = Footprint(
+        _FLOAT * sum(field.ids * (field.learnt + field.frozen) for field in fields.values())
+    )
+    _refuse(params, fields, least, free, _place(params))
+    footprint = _estimate(params, feature_map, list(fields.values())) or least
+    _refuse(params, fields, footprint, free, _place(params))
+    if gpu >= 0:
+        # The weights are made there before they are moved.
+        weights = Footprint(footprint.tables, footprint.dense)
+        _refuse(params, fields, weights, host_free, "the CPU")
+    return MemoryPlan(params, footprint, free, host_free)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in MiB, or GiB from one on."""
+    unit, name = (2**30, "GiB") if count >= 2**30 else (2**20, "MiB")
+    # In integers: a config can ask for more than a float holds.
+    whole, tenths = divmod(count * 10 // unit, 10)
+    return f"{whole:,}.{tenths} {name}"
+
+
+def _place(params: Mapping[str, Any]) -> str:
+    return "the CPU" if params["gpu"] < 0 else f"CUDA device {params['gpu']}"
+
+
+def _fields(params: Mapping[str, Any], feature_map: FeatureMap) -> dict[str, _Field]:
+    """Return the fields that have a vocabulary of their own."""
+    found = {}
+    for name, spec in feature_map.features.items():
+        shares = spec.get("share_embedding") in feature_map.features
+        if spec["type"] not in ("categorical", "sequence") or shares:
+            continue
+        dim = spec.get("embedding_dim") or params.get("embedding_dim", 1)
+        learnt, frozen = dim, 0
+        if "pretrained_emb" in spec:
+            width = spec.get("pretrain_dim", dim)
+            learnt = dim if spec.get("pretrain_usage", "init") != "init" else 0
+            frozen = width if spec["freeze_emb"] else 0
+            learnt += 0 if spec["freeze_emb"] else width
+        found[name] = _Field(spec["vocab_size"], dim, learnt, frozen)
+    return found
+
+
+def _refuse(
+    params: Mapping[str, Any], fields: Mapping[str, _Field], needs: Footprint, free: int, place: str
+) -> None:
+    if needs.certain <= free:
+        return
+    parts = {"tables": needs.tables, "other weights": needs.dense}
+    parts |= {"gradients": needs.gradients, "optimizer": needs.optimizer}
+    named = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
+    changes = ["lower the widths of its layers"]
+    if needs.tables >= needs.dense:
+        largest = sorted(fields, key=lambda name: fields[name].ids * fields[name].dim, reverse=True)
+        ids = ", ".join(f"{name} {fields[name].ids:,}" for name in largest[:3])
+        changes = [f"lower embedding_dim, raise min_categr_count (the most ids: {ids})"]
+        if str(params.get("optimizer", "adam")).lower() == "adam" and not params.get("row_sparse"):
+            changes.append("set row_sparse: True, which keeps no gradients of tables")
+    raise ConfigError(
+        f"{params['model_id']} cannot be trained in the memory of {place}: it needs {size(needs.certain)} "
+        f"or more ({named}), and {size(free)} are available. You can {', or '.join(changes)}."
+    )
+
+
+def _estimate(
+    params: Mapping[str, Any], feature_map: FeatureMap, fields: list[_Field]
+) -> Footprint | None:
+    """Return what training takes, or None if the twin cannot take a step."""
+    gpu = params["gpu"]
+    # The run's own draws must not depend on the twin's.
+    with torch.random.fork_rng(devices=[gpu] if gpu >= 0 else []):
+        smaller = _parameters(_twin(params, feature_map, _TWIN_IDS))
+        twin = _twin(params, feature_map, _TWIN_IDS + 1)
+        an_id = _parameters(twin) - smaller
+        try:
+            row_bytes = _row_bytes(twin, params["label_col"])
+            twin.optimizer.step()
+        except Exception as error:  # noqa: BLE001  a model of another package may need more than a few rows
+            logger.warning("The memory for training cannot be estimated: %s", error)
+            return None
+    dims = sum(field.dim for field in fields)
+    # In numbers of one table; an_id / dims is the number of tables.
+    learnt = sum(field.ids * field.learnt for field in fields)
+    tables = an_id * learnt // dims if dims else 0
+    frozen = _FLOAT * sum(field.ids * field.frozen for field in fields)
+    dense = smaller - _TWIN_IDS * an_id
+    states = twin.optimizer.state
+    kept = [
+        t for p, s in states.items() for t in s.values() if getattr(t, "shape", None) == p.shape
+    ]
+    kept_a_weight = sum(t.nbytes for t in kept) / max(sum(p.nbytes for p in states), 1)
+    return Footprint(
+        tables=tables + frozen,
+        dense=dense,
+        gradients=dense + (0 if params.get("row_sparse") else tables),
+        optimizer=int(kept_a_weight * (tables + dense)),
+        activations=int(row_bytes * params["batch_size"]),
+    )
+
+
+def _twin(params: Mapping[str, Any], feature_map: FeatureMap, ids: int) -> MultiTaskModel:
+    """Return the model of a run as if each vocabulary had a few ids."""
+    small = copy.deepcopy(feature_map)
+    for spec in small.features.values():
+        if "vocab_size" in spec:
+            spec["vocab_size"] = ids
+        spec.pop("pretrained_emb", None)
+    try:
+        return build_model(dict(params), small)
+    except (RuntimeError, TypeError) as error:
+        # A size past 64 bits is a TypeError to PyTorch. Other errors are none of memory.
+        if not any(word in str(error) for word in ("allocate", "verflow")):
+            raise
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{params['model_id']}: the model cannot be set up, whatever the data: {reason}. Are the "
+            "widths of its layers right?"
+        ) from error
+
+
+def _parameters(model: MultiTaskModel) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def _row_bytes(model: MultiTaskModel, label_col: list[dict[str, Any]]) -> float:
+    """Return what a row of a batch takes at the peak of a step, beside the gradients of weights."""
+    model.train()
+    taken = []
+    for rows in (_TWIN_ROWS, 2 * _TWIN_ROWS):
+        saved = _saved(model, synthetic_batch(model.feature_map, label_col, rows))
+        taken.append(sum(saved) + max(saved, default=0))
+    row_bytes = (taken[1] - taken[0]) / _TWIN_ROWS
+    # Each task's gradient is a backward pass of its own, and they wait for one another.
+    balanced = getattr(model, "balancer", None) is not None
+    return row_bytes * (1 + model.num_tasks) if balanced else row_bytes
+
+
+def _saved(model: MultiTaskModel, batch: dict[str, Tensor]) -> list[int]:
+    """Take a forward and a backward pass; return the sizes of what the first kept for the second."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        # Held here, so that no other tensor gets its place.
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = model.forward(batch)
+        loss = model.compute_loss(outputs, model.get_labels(batch))
+    loss.backward()
+    return [t.untyped_storage().nbytes() for place, t in kept.items() if place not in own]
