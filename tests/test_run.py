@@ -278,7 +278,7 @@ MISTAKES = {
     ),
     "training that diverges": (
         lambda p: p.model.update(learning_rate=1.0e30, optimizer="SGD", max_gradient_norm=1.0e30),
-        r"not finite at step \d+|loss is (nan|inf)",
+        r"before step \d+ .*not finite: task 'like'",
     ),
     "a device below the CPU's": (None, r"--gpu -5"),
     "dropout list of a wrong length": (
