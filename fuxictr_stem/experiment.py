@@ -83,6 +83,7 @@ def run_experiment(
     outputs.check_writable(folder, "model_root")
     outputs.check_appendable(csv_path)
     outputs.check_appendable(log_path)
+    outputs.remove_temporaries(folder)
     with log_to_file(log_path, append=resume):
         result = results.read(folder) if resume else None
         if result is not None:

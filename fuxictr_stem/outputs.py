@@ -54,6 +54,14 @@ def check_appendable(path: Path) -> None:
         ) from error
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove the unfinished files that killed processes left in a folder."""
+    for path in folder.glob("*.tmp-*"):
+        pid = path.name.rpartition("-")[2]
+        if path.is_file() and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file; a reader finds the old one or the new one, whole."""
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
