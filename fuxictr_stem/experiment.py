@@ -103,6 +103,8 @@ def run_experiment(
         results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
         outputs.write_json(folder / "result.json", result)
         saving.states.clear()
+        # Again: one that was just killed may have counted as alive before.
+        outputs.remove_temporaries(folder)
         _report(folder, result)
     return result
 
