@@ -58,7 +58,7 @@ def remove_temporaries(folder: Path) -> None:
     """Remove the unfinished files that killed processes left in a folder."""
     for path in folder.glob("*.tmp-*"):
         pid = path.name.rpartition("-")[2]
-        if path.is_file() and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+        if path.is_file() and pid.isdecimal():
             path.unlink(missing_ok=True)
 
 
