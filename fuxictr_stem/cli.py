@@ -68,8 +68,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     audit.add_argument("--expid", required=True, help="the experiment id, e.g. STEMNet_tiktok")
 
+    caches = commands.add_parser("cache", help="list, verify or clear the caches of encoded data")
+    actions = caches.add_subparsers(dest="action", required=True)
+    of_caches = [
+        actions.add_parser(
+            "list", help="show each cache, and whether the config still asks for it"
+        ),
+        actions.add_parser("verify", help="read all of them; exit code 1 if a file is damaged"),
+        actions.add_parser("clear", help="remove those that are old, damaged or unfinished"),
+    ]
+    for command in of_caches:
+        command.add_argument("--dataset", help="only the caches of this dataset id")
+        command.add_argument(
+            "--data-root", type=Path, help="folder of the caches; by default those of the datasets"
+        )
+    of_caches[-1].add_argument("--all", action="store_true", help="remove whole ones, too")
+    of_caches[-1].add_argument("--dry-run", action="store_true", help="only tell what would go")
+
     ids = commands.add_parser("list", help="list the experiment ids and the models")
-    for command in (run, prepare, audit, ids):
+    for command in (run, prepare, audit, ids, *of_caches):
         command.add_argument(
             "--config",
             type=Path,
@@ -97,8 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments, without the program's name.
 
     Returns:
-        0, or 1 where an audit found something, or 2 after a mistake that the user can mend, told in
-        one message, or 130 after Ctrl-C, 143 after SIGTERM.
+        0, or 1 where an audit or a check of caches found something, or 2 after a mistake that the
+        user can mend, told in one message, or 130 after Ctrl-C, 143 after SIGTERM.
     """
     args = _parser().parse_args(argv)
     return run_guarded(lambda: _COMMANDS[args.command](args))
@@ -193,6 +210,16 @@ def _audit(args: argparse.Namespace) -> int:
     return 1 if result.findings else 0
 
 
+def _cache(args: argparse.Namespace) -> int:
+    from fuxictr_stem import cache_command
+
+    which = _config_dir(args.config), args.data_root, args.dataset
+    if args.action == "clear":
+        return cache_command.clear_caches(*which, args.all, args.dry_run)
+    action = cache_command.list_caches if args.action == "list" else cache_command.verify_caches
+    return action(*which)
+
+
 def _list(args: argparse.Namespace) -> None:
     from fuxictr_stem.config import list_experiments
 
@@ -207,5 +234,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "prepare": _prepare,
     "benchmark": _benchmark,
     "audit": _audit,
+    "cache": _cache,
     "list": _list,
 }

@@ -28,6 +28,7 @@ from fuxictr_stem.data import (
 )
 from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.locks import locked
 from fuxictr_stem.logs import log_to_file
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import parameter_counts
@@ -54,6 +55,8 @@ def run_experiment(
     resume: bool = False,
 ) -> dict[str, Any]:
     """Run an experiment and write its log, weights, ``result.json`` and results line.
+
+    Another run of the experiment with the same ``model_root`` is waited for.
 
     Args:
         config_dir: Folder with FuxiCTR's model and dataset configs.
@@ -83,8 +86,10 @@ def run_experiment(
     outputs.check_writable(folder, "model_root")
     outputs.check_appendable(csv_path)
     outputs.check_appendable(log_path)
-    outputs.remove_temporaries(folder)
-    with log_to_file(log_path, append=resume):
+    # Weights, result and log of a run belong together, so runs of one experiment take turns.
+    turn = locked(folder / ".lock", "model_root", f"another run of {expid}")
+    with turn, log_to_file(log_path, append=resume):
+        outputs.remove_temporaries(folder)
         result = results.read(folder) if resume else None
         if result is not None:
             logger.info("--resume: this run is finished.")

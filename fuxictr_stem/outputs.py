@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.errors import OutputError
+from fuxictr_stem.errors import OutputError, UserError
+
+_TEMPORARY = re.compile(r".+\.tmp-\d+-[0-9a-f]{8}")
 
 
 def check_writable(folder: Path, key: str) -> None:
@@ -54,20 +59,79 @@ def check_appendable(path: Path) -> None:
         ) from error
 
 
+def temporary_name(path: Path) -> Path:
+    """Return a new name beside a file or folder, for one that is not complete or not wanted."""
+    return path.with_name(f"{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+@contextmanager
+def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
+    """Yield a temporary name; what is written there then takes a file's place, whole and on disk.
+
+    Args:
+        path: The file.
+        errors: What a library raises, beside OSError, when it cannot write.
+
+    Raises:
+        OutputError: If it cannot be written; the file is then as it was.
+    """
+    temporary = temporary_name(path)
+    failures: tuple[type[Exception], ...] = (OSError, *errors)
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except UserError:
+        raise
+    except failures as error:
+        raise OutputError(
+            f"The file {path} cannot be written: {error}. Free some space there, or change its "
+            "permissions; what stood there before is as it was."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
 def remove_temporaries(folder: Path) -> None:
-    """Remove the unfinished files that killed processes left in a folder."""
-    for path in folder.glob("*.tmp-*"):
-        pid = path.name.rpartition("-")[2]
-        if path.is_file() and pid.isdecimal():
-            path.unlink(missing_ok=True)
+    """Remove the temporary files that killed runs left in a folder; nobody else may write there."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and not path.is_dir():
+            with suppress(OSError):
+                path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file; a reader finds the old one or the new one, whole."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
+    """Write a JSON file; a reader finds the old one or the new one, whole.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(f"{text}\n", encoding="utf-8")
+
+
+def sync_file(path: Path) -> None:
+    """Have the content of a file on disk."""
+    with path.open("rb") as file:
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+
+
+def sync(folder: Path) -> None:
+    """Have the files of a folder on disk before its name says that it is complete."""
+    for path in folder.iterdir():
+        sync_file(path)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on disk."""
+    # Some network file systems cannot sync a folder; a rename is still atomic.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import resource
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ import torch
 from fuxictr.utils import print_to_list
 
 import fuxictr_stem
-from fuxictr_stem.errors import DataError
+from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.models.evaluation import Predictions
+from fuxictr_stem.outputs import replacing
 
 GROUP = "group"
 
@@ -29,17 +32,48 @@ GROUP = "group"
 def append_csv_line(
     path: Path, expid: str, dataset_id: str, valid: dict[str, float], test: dict[str, float]
 ) -> None:
-    """Append FuxiCTR's results line, in one write, so that concurrent runs do not mix."""
+    """Append FuxiCTR's results line: whole or not at all, also when several runs append at once.
+
+    Raises:
+        OutputError: The line cannot be written; the file is as it was.
+    """
     line = (
         f" {datetime.now():%Y%m%d-%H%M%S},[command] python {' '.join(sys.argv)},[exp_id] {expid},"
         f"[dataset_id] {dataset_id},[train] N.A.,[val] {print_to_list(valid)},"
         f"[test] {print_to_list(test)}\n"
     )
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(handle, line.encode())
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            # Where a file system has no locks, the one write of O_APPEND still keeps lines apart.
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # An argument that is no UTF-8 came in by surrogates.
+            _append(handle, line.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise OutputError(
+            f"The file {path} did not take the line of {expid} ({error}): {line.strip()}\n"
+            "Free some space there and add it by hand, or run the experiment again."
+        ) from error
+
+
+def _append(handle: int, line: bytes) -> None:
+    """Append a line to an open file; leave nothing of it where the disk gets full."""
+    size = os.fstat(handle).st_size
+    if size and os.pread(handle, 1, size - 1) != b"\n":
+        # A killed run left the beginning of a line.
+        line = b"\n" + line
+    written = 0
+    try:
+        while written < len(line):
+            written += os.write(handle, line[written:])
+        os.fsync(handle)
+    except OSError:
+        if written and os.fstat(handle).st_size == size + written:
+            os.ftruncate(handle, size)
+        raise
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -51,6 +85,9 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     Args:
         path: The parquet file.
         predictions: What a pass over the split gave.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
     columns = {}
     for label, y_pred in predictions.y_pred.items():
@@ -58,9 +95,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         columns[f"{label}_pred"] = y_pred.astype("float32")
     if predictions.group_id is not None:
         columns[GROUP] = predictions.group_id
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    polars.DataFrame(columns).write_parquet(temporary)
-    os.replace(temporary, path)
+    with replacing(path, polars.exceptions.PolarsError) as temporary:
+        polars.DataFrame(columns).write_parquet(temporary)
 
 
 # Where things are and what is shown: a run may go on with others.

@@ -55,6 +55,7 @@ def run_benchmark(
     outputs.check_writable(folder, "--out")
     try:
         with FileLock(folder / ".lock", timeout=0):
+            outputs.remove_temporaries(folder)
             return _run(benchmark, config_dir, folder, jobs, gpu)
     except Timeout:
         raise OutputError(

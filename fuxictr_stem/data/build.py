@@ -6,7 +6,7 @@ import gc
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,12 @@ def build(
     columns = encoders(source, processor, stats)
     rows = {split: found.rows for split, found in stats.items()}
     _check_space(folder, columns, sum(rows.values()))
+    layout = {column.name: (column.dtype, column.width) for column in columns}
     for split, frame in frames.items():
-        _write_split(source, frame, columns, split, rows[split], folder, block_rows)
+        path, owner = folder / f"{split}.h5", manifest.owner(fingerprint, split)
+        with store.create(path, rows[split], layout, owner) as file:
+            blocks = encoded(source, frame, columns, block_rows)
+            _write_split(source, blocks, split, rows[split], file)
     manifest.write(folder, _content(plan, fingerprint, columns, stats))
 
 
@@ -110,22 +114,12 @@ def _check_space(folder: Path, columns: Sequence[Encoder], rows: int) -> None:
 
 
 def _write_split(
-    source: Source,
-    frame: pl.LazyFrame,
-    columns: Sequence[Encoder],
-    split: str,
-    rows: int,
-    folder: Path,
-    block_rows: int,
+    source: Source, blocks: Iterable[Mapping[str, Array]], split: str, rows: int, file: h5py.File
 ) -> None:
-    """Encode a split into its h5 file."""
-    layout = {column.name: (column.dtype, column.width) for column in columns}
+    """Write the encoded blocks of a split into its h5 file."""
     done, start = 0, time.monotonic()
-    with (
-        store.create(folder / f"{split}.h5", rows, layout) as file,
-        Progress(f"Encoding {split}", rows, unit="rows") as progress,
-    ):
-        for block in encoded(source, frame, columns, block_rows):
+    with Progress(f"Encoding {split}", rows, unit="rows") as progress:
+        for block in blocks:
             before, done = done, _write_block(file, block, done, rows)
             progress.update(done - before)
     if done != rows:

@@ -22,15 +22,9 @@ from fuxictr_stem.data.build import build
 from fuxictr_stem.data.columns import Plan, plan_columns
 from fuxictr_stem.data.files import find_files
 from fuxictr_stem.data.fingerprint import fingerprint
-from fuxictr_stem.data.folder import (
-    beside,
-    locked,
-    remove_stale,
-    sync,
-    sync_folder,
-)
+from fuxictr_stem.data.folder import locked, remove_stale
 from fuxictr_stem.errors import DataError, OutputError, UserError
-from fuxictr_stem.outputs import check_writable
+from fuxictr_stem.outputs import check_writable, sync, sync_folder, temporary_name
 
 logger = logging.getLogger(__name__)
 
@@ -101,15 +95,15 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
     name = fingerprint(dataset, files)
     home = Path(dataset["data_root"]) / plan.dataset_id
     folder = home / name
-    cache, _ = _open(folder)
+    cache, damage = _open(folder)
     if cache is None:
+        if damage:
+            logger.warning("The cache is damaged and built anew: %s", damage)
         check_writable(home, "data_root")
         with locked(folder):
             # Another run may have built it while this one waited.
-            cache, damage = _open(folder)
+            cache, _ = _open(folder)
             if cache is None:
-                if damage:
-                    logger.warning("The cache is damaged and built anew: %s", damage)
                 cache = _rebuild(dataset, plan, files, folder)
     rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
     logger.info("Cache %s: %s rows", folder, rows)
@@ -124,8 +118,6 @@ def _open(folder: Path) -> tuple[Cache | None, str]:
         said = manifest.read(folder)
     except manifest.Damaged as damage:
         return None, str(damage)
-    if said["fingerprint"] != folder.name or said["dataset_id"] != folder.parent.name:
-        return None, f"{folder / manifest.NAME} belongs to another cache"
     return Cache(said["dataset_id"], folder, said["rows"], said["labels"]), ""
 
 
@@ -135,7 +127,7 @@ def _rebuild(
     """Build into a folder beside it, check that, and put it in place. The lock is held."""
     start = time.monotonic()
     remove_stale(folder)
-    fresh = beside(folder)
+    fresh = temporary_name(folder)
     logger.info("Building the cache %s", folder)
     try:
         fresh.mkdir()
@@ -144,7 +136,7 @@ def _rebuild(
         manifest.read(fresh)
         sync(fresh)
         if folder.exists():
-            old = beside(folder)
+            old = temporary_name(folder)
             folder.rename(old)
             shutil.rmtree(old, ignore_errors=True)
         fresh.rename(folder)

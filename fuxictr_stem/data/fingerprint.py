@@ -10,7 +10,7 @@ from typing import Any
 
 import fuxictr
 
-FORMAT = 1
+FORMAT = 2
 """Number of the cache's layout; a change of it makes every older cache stale."""
 
 _MIB = 1 << 20
@@ -66,15 +66,22 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
 def content_digest(path: Path) -> str:
     """Return the SHA-256 of a file, or, beyond 64 MiB, of its size, time and sampled blocks."""
     found = path.stat()
+    if found.st_size <= WHOLE_BYTES:
+        return whole_digest(path)
     sha = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        if found.st_size <= WHOLE_BYTES:
-            while block := file.read(_MIB):
-                sha.update(block)
-            return sha.hexdigest()
         sha.update(f"{found.st_size} {found.st_mtime_ns} ".encode())
         last = found.st_size - _MIB
         for i in range(_SAMPLES):
             file.seek(last * i // (_SAMPLES - 1))
             sha.update(file.read(_MIB))
     return f"sampled-{sha.hexdigest()}"
+
+
+def whole_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    sha = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_MIB):
+            sha.update(block)
+    return sha.hexdigest()

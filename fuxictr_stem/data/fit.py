@@ -19,6 +19,7 @@ from fuxictr.preprocess import FeatureProcessor
 from fuxictr.preprocess.build_dataset import merge_meta_ddf
 from fuxictr.preprocess.tokenizer import load_pretrain_emb
 
+from fuxictr_stem.data import store
 from fuxictr_stem.data.checks import explained
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.counting import count_tokens
@@ -162,6 +163,8 @@ def _check_pretrained(plan: Plan) -> None:
             about = f"pretrained_emb of column {col['name']!r}, {path}"
             try:
                 problems += [f"{about}: {text}" for text in _pretrained_problems(path, col)]
+            except DataError as error:
+                problems.append(f"{about}: {error}")
             except Exception:  # noqa: BLE001  each reader has its own kinds of error
                 wanted = f"{path.suffix} with keys of dtype {col['dtype'].__name__}"
                 problems.append(f"{about}: cannot be read as {wanted} and vectors of numbers.")
@@ -206,6 +209,8 @@ def _arrays(path: Path) -> set[str]:
         return set(pl.read_parquet_schema(path))
     if path.suffix == ".h5":
         with h5py.File(path, "r") as file:
+            for name in {"key", "value"} & set(file):
+                store.inside(file, name)
             return set(file)
     with np.load(path, allow_pickle=False) as arrays:
         return set(arrays.files)

@@ -1,85 +1,85 @@
-"""Folders that appear whole: names, locks and what killed runs left behind."""
+"""Folders of caches that appear whole: their names, their locks and what killed runs left behind."""
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import stat
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fuxictr_stem.errors import OutputError
+from fuxictr_stem import locks
 
-logger = logging.getLogger(__name__)
+MANIFEST = "manifest.json"
 
-_TEMPORARY = re.compile(r"[0-9a-f]{16}\.tmp-\d+-[0-9a-f]{8}")
+_MARK = ".tmp-"
+_NAME = re.compile(r"([0-9a-f]{16})(\.tmp-\d+-[0-9a-f]{8})?")
+_FILES = re.compile(
+    r"manifest\.json|feature_(map|vocab)\.json|(train|valid|test)\.h5|pretrained_.+"
+)
+
+
+def is_cache(name: str) -> bool:
+    """Say whether a folder's name is that of a cache."""
+    return is_ours(name) and _MARK not in name
+
+
+def is_ours(name: str) -> bool:
+    """Say whether a folder's name is that of a cache, or of one that is not complete or not wanted."""
+    return _NAME.fullmatch(name) is not None
+
+
+def cache_name(folder: Path) -> str:
+    """Return the name of a cache, or that of the cache which an incomplete folder was to become."""
+    return folder.name.partition(_MARK)[0]
+
+
+def own_file(name: str) -> bool:
+    """Say whether a file's name is one that a cache's folder may have."""
+    return _FILES.fullmatch(name) is not None and Path(name).name == name
 
 
 def remove_stale(folder: Path) -> None:
     """Remove what killed builds left: a folder whose lock is free has no builder any more."""
-    for stale in folder.parent.glob("*.tmp-*"):
-        # Only names that `beside` gives: the user's own files may lie here, too.
-        if not _TEMPORARY.fullmatch(stale.name):
+    for stale in folder.parent.glob(f"*{_MARK}*"):
+        # The user's own files may lie here, too.
+        if not is_ours(stale.name):
             continue
-        name = stale.name.partition(".tmp-")[0]
-        if name == folder.name:
+        if lock_of(stale) == lock_of(folder):
             shutil.rmtree(stale, ignore_errors=True)
             continue
-        with suppress(Timeout, OSError), FileLock(_lock(folder.with_name(name)), timeout=0):
+        with suppress(Timeout, OSError), FileLock(lock_of(stale), timeout=0):
             shutil.rmtree(stale, ignore_errors=True)
 
 
-def beside(folder: Path) -> Path:
-    """Return a new name beside a cache's folder, for one that is not complete or not wanted."""
-    return folder.with_name(f"{folder.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+def remove(folder: Path) -> int:
+    """Remove a cache's own files, and its folder unless it holds something else; return the bytes.
+
+    The manifest goes first: of a removal that is cut off, a folder is left that is seen as damaged.
+    """
+    freed = 0
+    for path in sorted(folder.iterdir(), key=lambda path: path.name != MANIFEST):
+        # Of the link itself, where it is one.
+        found = path.lstat()
+        if own_file(path.name) and not stat.S_ISDIR(found.st_mode):
+            path.unlink()
+            freed += found.st_size
+    with suppress(OSError):
+        folder.rmdir()
+    return freed
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> AbstractContextManager[None]:
     """Hold the lock of a cache's folder, waiting for another run that builds it.
 
     Raises:
         OutputError: The lock cannot be made.
     """
-    path = _lock(folder)
-    lock = FileLock(path)
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("Waiting for another run that builds this cache (%s)", path)
-            lock.acquire()
-    except OSError as error:
-        raise OutputError(f"data_root: the lock {path} cannot be taken ({error}).") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return locks.locked(lock_of(folder), "data_root", "another run that builds this cache")
 
 
-def sync(folder: Path) -> None:
-    """Have the content of a folder on disk before its name says that it is complete."""
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk."""
-    # Some network file systems cannot sync a folder; the rename is still atomic.
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _lock(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
+def lock_of(folder: Path) -> Path:
+    """Return the lock's file of a cache's folder, or of one beside it that is not complete."""
+    return folder.with_name(f"{cache_name(folder)}.lock")

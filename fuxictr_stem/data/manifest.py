@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.data import store
-from fuxictr_stem.data.fingerprint import FORMAT, WHOLE_BYTES
+from fuxictr_stem.data.files import SPLITS
+from fuxictr_stem.data.fingerprint import FORMAT, whole_digest
+from fuxictr_stem.data.folder import MANIFEST, cache_name, own_file
 from fuxictr_stem.errors import DataError
 
-NAME = "manifest.json"
-
-_KEYS = ("fingerprint", "dataset_id", "versions", "rows", "columns", "labels", "files")
+_TEXTS = ("fingerprint", "dataset_id")
+_MAPPINGS = ("versions", "rows", "columns", "labels", "files")
 
 
 class Damaged(Exception):
     """A cache does not hold what its manifest says; the text names the file."""
+
+
+class OtherFormat(Damaged):
+    """A cache of another version of this package."""
+
+
+def owner(fingerprint: str, split: str) -> str:
+    """Return what the h5 file of a split says that it is."""
+    return f"cache {fingerprint}, {split}"
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -28,14 +39,14 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
         folder: The folder.
         content: Everything but the format, the files and the manifest's own digest.
     """
-    files = {path.name: _account(path) for path in sorted(folder.iterdir()) if path.name != NAME}
-    manifest = {"format": FORMAT, **content, "files": files}
+    paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
+    manifest = {"format": FORMAT, **content, "files": {p.name: _account(p, True) for p in paths}}
     manifest["digest"] = _digest(manifest)
-    (folder / NAME).write_text(json.dumps(manifest, indent=2))
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2))
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Read a cache's manifest and compare the folder with it.
+    """Read a cache's manifest and compare the folder with it, but for the rows themselves.
 
     Args:
         folder: The cache's folder.
@@ -44,49 +55,103 @@ def read(folder: Path) -> dict[str, Any]:
         The manifest.
 
     Raises:
-        Damaged: A file is absent, cut off, changed, or has other columns or rows; the blocks of the
-            h5 files are not read (their checksums are, whenever they are).
+        Damaged: A file is absent, cut off, changed, another's, or has other columns or rows; the
+            blocks of the h5 files are not read (their checksums are, whenever they are).
     """
-    path = folder / NAME
-    try:
-        manifest = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise Damaged(f"{path} cannot be read: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise Damaged(f"{path} is not of format {FORMAT}")
-    if manifest.pop("digest", None) != _digest(manifest) or not all(k in manifest for k in _KEYS):
-        raise Damaged(f"{path} was changed after it was written")
-    for name, said in manifest["files"].items():
-        try:
-            found = _account(folder / name)
-        except OSError as error:
-            raise Damaged(f"{folder / name} cannot be read: {error}") from error
-        if found != said:
-            raise Damaged(f"{folder / name} is not what was written: {found} against {said}")
-    for split, rows in manifest["rows"].items():
-        try:
-            _check_columns(folder / f"{split}.h5", rows, manifest["columns"])
-        except DataError as error:
-            raise Damaged(str(error)) from error
+    manifest = _read(folder)
+    for damage in _damages(folder, manifest, whole=False):
+        raise Damaged(damage)
     return manifest
 
 
-def _check_columns(path: Path, rows: int, columns: Mapping[str, Mapping[str, Any]]) -> None:
+def damages(folder: Path) -> list[str]:
+    """Read every byte of a cache and return what is wrong, a text for each damaged file.
+
+    Raises:
+        OtherFormat: The cache is of another version of this package.
+    """
+    try:
+        return list(_damages(folder, _read(folder), whole=True))
+    except OtherFormat:
+        raise
+    except Damaged as damage:
+        return [str(damage)]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Return the manifest if it is as it was written, for this folder."""
+    path = folder / MANIFEST
+    try:
+        _check_plain(path)
+        manifest = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise Damaged(f"{path} cannot be read: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise OtherFormat(f"{path} is not of format {FORMAT}")
+    if manifest.pop("digest", None) != _digest(manifest) or not _has_form(manifest):
+        raise Damaged(f"{path} was changed after it was written")
+    if (
+        manifest["fingerprint"] != cache_name(folder)
+        or manifest["dataset_id"] != folder.parent.name
+    ):
+        raise Damaged(f"{path} belongs to another cache")
+    names = {*manifest["files"], *(f"{split}.h5" for split in manifest["rows"])}
+    if not all(own_file(name) for name in names) or not set(manifest["rows"]) <= set(SPLITS):
+        raise Damaged(f"{path} names files that are no cache's: {', '.join(sorted(names))}")
+    return manifest
+
+
+def _has_form(manifest: Mapping[str, Any]) -> bool:
+    texts = all(isinstance(manifest.get(key), str) for key in _TEXTS)
+    if not texts or not all(isinstance(manifest.get(key), dict) for key in _MAPPINGS):
+        return False
+    inner = [*manifest["files"].values(), *manifest["columns"].values()]
+    return (
+        all(isinstance(one, dict) for one in inner)
+        and all(isinstance(one.get("shape"), list) for one in manifest["columns"].values())
+        and all(isinstance(rows, int) for rows in manifest["rows"].values())
+    )
+
+
+def _damages(folder: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:
+    """Say what is wrong with each file; look into the blocks of the h5 files if `whole`."""
+    splits = {f"{split}.h5": split for split in manifest["rows"]}
+    for name in sorted({*manifest["files"], *splits}):
+        path, said = folder / name, manifest["files"].get(name, {})
+        try:
+            found = _account(path, whole or name not in splits)
+        except OSError as error:
+            yield f"{path} cannot be read: {error}"
+            continue
+        if any(said.get(key) != value for key, value in found.items()):
+            yield f"{path} is not what was written: {found} against {said}"
+        elif name in splits:
+            try:
+                _check_split(path, splits[name], manifest)
+            except DataError as error:
+                yield str(error)
+
+
+def _check_split(path: Path, split: str, manifest: Mapping[str, Any]) -> None:
+    columns = manifest["columns"]
     with store.open_file(path) as file:
-        if set(file) != set(columns):
-            raise DataError(f"{path} has other columns than its manifest")
+        store.check(file, owner(manifest["fingerprint"], split), columns)
         for name, said in columns.items():
-            data = store.column(file, name)
-            if data.shape != (rows, *said["shape"]) or str(data.dtype) != said["dtype"]:
+            data, shape = store.column(file, name), (manifest["rows"][split], *said["shape"])
+            if data.shape != shape or str(data.dtype) != said.get("dtype"):
                 raise DataError(f"{path}: column {name!r} is {data.dtype}{data.shape}")
 
 
-def _account(path: Path) -> dict[str, Any]:
-    """Return a file's size and, where it is small and has no checksums of its own, its SHA-256."""
-    size = path.stat().st_size
-    if path.suffix == ".h5" and not path.name.startswith("pretrained_") or size > WHOLE_BYTES:
-        return {"bytes": size}
-    return {"bytes": size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+def _account(path: Path, whole: bool) -> dict[str, Any]:
+    """Return a file's size and, if `whole`, its SHA-256."""
+    _check_plain(path)
+    account: dict[str, Any] = {"bytes": path.stat().st_size}
+    return account | {"sha256": whole_digest(path)} if whole else account
+
+
+def _check_plain(path: Path) -> None:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(f"it is a link or no file: {path.name}")
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

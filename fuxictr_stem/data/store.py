@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,49 @@ from fuxictr_stem.errors import DataError, suggest
 
 CHUNK_ROWS = 1 << 14
 _CHUNK_BYTES = 1 << 22
+_OWNER = "owner"
+# What h5py raises, depending on which structure of a file is damaged.
+_BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+_ADVICE = (
+    "Run `fuxictr_stem cache clear`, which removes damaged caches, or delete the folder {}; the next "
+    "run builds it anew."
+)
 
 
-def create(path: Path, rows: int, columns: Mapping[str, tuple[np.dtype[Any], int]]) -> h5py.File:
-    """Create a file of empty columns for writing.
+@contextmanager
+def create(
+    path: Path, rows: int, columns: Mapping[str, tuple[np.dtype[Any], int]], owner: str = ""
+) -> Iterator[h5py.File]:
+    """Create a file of empty columns and keep it open for writing.
 
     Args:
         path: The file.
         rows: Length of every column.
         columns: Type and width of each; width 0 is one value a row.
+        owner: What the file is part of, for `check`.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     # The latest format has checksums on its own structures; Fletcher-32 guards the data.
     file = h5py.File(path, "w", libver="latest")
-    for name, (dtype, width) in columns.items():
-        tail = (width,) if width else ()
-        fits = _CHUNK_BYTES // (dtype.itemsize * max(width, 1))
-        chunk = max(1, min(rows, CHUNK_ROWS, 1 << max(fits.bit_length() - 1, 0)))
-        file.create_dataset(
-            name, shape=(rows, *tail), dtype=dtype, chunks=(chunk, *tail), fletcher32=True
-        )
-    return file
+    try:
+        # Of fixed length: the heap of other texts has no checksum.
+        file.attrs[_OWNER] = np.bytes_(owner)
+        for name, (dtype, width) in columns.items():
+            tail = (width,) if width else ()
+            fits = _CHUNK_BYTES // (dtype.itemsize * max(width, 1))
+            chunk = max(1, min(rows, CHUNK_ROWS, 1 << max(fits.bit_length() - 1, 0)))
+            file.create_dataset(
+                name, shape=(rows, *tail), dtype=dtype, chunks=(chunk, *tail), fletcher32=True
+            )
+        yield file
+    finally:
+        try:
+            file.close()
+        except RuntimeError as error:
+            # So h5py says that what it had kept back cannot be written.
+            raise OSError(f"{path}: {error}") from error
 
 
 def open_file(path: Path) -> h5py.File:
@@ -59,26 +82,59 @@ def read_ahead(path: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
-def column(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a column that lies in the file itself: no link, no external or virtual storage.
+def check(file: h5py.File, owner: str, columns: Collection[str]) -> None:
+    """Compare a file with what it must be.
+
+    Args:
+        file: The open file.
+        owner: What it was created as a part of.
+        columns: The names of its columns.
 
     Raises:
-        DataError: There is no such column, or its data are elsewhere.
+        DataError: It is another's, or has other columns, or cannot be read.
     """
     try:
-        link = file.get(name, getlink=True)
-        if link is None:
-            known = suggest(name, file)
-            raise DataError(f"{file.filename} has no column {name!r}.{known}")
-        if not isinstance(link, h5py.HardLink):
-            raise DataError(f"{file.filename}: column {name!r} is a link to elsewhere: refused.")
-        data = file[name]
-        if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
-            raise DataError(f"{file.filename}: column {name!r} is stored elsewhere: refused.")
-    except (OSError, RuntimeError, KeyError) as error:
+        found, names = file.attrs.get(_OWNER), set(file)
+    except _BROKEN as error:
+        raise DataError(f"{file.filename} is damaged ({error}). {_advice(file)}") from error
+    if not isinstance(found, bytes) or found != owner.encode():
+        raise DataError(f"{file.filename} is not of {owner}: another file is in its place.")
+    if names != set(columns):
+        raise DataError(f"{file.filename} has other columns than its manifest.")
+
+
+def column(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a column of numbers that lies in the file itself.
+
+    Raises:
+        DataError: There is no such column, or its data are elsewhere, damaged or no numbers.
+    """
+    try:
+        data = inside(file, name)
+        numbers = data.ndim in (1, 2) and data.dtype.kind in "iuf"
+    except DataError:
+        raise
+    except _BROKEN as error:
         raise _damaged(file, name, error) from error
-    if data.ndim not in (1, 2) or data.dtype.kind not in "iuf":
+    if not numbers:
         raise DataError(f"{file.filename}: column {name!r} is no array of numbers by row: refused.")
+    return data
+
+
+def inside(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a dataset that lies in the file itself: no link, no external or virtual storage.
+
+    Raises:
+        DataError: There is no such dataset, or its data are elsewhere.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise DataError(f"{file.filename} has no column {name!r}.{suggest(name, file)}")
+    if not isinstance(link, h5py.HardLink):
+        raise DataError(f"{file.filename}: column {name!r} is a link to elsewhere: refused.")
+    data = file[name]
+    if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
+        raise DataError(f"{file.filename}: column {name!r} is stored elsewhere: refused.")
     return data
 
 
@@ -90,16 +146,15 @@ def read(data: h5py.Dataset, start: int, stop: int) -> Array:
     """
     try:
         return data[start:stop]
-    except (OSError, RuntimeError) as error:
+    except _BROKEN as error:
         raise _damaged(data.file, data.name.lstrip("/"), error) from error
 
 
-_ADVICE = "Delete the folder {}; the next run builds it anew."
-
-
 def _damaged(file: h5py.File, name: str, error: Exception) -> DataError:
-    folder = Path(file.filename).parent
     return DataError(
-        f"{file.filename} is damaged: column {name!r} cannot be read ({error}). "
-        + _ADVICE.format(folder)
+        f"{file.filename} is damaged: column {name!r} cannot be read ({error}). {_advice(file)}"
     )
+
+
+def _advice(file: h5py.File) -> str:
+    return _ADVICE.format(Path(file.filename).parent)

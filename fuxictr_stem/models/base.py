@@ -12,6 +12,7 @@ import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr.pytorch.torch_utils import get_regularizer
+from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ from fuxictr_stem.models.loss_weights import DynamicWeightAverage, LossWeight, w
 from fuxictr_stem.models.precision import autocast, check_precision, products_in, widen
 from fuxictr_stem.models.samples import Labels, has_samples, mean_loss, spaces_of
 from fuxictr_stem.models.weights import read_into
+from fuxictr_stem.outputs import replacing
 
 
 class MultiTaskNet(MultiTaskModel):
@@ -332,11 +334,14 @@ class MultiTaskNet(MultiTaskModel):
         return predict(self, data_generator).y_pred
 
     def save_weights(self, checkpoint: str) -> None:
-        """Write the weights as safetensors; a reader finds the old file or the new one, whole."""
+        """Write the weights as safetensors; a reader finds the old file or the new one, whole.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
         os.makedirs(os.path.dirname(checkpoint), exist_ok=True)
-        temporary = f"{checkpoint}.tmp-{os.getpid()}"
-        save_model(self, temporary)
-        os.replace(temporary, checkpoint)
+        with replacing(Path(checkpoint), SafetensorError) as temporary:
+            save_model(self, str(temporary))
 
     def load_weights(self, checkpoint: str) -> None:
         """Read weights written by `save_weights`; no pickle is read."""

@@ -23,6 +23,12 @@ def read_into(model: nn.Module, path: str | Path) -> None:
         RuntimeError: If the file's names or shapes are not the model's.
         SafetensorError: If the file is none of safetensors.
     """
+    # One file throughout, though another process may meanwhile put its own in this one's place.
+    with open(path, "rb") as held:
+        _read_into(model, f"/dev/fd/{held.fileno()}")
+
+
+def _read_into(model: nn.Module, path: str) -> None:
     own = model.state_dict()
     with safe_open(path, "pt") as file:
         shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

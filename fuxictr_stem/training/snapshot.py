@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor
+
+from fuxictr_stem.models.weights import read_into
+from fuxictr_stem.outputs import temporary_name
 
 WEIGHTS = "weights.safetensors"
 TENSORS = "tensors.safetensors"
@@ -80,12 +83,12 @@ def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
     checkpoint = Path(model.checkpoint)
     if (folder / BEST).exists():
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = checkpoint.with_name(f"{checkpoint.name}.tmp-{os.getpid()}")
+        temporary = temporary_name(checkpoint)
         _link(folder / BEST, temporary)
         os.replace(temporary, checkpoint)
     if not (folder / WEIGHTS).exists():
         return
-    load_model(model, str(folder / WEIGHTS), device=str(model.device))
+    read_into(model, folder / WEIGHTS)
     for name, value in content["schedule"].items():
         setattr(model, name, value)
     tensors = load_file(str(folder / TENSORS))

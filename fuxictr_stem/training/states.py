@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.data.folder import beside, sync, sync_folder
+from fuxictr_stem.outputs import sync, sync_folder, temporary_name
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class TrainingStates:
         newest = next(self._newest_first(), None)
         number = int(newest.name[-8:]) + 1 if newest else 1
         place = self.folder / f"state-{number:08d}"
-        fresh = beside(place)
+        fresh = temporary_name(place)
         try:
             fresh.mkdir()
             content = {"format": FORMAT, **fill(fresh)}

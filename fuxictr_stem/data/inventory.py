@@ -1,0 +1,180 @@
+"""What caches there are, in which state, and what of them can go.
+
+Only folders that have the names which this package gives are looked at, and no link is followed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fuxictr_stem import locks
+from fuxictr_stem.data import manifest
+from fuxictr_stem.data.folder import cache_name, is_cache, is_ours, lock_of, remove
+from fuxictr_stem.errors import OutputError
+
+logger = logging.getLogger(__name__)
+
+
+class State(Enum):
+    """What is the matter with a cache."""
+
+    WHOLE = "whole"
+    OLD = "old"
+    DAMAGED = "damaged"
+    UNFINISHED = "unfinished"
+    BUILDING = "being built"
+    UNKNOWN = "unknown"
+
+
+USELESS = frozenset({State.OLD, State.DAMAGED, State.UNFINISHED})
+"""The states of caches that no run reads again."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A folder of a cache.
+
+    Attributes:
+        folder: Where it is.
+        state: ``WHOLE`` if the config asks for it; ``OLD`` if it asks for another one; ``UNKNOWN``
+            if that cannot be told; ``DAMAGED`` whatever the config asks for; ``UNFINISHED`` if a
+            killed build left it; ``BUILDING`` if a run holds its lock.
+        why: The reason, where the state needs one.
+        rows: Rows by split; empty where they cannot be read.
+        size: Bytes of its files.
+        changed: When it was made, in seconds since 1970.
+        identity: Tells it from a folder that takes its place later.
+    """
+
+    folder: Path
+    state: State
+    why: str = ""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    size: int = 0
+    changed: float = 0.0
+    identity: tuple[int, int] = (0, 0)
+
+    @property
+    def dataset_id(self) -> str:
+        """The dataset's name."""
+        return self.folder.parent.name
+
+    @property
+    def fingerprint(self) -> str:
+        """The cache's name, that of the one it was to become if it is unfinished."""
+        return cache_name(self.folder)
+
+
+def find(roots: Iterable[Path], asked: Mapping[str, set[str] | str]) -> Iterator[Found]:
+    """Find the caches of some folders, sorted by folder, dataset and name.
+
+    Args:
+        roots: The folders, each a ``data_root``; those that are not there are passed over.
+        asked: By dataset: the names of the caches that runs would open, or why that cannot be told.
+
+    Raises:
+        OutputError: A folder cannot be read.
+    """
+    for root in dict.fromkeys(root.resolve() for root in roots):
+        for home in _folders(root):
+            for folder in _folders(home):
+                # Builds go on meanwhile: a folder may be renamed or removed.
+                with suppress(FileNotFoundError):
+                    if is_ours(folder.name):
+                        yield _look(folder, asked)
+
+
+def verify(found: Found) -> tuple[Found, list[str]]:
+    """Read every byte of a cache.
+
+    Args:
+        found: The cache, as it was found.
+
+    Returns:
+        The cache, its state ``DAMAGED`` if need be, and a text for each damaged file.
+    """
+    if found.state in (State.UNFINISHED, State.BUILDING) or not is_cache(found.folder.name):
+        return found, []
+    try:
+        damages = manifest.damages(found.folder)
+    except manifest.OtherFormat:
+        return found, []
+    if damages:
+        found = replace(found, state=State.DAMAGED, why=damages[0])
+    return found, damages
+
+
+def clear(found: Found) -> int | None:
+    """Remove a cache; return the bytes, or None if it is in use or no longer what was found.
+
+    Raises:
+        OutputError: It cannot be removed.
+    """
+    try:
+        with FileLock(lock_of(found.folder), timeout=0):
+            if _identity(found.folder) != found.identity:
+                return None
+            freed = remove(found.folder)
+    except Timeout:
+        return None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(
+            f"The cache {found.folder} cannot be removed ({error}). Give its folder write permission."
+        ) from error
+    if found.folder.exists():
+        logger.warning("%s stays: it holds files that are no cache's.", found.folder)
+    return freed
+
+
+def _look(folder: Path, asked: Mapping[str, set[str] | str]) -> Found:
+    found = Found(
+        folder=folder,
+        state=State.UNFINISHED,
+        size=sum(path.lstat().st_size for path in folder.iterdir()),
+        changed=folder.stat().st_mtime,
+        identity=_identity(folder),
+    )
+    if locks.is_held(lock_of(folder)):
+        return replace(found, state=State.BUILDING, why="a run holds its lock")
+    if not is_cache(folder.name):
+        return replace(found, why="a build that was killed left it")
+    try:
+        rows = manifest.read(folder)["rows"]
+    except manifest.OtherFormat as error:
+        return replace(found, state=State.OLD, why=str(error))
+    except manifest.Damaged as error:
+        return replace(found, state=State.DAMAGED, why=str(error))
+    state, why = _judge(found, asked.get(found.dataset_id))
+    return replace(found, rows=rows, state=state, why=why)
+
+
+def _judge(found: Found, asked: set[str] | str | None) -> tuple[State, str]:
+    if asked is None or isinstance(asked, str):
+        return State.UNKNOWN, asked or "its dataset is not in the config"
+    if found.fingerprint in asked:
+        return State.WHOLE, ""
+    return State.OLD, "the config or the source files have changed since"
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        inside = sorted(folder.iterdir())
+        return [path for path in inside if path.is_dir() and not path.is_symlink()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OutputError(f"data_root: the folder {folder} cannot be read ({error}).") from error
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.lstat()
+    return found.st_ino, found.st_mtime_ns

@@ -1,0 +1,272 @@
+"""`fuxictr_stem cache`: what there is, what is damaged, and only what is ours goes."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import h5py
+import pytest
+from filelock import FileLock
+from run_helpers import Project
+
+from fuxictr_stem.cli import main
+from fuxictr_stem.config import load_experiment
+from fuxictr_stem.data import open_cache
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = Project(tmp_path)
+    made.write()
+    return made
+
+
+def opened(expid="toy_test"):
+    return open_cache(load_experiment("config", expid))
+
+
+def cache(*args):
+    return main(["cache", *args, "--config", "config"])
+
+
+def states(text):
+    """Return the state of each row of the table, by the name of the cache."""
+    rows = (re.split(r"  +", line.strip()) for line in text.splitlines())
+    return {row[1]: row[-1] for row in rows if re.match(r"[0-9a-f]{16}", (row + [""])[1])}
+
+
+def flip_block(path):
+    """Change a number, and neither the size nor any structure of the file."""
+    with h5py.File(path) as file:
+        at = file["age"].id.get_chunk_info(0).byte_offset
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+
+
+def leftover(home, name="0123456789abcdef"):
+    folder = home / f"{name}.tmp-1-dead0000"
+    folder.mkdir()
+    (folder / "train.h5").write_text("half")
+    return folder
+
+
+@pytest.fixture
+def five(project):
+    """A cache of each kind: wanted, old, damaged, unfinished, and of an unknown dataset."""
+    project.dataset["min_categr_count"] = 2
+    project.write()
+    old = opened().folder
+    project.dataset["min_categr_count"] = 3
+    project.write()
+    damaged = opened().folder
+    (damaged / "feature_map.json").unlink()
+    project.dataset["min_categr_count"] = 1
+    project.write()
+    whole = opened().folder
+    unknown = open_cache(load_experiment("config", "toy_test") | {"dataset_id": "gone"}).folder
+    folders = {"old": old, "damaged": damaged, "whole": whole, "unknown": unknown}
+    return folders | {"unfinished": leftover(whole.parent)}
+
+
+def test_an_empty_place(project, capsys):
+    assert cache("list") == cache("verify") == cache("clear") == 0
+    out = capsys.readouterr().out
+    assert out.count("There is no cache.") == 2
+    assert "Removed 0 caches, 0 bytes." in out
+
+
+def test_the_list_tells_rows_size_and_state(five, capsys):
+    assert cache("list") == 0
+    out = capsys.readouterr().out
+    # One of unknown dataset has the name of the whole one.
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith("gone ")] == [
+        "unknown"
+    ]
+    found = {line.split()[1]: line for line in out.splitlines() if line.startswith("toy ")}
+    assert {name: line.split()[-1] for name, line in found.items()} == {
+        folder.name: state for state, folder in five.items() if state != "unknown"
+    }
+    assert re.search(r"toy +[0-9a-f]{16} +600 +200 +200 +[\d.]+ KiB +\d{4}-", out)
+    assert f"{five['damaged']}/feature_map.json cannot be read" in out
+    assert "its dataset is not in the config" in out
+    # Looking changes nothing.
+    assert all(folder.exists() for folder in five.values())
+
+
+def test_a_change_of_the_sources_makes_a_cache_old(project, capsys):
+    folder = opened().folder
+    project.frames["train"] = project.frames["train"].head(500)
+    project.write()
+    cache("list")
+    assert states(capsys.readouterr().out) == {folder.name: "old"}
+    (project.folder / "train.csv").unlink()
+    cache("list")
+    out = capsys.readouterr().out
+    assert states(out) == {folder.name: "unknown"}
+    assert "train.csv' does not exist" in out
+
+
+def test_a_group_that_only_an_experiment_names_is_asked_for(project, capsys):
+    del project.dataset["group_id"]
+    project.experiments["grouped"] = {**project.model, "group_id": "item"}
+    project.model["metrics"] = ["AUC"]
+    project.write()
+    folders = {opened("toy_test").folder, opened("grouped").folder}
+    assert len(folders) == 2
+    cache("list")
+    assert states(capsys.readouterr().out) == {folder.name: "whole" for folder in folders}
+
+
+def test_the_caches_of_another_folder(project, capsys, tmp_path):
+    folder = opened().folder
+    shutil.move("data", tmp_path / "moved")
+    cache("list")
+    assert "There is no cache." in capsys.readouterr().out
+    assert cache("list", "--data-root", "moved") == 0
+    assert states(capsys.readouterr().out) == {folder.name: "whole"}
+    assert cache("list", "--data-root", "absent") == 2
+    assert "--data-root absent: there is no such folder" in capsys.readouterr().err
+
+
+def test_verify_reads_what_the_list_does_not(project, capsys):
+    folder = opened().folder
+    assert cache("verify") == 0
+    assert "Nothing is damaged." in capsys.readouterr().out
+    for split in ("train", "test"):
+        flip_block(folder / f"{split}.h5")
+    cache("list")
+    assert states(capsys.readouterr().out) == {folder.name: "whole"}
+    assert cache("verify") == 1
+    out = capsys.readouterr().out
+    assert states(out) == {folder.name: "damaged"}
+    assert out.count(" is not what was written") == 2
+    assert str(folder / "train.h5") in out
+    assert str(folder / "test.h5") in out
+    assert "fuxictr_stem cache clear" in out
+
+
+def test_a_run_that_meets_a_damaged_block_ends_in_one_message(project, capsys):
+    folder = opened().folder
+    flip_block(folder / "train.h5")
+    assert project.run() == 2
+    err = capsys.readouterr().err
+    assert re.search(r"error: \S+train.h5 is damaged: column 'age'", err)
+    assert "fuxictr_stem cache clear" in err
+    assert "Traceback" not in err
+    assert cache("clear") == 0
+    assert not folder.exists()
+    assert project.run() == 0
+
+
+def test_clear_removes_what_no_run_reads_again(five, capsys):
+    gone = ("old", "damaged", "unfinished")
+    size = sum(p.stat().st_size for name in gone for p in five[name].iterdir())
+    assert cache("clear", "--dry-run") == 0
+    assert f"Would remove 3 caches, {size:,} bytes." in capsys.readouterr().out
+    assert all(folder.exists() for folder in five.values())
+    assert cache("clear") == 0
+    out = capsys.readouterr().out
+    assert f"Removed 3 caches, {size:,} bytes." in out
+    assert {name for name, folder in five.items() if folder.exists()} == {"whole", "unknown"}
+    assert all(f"removed {five[name].resolve()} ({name}" in out for name in gone)
+    assert cache("verify") == 0
+
+
+def test_clear_finds_damage_that_only_reading_shows(project):
+    folder = opened().folder
+    flip_block(folder / "valid.h5")
+    cache("clear")
+    assert not folder.exists()
+
+
+def test_clear_all_and_of_one_dataset(five, capsys):
+    assert cache("clear", "--all", "--dataset", "gone") == 0
+    assert {name for name, folder in five.items() if not folder.exists()} == {"unknown"}
+    assert cache("clear", "--all") == 0
+    assert not any(folder.exists() for folder in five.values())
+    assert cache("clear", "--dataset", "tyo") == 2
+    assert "--dataset tyo: neither the config" in capsys.readouterr().err
+
+
+def test_a_cache_whose_lock_is_held_stays(five, capsys):
+    held = [five["old"], five["unfinished"], five["whole"]]
+    locks = [FileLock(f.with_name(f"{f.name.partition('.')[0]}.lock")) for f in held]
+    for lock in locks:
+        lock.acquire()
+    try:
+        cache("list")
+        assert capsys.readouterr().out.count("being built") == 3
+        assert cache("clear", "--all") == 0
+        assert capsys.readouterr().out.count("a run is using it") == 3
+    finally:
+        for lock in locks:
+            lock.release()
+    assert all(folder.exists() for folder in held)
+    assert not five["damaged"].exists()
+
+
+def test_a_cache_that_was_built_anew_meanwhile_stays(project, monkeypatch):
+    folder = opened().folder
+    (folder / "test.h5").unlink()
+    from fuxictr_stem.data import inventory
+
+    remove = inventory.clear
+
+    def late(found):
+        opened()
+        return remove(found)
+
+    monkeypatch.setattr(inventory, "clear", late)
+    assert cache("clear") == 0
+    assert opened().folder == folder
+    assert (folder / "test.h5").exists()
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def test_nothing_of_a_users_own_is_removed(five, project, tmp_path, capsys):
+    home = five["whole"].parent
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "train.h5").write_text("mine")
+    (home / "fedcba9876543210").symlink_to(mine)
+    (home.parent / "linked").symlink_to(mine)
+    (mine / "fedcba9876543210").mkdir()
+    (five["whole"] / "feature_vocab.json").unlink()
+    (five["whole"] / "feature_vocab.json").symlink_to(mine / "train.h5")
+    for name in ("my.tmp-backup", "0123456789abcdef.bak", "0123456789ABCDEF", "notes"):
+        (home / name).mkdir()
+        (home / name / "train.h5").write_text("mine")
+    (five["old"] / "notes.txt").write_text("mine")
+    (five["old"] / "plots").mkdir()
+    before = contents(mine)
+    assert cache("clear", "--all") == 0
+    assert contents(mine) == before
+    kept = {path.name for path in home.iterdir() if not path.name.endswith(".lock")}
+    assert kept == {
+        *("my.tmp-backup", "0123456789abcdef.bak", "0123456789ABCDEF", "notes"),
+        *("fedcba9876543210", five["old"].name),
+    }
+    assert sorted(os.listdir(five["old"])) == ["notes.txt", "plots"]
+    assert f"{five['old']} stays" in capsys.readouterr().err
+    assert all((Path(name)).exists() for name in ("train.csv", "valid.csv", "config"))
+
+
+def test_a_damaged_config_of_one_dataset_hides_no_cache_of_another(project, capsys):
+    folder = opened().folder
+    other = project.folder / "config" / "dataset_config" / "other.yaml"
+    other.write_text("other: {data_root: ./data/, feature_cols: 3}\n")
+    capsys.readouterr()
+    assert cache("list") == 0
+    out, err = capsys.readouterr()
+    assert states(out) == {folder.name: "whole"}
+    assert "Dataset 'other': " in err
+    assert "INFO" not in err
