@@ -103,6 +103,20 @@ def test_every_step_is_one_to_go_on_from(toy, at, loader, monkeypatch):
     assert not broken.states.folder.exists()
 
 
+def test_going_on_leaves_nothing_beside_the_weights(toy):
+    broken = toy("broken")
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+    home = broken.states.folder.parent
+    before = sorted(path.name for path in home.iterdir())
+    # The best weights are there under both names, or under that of the state alone.
+    for _ in range(2):
+        with pytest.raises(Crash):
+            broken.run("--resume", crash_at=1)
+        assert sorted(path.name for path in home.iterdir()) == before
+        (home / "model.safetensors").unlink()
+
+
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_every_optimizer_goes_on(optimizer, toy):
     unbroken, broken = toy("unbroken", optimizer=optimizer), toy("broken", optimizer=optimizer)

@@ -86,6 +86,8 @@ def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
         temporary = temporary_name(checkpoint)
         _link(folder / BEST, temporary)
         os.replace(temporary, checkpoint)
+        # To replace a name by another of the same file does nothing.
+        temporary.unlink(missing_ok=True)
     if not (folder / WEIGHTS).exists():
         return
     read_into(model, folder / WEIGHTS)
