@@ -146,10 +146,18 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
     keep_freed_memory()
 
     start = time.monotonic()
-    tasks = task_types(params)
     cache = open_data(params)
     # The states are of these data.
     saving.settings["data"] = cache.folder.name
+    with cache.reading():
+        return _train_and_evaluate(params, saving, cache, start)
+
+
+def _train_and_evaluate(
+    params: dict[str, Any], saving: Saving, cache: Cache, start: float
+) -> dict[str, Any]:
+    """Train on a cache and evaluate; the run began to prepare at `start`."""
+    tasks = task_types(params)
     warn_of_leaks(cache, params)
 
     feature_map = cache.feature_map(params)

@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 from run_helpers import Project
 
+from fuxictr_stem import experiment
 from fuxictr_stem.cli import main
 from fuxictr_stem.config import load_experiment
 from fuxictr_stem.data import open_cache
@@ -206,6 +207,27 @@ def test_a_cache_whose_lock_is_held_stays(five, capsys):
             lock.release()
     assert all(folder.exists() for folder in held)
     assert not five["damaged"].exists()
+
+
+def test_a_cache_that_a_run_reads_stays(project, monkeypatch, capsys):
+    """It was asked for when the run began; the config is another one now."""
+    found = []
+    predict = experiment.predict
+
+    def late(model, loader, what):
+        if not found:
+            project.dataset["min_categr_count"] = 3
+            project.write()
+            assert cache("clear", "--all") == 0
+            found.append(capsys.readouterr().out)
+        return predict(model, loader, what)
+
+    monkeypatch.setattr(experiment, "predict", late)
+    assert main(["run", "--expid", "toy_test", "--config", "config"]) == 0
+    assert "a run is using it" in found[0]
+    assert "Removed 0 caches" in found[0]
+    assert cache("clear", "--all") == 0
+    assert "Removed 1 cache" in capsys.readouterr().out
 
 
 def test_a_cache_that_was_built_anew_meanwhile_stays(project, monkeypatch):

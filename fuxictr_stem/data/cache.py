@@ -8,9 +8,11 @@ when everything in it is complete and checked; what a killed build leaves is rem
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from fuxictr_stem.data.build import build
 from fuxictr_stem.data.columns import Plan, plan_columns
 from fuxictr_stem.data.files import find_files
 from fuxictr_stem.data.fingerprint import fingerprint
-from fuxictr_stem.data.folder import locked, remove_stale
+from fuxictr_stem.data.folder import locked, reading, remove_stale
 from fuxictr_stem.errors import DataError, OutputError, UserError
 from fuxictr_stem.outputs import check_writable, sync, sync_folder, temporary_name
 
@@ -49,6 +51,10 @@ class Cache:
     def path(self, split: str) -> Path | None:
         """Return the h5 file of a split, or None if the dataset has no such split."""
         return self.folder / f"{split}.h5" if split in self.rows else None
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Have the files stay as long as the context lasts, though their like be cleared."""
+        return reading(self.folder)
 
     def feature_map(self, params: Mapping[str, Any]) -> FeatureMap:
         """Return FuxiCTR's feature map for a run, as `load_feature_map` does."""
@@ -112,7 +118,8 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
 
 def _open(folder: Path) -> tuple[Cache | None, str]:
     """Return the cache in a folder, or what is wrong with it ("" if there is none)."""
-    if not folder.is_dir():
+    # Path.is_dir raises where a name is too long.
+    if not os.path.isdir(folder):
         return None, ""
     try:
         said = manifest.read(folder)

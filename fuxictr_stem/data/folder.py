@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 import stat
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -69,6 +71,41 @@ def remove(folder: Path) -> int:
     with suppress(OSError):
         folder.rmdir()
     return freed
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Have a cache stay, as long as the context or the process lasts, whoever clears caches.
+
+    Raises:
+        OSError: There is no such cache any more.
+    """
+    with (folder / MANIFEST).open("rb") as file:
+        # Where a file system has no locks, nothing is kept.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def unread(folder: Path) -> Iterator[bool]:
+    """Yield whether no process is reading a cache; none begins to before the context ends."""
+    try:
+        # Some file systems lock for one alone only what can be written.
+        file = (folder / MANIFEST).open("r+b")
+    except OSError:
+        # Of a folder without one, nothing is read.
+        yield True
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        except OSError:
+            yield True
+        else:
+            yield True
 
 
 def locked(folder: Path) -> AbstractContextManager[None]:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from fuxictr_stem import locks
 from fuxictr_stem.data import manifest
-from fuxictr_stem.data.folder import cache_name, is_cache, is_ours, lock_of, remove
+from fuxictr_stem.data.folder import cache_name, is_cache, is_ours, lock_of, remove, unread
 from fuxictr_stem.errors import OutputError
 
 logger = logging.getLogger(__name__)
@@ -118,8 +118,8 @@ def clear(found: Found) -> int | None:
         OutputError: It cannot be removed.
     """
     try:
-        with FileLock(lock_of(found.folder), timeout=0):
-            if _identity(found.folder) != found.identity:
+        with FileLock(lock_of(found.folder), timeout=0), unread(found.folder) as free:
+            if not free or _identity(found.folder) != found.identity:
                 return None
             freed = remove(found.folder)
     except Timeout:
