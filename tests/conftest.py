@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each of several processes with a thread for every core would wait for the others' most of the time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 
