@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fuxictr_stem.config.kinds import short
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import GroupedLinear, GroupedMLP
 from fuxictr_stem.layers.grouped import PerUnit
@@ -25,7 +26,7 @@ class _Source:
     """A state dict that is used up; what nobody takes is an error."""
 
     def __init__(self, state_dict: Mapping[str, Any]) -> None:
-        self.left = {name: torch.as_tensor(value) for name, value in state_dict.items()}
+        self.left = {name: _tensor(name, value) for name, value in state_dict.items()}
         self.missing: list[str] = []
         self.misshapen: list[str] = []
 
@@ -49,6 +50,15 @@ class _Source:
         pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
         found = (pattern.match(name) for name in self.left)
         return sorted({int(match[1]) for match in found if match})
+
+
+def _tensor(name: object, value: Any) -> Tensor:
+    try:
+        if isinstance(name, str):
+            return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise ConfigError(f"state_dict: {name!r} must be the name of a tensor, found {short(value)}.")
 
 
 def _take_mlp(source: _Source, prefix: str, mlp: GroupedMLP, group: int) -> None:
@@ -201,9 +211,14 @@ def load_reference_state_dict(model: MultiTaskNet, state_dict: Mapping[str, Any]
             published last STEM layer has and nobody reads is left out.
 
     Raises:
-        ConfigError: If a tensor is missing, left over or of another shape; the message names them, and
-            the model keeps its weights.
+        ConfigError: If it is no state dict, or a tensor is missing, left over or of another shape; the
+            message names them, and the model keeps its weights.
     """
+    if not isinstance(state_dict, Mapping):
+        raise ConfigError(
+            f"state_dict must map names to tensors, found {short(state_dict)}. Read a file by "
+            f"torch.load(path, weights_only=True), which runs nothing that the file says."
+        )
     rule = _RULES.get(type(model))
     if rule is None:
         known = ", ".join(sorted(kind.__name__ for kind in _RULES))

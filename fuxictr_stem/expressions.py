@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from fuxictr_stem.errors import ConfigError, suggest
@@ -29,6 +30,10 @@ class LinearEncoder(NamedTuple):
     output_dim: int
     bias: bool = True
 
+
+_LARGEST = 1e38  # what float32 holds
+WIDEST = 1 << 16
+"""The most units of a layer, or numbers of an embedding."""
 
 # name -> the initializer and the numbers it takes
 _INITIALIZERS: dict[str, tuple[Callable[..., Any], set[str]]] = {
@@ -73,8 +78,8 @@ def _number(what: str, text: Any, node: ast.expr) -> float:
         value = ast.literal_eval(node)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         value = None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"{what} {text!r}: its arguments must be plain numbers.")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > _LARGEST:
+        raise ConfigError(f"{what} {text!r}: its arguments must be plain numbers that are finite.")
     return value
 
 
@@ -109,7 +114,17 @@ def parse_initializer(text: str) -> Callable[[Tensor], Any]:
                 f"{what} {text!r}: {name} has no argument {key!r} here; it takes "
                 f"{sorted(known) or 'none'}."
             )
-    return partial(function, **{k: _number(what, text, v) for k, v in keywords.items()})
+    initializer = partial(function, **{k: _number(what, text, v) for k, v in keywords.items()})
+    # What its numbers may be, it says best itself; its draws here must not move the run's.
+    with torch.random.fork_rng(devices=[]):
+        try:
+            tried = initializer(torch.zeros(4, 4))
+        except (RuntimeError, ValueError, ArithmeticError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{what} {text!r}: {name} says: {reason}.") from None
+    if not torch.isfinite(tried).all():
+        raise ConfigError(f"{what} {text!r}: gives weights that are not finite.")
+    return initializer
 
 
 def parse_encoder(value: Any) -> list[PoolingEncoder | LinearEncoder]:
@@ -138,10 +153,11 @@ def parse_encoder(value: Any) -> list[PoolingEncoder | LinearEncoder]:
         )
     bias = keywords.pop("bias", ast.Constant(True))
     sizes = [_number(what, value, node) for node in args]
-    whole = all(isinstance(n, int) and n > 0 for n in sizes)
+    whole = all(isinstance(n, int) and 0 < n <= WIDEST for n in sizes)
     flag = isinstance(bias, ast.Constant) and isinstance(bias.value, bool)
     if keywords or len(sizes) != 2 or not whole or not flag:
         raise ConfigError(
-            f"{what} {value!r}: nn.Linear takes two positive whole numbers and bias=True or False."
+            f"{what} {value!r}: nn.Linear takes two whole numbers from 1 to {WIDEST} and bias=True or "
+            f"False."
         )
     return [LinearEncoder(int(sizes[0]), int(sizes[1]), bool(ast.literal_eval(bias)))]

@@ -81,3 +81,12 @@ def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskMod
         raise
     except ValueError as error:
         raise ConfigError(f"{params['model_id']}: {error}") from error
+    except (RuntimeError, TypeError) as error:
+        # A size past 64 bits is a TypeError to PyTorch. Other errors are none of memory.
+        if not any(word in str(error) for word in ("allocate", "verflow")):
+            raise
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{params['model_id']}: the model needs more memory than there is: {reason}. Choose smaller "
+            f"widths, fewer layers or experts, or a larger min_categr_count."
+        ) from error

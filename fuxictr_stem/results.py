@@ -22,11 +22,10 @@ import torch
 from fuxictr.utils import print_to_list
 
 import fuxictr_stem
+from fuxictr_stem.config.experiment import GROUP
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.models.evaluation import Predictions
 from fuxictr_stem.outputs import replacing
-
-GROUP = "group"
 
 
 def append_csv_line(

@@ -67,14 +67,17 @@ class Project:
         }
 
     def write(self) -> None:
+        self.write_configs()
+        for split, frame in self.frames.items():
+            frame.write_csv(self.folder / f"{split}.csv")
+
+    def write_configs(self) -> None:
         for part in ("model_config", "dataset_config"):
             (self.folder / "config" / part).mkdir(parents=True, exist_ok=True)
         experiments = {"Base": {"verbose": 0}, "toy_test": self.model, **self.experiments}
         config = self.folder / "config"
         (config / "model_config" / "toy.yaml").write_text(yaml.safe_dump(experiments))
         (config / "dataset_config" / "toy.yaml").write_text(yaml.safe_dump({"toy": self.dataset}))
-        for split, frame in self.frames.items():
-            frame.write_csv(self.folder / f"{split}.csv")
 
     def run(self, *more: str, expid: str = "toy_test") -> int:
         """Write everything and run the experiment; the current folder must be the project's."""

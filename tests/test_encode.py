@@ -408,7 +408,7 @@ def test_empty_vocabularies_are_named(tmp_path):
 
 def test_a_name_with_a_slash_is_refused(tmp_path):
     dataset = write_dataset(tmp_path, frames("cat"), [feature("a/b", preprocess="copy_from(cat)")])
-    with pytest.raises(ConfigError, match="column 'a/b': a name without '/'"):
+    with pytest.raises(ConfigError, match="column 'a/b': h5 files need a name without '/'"):
         open_cache(dataset)
 
 

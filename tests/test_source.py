@@ -266,6 +266,15 @@ def test_a_field_too_many_in_a_column_that_is_not_read(tmp_path, where):
     assert "1 row has another number of fields" in message(dataset)
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_row_of_too_few_fields_that_is_not_utf8(tmp_path):
+    dataset = small(tmp_path)
+    path = Path(dataset["train_data"])
+    path.write_bytes(path.read_bytes() + b"\xe9")
+    line = path.read_bytes().count(b"\n") + 1
+    assert f"line {line} is not UTF-8" in message(dataset)
+
+
 def test_a_row_that_was_cut_off(tmp_path):
     dataset = small(tmp_path)
     path = Path(dataset["test_data"])

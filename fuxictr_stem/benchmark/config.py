@@ -22,6 +22,7 @@ from fuxictr_stem.config.kinds import (
     number,
     one_or_list,
     optional,
+    short,
     whole,
 )
 from fuxictr_stem.config.schema import REQUIRED, Key
@@ -258,7 +259,7 @@ def _chosen(
             ids = [expid for expid in known if fnmatchcase(expid, pattern)]
             if not ids:
                 problems.add(
-                    place(key), f"no experiment id fits {pattern!r}.", suggest(pattern, known)
+                    place(key), f"no experiment id fits {short(pattern)}.", suggest(pattern, known)
                 )
             found[key] += [expid for expid in ids if expid not in found[key]]
     single = [expid for expid in found["single_task"] if expid not in found["exclude"]]
@@ -290,16 +291,18 @@ def _apply(
     for pattern, settings in values["experiment_settings"].items():
         fitting = [expid for expid in keys if fnmatchcase(expid, pattern)]
         if keys and not fitting:
-            problems.add(place("experiment_settings"), f"no experiment here fits {pattern!r}.")
+            problems.add(place("experiment_settings"), f"no experiment here fits {short(pattern)}.")
         for expid in fitting:
-            asked.append((f"experiment_settings, {pattern}", settings, keys[expid]))
+            asked.append((f"experiment_settings, {short(pattern)}", settings, keys[expid]))
             own[expid] |= settings
     for name, settings, known in asked:
         for key in settings:
             if key in _RUNNERS:
                 problems.add(place(name), f"{key} is the benchmark's own.", "Leave it out.")
             elif known and key not in known:
-                problems.add(place(name), f"no experiment has a key {key!r}.", suggest(key, known))
+                problems.add(
+                    place(name), f"no experiment has a key {short(key)}.", suggest(key, known)
+                )
     for key in values["search"]:
         lacking = [expid for expid, own in keys.items() if key in everything and key not in own]
         if lacking:
@@ -344,13 +347,13 @@ def _load_all(
         if dataset != values["dataset_id"]:
             problems.add(
                 place("experiments"),
-                f"{expid} is on {dataset!r}, not on {values['dataset_id']!r}.",
+                f"{expid} is on {dataset!r}, not on {short(values['dataset_id'])}.",
                 "A benchmark compares on one dataset: narrow the glob, or exclude it.",
             )
     if any(params["test_data"] is None for params in experiments.values()):
         problems.add(
             place("dataset_id"),
-            f"{values['dataset_id']!r} has no test_data, on which a benchmark compares.",
+            f"{short(values['dataset_id'])} has no test_data, on which a benchmark compares.",
             "Give the dataset a test split.",
         )
     return experiments
@@ -372,7 +375,7 @@ def _labels(
     for label in labels:
         if experiments and label not in everything:
             problems.add(
-                place("labels"), f"no experiment trains {label!r}.", suggest(label, everything)
+                place("labels"), f"no experiment trains {short(label)}.", suggest(label, everything)
             )
     for label in (values["slices"] or {}).get("labels", []):
         if experiments and label not in labels:

@@ -8,7 +8,7 @@ from typing import Any
 from fuxictr_stem.config.checking import Problems, read_keys, read_value
 from fuxictr_stem.config.columns import read_columns
 from fuxictr_stem.config.groups import group_column
-from fuxictr_stem.config.kinds import PLAIN
+from fuxictr_stem.config.kinds import PLAIN, short
 from fuxictr_stem.config.schema import ABSENT, DATASET, EXPERIMENT, PREPARE
 from fuxictr_stem.config.yaml_files import Section, all_sections, check_id, find_section, ids
 from fuxictr_stem.errors import suggest
@@ -109,7 +109,7 @@ def _read_prepare(
     if stand_in is not None and stand_in not in others:
         problems.add(
             place("stand_in"),
-            f"must be another dataset of this folder, found {stand_in!r}.",
+            f"must be another dataset of this folder, found {short(stand_in)}.",
             suggest(stand_in, others),
         )
     for key, value in prepare.items():

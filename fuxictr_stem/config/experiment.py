@@ -20,6 +20,9 @@ from fuxictr_stem.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+GROUP = "group"
+"""Name of the groups in saved predictions."""
+
 _ELSEWHERE = dict.fromkeys(DATASET, "It belongs to the dataset, in dataset_config.")
 
 
@@ -142,6 +145,12 @@ def _check_together(
             named.pop(params.get("sample_weight"), None)
             params["task_labels"] = list(named)
         tasks = choose_tasks(params, labels, place, problems)
+        if tasks and params.get("save_predictions") and GROUP in tasks:
+            problems.add(
+                place("task_labels"),
+                f"{GROUP!r} is what the groups are called in the predictions.",
+                "Rename that label, with preprocess: copy_from(...), or set save_predictions: False.",
+            )
         if tasks:
             check_model({**params, **dataset}, place, problems)
             check_losses(params, dataset["label_col"], place, problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import reprlib
 from collections.abc import Callable, Iterable
@@ -15,6 +16,10 @@ from fuxictr_stem.errors import suggest
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
+_LARGEST = 2**63 - 1
+_BEYOND_FLOAT32 = 1e38
 
 
 class Refused(ValueError):
@@ -51,6 +56,8 @@ def whole(low: int, high: int | None = None) -> Kind:
             raise Refused(_number_hint(value))
         if value < low or (high is not None and value > high):
             raise Refused
+        if value > _LARGEST:
+            raise Refused("No larger number than 2**63 - 1 is read.")
         return value
 
     return Kind(f"a whole number {_range(low, high)}", read)
@@ -76,6 +83,8 @@ def number(
         )
         if not inside:
             raise Refused
+        if abs(found) > _BEYOND_FLOAT32:
+            raise Refused("Weights are of 32 bits: no number beyond 1e38 is read.")
         return found
 
     bounds = [(">=", low), (">", above), ("<", below)]
@@ -141,6 +150,18 @@ def matching(pattern: str, rule: str) -> Kind:
     return Kind(rule, read)
 
 
+def _read_path(value: Any) -> str:
+    text = TEXT.read(value)
+    try:
+        os.lstat(text)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as error:
+        # A name too long, a circle of links: nothing can be written or read there.
+        raise Refused(f"The system says: {getattr(error, 'strerror', error)}.") from None
+    return text
+
+
 def _read_boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise Refused
@@ -174,6 +195,7 @@ def _read_plain_mapping(value: Any) -> Any:
 
 BOOLEAN = Kind("True or False", _read_boolean)
 TEXT = matching(r".*\S.*", "text that is not blank")
+PATH = Kind("text that can be a path", _read_path)
 STRING = matching(r".*", "text")
 NULL = Kind("null", _read_null)
 PLAIN = Kind("a number, text, True, False, null, or a list of these", _read_plain_value)

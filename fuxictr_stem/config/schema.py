@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from fuxictr_stem.config.kinds import (
     BOOLEAN,
     NULL,
+    PATH,
     PLAIN,
     PLAIN_MAPPING,
     STRING,
@@ -46,6 +47,7 @@ from fuxictr_stem.config.values import (
     SEQUENCE,
     SPLITTER,
 )
+from fuxictr_stem.expressions import WIDEST
 from fuxictr_stem.metrics import METRICS, TASKS
 
 REQUIRED: Any = object()
@@ -67,6 +69,10 @@ class Key(NamedTuple):
     default: Any = ABSENT
     types: tuple[str, ...] = ()
 
+
+# More is a slip of the finger, and would take all memory there is.
+_WIDTH = whole(1, WIDEST)
+_DEPTH = whole(1, 1_000)
 
 EXPERIMENT: dict[str, Key] = {
     "model": Key(TEXT, "name of the model", REQUIRED),
@@ -109,7 +115,7 @@ EXPERIMENT: dict[str, Key] = {
     "max_gradient_norm": Key(number(above=0), "norm to which gradients are clipped", 10.0),
     "embedding_regularizer": Key(REGULARIZER, "penalty on embeddings", None),
     "net_regularizer": Key(REGULARIZER, "penalty on all other weights", None),
-    "embedding_dim": Key(whole(1), "width of an embedding", 10),
+    "embedding_dim": Key(_WIDTH, "width of an embedding", 10),
     "embedding_initializer": Key(INITIALIZER, "initializer of the embeddings"),
     "group_id": Key(optional(TEXT), "column of the groups of gAUC", None),
     "use_features": Key(optional(list_of(TEXT, 1)), "features to use; null for all", None),
@@ -118,7 +124,7 @@ EXPERIMENT: dict[str, Key] = {
         "changes to columns for this experiment",
         None,
     ),
-    "model_root": Key(TEXT, "folder of checkpoints, logs and results", "./checkpoints/"),
+    "model_root": Key(PATH, "folder of checkpoints, logs and results", "./checkpoints/"),
     "verbose": Key(whole(0, 2), "0 for no progress bars", 1),
     "save_predictions": Key(BOOLEAN, "write the predictions of valid and test as parquet", False),
     "state_steps": Key(optional(whole(1)), "steps between two training states", None),
@@ -133,15 +139,17 @@ EXPERIMENT: dict[str, Key] = {
 
 # Parameters of models, by name; a name may begin or end with *. The first that fits decides.
 MODEL: dict[str, Key] = {
-    "expert_hidden_units": Key(list_of(whole(1), 1), "widths of an expert's layers"),
-    "*_hidden_units": Key(list_of(whole(1)), "widths of hidden layers"),
+    "expert_hidden_units": Key(list_of(_WIDTH, 1), "widths of an expert's layers"),
+    "*_hidden_units": Key(list_of(_WIDTH), "widths of hidden layers"),
     "hidden_activations": Key(
         one_or_list(optional(ACTIVATION)), "activation, one for all hidden layers or a list"
     ),
     "net_dropout": Key(
         one_or_list(number(0, below=1)), "dropout, one for all hidden layers or a list"
     ),
-    "num_*": Key(whole(1), "a number of layers or experts"),
+    "num_*layers": Key(_DEPTH, "a number of layers"),
+    "num_*experts": Key(_DEPTH, "a number of experts"),
+    "num_*": Key(whole(1), "a number of whatever the model has"),
     "batch_norm": Key(BOOLEAN, "batch-normalise hidden layers"),
     "gate_input": Key(choice(["task_plus_shared", "task"]), "what STEM's gates read"),
     "isolate_shared_gate": Key(BOOLEAN, "keep tasks' gradients apart at any depth"),
@@ -154,11 +162,11 @@ MODEL: dict[str, Key] = {
 }
 
 DATASET: dict[str, Key] = {
-    "data_root": Key(TEXT, "folder of the caches", "./data/"),
+    "data_root": Key(PATH, "folder of the caches", "./data/"),
     "data_format": Key(choice(["csv", "parquet"]), "format of the split files", "csv"),
-    "train_data": Key(TEXT, "file or folder of the training split", REQUIRED),
-    "valid_data": Key(TEXT, "file or folder of the validation split", REQUIRED),
-    "test_data": Key(optional(TEXT), "file or folder of the test split", None),
+    "train_data": Key(PATH, "file or folder of the training split", REQUIRED),
+    "valid_data": Key(PATH, "file or folder of the validation split", REQUIRED),
+    "test_data": Key(optional(PATH), "file or folder of the test split", None),
     "sep": Key(SEPARATOR, "separator of CSV files", ","),
     "min_categr_count": Key(whole(1), "least count of a token that gets an id of its own", 1),
     "feature_cols": Key(Kind("a list of mappings", lambda v: v), "the features", REQUIRED),
@@ -174,7 +182,7 @@ DATASET: dict[str, Key] = {
 # Options of the preparers are theirs to check.
 PREPARE: dict[str, Key] = {
     "preparer": Key(TEXT, "name of the preparer", REQUIRED),
-    "raw_dir": Key(TEXT, "folder of the official raw files", REQUIRED),
+    "raw_dir": Key(PATH, "folder of the official raw files", REQUIRED),
     "stand_in": Key(optional(TEXT), "dataset to run where the raw files are absent"),
 }
 
@@ -192,19 +200,21 @@ FEATURE: dict[str, Key] = {
     "preprocess": Key(optional(COPY_FROM), "copy another column"),
     "remap": Key(BOOLEAN, "number the values; False keeps a meta column's integers"),
     "min_categr_count": Key(whole(1), "as for the dataset, for this column", types=_IDS),
-    "embedding_dim": Key(whole(1), "width of its embedding", types=_FIELDS),
-    "emb_output_dim": Key(whole(1), "width after its encoder", types=_FIELDS),
+    "embedding_dim": Key(_WIDTH, "width of its embedding", types=_FIELDS),
+    "emb_output_dim": Key(_WIDTH, "width after its encoder", types=_FIELDS),
     "feature_encoder": Key(ENCODER, "pooling of a sequence, linear maps", types=_FIELDS),
     "share_embedding": Key(optional(TEXT), "earlier column whose table it reads", types=_IDS),
     "pretrained_emb": Key(optional(PRETRAINED_FILE), "file of pretrained vectors", types=_IDS),
-    "pretrain_dim": Key(whole(1), "width of given vectors", types=(*_IDS, EMBEDDING)),
+    "pretrain_dim": Key(_WIDTH, "width of given vectors", types=(*_IDS, EMBEDDING)),
     "pretrain_usage": Key(choice(["init", "sum", "concat"]), "use of the vectors", types=_IDS),
     "freeze_emb": Key(BOOLEAN, "keep the vectors as they are", types=_IDS),
     "normalizer": Key(
         optional(choice(["StandardScaler", "MinMaxScaler"])), "scaling", types=(NUMERIC,)
     ),
     "splitter": Key(SPLITTER, "between tokens", types=(SEQUENCE,)),
-    "max_len": Key(whole(0), "the most tokens; 0 for the longest of train", types=(SEQUENCE,)),
+    "max_len": Key(
+        whole(0, 2**20), "the most tokens; 0 for the longest of train", types=(SEQUENCE,)
+    ),
     "padding": Key(choice(["pre", "post"]), "side of padding and of cutting", types=(SEQUENCE,)),
 }
 

@@ -12,13 +12,19 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from fuxictr_stem.config.kinds import short
 from fuxictr_stem.errors import ConfigError, suggest
 
 BASE = "Base"
 # Ids become file names, so they hold no path.
-_ID = re.compile(r"[A-Za-z0-9](?!.*\.\.)[A-Za-z0-9_.-]*")
+_ID = re.compile(r"[A-Za-z0-9](?!.*\.\.)[A-Za-z0-9_.-]{0,199}")
 _LISTING = " All of them: fuxictr_stem list."
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
+# The most values of a file, each counted as often as aliases and merges repeat it.
+_MOST_VALUES = 100_000
+
+
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Section(NamedTuple):
@@ -54,6 +60,25 @@ class _Loader(yaml.SafeLoader):
                     )
                 seen.add((key.tag, key.value))
         return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge what ``<<`` names into a mapping, as long as that is not beyond all bounds."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_VALUES:
+            raise yaml.MarkedYAMLError(
+                problem=f"merged keys stand for more than {_MOST_VALUES:,} values",
+                problem_mark=node.start_mark,
+            )
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Construct text; characters that no file can hold, or that end a path, are refused."""
+        text = super().construct_scalar(node)
+        if isinstance(text, str) and _UNWRITABLE.search(text):
+            raise yaml.MarkedYAMLError(
+                problem="the text holds a NUL or half a character (a surrogate)",
+                problem_mark=node.start_mark,
+            )
+        return text
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Construct a value; what a YAML type cannot read is an error at its place."""
@@ -111,6 +136,10 @@ def read_mapping(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read: {error.strerror}.") from None
     if content is None:
         return {}
+    if _values_in(content, {}) > _MOST_VALUES:
+        raise ConfigError(
+            f"{file}: its aliases stand for more than {_MOST_VALUES:,} values. Write what is meant."
+        )
     if not isinstance(content, dict):
         raise ConfigError(
             f"{file} must hold a mapping of names to settings, such as 'my_id: {{...}}'."
@@ -119,6 +148,17 @@ def read_mapping(file: Path) -> dict[str, Any]:
         if not isinstance(name, str):
             raise ConfigError(f"{file}: the name {name!r} must be text. Write it in quotes.")
     return content
+
+
+def _values_in(value: Any, known: dict[int, int]) -> int:
+    """Count a value and all in it, as often as they are repeated; what holds itself counts once."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = 0
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_values_in(one, known) for one in inner)
+    return known[id(value)]
 
 
 def read_sections(file: Path) -> list[Section]:
@@ -157,7 +197,8 @@ def check_id(what: str, name: object) -> str:
     if not isinstance(name, str) or not _ID.fullmatch(name) or name == BASE:
         raise ConfigError(
             f"{what} must be letters, digits, '_', '-' and single dots, beginning with a letter or "
-            f"digit, and not {BASE!r}; found {name!r}. Rename it: it becomes part of file names."
+            f"digit, at most 200, and not {BASE!r}; found {short(name)}. Rename it: it becomes part "
+            f"of file names."
         )
     return name
 

@@ -144,10 +144,16 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
 def _problems(col: Mapping[str, Any]) -> list[str]:
     """Return what the cache cannot do with a column that FuxiCTR could be given."""
     problems = []
-    if "/" in col["name"]:
+    name = col["name"]
+    if "/" in name or name == ".":
         problems.append(
-            f"column {col['name']!r}: a name without '/' is needed. Name it otherwise, with "
-            f"preprocess: copy_from({col['name']})."
+            f"column {name!r}: h5 files need a name without '/', and not '.'. Name it otherwise, with "
+            f"preprocess: copy_from({name})."
+        )
+    elif name == "*" or (name.startswith("^") and name.endswith("$")):
+        problems.append(
+            f"column {name!r}: polars takes the name for a pattern of names. Rename the column in the "
+            f"files."
         )
     if _raw_id(col) and "fill_na" in col:
         try:

@@ -12,17 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import polars as pl
 from fuxictr.preprocess import FeatureProcessor
 from fuxictr.preprocess.build_dataset import merge_meta_ddf
-from fuxictr.preprocess.tokenizer import load_pretrain_emb
 
-from fuxictr_stem.data import store
 from fuxictr_stem.data.checks import explained
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.counting import count_tokens
+from fuxictr_stem.data.pretrained import read_pretrained
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.source import Source
 from fuxictr_stem.errors import DataError
@@ -173,11 +171,7 @@ def _check_pretrained(plan: Plan) -> None:
 
 
 def _pretrained_problems(path: Path, col: Mapping[str, Any]) -> list[str]:
-    names = _arrays(path)
-    if not {"key", "value"} <= names:
-        found = ", ".join(sorted(names)) or "nothing"
-        return [f"needs the arrays 'key' and 'value', holds {found}."]
-    keys, vectors = load_pretrain_emb(str(path), ["key", "value"])
+    keys, vectors = read_pretrained(path)
     keys.astype(col["dtype"])
     vectors = np.stack(list(vectors)).astype(np.float32)
     width = col.get("pretrain_dim", vectors.shape[-1])
@@ -197,23 +191,11 @@ def _tell_of_matches(plan: Plan, processor: Processor) -> None:
         if "pretrained_emb" in col and col["active"]:
             vocab = processor.processor_dict[f"{col['name']}::tokenizer"].vocab
             last = processor.feature_map.features[col["name"]]["oov_idx"]
-            keys = load_pretrain_emb(str(col["pretrained_emb"]), ["key"]).astype(col["dtype"])
+            keys = read_pretrained(Path(col["pretrained_emb"]))[0].astype(col["dtype"])
             found = sum(0 < vocab.get(key, 0) < last for key in keys.tolist())
             level = logging.INFO if found else logging.WARNING
             text = "Column %s: %s of %s tokens of train have a pretrained vector."
             logger.log(level, text, col["name"], f"{found:,}", f"{last - 1:,}")
-
-
-def _arrays(path: Path) -> set[str]:
-    if path.suffix == ".parquet":
-        return set(pl.read_parquet_schema(path))
-    if path.suffix == ".h5":
-        with h5py.File(path, "r") as file:
-            for name in {"key", "value"} & set(file):
-                store.inside(file, name)
-            return set(file)
-    with np.load(path, allow_pickle=False) as arrays:
-        return set(arrays.files)
 
 
 def _plain(token: Any) -> Any:

@@ -128,11 +128,14 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
             return dict(pl.read_parquet_schema(path)), []
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file, delimiter=plan.sep), [])
+            ends = file.newlines
     except UnicodeDecodeError:
         return {}, [where_not_utf8(path) or "its header is not UTF-8."]
     except (pl.exceptions.PolarsError, OSError, csv.Error) as error:
         reason = str(error).splitlines()[0]
         return {}, [f"cannot be read as {plan.data_format}: {reason}"]
+    if ends == "\r":
+        return {}, ["its lines end with CR alone. Save it with LF or CRLF as the end of a line."]
     doubled = sorted({name for name in header if header.count(name) > 1})
     found = [f"its header names column {n!r} {header.count(n)} times." for n in doubled]
     return dict.fromkeys(header, pl.String()), found

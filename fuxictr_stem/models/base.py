@@ -17,7 +17,7 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from fuxictr_stem.config.values import DEFAULT_LOSS, EQUAL, FP32
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import ConfigError, DataError, suggest
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
 from fuxictr_stem.models.adam_step import AdamStep, l2_penalty
@@ -344,9 +344,17 @@ class MultiTaskNet(MultiTaskModel):
             save_model(self, str(temporary))
 
     def load_weights(self, checkpoint: str) -> None:
-        """Read weights written by `save_weights`; no pickle is read."""
+        """Read weights written by `save_weights`; no pickle is read.
+
+        Raises:
+            DataError: If the file is none of that kind, or of another model.
+        """
         self.to(self.device)
-        read_into(self, checkpoint)
+        try:
+            read_into(self, checkpoint)
+        except (SafetensorError, OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"The weights {checkpoint} cannot be read: {reason}") from error
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

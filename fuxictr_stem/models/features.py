@@ -12,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 from fuxictr.features import FeatureMap
-from fuxictr.preprocess.tokenizer import load_pretrain_emb
 from torch import Tensor, nn
 
+from fuxictr_stem.data.pretrained import read_pretrained
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.expressions import parse_initializer
 from fuxictr_stem.layers import FieldTables, NumericTables, PretrainedTables
@@ -202,9 +202,10 @@ def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> 
 
     Raises:
         ConfigError: If the file's vectors have another length, or none belongs to a token.
+        DataError: If the vectors lie in another file.
     """
     path = Path(data_dir) / spec["pretrained_emb"]
-    keys, vectors = load_pretrain_emb(str(path), keys=["key", "value"])
+    keys, vectors = read_pretrained(path)
     vectors = np.stack(list(vectors)).astype(np.float32)
     if vectors.shape[1:] != (width,):
         raise ConfigError(

@@ -240,17 +240,7 @@ def _twin(params: Mapping[str, Any], feature_map: FeatureMap, ids: int) -> Multi
         if "vocab_size" in spec:
             spec["vocab_size"] = ids
         spec.pop("pretrained_emb", None)
-    try:
-        return build_model(dict(params), small)
-    except (RuntimeError, TypeError) as error:
-        # A size past 64 bits is a TypeError to PyTorch. Other errors are none of memory.
-        if not any(word in str(error) for word in ("allocate", "verflow")):
-            raise
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"{params['model_id']}: the model cannot be set up, whatever the data: {reason}. Are the "
-            "widths of its layers right?"
-        ) from error
+    return build_model(dict(params), small)
 
 
 def _parameters(model: MultiTaskModel) -> int:
