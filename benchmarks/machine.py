@@ -16,15 +16,16 @@ import torch
 from fuxictr_stem import results
 
 
-def facts(argv: Sequence[str]) -> dict[str, str]:
+def facts(argv: Sequence[str], program: Sequence[str] = ("benchmarks/run.py",)) -> dict[str, str]:
     """Return them by name.
 
     Args:
         argv: The arguments of the run.
+        program: What Python runs.
     """
     found = {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-        "command": shlex.join(["python", "benchmarks/run.py", *argv]),
+        "command": shlex.join(["python", *program, *argv]),
         "CPU": _field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": f"{os.cpu_count()}, PyTorch uses {torch.get_num_threads()} threads",
         "memory": _memory(),

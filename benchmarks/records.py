@@ -94,6 +94,7 @@ def write_markdown(
     facts: Mapping[str, str],
     notice: str | None,
     sections: Iterable[str],
+    title: str = "Benchmarks",
 ) -> None:
     """Write the records as a document.
 
@@ -103,8 +104,9 @@ def write_markdown(
         facts: Machine, versions, date and the like.
         notice: What a reader must know first.
         sections: Further parts in Markdown.
+        title: Its heading.
     """
-    parts = ["# Benchmarks", "\n".join(f"- {name}: {value}" for name, value in facts.items())]
+    parts = [f"# {title}", "\n".join(f"- {name}: {value}" for name, value in facts.items())]
     if notice:
         parts.insert(1, f"**{notice}**")
     parts.append(markdown_table([HEAD, *(record.cells() for record in records)]))

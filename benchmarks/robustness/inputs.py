@@ -1,0 +1,14 @@
+"""CSV and parquet files as nobody wants them, for one small dataset config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.records import Record
+from benchmarks.robustness import fuzz
+from benchmarks.robustness.work import Work
+
+
+def measure(work: Work) -> Iterator[Record]:
+    """Try many; see `fuzz.measure`."""
+    yield from fuzz.measure(work, "inputs")

@@ -1,0 +1,104 @@
+"""Any config and any input: it runs to a whole result, or ends in one message and leaves nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import fuzz_outcome
+import pytest
+from fuzz_configs import explore_configs
+from fuzz_inputs import explore_inputs
+from fuzz_outcome import Broken, explore
+from hypothesis import strategies as st
+
+from benchmarks.robustness import cli
+from fuxictr_stem.errors import ConfigError, DataError
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_configs():
+    counts = explore_configs(200)
+    assert counts.ran > 40
+    assert len(counts.refused) > 40
+
+
+def test_inputs():
+    counts = explore_inputs(200)
+    assert counts.ran > 40
+    assert counts.same > 20
+    assert len(counts.refused) > 15
+
+
+def ends(error):
+    def run(config, expid, csv_path):
+        raise error
+
+    return run
+
+
+def leaves(name, text="x"):
+    def run(config, expid, csv_path):
+        path = config.parent / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        raise DataError("refused")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        (ends(ValueError("a defect")), "ValueError: a defect"),
+        (ends(RuntimeWarning("divided by zero")), "RuntimeWarning"),
+        (ends(ConfigError("")), "an empty message"),
+        (ends(ConfigError("x" * 100_000)), "a message of 100000 characters"),
+        (ends(ConfigError("<object object at 0x7f>")), "an address"),
+        (leaves("checkpoints/result.json"), "a result of a refused run"),
+        (leaves("results.csv"), "a results line of a refused run"),
+        (leaves("elsewhere"), "written elsewhere: {'elsewhere'}"),
+        (leaves("config/a.yaml"), "changed: "),
+        (leaves("data/small/0123456789abcdef.tmp-1-01234567/train.h5"), "left behind"),
+        (leaves("data/small/0123456789abcdef/train.h5"), "manifest.json cannot be read"),
+        (lambda *_, **__: time.sleep(5), "no end after 1 s"),
+    ],
+)
+def test_whatever_else_is_found(monkeypatch, run, told):
+    monkeypatch.setattr(fuzz_outcome, "run_experiment", run)
+    monkeypatch.setattr(fuzz_outcome, "_SECONDS", 1)
+
+    def outcome(example, folder: Path) -> str:
+        (folder / "config").mkdir()
+        (folder / "config" / "a.yaml").write_text("a: 1")
+        return fuzz_outcome.run_whole(folder)
+
+    with pytest.raises(Broken, match=told) as caught:
+        explore(st.just("the example"), outcome, 1)
+    assert "the example" in str(caught.value)
+
+
+def test_the_script(tmp_path, capsys):
+    out = tmp_path / "robustness.json"
+    assert cli.main(["--only", "configs", "--out", str(out)], examples=4) == 0
+    printed, written = capsys.readouterr().out, out.with_suffix(".md").read_text()
+    for text in ("configs: tried", "configs: anything else", "-m benchmarks.robustness"):
+        assert text in printed
+        assert text in written
+    assert out.exists()
+
+
+def test_the_script_prints_what_broke(monkeypatch, capsys):
+    def breaks(work):
+        raise cli.Broken("ValueError: a defect\nthe whole example")
+
+    monkeypatch.setitem(cli.TOPICS, "configs", breaks)
+    assert cli.main(["--only", "configs"]) == 1
+    assert "the whole example" in capsys.readouterr().err
