@@ -13,7 +13,7 @@ from fuzz_inputs import explore_inputs
 from fuzz_outcome import Broken, explore
 from hypothesis import strategies as st
 
-from benchmarks.robustness import cli
+from benchmarks.robustness import cli, damage
 from fuxictr_stem.errors import ConfigError, DataError
 
 
@@ -93,6 +93,19 @@ def test_the_script(tmp_path, capsys):
         assert text in printed
         assert text in written
     assert out.exists()
+
+
+def test_the_script_kills_and_resumes(capsys):
+    assert cli.main(["--only", "kills"], kills=2) == 0
+    assert "runs that were lost or stuck" in capsys.readouterr().out
+
+
+def test_the_script_sees_what_is_not_found(monkeypatch, capsys):
+    monkeypatch.setattr(damage, "DAMAGES", ["none"])
+    monkeypatch.setattr(damage, "spoil", lambda path, damage: None)
+    assert cli.main(["--only", "damage"]) == 1
+    told = [line.split() for line in capsys.readouterr().out.splitlines() if "not found" in line]
+    assert [line[-1] for line in told] == ["NO", "NO"]
 
 
 def test_the_script_prints_what_broke(monkeypatch, capsys):
