@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from fuxictr_stem.data import inventory
 from fuxictr_stem.data.asked import asked_for
 from fuxictr_stem.data.files import SPLITS
 from fuxictr_stem.data.inventory import USELESS, Found, State
-from fuxictr_stem.errors import DataError, suggest
+from fuxictr_stem.errors import DataError, OutputError, suggest
 
 logger = logging.getLogger(__name__)
 
@@ -73,16 +74,21 @@ def clear_caches(
         dry_run: Whether to tell only what would go.
 
     Returns:
-        0.
+        1 if one could not be removed, else 0.
     """
-    count = freed = 0
+    count = freed = failed = 0
     for found in _find(config_dir, data_root, dataset_id):
         if found.state in (State.WHOLE, State.UNKNOWN) and not everything:
             logger.info("Reading %s", found.folder)
             found, _ = inventory.verify(found)
             if found.state not in USELESS:
                 continue
-        size = found.size if dry_run else inventory.clear(found)
+        try:
+            size = inventory.clear(found, dry_run)
+        except OutputError as error:
+            print(f"kept {found.folder}: {error}")
+            failed += 1
+            continue
         if found.state is State.BUILDING or size is None:
             print(f"kept {found.folder}: a run is using it, or has just built it anew")
             continue
@@ -91,11 +97,11 @@ def clear_caches(
         print(f"{what} {found.folder} ({found.state.value}, {_size(size)})")
     verb = "Would remove" if dry_run else "Removed"
     print(f"{verb} {count} {'cache' if count == 1 else 'caches'}, {freed:,} bytes.")
-    return 0
+    return int(failed > 0)
 
 
 def _find(config_dir: Path, data_root: Path | None, dataset_id: str | None) -> list[Found]:
-    if data_root is not None and not data_root.is_dir():
+    if data_root is not None and not os.path.isdir(data_root):
         raise DataError(f"--data-root {data_root}: there is no such folder.")
     asked = asked_for(config_dir)
     roots = asked.roots if data_root is None else [data_root]

@@ -6,12 +6,11 @@ import argparse
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
 import fuxictr_stem
+from fuxictr_stem import interrupts
 from fuxictr_stem.errors import Stopped, UserError
 from fuxictr_stem.logs import log_to_console
 
@@ -128,10 +127,10 @@ def run_guarded(run: Callable[[], int | None]) -> int:
         The exit code, as of `main`.
     """
     log_to_console()
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _stop) if in_main_thread else None
     try:
-        code = run()
+        with interrupts.obeyed():
+            code = run()
+            interrupts.check()
     except UserError as error:
         logger.debug("Stopped by a mistake of the user.", exc_info=True)
         print(f"error: {error}", file=sys.stderr)
@@ -142,14 +141,7 @@ def run_guarded(run: Callable[[], int | None]) -> int:
             raise
         print(stopped, file=sys.stderr)
         return 128 + stopped.signal
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, before)
     return code or 0
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number, "Stopped by SIGTERM. A run goes on by the same command with --resume.")
 
 
 def _stop_behind(error: BaseException | None) -> Stopped | None:

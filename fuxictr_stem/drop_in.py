@@ -15,6 +15,7 @@ from fuxictr_stem import outputs, results
 from fuxictr_stem.cli import run_guarded
 from fuxictr_stem.config.nesting import labels_of_files
 from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.locks import locked
 
 logger = logging.getLogger(__name__)
 
@@ -87,18 +88,32 @@ def run_under_fuxictr(
     Raises:
         UserError: If the config, the device or an output folder is not as it must be.
     """
-    from fuxictr.pytorch.dataloaders import RankDataLoader
-    from fuxictr.pytorch.torch_utils import seed_everything
-
     from fuxictr_stem.config import load_experiment
-    from fuxictr_stem.data import H5Loader, check_labels, check_samples, open_cache
     from fuxictr_stem.experiment import check_device
 
     check_device(gpu)
     params: dict[str, Any] = {**load_experiment(config_dir, expid), "gpu": gpu}
     csv_path = Path(f"{config_dir.resolve().name}.csv")
-    outputs.check_writable(Path(params["model_root"]) / params["dataset_id"], "model_root")
+    folder = Path(params["model_root"]) / params["dataset_id"] / expid
+    outputs.check_writable(folder, "model_root")
     outputs.check_appendable(csv_path)
+    with locked(folder / ".lock", "model_root", f"another run of {expid}"):
+        # It would contradict the weights.
+        outputs.remove_file(folder / "result.json")
+        figures = _run(model_zoo, params, our_loader)
+        results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
+    return figures
+
+
+def _run(
+    model_zoo: ModuleType, params: dict[str, Any], our_loader: bool
+) -> dict[str, dict[str, float]]:
+    """Prepare, train and evaluate by FuxiCTR's parts."""
+    from fuxictr.pytorch.dataloaders import RankDataLoader
+    from fuxictr.pytorch.torch_utils import seed_everything
+
+    from fuxictr_stem.data import H5Loader, check_labels, check_samples, open_cache
+
     seed_everything(params["seed"])
     if our_loader:
         cache = open_cache(params)
@@ -127,7 +142,6 @@ def run_under_fuxictr(
     gc.collect()
     if params.get("test_data"):
         figures["test"] = model.evaluate(loaders("test"))
-    results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
     return figures
 
 
@@ -161,9 +175,11 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     data_root = Path(params["data_root"]) / params["dataset_id"] / name
     folder = data_root / params["dataset_id"]
     wanted = [split for split in ("train", "valid", "test") if params.get(f"{split}_data")]
-    if not all((folder / f"{split}.parquet").exists() for split in wanted):
-        shutil.rmtree(folder, ignore_errors=True)
-    processor = FeatureProcessor(**{**params, "data_root": str(data_root)})
-    built = build_dataset(processor, **params)
+    outputs.check_writable(data_root, "data_root")
+    with locked(data_root / ".lock", "data_root", "another run that preprocesses these data"):
+        if not all((folder / f"{split}.parquet").exists() for split in wanted):
+            shutil.rmtree(folder, ignore_errors=True)
+        processor = FeatureProcessor(**{**params, "data_root": str(data_root)})
+        built = build_dataset(processor, **params)
     params |= dict(zip(("train_data", "valid_data", "test_data"), built, strict=True))
     return load_feature_map(params["dataset_id"], folder, params)

@@ -15,7 +15,7 @@ from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json, print_to_list
 from torch import nn
 
-from fuxictr_stem import outputs, results
+from fuxictr_stem import interrupts, outputs, results
 from fuxictr_stem.config import load_experiment
 from fuxictr_stem.data import (
     Cache,
@@ -26,8 +26,10 @@ from fuxictr_stem.data import (
     open_cache,
     warn_of_leaks,
 )
+from fuxictr_stem.data.files import find_files
+from fuxictr_stem.data.fingerprint import fingerprint
 from fuxictr_stem.data.preparers import has_data, prepare
-from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.errors import ConfigError, UserError
 from fuxictr_stem.locks import locked
 from fuxictr_stem.logs import log_to_file
 from fuxictr_stem.metrics import METRICS
@@ -43,6 +45,8 @@ from fuxictr_stem.training import (
 )
 
 logger = logging.getLogger(__name__)
+
+_PREDICTIONS = {split: f"predictions_{split}.parquet" for split in ("valid", "test")}
 
 
 def run_experiment(
@@ -94,11 +98,13 @@ def run_experiment(
         if result is not None:
             logger.info("--resume: this run is finished.")
             before, now = result["settings"], results.settings(params)
+            if "data" in before:
+                # The source files need not be there any more.
+                now["data"] = _name_of_data(params) or before["data"]
             check_settings(before, now, str(folder / "result.json"))
+            _saving(params, resume).states.clear()
             _report(folder, result)
             return result
-        # An older result would contradict the weights of this run until it ends.
-        (folder / "result.json").unlink(missing_ok=True)
         if is_stand_in:
             logger.warning(_BANNER, params["dataset_id"])
         saving = _saving(params, resume)
@@ -108,10 +114,16 @@ def run_experiment(
         results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
         outputs.write_json(folder / "result.json", result)
         saving.states.clear()
-        # Again: one that was just killed may have counted as alive before.
-        outputs.remove_temporaries(folder)
         _report(folder, result)
     return result
+
+
+def _name_of_data(params: Mapping[str, Any]) -> str | None:
+    """Return the name of the cache that a run would open, or None where its files are gone."""
+    try:
+        return fingerprint(params, find_files(params))
+    except UserError:
+        return None
 
 
 def _report(folder: Path, result: Mapping[str, Any]) -> None:
@@ -146,18 +158,10 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
     keep_freed_memory()
 
     start = time.monotonic()
+    tasks = task_types(params)
     cache = open_data(params)
     # The states are of these data.
     saving.settings["data"] = cache.folder.name
-    with cache.reading():
-        return _train_and_evaluate(params, saving, cache, start)
-
-
-def _train_and_evaluate(
-    params: dict[str, Any], saving: Saving, cache: Cache, start: float
-) -> dict[str, Any]:
-    """Train on a cache and evaluate; the run began to prepare at `start`."""
-    tasks = task_types(params)
     warn_of_leaks(cache, params)
 
     feature_map = cache.feature_map(params)
@@ -173,7 +177,11 @@ def _train_and_evaluate(
     check_batches(model, train)
     seconds = {"prepare": time.monotonic() - start}
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
+    # From here on an older result would contradict the weights.
+    for name in ("result.json", *_PREDICTIONS.values()):
+        outputs.remove_file(_folder(params) / name)
     history = trainer.fit(train, valid, params["epochs"], saving)
+    interrupts.check()
     seconds["train"] = history.seconds
     del train
     gc.collect()
@@ -187,9 +195,7 @@ def _train_and_evaluate(
             predictions = predict(model, loader, f"Evaluate {split}")
             figures[split] = evaluate_predictions(tasks, predictions, params["metrics"])
             if params["save_predictions"]:
-                results.write_predictions(
-                    _folder(params) / f"predictions_{split}.parquet", predictions
-                )
+                results.write_predictions(_folder(params) / _PREDICTIONS[split], predictions)
     seconds["evaluate"] = time.monotonic() - start
 
     return {
@@ -204,7 +210,7 @@ def _train_and_evaluate(
         "samples_per_second": round(history.samples_per_second, 1),
         "peak_rss_bytes": results.peak_rss_bytes(),
         "versions": saving.versions,
-        "settings": results.settings(params),
+        "settings": saving.settings,
         "evaluations": history.evaluations,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,6 +16,18 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _FileHandler(logging.FileHandler):
+    """A log that is full or gone ends no run; the console has its lines."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave the line out."""
+
+    def close(self) -> None:
+        """Close the file, whatever of it is not written."""
+        with suppress(OSError):
+            super().close()
 
 
 def _add(handler: logging.Handler) -> None:
@@ -41,7 +53,7 @@ def log_to_file(path: Path, append: bool = False) -> Iterator[None]:
         path: The file.
         append: Whether it keeps what it has.
     """
-    handler = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
+    handler = _FileHandler(path, mode="a" if append else "w", encoding="utf-8")
     _add(handler)
     try:
         yield

@@ -50,11 +50,11 @@ def check_appendable(path: Path) -> None:
             with path.open("a"):
                 pass
         else:
-            with tempfile.TemporaryFile(dir=path.resolve().parent):
+            with tempfile.TemporaryFile(dir=os.path.dirname(os.path.abspath(path))):
                 pass
     except OSError as error:
         raise OutputError(
-            f"The file {path.resolve()} cannot be written: {error.strerror or error}. Change its "
+            f"The file {os.path.abspath(path)} cannot be written: {error.strerror or error}. Change its "
             f"permissions, or run where it can be."
         ) from error
 
@@ -92,6 +92,20 @@ def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if there is one.
+
+    Raises:
+        OutputError: If it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be replaced ({error.strerror}). Remove it, or choose another model_root."
+        ) from error
 
 
 def remove_temporaries(folder: Path) -> None:

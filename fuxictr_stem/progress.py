@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from fuxictr_stem import interrupts
+
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -52,6 +54,7 @@ class Progress:
 
     def update(self, count: int, **figures: float) -> None:
         """Add to the count; figures such as ``loss`` are shown beside it."""
+        interrupts.check()
         self.done += count
         if self._bar is not None:
             if figures:

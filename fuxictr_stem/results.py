@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import resource
@@ -54,7 +55,7 @@ def append_csv_line(
     except OSError as error:
         raise OutputError(
             f"The file {path} did not take the line of {expid} ({error}): {line.strip()}\n"
-            "Free some space there and add it by hand, or run the experiment again."
+            "Free some space there; with --resume the run goes on to write it."
         ) from error
 
 
@@ -119,14 +120,24 @@ _NO_SETTINGS = (
     "verbose",
 )
 
-_NEEDED = ("dataset_id", "valid", "test", "stand_in", "settings")
+_NEEDED = {"dataset_id": str, "valid": dict, "test": dict, "stand_in": bool, "settings": dict}
 
 
 def settings(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run's result depends on besides the data and the software."""
     device = "cuda" if params["gpu"] >= 0 else "cpu"
     chosen = {key: value for key, value in params.items() if key not in _NO_SETTINGS}
-    return {**chosen, "device": device}
+    found: dict[str, Any] = _as_json({**chosen, "device": device})
+    return found
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON gives it back, which has no NaN (``missing: nan``) and no tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -136,8 +147,10 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {**found, **{key: found[key] for key in _NEEDED}}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        if not all(isinstance(found[key], kind) for key, kind in _NEEDED.items()):
+            raise ValueError("it has other values")
+        return dict(found)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(
             f"{path} is not the whole result of a run ({type(error).__name__}: {error}). Remove it, and "
             f"run again with --resume."

@@ -188,7 +188,7 @@ _FITTING: dict[str, list[Any]] = {
     "share_embedding": ["user", "item", "tags"],
     "pretrained_emb": ["train.csv", "nowhere.npz"],
     "splitter": ["^", "a", "ab", "^^"],
-    "max_len": [0, 1, 5, 2**20, 2**31, 10**30],
+    "max_len": [0, 1, 5, 4096, 2**31, 10**30],
     "missing": [0, -1, math.nan, "nan", 1e300],
     "parent": _LABELS,
     "sep": [",", ";", '"', "\n", "é"],

@@ -31,13 +31,17 @@ RAN = "ran"
 RAN_AS_FUXICTR = "ran, every id FuxiCTR's"
 # Where the configs of the examples have it write; "x" is beside the working folder "current".
 WRITABLE = {"data", "checkpoints", "results.csv", "current", "x"}
-_SECONDS = 60
+_SECONDS = 120
 _CACHE = re.compile(r"[0-9a-f]{16}")
 _LONGEST = 30_000
 
 
 class Broken(AssertionError):
     """A run did what none may do; the text holds the whole example."""
+
+
+class Endless(BaseException):
+    """A run takes too long; no error that it might handle."""
 
 
 @dataclass
@@ -94,7 +98,7 @@ def explore(
             try:
                 with time_limit(_SECONDS):
                     counts.add(outcome(example, Path(folder)))
-            except Exception as error:
+            except (Exception, Endless) as error:
                 raise Broken(f"{type(error).__name__}: {error}\n{example}") from error
 
     # A test inside of a function has no place of its own for its examples.
@@ -223,13 +227,13 @@ def nothing_printed() -> Iterator[None]:
 
 @contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raise a TimeoutError in the main thread of the process after some seconds."""
+    """Raise `Endless` in the main thread of the process after some seconds."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: object) -> None:
-        raise TimeoutError(f"no end after {seconds} s")
+        raise Endless(f"no end after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)

@@ -13,7 +13,7 @@ from run_helpers import Project
 from fuxictr_stem import experiment
 from fuxictr_stem.cli import main
 from fuxictr_stem.config import load_experiment
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data import inventory, open_cache
 
 
 @pytest.fixture
@@ -209,6 +209,31 @@ def test_a_cache_whose_lock_is_held_stays(five, capsys):
     assert not five["damaged"].exists()
 
 
+def test_a_dry_run_knows_who_reads(project, capsys):
+    reader = opened()
+    assert cache("clear", "--all", "--dry-run") == 0
+    assert "a run is using it" in capsys.readouterr().out
+    del reader
+    assert cache("clear", "--all", "--dry-run") == 0
+    assert "would remove" in capsys.readouterr().out
+
+
+def test_one_cache_that_cannot_be_removed_does_not_keep_the_others(five, monkeypatch, capsys):
+    remove = inventory.remove
+
+    def refuse(folder):
+        if folder.name == five["old"].name:
+            raise PermissionError(13, "Permission denied")
+        return remove(folder)
+
+    monkeypatch.setattr(inventory, "remove", refuse)
+    assert cache("clear") == 1
+    assert f"{five['old']}: it cannot be removed" in capsys.readouterr().out
+    assert five["old"].exists()
+    assert not five["damaged"].exists()
+    assert not five["unfinished"].exists()
+
+
 def test_a_cache_that_a_run_reads_stays(project, monkeypatch, capsys):
     """It was asked for when the run began; the config is another one now."""
     found = []
@@ -233,13 +258,11 @@ def test_a_cache_that_a_run_reads_stays(project, monkeypatch, capsys):
 def test_a_cache_that_was_built_anew_meanwhile_stays(project, monkeypatch):
     folder = opened().folder
     (folder / "test.h5").unlink()
-    from fuxictr_stem.data import inventory
-
     remove = inventory.clear
 
-    def late(found):
+    def late(found, dry_run):
         opened()
-        return remove(found)
+        return remove(found, dry_run)
 
     monkeypatch.setattr(inventory, "clear", late)
     assert cache("clear") == 0

@@ -270,6 +270,7 @@ BAD_SETTINGS = {
             "says: float division",
         ),
         ({"embedding_regularizer": 1e300}, "no number beyond 1e38"),
+        ({"model_root": "~/checkpoints"}, "neither '~' nor variables"),
         ({"net_regularizer": "l1(1e39)"}, "must be a number >= 0"),
         ({"embedding_initializer": "__import__('os').system('x')"}, "embedding_initializer"),
         ({"net_regularizer": "l3(1)"}, r"l1_l2\(x,y\) or null, found 'l3\(1\)'"),

@@ -7,16 +7,21 @@ import time
 
 import pytest
 import torch
+from fuxictr.pytorch.layers import FeatureEmbedding
+from fuxictr.pytorch.models import MultiTaskModel
 from helpers import Batches, batch, feature_map, small_model
 from kill_helpers import LOADERS, kill_again_and_again, left_by, make, settings_of, spoil
 from run_helpers import Project
+from torch import nn
 
+from fuxictr_stem import experiment, registry
 from fuxictr_stem.config.values import OPTIMIZERS
 from fuxictr_stem.data import H5Loader
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.models import STEMNet
+from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import Saving, Trainer
-from fuxictr_stem.training.states import NAME, TrainingStates
+from fuxictr_stem.training.states import NAME, TrainingStates, read
 
 STATE_FILES = (NAME, "weights.safetensors", "tensors.safetensors", "best_weights")
 
@@ -52,11 +57,11 @@ class Toy:
         self.project.model |= {"early_stop_patience": 9, **settings}
         self.states = TrainingStates(folder / "checkpoints" / "toy" / "toy_test" / "states", 2)
 
-    def run(self, *more, crash_at=None):
+    def run(self, *more, crash_at=None, of=STEMNet):
         """Run in the project's folder; at a step, crash before it."""
         self.chdir(self.folder)
         steps = 0
-        original = STEMNet.train_step
+        original = of.train_step
 
         def train_step(model, columns):
             nonlocal steps
@@ -65,17 +70,18 @@ class Toy:
                 raise Crash
             return original(model, columns)
 
-        STEMNet.train_step = train_step
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(of, "train_step", train_step)
             return self.project.run(*more)
-        finally:
-            STEMNet.train_step = original
+
+    def figures(self):
+        home = self.folder / "checkpoints" / "toy" / "toy_test"
+        result = json.loads((home / "result.json").read_text())
+        return {key: result[key] for key in ("valid", "test", "epochs", "evaluations")}
 
     def left(self):
         home = self.folder / "checkpoints" / "toy" / "toy_test"
-        result = json.loads((home / "result.json").read_text())
-        figures = {key: result[key] for key in ("valid", "test", "epochs", "evaluations")}
-        return figures, (home / "model.safetensors").read_bytes()
+        return self.figures(), (home / "model.safetensors").read_bytes()
 
 
 @pytest.fixture
@@ -214,6 +220,21 @@ def test_a_damaged_state_is_found_and_the_one_before_taken(toy, file, damage, ca
     assert broken.left() == unbroken.left()
 
 
+def test_a_damaged_state_keeps_no_place_of_a_whole_one(toy):
+    broken = toy("broken")
+    with pytest.raises(Crash):
+        broken.run(crash_at=6)
+    newest, _ = broken.states.newest()
+    spoil(newest / NAME, "cut")
+    with pytest.raises(Crash):
+        broken.run("--resume", crash_at=2)
+    folders = sorted(broken.states.folder.iterdir())
+    assert len(folders) == 2
+    assert newest not in folders
+    for folder in folders:
+        read(folder)
+
+
 def test_with_all_states_damaged_or_none_it_starts_from_the_beginning(toy, capfd):
     unbroken, broken = toy("unbroken"), toy("broken")
     assert unbroken.run("--resume") == 0
@@ -223,7 +244,9 @@ def test_with_all_states_damaged_or_none_it_starts_from_the_beginning(toy, capfd
     for folder in broken.states.folder.iterdir():
         spoil(folder / NAME, "cut")
     assert broken.run("--resume") == 0
-    assert capfd.readouterr().err.count("is damaged and left out") == 2
+    said = capfd.readouterr().err
+    assert said.count("is damaged and left out") == 2
+    assert "no state is whole; the run starts from the beginning" in said
     assert broken.left() == unbroken.left()
 
 
@@ -267,6 +290,109 @@ def test_a_finished_run_shows_its_result(toy, capfd):
     (done.folder / "checkpoints" / "toy" / "toy_test" / "result.json").write_text("{}")
     assert done.run("--resume") == 2
     assert "is not the whole result of a run" in capfd.readouterr().err
+
+
+def test_a_finished_run_keeps_no_states_and_tells_of_other_data(toy, monkeypatch, capfd):
+    """It was killed after its result, before its states went; then its data changed."""
+    ended = toy("ended")
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStates, "clear", lambda states: None)
+        assert ended.run() == 0
+    assert ended.states
+    assert ended.run("--resume") == 0
+    assert not ended.states.folder.exists()
+    ended.project.frames["train"] = ended.project.frames["train"].head(500)
+    capfd.readouterr()
+    assert ended.run("--resume") == 2
+    assert "data: " in capfd.readouterr().err
+    for split in ("train", "valid", "test"):
+        (ended.folder / f"{split}.csv").unlink()
+    ended.project.write = lambda: None
+    assert ended.run("--resume") == 0
+
+
+def test_a_signal_that_python_drops_is_obeyed_later(toy, monkeypatch):
+    """An exception in a callback of a weak reference goes nowhere."""
+    unbroken, broken = toy("unbroken"), toy("broken")
+    assert unbroken.run() == 0
+
+    class Dying:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def building(*args):
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.unraisablehook", lambda error: None)
+            Dying()
+        return build_model(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "build_model", building)
+        assert broken.run() == 143
+    assert not broken.states
+    assert broken.run("--resume") == 0
+    assert broken.left() == unbroken.left()
+
+
+def test_a_signal_while_the_last_state_is_saved_stops_the_run(toy, monkeypatch):
+    unbroken, broken = toy("unbroken"), toy("broken")
+    assert unbroken.run() == 0
+    save = Saving.save
+
+    def late(saving, model, train, progress, finished=False):
+        if finished:
+            signal.raise_signal(signal.SIGTERM)
+        return save(saving, model, train, progress, finished)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Saving, "save", late)
+        assert broken.run() == 143
+    assert broken.run("--resume") == 0
+    assert broken.left() == unbroken.left()
+
+
+_PARTS = ("expert", "gate", "tower")
+
+
+class Foreign(MultiTaskModel):
+    """A model of another package: FuxiCTR's weights, one table for two columns."""
+
+    def __init__(self, feature_map, learning_rate=1e-2, embedding_dim=4, **params):
+        super().__init__(feature_map, **params)
+        self.embedding = FeatureEmbedding(feature_map, embedding_dim)
+        self.twin = self.embedding
+        width = feature_map.sum_emb_out_dim()
+        self.towers = nn.ModuleList(nn.Linear(width, 1) for _ in feature_map.labels)
+        self.compile(params["optimizer"], params["loss"], learning_rate)
+        self.reset_parameters()
+        self.model_to_device()
+
+    def forward(self, inputs):
+        x = self.embedding(self.get_inputs(inputs), flatten_emb=True)
+        towers = zip(self.feature_map.labels, self.towers, strict=True)
+        return {f"{label}_pred": torch.sigmoid(tower(x)) for label, tower in towers}
+
+
+@pytest.mark.parametrize("at", [6, 14])
+def test_a_model_of_another_package_goes_on(toy, monkeypatch, at):
+    """Its saved weights share names, and FuxiCTR saves better ones into the same file."""
+    monkeypatch.setitem(registry._MODELS, "Foreign", f"{__name__}:Foreign")
+
+    def fresh(name):
+        made = toy(name)
+        for key in ("num_shared_experts", "net_dropout", *map("{}_hidden_units".format, _PARTS)):
+            del made.project.model[key]
+        made.project.model["model"] = "Foreign"
+        return made
+
+    unbroken, broken = fresh("unbroken"), fresh("broken")
+    assert unbroken.run() == 0
+    with pytest.raises(Crash):
+        broken.run(crash_at=at, of=Foreign)
+    for folder in broken.states.folder.iterdir():
+        read(folder)
+    assert broken.run("--resume") == 0
+    assert broken.figures() == unbroken.figures()
 
 
 def test_killed_while_evaluating_it_does_not_train_again(toy, monkeypatch):

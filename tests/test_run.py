@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.config import list_experiments, load_experiment
 from fuxictr_stem.data import H5Loader, open_cache
+from fuxictr_stem.errors import TrainingError
+from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.evaluation import predict
 from fuxictr_stem.registry import build_model
 
@@ -164,12 +167,51 @@ def test_a_monitor_of_one_task_leaves_means_over_all(project):
         assert valid["AUC"] == pytest.approx((valid["like_AUC"] + valid["view_AUC"]) / 2)
 
 
-def test_a_result_never_outlives_the_weights_it_is_of(project):
+def test_a_result_never_outlives_the_weights_it_is_of(project, monkeypatch):
+    project.model["save_predictions"] = True
+    assert project.run() == 0
+    before = result_of(project)
+    sound = project.frames["train"]
+    project.frames["train"] = sound.with_columns(like=pl.lit(0))
+    assert project.run() == 2
+    # No weights were touched.
+    assert result_of(project) == before
+
+    def diverges(model, batch):
+        raise TrainingError("diverged")
+
+    project.frames["train"] = sound
+    with monkeypatch.context() as patch:
+        patch.setattr(MultiTaskNet, "train_step", diverges)
+        assert project.run() == 2
+    assert not list(project.folder.rglob("result.json"))
+    assert not list(project.folder.rglob("predictions_*"))
+    project.model["save_predictions"] = False
     assert project.run() == 0
     assert result_of(project)
-    project.frames["train"] = project.frames["train"].with_columns(like=pl.lit(0))
-    assert project.run() == 2
-    assert not list(project.folder.rglob("result.json"))
+    assert not list(project.folder.rglob("predictions_*"))
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_missing_nan_has_a_result_and_can_be_resumed(project, monkeypatch, crash):
+    """JSON has no NaN, and NaN is not equal to itself."""
+    project.dataset["label_col"][0]["missing"] = math.nan
+    project.model["state_steps"] = 1
+    step, steps = MultiTaskNet.train_step, []
+
+    def train_step(model, batch):
+        steps.append(1)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return step(model, batch)
+
+    if crash:
+        with monkeypatch.context() as patch:
+            patch.setattr(MultiTaskNet, "train_step", train_step)
+            assert project.run() == 130
+    assert project.run("--resume") == 0
+    assert result_of(project)["settings"]["label_col"][0]["missing"] == "nan"
+    assert project.run("--resume") == 0
 
 
 def test_result_json_is_strict_json(project):

@@ -247,7 +247,7 @@ def test_too_many_fields(tmp_path):
     rewrite(dataset["train_data"], b"b,2.5", b"b,2.5,7,8,9")
     found = message(dataset)
     assert "train.csv (train): 1 row has another number of fields than the header's" in found
-    assert "in line 3" in found
+    assert "in row 3, the header" in found
 
 
 @pytest.mark.parametrize("where", ["first", "last"])

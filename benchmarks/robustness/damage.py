@@ -28,7 +28,8 @@ def measure(work: Work) -> Iterator[Record]:
     expected = left_by(whole.folder)
     cache = next(path for path in (whole.folder / "data" / "toy").iterdir() if path.is_dir())
     states = stopped.folder / "checkpoints" / "toy" / "toy_test" / "states"
-    newest = max(states.iterdir())
+    # The kill may have left an unfinished one, too.
+    newest = max(path for path in states.iterdir() if path.suffix == "")
     for what, source, files in (
         ("a cache", whole, sorted(cache.iterdir())),
         ("a training state", stopped, sorted(newest.iterdir())),

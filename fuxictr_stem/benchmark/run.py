@@ -53,14 +53,22 @@ def run_benchmark(
     check_device(gpu)
     benchmark = load_benchmark(path, config_dir)
     outputs.check_writable(folder, "--out")
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            outputs.remove_temporaries(folder)
-            return _run(benchmark, config_dir, folder, jobs, gpu)
+        lock.acquire()
     except Timeout:
         raise OutputError(
             f"--out {folder}: another benchmark is writing there. Wait for it, or choose another folder."
         ) from None
+    except OSError as error:
+        raise OutputError(
+            f"--out: the lock {folder / '.lock'} cannot be taken ({error})."
+        ) from error
+    try:
+        outputs.remove_temporaries(folder)
+        return _run(benchmark, config_dir, folder, jobs, gpu)
+    finally:
+        lock.release()
 
 
 def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: int) -> Study:

@@ -145,12 +145,17 @@ def _check_together(
             named.pop(params.get("sample_weight"), None)
             params["task_labels"] = list(named)
         tasks = choose_tasks(params, labels, place, problems)
-        if tasks and params.get("save_predictions") and GROUP in tasks:
-            problems.add(
-                place("task_labels"),
-                f"{GROUP!r} is what the groups are called in the predictions.",
-                "Rename that label, with preprocess: copy_from(...), or set save_predictions: False.",
-            )
+        if params.get("save_predictions"):
+            names = {
+                GROUP: "groups",
+                **{f"{label}_pred": f"outputs of {label!r}" for label in tasks},
+            }
+            for label in names.keys() & tasks.keys():
+                problems.add(
+                    place("task_labels"),
+                    f"{label!r} is what the {names[label]} are called in saved predictions.",
+                    "Rename that label, with preprocess: copy_from(...), or set save_predictions: False.",
+                )
         if tasks:
             check_model({**params, **dataset}, place, problems)
             check_losses(params, dataset["label_col"], place, problems)

@@ -152,6 +152,8 @@ def matching(pattern: str, rule: str) -> Kind:
 
 def _read_path(value: Any) -> str:
     text = TEXT.read(value)
+    if text.startswith(("~", "$")):
+        raise Refused("Write the path itself: neither '~' nor variables stand for anything here.")
     try:
         os.lstat(text)
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -53,13 +53,6 @@ def choose_tasks(
     if len(set(chosen)) < len(chosen):
         problems.add(place("task_labels"), f"names a label twice: {', '.join(chosen)}.")
         return {}
-    for label in chosen:
-        if f"{label}_pred" in chosen:
-            problems.add(
-                place("task_labels"),
-                f"'{label}_pred' is what the predictions of {label!r} are called.",
-                "Rename that label, with preprocess: copy_from(...), or train one of the two.",
-            )
     numbers = {"num_tasks": params["num_tasks"]}
     for key in ("task", "loss"):
         numbers[key] = len(params[key]) if isinstance(params[key], list) else None

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,13 +99,13 @@ def config_files(config_dir: str | Path, kind: str) -> list[Path]:
         ConfigError: If the folder or the files are absent.
     """
     folder = Path(config_dir)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ConfigError(
             f"The config folder {str(folder)!r} is not there. Name the folder that holds "
             f"model_config and dataset_config by --config (of a benchmark: --config-dir)."
         )
     single = folder / f"{kind}.yaml"
-    files = [single] if single.is_file() else sorted((folder / kind).glob("*.yaml"))
+    files = [single] if os.path.isfile(single) else sorted((folder / kind).glob("*.yaml"))
     if not files:
         raise ConfigError(
             f"The config folder {str(folder)!r} has neither {kind}.yaml nor {kind}/*.yaml. Add one, "
@@ -119,6 +120,8 @@ def read_mapping(file: Path) -> dict[str, Any]:
     Raises:
         ConfigError: If the file cannot be read or is not a mapping of names.
     """
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise ConfigError(f"{file} is no plain file.")
     try:
         with file.open(encoding="utf-8") as stream:
             # A SafeLoader by inheritance.
@@ -138,7 +141,8 @@ def read_mapping(file: Path) -> dict[str, Any]:
         return {}
     if _values_in(content, {}) > _MOST_VALUES:
         raise ConfigError(
-            f"{file}: its aliases stand for more than {_MOST_VALUES:,} values. Write what is meant."
+            f"{file} holds more than {_MOST_VALUES:,} values, each counted as often as aliases repeat "
+            f"it. Make it smaller, or split it into several files."
         )
     if not isinstance(content, dict):
         raise ConfigError(

@@ -108,8 +108,8 @@ def _check_space(folder: Path, columns: Sequence[Encoder], rows: int) -> None:
     needed, free = int(rows * row_bytes * 1.02), shutil.disk_usage(folder).free
     if needed > free:
         raise OutputError(
-            f"data_root {folder.parent}: the cache needs {needed / 2**30:.1f} GiB and "
-            f"{free / 2**30:.1f} GiB are free. Make room, or choose another data_root."
+            f"data_root {folder.parent}: the cache needs {needed / 2**20:,.1f} MiB and "
+            f"{free / 2**20:,.1f} MiB are free. Make room, or choose another data_root."
         )
 
 

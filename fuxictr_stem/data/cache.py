@@ -11,8 +11,8 @@ import logging
 import os
 import shutil
 import time
+import weakref
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from fuxictr_stem.data.build import build
 from fuxictr_stem.data.columns import Plan, plan_columns
 from fuxictr_stem.data.files import find_files
 from fuxictr_stem.data.fingerprint import fingerprint
-from fuxictr_stem.data.folder import locked, reading, remove_stale
+from fuxictr_stem.data.folder import hold, locked, own_file, remove_stale
 from fuxictr_stem.errors import DataError, OutputError, UserError
 from fuxictr_stem.outputs import check_writable, sync, sync_folder, temporary_name
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cache:
-    """An encoded dataset on disk.
+    """An encoded dataset on disk, which stays there as long as this object lives.
 
     Attributes:
         dataset_id: The dataset's name.
@@ -51,10 +51,6 @@ class Cache:
     def path(self, split: str) -> Path | None:
         """Return the h5 file of a split, or None if the dataset has no such split."""
         return self.folder / f"{split}.h5" if split in self.rows else None
-
-    def reading(self) -> AbstractContextManager[None]:
-        """Have the files stay as long as the context lasts, though their like be cleared."""
-        return reading(self.folder)
 
     def feature_map(self, params: Mapping[str, Any]) -> FeatureMap:
         """Return FuxiCTR's feature map for a run, as `load_feature_map` does."""
@@ -121,11 +117,17 @@ def _open(folder: Path) -> tuple[Cache | None, str]:
     # Path.is_dir raises where a name is too long.
     if not os.path.isdir(folder):
         return None, ""
+    handle = None
     try:
+        handle = hold(folder)
         said = manifest.read(folder)
-    except manifest.Damaged as damage:
+    except (manifest.Damaged, OSError) as damage:
+        if handle is not None:
+            os.close(handle)
         return None, str(damage)
-    return Cache(said["dataset_id"], folder, said["rows"], said["labels"]), ""
+    cache = Cache(said["dataset_id"], folder, said["rows"], said["labels"])
+    weakref.finalize(cache, os.close, handle)
+    return cache, ""
 
 
 def _rebuild(
@@ -142,10 +144,10 @@ def _rebuild(
         _check_unchanged(dataset, folder.name, files)
         manifest.read(fresh)
         sync(fresh)
-        if folder.exists():
+        if os.path.lexists(folder):
             old = temporary_name(folder)
             folder.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old, fresh)
         fresh.rename(folder)
         sync_folder(folder.parent)
     except UserError:
@@ -161,6 +163,17 @@ def _rebuild(
     cache, damage = _open(folder)
     assert cache is not None, damage
     return cache
+
+
+def _remove(old: Path, fresh: Path) -> None:
+    """Remove what stood in a cache's place; a user's own files go into the new one."""
+    if old.is_symlink() or not old.is_dir():
+        old.unlink()
+        return
+    for path in old.iterdir():
+        if not own_file(path.name):
+            path.rename(fresh / path.name)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_unchanged(

@@ -6,6 +6,7 @@ A path is a file, or a folder whose parts are read in the order of their names.
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,10 @@ def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
     for split in SPLITS:
         given = dataset.get(f"{split}_data")
         if given:
-            files[split], found = _files_of(str(given), dataset["data_format"])
+            try:
+                files[split], found = _files_of(str(given), dataset["data_format"])
+            except OSError as error:
+                found = [f"{str(given)!r} cannot be read: {error.strerror}."]
             problems += [f"{split}_data: {problem}" for problem in found]
         elif split != "test":
             problems.append(f"{split}_data is not set; it names the {split} file or folder.")
@@ -48,23 +52,27 @@ def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
 
 def _files_of(given: str, data_format: str) -> tuple[list[Path], list[str]]:
     path, suffix = Path(given), f".{data_format}"
-    if path.is_file() and not given.endswith(suffix):
+    # Not of Path: it raises where a link leads to itself.
+    is_file, is_folder = os.path.isfile(path), os.path.isdir(path)
+    if is_file and not given.endswith(suffix):
         return [], [
             f"{given!r} is a file that does not end with {suffix} (data_format: {data_format})."
         ]
-    if path.is_dir():
+    if is_folder:
         parts = sorted(path.glob(f"*{suffix}"), key=str)
         if not parts:
-            return [], [f"folder {given!r} has no parts: looked for {path.resolve()}/*{suffix}."]
-    elif path.is_file():
+            return [], [
+                f"folder {given!r} has no parts: looked for {os.path.realpath(path)}/*{suffix}."
+            ]
+    elif is_file:
         parts = [path]
     else:
         pattern = given if given.endswith(suffix) else str(path / f"*{suffix}")
         parts = [Path(name) for name in sorted(glob.glob(pattern))]
     if not parts:
         what = "file" if given.endswith(suffix) else f"folder of *{suffix} parts"
-        near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        missing = f"{given!r} does not exist (looked for the {what} {path.resolve()})."
+        near = [p.name for p in path.parent.iterdir()] if os.path.isdir(path.parent) else []
+        missing = f"{given!r} does not exist (looked for the {what} {os.path.realpath(path)})."
         return [], [missing + suggest(path.name, near)]
     empty = [part for part in parts if part.stat().st_size == 0]
     return parts, [f"{str(part)!r} is empty (0 bytes)." for part in empty]

@@ -10,6 +10,8 @@ from typing import Any
 
 import fuxictr
 
+from fuxictr_stem.errors import DataError
+
 FORMAT = 2
 """Number of the cache's layout; a change of it makes every older cache stale."""
 
@@ -38,7 +40,12 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
 
     def digest(path: Path) -> str:
         if path not in digests:
-            digests[path] = content_digest(path)
+            try:
+                digests[path] = content_digest(path)
+            except OSError as error:
+                raise DataError(
+                    f"dataset {dataset['dataset_id']!r}: {path} cannot be read: {error.strerror}."
+                ) from error
         return digests[path]
 
     features = []

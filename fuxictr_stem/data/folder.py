@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import re
 import shutil
 import stat
@@ -19,7 +21,7 @@ MANIFEST = "manifest.json"
 _MARK = ".tmp-"
 _NAME = re.compile(r"([0-9a-f]{16})(\.tmp-\d+-[0-9a-f]{8})?")
 _FILES = re.compile(
-    r"manifest\.json|feature_(map|vocab)\.json|(train|valid|test)\.h5|pretrained_.+"
+    r"manifest\.json|feature_(map|vocab)\.json|(train|valid|test)\.h5|pretrained_.+", re.DOTALL
 )
 
 
@@ -68,44 +70,55 @@ def remove(folder: Path) -> int:
         if own_file(path.name) and not stat.S_ISDIR(found.st_mode):
             path.unlink()
             freed += found.st_size
-    with suppress(OSError):
+    try:
         folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
     return freed
 
 
-@contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """Have a cache stay, as long as the context or the process lasts, whoever clears caches.
+def hold(folder: Path) -> int:
+    """Have a cache stay, whoever clears caches, until the handle that is returned is closed.
 
     Raises:
-        OSError: There is no such cache any more.
+        OSError: There is no such cache, or it was just cleared.
     """
-    with (folder / MANIFEST).open("rb") as file:
+    handle = os.open(folder / MANIFEST, os.O_RDONLY | os.O_NONBLOCK)
+    try:
         # Where a file system has no locks, nothing is kept.
         with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_SH)
-        yield
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        if not os.path.samestat(os.fstat(handle), os.stat(folder / MANIFEST)):
+            raise FileNotFoundError(f"{folder / MANIFEST} is another file now")
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 @contextmanager
 def unread(folder: Path) -> Iterator[bool]:
     """Yield whether no process is reading a cache; none begins to before the context ends."""
+    path = folder / MANIFEST
     try:
         # Some file systems lock for one alone only what can be written.
-        file = (folder / MANIFEST).open("r+b")
-    except OSError:
-        # Of a folder without one, nothing is read.
-        yield True
+        access = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
+        handle = os.open(path, access | os.O_NONBLOCK)
+    except OSError as error:
+        # Without a manifest no run reads it; who may not open it cannot tell.
+        yield isinstance(error, (FileNotFoundError, NotADirectoryError))
         return
-    with file:
+    try:
+        free = True
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        except OSError:
-            yield True
-        else:
-            yield True
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Where there are no locks, nobody can hold one.
+            free = error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
+        yield free
+    finally:
+        os.close(handle)
 
 
 def locked(folder: Path) -> AbstractContextManager[None]:

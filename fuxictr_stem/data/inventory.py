@@ -6,6 +6,7 @@ Only folders that have the names which this package gives are looked at, and no 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,15 @@ from filelock import FileLock, Timeout
 
 from fuxictr_stem import locks
 from fuxictr_stem.data import manifest
-from fuxictr_stem.data.folder import cache_name, is_cache, is_ours, lock_of, remove, unread
+from fuxictr_stem.data.folder import (
+    cache_name,
+    is_cache,
+    is_ours,
+    lock_of,
+    own_file,
+    remove,
+    unread,
+)
 from fuxictr_stem.errors import OutputError
 
 logger = logging.getLogger(__name__)
@@ -82,7 +91,7 @@ def find(roots: Iterable[Path], asked: Mapping[str, set[str] | str]) -> Iterator
     Raises:
         OutputError: A folder cannot be read.
     """
-    for root in dict.fromkeys(root.resolve() for root in roots):
+    for root in dict.fromkeys(Path(os.path.realpath(root)) for root in roots):
         for home in _folders(root):
             for folder in _folders(home):
                 # Builds go on meanwhile: a folder may be renamed or removed.
@@ -100,7 +109,8 @@ def verify(found: Found) -> tuple[Found, list[str]]:
     Returns:
         The cache, its state ``DAMAGED`` if need be, and a text for each damaged file.
     """
-    if found.state in (State.UNFINISHED, State.BUILDING) or not is_cache(found.folder.name):
+    unread = found.state in (State.UNFINISHED, State.BUILDING) or not found.rows
+    if unread and found.state is not State.DAMAGED:
         return found, []
     try:
         damages = manifest.damages(found.folder)
@@ -111,12 +121,19 @@ def verify(found: Found) -> tuple[Found, list[str]]:
     return found, damages
 
 
-def clear(found: Found) -> int | None:
+def clear(found: Found, dry_run: bool = False) -> int | None:
     """Remove a cache; return the bytes, or None if it is in use or no longer what was found.
+
+    Args:
+        found: The cache, as it was found.
+        dry_run: Whether to remove nothing.
 
     Raises:
         OutputError: It cannot be removed.
     """
+    if dry_run:
+        with unread(found.folder) as free:
+            return found.size if free and not locks.is_held(lock_of(found.folder)) else None
     try:
         with FileLock(lock_of(found.folder), timeout=0), unread(found.folder) as free:
             if not free or _identity(found.folder) != found.identity:
@@ -128,18 +145,24 @@ def clear(found: Found) -> int | None:
         return None
     except OSError as error:
         raise OutputError(
-            f"The cache {found.folder} cannot be removed ({error}). Give its folder write permission."
+            f"it cannot be removed ({error}); that needs write permission for it and its lock"
         ) from error
+    if found.folder.exists() and not freed:
+        raise OutputError("it holds no file of a cache")
     if found.folder.exists():
         logger.warning("%s stays: it holds files that are no cache's.", found.folder)
     return freed
 
 
 def _look(folder: Path, asked: Mapping[str, set[str] | str]) -> Found:
+    try:
+        size = sum(path.lstat().st_size for path in folder.iterdir())
+    except PermissionError as error:
+        return Found(folder, State.UNKNOWN, f"it cannot be read ({error.strerror})")
     found = Found(
         folder=folder,
         state=State.UNFINISHED,
-        size=sum(path.lstat().st_size for path in folder.iterdir()),
+        size=size,
         changed=folder.stat().st_mtime,
         identity=_identity(folder),
     )
@@ -147,6 +170,8 @@ def _look(folder: Path, asked: Mapping[str, set[str] | str]) -> Found:
         return replace(found, state=State.BUILDING, why="a run holds its lock")
     if not is_cache(folder.name):
         return replace(found, why="a build that was killed left it")
+    if not any(own_file(path.name) for path in folder.iterdir()):
+        return replace(found, state=State.UNKNOWN, why="it holds no file of a cache")
     try:
         rows = manifest.read(folder)["rows"]
     except manifest.OtherFormat as error:

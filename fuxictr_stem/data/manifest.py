@@ -86,7 +86,9 @@ def _read(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise Damaged(f"{path} cannot be read: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict):
+        raise Damaged(f"{path} is no manifest")
+    if manifest.get("format") != FORMAT:
         raise OtherFormat(f"{path} is not of format {FORMAT}")
     if manifest.pop("digest", None) != _digest(manifest) or not _has_form(manifest):
         raise Damaged(f"{path} was changed after it was written")

@@ -50,7 +50,7 @@ def ragged_rows(path: Path, sep: str, fields: int) -> str | None:
         return None
     number, actual = first
     rows = "1 row has" if count == 1 else f"{count:,} rows have"
-    place = "" if number is None else f" in line {number:,}"
+    place = "" if number is None else f" in row {number:,}, the header's being 1"
     return (
         f"{rows} another number of fields than the header's {fields}; first {actual} fields{place}. "
         f"Is a value with {sep!r} not quoted, or the file cut off?"

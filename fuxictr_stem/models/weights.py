@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 
 _BLOCK_BYTES = 1 << 26
 
@@ -16,7 +18,7 @@ def read_into(model: nn.Module, path: str | Path) -> None:
     """Copy a file's tensors into a model, some rows at a time.
 
     Args:
-        model: A model without shared parameters; on any device.
+        model: The model; on any device.
         path: The safetensors file.
 
     Raises:
@@ -32,6 +34,9 @@ def _read_into(model: nn.Module, path: str) -> None:
     own = model.state_dict()
     with safe_open(path, "pt") as file:
         shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    # `save_model` writes what several names share under one of them.
+    written = {own[name].data_ptr() for name in shapes if name in own}
+    own = {name: t for name, t in own.items() if name in shapes or t.data_ptr() not in written}
     wanted = {name: list(tensor.shape) for name, tensor in own.items()}
     if shapes != wanted:
         apart = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
@@ -39,14 +44,27 @@ def _read_into(model: nn.Module, path: str) -> None:
             f"{len(apart)} tensors are missing, left over or of another shape, such as {apart[0]!r}: "
             f"{shapes.get(apart[0])} in the file, {wanted.get(apart[0])} in the model"
         )
-    for name, tensor in own.items():
-        if not tensor.dim():
-            with safe_open(path, "pt") as file:
-                tensor.copy_(file.get_tensor(name))
-            continue
-        row_bytes = tensor.element_size() * max(tensor[:1].numel(), 1)
-        rows = max(1, _BLOCK_BYTES // row_bytes)
-        for start in range(0, len(tensor), rows):
-            # What was read counts as memory of the process until the file is closed.
-            with safe_open(path, "pt") as file:
-                tensor[start : start + rows].copy_(file.get_slice(name)[start : start + rows])
+    for block in _blocks(own):
+        # What was read counts as memory of the process until the file is closed.
+        with safe_open(path, "pt") as file:
+            for name, rows in block:
+                source = file.get_slice(name)[rows] if own[name].dim() else file.get_tensor(name)
+                own[name][rows].copy_(source)
+
+
+def _blocks(tensors: Mapping[str, Tensor]) -> Iterator[list[tuple[str, Any]]]:
+    """Yield tensors by name and rows, together of bounded size."""
+    block: list[tuple[str, Any]] = []
+    room = _BLOCK_BYTES
+    for name, tensor in tensors.items():
+        row_bytes = tensor.element_size() * max(tensor[:1].numel(), 1) if tensor.dim() else 8
+        step = max(1, _BLOCK_BYTES // row_bytes)
+        for start in range(0, len(tensor), step) if tensor.dim() else [0]:
+            rows = slice(start, min(start + step, len(tensor))) if tensor.dim() else ...
+            size = row_bytes * (rows.stop - rows.start if isinstance(rows, slice) else 1)
+            if size > room:
+                yield block
+                block, room = [], _BLOCK_BYTES
+            block.append((name, rows))
+            room -= size
+    yield block

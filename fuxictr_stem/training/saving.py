@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError
 
-from fuxictr_stem.errors import ConfigError, OutputError
+from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from fuxictr_stem.training import snapshot
 from fuxictr_stem.training.states import TrainingStates
 
@@ -72,13 +71,19 @@ class Saving:
 
         Raises:
             ConfigError: If the settings differ from the state's.
+            DataError: If the state is of another model.
             OutputError: If the disk has no room for the states.
         """
         self._last = time.monotonic()
-        found = self.states.newest() if self.resume else None
+        try:
+            found = self.states.newest() if self.resume else None
+        except OSError as error:
+            raise OutputError(f"--resume: the states cannot be read: {error}.") from error
         if found is None:
             self._check_space(model)
-            if self.resume:
+            if self.resume and self.states:
+                logger.warning("--resume: no state is whole; the run starts from the beginning.")
+            elif self.resume:
                 logger.info("--resume: no state is saved, so the run starts from the beginning.")
             elif self.states:
                 self._older = True
@@ -90,7 +95,14 @@ class Saving:
             return None
         folder, content = found
         check_settings(content["settings"], self.settings, str(folder))
-        snapshot.read(model, folder, content)
+        try:
+            snapshot.read(model, folder, content)
+        except (RuntimeError, ValueError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"--resume: the state {folder} is not one of this model: {reason}. Run with the code that "
+                f"saved it, or without --resume to start from the beginning."
+            ) from error
         train.load_state_dict(content["loader"])
         for name, version in content["versions"].items():
             if self.versions.get(name) != version:
@@ -157,7 +169,7 @@ class Saving:
         if needed > free:
             raise OutputError(
                 f"{self.states.folder}: {self.states.kept} training states and a fresh one need about "
-                f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free. Make room, choose "
+                f"{needed / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free. Make room, choose "
                 f"another model_root, or keep fewer (states_kept)."
             )
 
@@ -173,8 +185,9 @@ def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str
     Raises:
         ConfigError: With all that differs.
     """
-    # As a file gives them back: a tuple is a list there.
-    changed = list(_differences(dict(before), json.loads(json.dumps(now)), ""))
+    changed = list(_differences({**before, "data": None}, {**now, "data": None}, ""))
+    if before.get("data") != now.get("data"):
+        changed.append("data: the source files, or the columns' config, are others now")
     if changed:
         lines = "\n".join(f"  {line}" for line in changed)
         raise ConfigError(

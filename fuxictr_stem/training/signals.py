@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-logger = logging.getLogger(__name__)
+from fuxictr_stem.interrupts import NAMES, check
 
-NAMES = {int(signal.SIGINT): "Ctrl-C", int(signal.SIGTERM): "SIGTERM"}
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -61,6 +61,7 @@ def stop_requests(enabled: bool) -> Iterator[StopRequest]:
     Args:
         enabled: Whether to do anything; signals are also left alone outside the main thread.
     """
+    check()
     request = StopRequest()
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield request

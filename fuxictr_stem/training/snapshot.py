@@ -14,6 +14,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor
 
+from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.weights import read_into
 from fuxictr_stem.outputs import temporary_name
 
@@ -44,7 +45,7 @@ def write(model: MultiTaskModel, folder: Path, best_only: bool = False) -> dict[
         What is no tensor, as JSON.
     """
     if os.path.exists(model.checkpoint):
-        _link(Path(model.checkpoint), folder / BEST)
+        _take(model, Path(model.checkpoint), folder / BEST)
     if best_only:
         return {}
     save_model(model, str(folder / WEIGHTS))
@@ -78,17 +79,17 @@ def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
     Args:
         model: A model that is set up as the one that was written.
         folder: Where the files are.
-        content: What `write` returned.
+        content: What `write` returned, and the state's ``files``.
     """
     checkpoint = Path(model.checkpoint)
-    if (folder / BEST).exists():
+    if BEST in content["files"]:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_name(checkpoint)
-        _link(folder / BEST, temporary)
+        _take(model, folder / BEST, temporary)
         os.replace(temporary, checkpoint)
         # To replace a name by another of the same file does nothing.
         temporary.unlink(missing_ok=True)
-    if not (folder / WEIGHTS).exists():
+    if WEIGHTS not in content["files"]:
         return
     read_into(model, folder / WEIGHTS)
     for name, value in content["schedule"].items():
@@ -118,12 +119,16 @@ def size_bytes(model: MultiTaskModel) -> int:
     return 4 * sum(p.numel() * p.element_size() for p in model.parameters())
 
 
-def _link(source: Path, target: Path) -> None:
-    """Give a file another name, which stays when the first is replaced; copy it where that fails."""
+def _take(model: MultiTaskModel, source: Path, target: Path) -> None:
+    """Give a file of weights another name, or copy it where the model's next save would change both."""
     try:
-        os.link(source, target)
+        if isinstance(model, MultiTaskNet):
+            os.link(source, target)
+            return
     except OSError:
-        shutil.copyfile(source, target)
+        # Not on one file system, or it has no links.
+        pass
+    shutil.copyfile(source, target)
 
 
 def _plain(value: Any) -> Any:

@@ -42,6 +42,8 @@ class TrainingStates:
     def __init__(self, folder: Path, kept: int) -> None:
         self.folder = folder
         self.kept = kept
+        # They keep no place of a whole one.
+        self._damaged: list[Path] = []
 
     def __bool__(self) -> bool:
         """Say whether there is any, whole or not."""
@@ -73,6 +75,9 @@ class TrainingStates:
             sync_folder(self.folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+        for damaged in self._damaged:
+            shutil.rmtree(damaged, ignore_errors=True)
+        self._damaged.clear()
         for old in list(self._newest_first())[self.kept :]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -83,6 +88,7 @@ class TrainingStates:
                 return folder, read(folder)
             except DamagedState as damage:
                 logger.warning("The training state %s is damaged and left out: %s", folder, damage)
+                self._damaged.append(folder)
         return None
 
     def clear(self) -> None:
@@ -115,7 +121,7 @@ def read(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedState(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedState(f"{path} is not of format {FORMAT}")

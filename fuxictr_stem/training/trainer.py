@@ -118,6 +118,8 @@ class Trainer:
         with stop_requests(saving is not None) as self._request, finite_losses(model):
             if not finished:
                 self._run(train, valid, epochs, began)
+            if self._request.signal is not None:
+                self._stop(train, self._request.signal, finished=True)
         logger.info("Training finished. Load best model: %s", model.checkpoint)
         model.load_weights(model.checkpoint)
         return self.history
@@ -217,6 +219,8 @@ class Trainer:
         )
         try:
             model.checkpoint_and_earlystop(logs)
+        except OutputError as error:
+            raise OutputError(f"{error} --resume goes on from the last state.") from error
         except (OSError, SafetensorError) as error:
             raise OutputError(
                 f"The weights could not be written to {model.checkpoint}: {error}. Make room there; "
@@ -233,8 +237,8 @@ class Trainer:
         }
         return self._saving.save(self.model, train, progress, finished)
 
-    def _stop(self, train: Loader, number: int) -> None:
-        saved = self._save(train)
+    def _stop(self, train: Loader, number: int, finished: bool = False) -> None:
+        saved = self._save(train, finished)
         name = NAMES[number]
         where = f"after step {self.model._total_steps:,}, in epoch {self.history.epochs}"
         go_on = (
