@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,12 @@ def measure(work: Work) -> Iterator[Record]:
         begun = len(runners)
         for left in kill_again_and_again(remembered, home, kills // 2, longest, seed):
             ended += 1
-            different += left != expected
+            apart = [key for key in expected if left[key] != expected[key]]
+            different += bool(apart)
+            for key in apart:
+                print(f"kills, {loader}: another {key}", file=sys.stderr)
+                if key in ("files", "caches", "last line", "result"):
+                    print(f"  {left[key]}\n  {expected[key]}", file=sys.stderr)
         by_loader[loader] = sum(runner.exit_codes.count(-9) for runner in runners[begun:])
     for loader, count in by_loader.items():
         what = f"kill -9 at random moments of prepare, train and evaluate, {loader} loader"
