@@ -98,6 +98,7 @@ def run_under_fuxictr(
     outputs.check_writable(folder, "model_root")
     outputs.check_appendable(csv_path)
     with locked(folder / ".lock", "model_root", f"another run of {expid}"):
+        outputs.remove_temporaries(folder)
         # It would contradict the weights.
         outputs.remove_file(folder / "result.json")
         figures = _run(model_zoo, params, our_loader)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -68,6 +69,9 @@ def temporary_name(path: Path) -> Path:
 def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     """Yield a temporary name; what is written there then takes a file's place, whole and on disk.
 
+    The name is in a folder of its own, because libraries have temporary files, too: safetensors leaves
+    one beside what it writes when it is killed.
+
     Args:
         path: The file.
         errors: What a library raises, beside OSError, when it cannot write.
@@ -75,9 +79,11 @@ def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     Raises:
         OutputError: If it cannot be written; the file is then as it was.
     """
-    temporary = temporary_name(path)
+    folder = temporary_name(path)
+    temporary = folder / path.name
     failures: tuple[type[Exception], ...] = (OSError, *errors)
     try:
+        folder.mkdir()
         yield temporary
         sync_file(temporary)
         os.replace(temporary, path)
@@ -90,8 +96,7 @@ def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
             "permissions; what stood there before is as it was."
         ) from error
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_file(path: Path) -> None:
@@ -109,11 +114,14 @@ def remove_file(path: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files that killed runs left in a folder; nobody else may write there."""
+    """Remove what killed runs left half-written in a folder; nobody else may write there."""
     for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name) and not path.is_dir():
-            with suppress(OSError):
-                path.unlink()
+        if _TEMPORARY.fullmatch(path.name):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -94,16 +94,25 @@ def test_a_full_disk_leaves_the_file_as_it_was(written):
     assert names(written.parent) == [written.name]
 
 
-def die_while_writing(path):
-    os.fsync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+def die_when_written(path, _):
+    os.fsync = lambda *_: os.kill(os.getpid(), signal.SIGXFSZ)
+    die_in_the_middle(path, resource.RLIM_INFINITY)
+
+
+def die_in_the_middle(path, most_bytes):
+    """Be killed by the system at that size of a file, whoever writes it."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
     write_again(path)
 
 
-def test_a_killed_writer_leaves_the_file_as_it_was_and_the_next_run_cleans_up(written):
+@pytest.mark.parametrize("die", [die_in_the_middle, die_when_written])
+def test_a_killed_writer_leaves_the_file_as_it_was_and_the_next_run_cleans_up(written, die):
     before = written.read_bytes()
-    process = start(die_while_writing, written)
+    process = start(die, written, len(before) // 2)
     process.join(SECONDS)
-    assert process.exitcode == -signal.SIGKILL
+    assert process.exitcode == -signal.SIGXFSZ
     assert written.read_bytes() == before
     assert len(names(written.parent)) == 2
     outputs.remove_temporaries(written.parent)
@@ -115,9 +124,14 @@ def test_a_users_own_files_are_no_temporaries(tmp_path):
     for name in kept:
         (tmp_path / name).write_text("mine")
     (tmp_path / "result.json.tmp-1-deadbeef").mkdir()
-    (tmp_path / "result.json.tmp-2-deadbeef").write_text("half")
+    (tmp_path / "result.json.tmp-1-deadbeef" / "result.json").write_text("half")
+    (tmp_path / "model.safetensors.tmp-2-deadbeef").write_text("another name of the weights")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "precious").write_text("mine")
+    (tmp_path / "result.json.tmp-3-deadbeef").symlink_to(tmp_path / "elsewhere")
     outputs.remove_temporaries(tmp_path)
-    assert names(tmp_path) == sorted([*kept, "result.json.tmp-1-deadbeef"])
+    assert names(tmp_path) == sorted([*kept, "elsewhere"])
+    assert names(tmp_path / "elsewhere") == ["precious"]
 
 
 def save_in_turn(path, ended):
