@@ -1,6 +1,8 @@
 """Fixtures: data that lies outside the project, found through the environment, and quiet logging."""
 
+import logging
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from resume_helpers import Toy
+from run_helpers import Project
 
 
 def _folder(variable: str) -> Path:
@@ -36,3 +40,32 @@ def stem_golden() -> Path:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(7)
+
+
+@pytest.fixture
+def root_logging() -> Iterator[None]:
+    """Keep the root logger: a run in this process hangs handlers on it and sets its level."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    for handler in set(root.handlers) - set(before):
+        handler.close()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root_logging: None) -> Project:
+    """A small experiment in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Toy]:
+    """Make projects whose runs can crash at any step: `toy(name, **settings)`."""
+
+    def new(name: str = "toy", **settings: object) -> Toy:
+        return Toy(tmp_path / name, monkeypatch, **settings)
+
+    return new

@@ -1,9 +1,11 @@
 """A small experiment in a folder of its own, for tests that run the command line."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 import yaml
 
 from fuxictr_stem.cli import main
@@ -83,3 +85,9 @@ class Project:
         """Write everything and run the experiment; the current folder must be the project's."""
         self.write()
         return main(["run", "--expid", expid, "--config", "config", *more])
+
+
+def result_of(project: Project, expid: str = "toy_test", dataset: str = "toy") -> dict:
+    """Read a run's result, which must be strict JSON."""
+    path = project.folder / "checkpoints" / dataset / expid / "result.json"
+    return json.loads(path.read_text(), parse_constant=pytest.fail)

@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -125,14 +124,12 @@ class _Checkout:
 
 
 @pytest.mark.parametrize("kind", ["release", "checkout"])
-def test_fuxictrs_loop_on_our_loader(entry, monkeypatch, kind):
+def test_fuxictrs_loop_on_our_loader(entry, monkeypatch, kind, root_logging):
     """In one process: with both forms of RankDataLoader, our cache and loader, FuxiCTR's fit."""
     global _released
     from fuxictr.pytorch import dataloaders
 
     monkeypatch.chdir(entry)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     if kind == "checkout":
         _released = dataloaders.RankDataLoader
         monkeypatch.setattr(dataloaders, "RankDataLoader", _Checkout)
@@ -140,10 +137,7 @@ def test_fuxictrs_loop_on_our_loader(entry, monkeypatch, kind):
     model_zoo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(model_zoo)
     arguments = ["--expid", "STEMNet_test", "--engine", "fuxictr", "--loader", "h5"]
-    try:
-        assert drop_in.main(model_zoo, arguments) == 0
-    finally:
-        root.handlers[:], root.level = handlers, level
+    assert drop_in.main(model_zoo, arguments) == 0
     assert "conversion_AUC" in (entry / "config.csv").read_text()
     assert _Checkout.made == (2 if kind == "checkout" else 0)
     _Checkout.made = 0

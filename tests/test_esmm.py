@@ -1,12 +1,9 @@
 """ESMM: what its two towers are, which gradients reach them, and the labels that it refuses."""
 
-import logging
-
 import numpy as np
 import pytest
 import torch
 from helpers import Batches, batch, categorical, feature_map, small_model
-from run_helpers import Project
 
 from fuxictr_stem import get_model
 from fuxictr_stem.config import load_experiment
@@ -167,13 +164,8 @@ def test_three_labels_are_refused():
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(project):
     """Labels like and view, of which neither is nested in the other, and both."""
-    monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", root.handlers[:])
-    monkeypatch.setattr(root, "level", root.level)
-    project = Project(tmp_path)
     both = {"name": "both", "dtype": "float", "preprocess": "both(view, like)", "parent": "view"}
     project.dataset["label_col"].append(both)
     project.model = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import shutil
 from pathlib import Path
 
@@ -23,15 +22,8 @@ from fuxictr_stem.errors import ConfigError, DataError
 
 
 @pytest.fixture
-def target(tmp_path, monkeypatch):
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    yield Target(tmp_path, monkeypatch)
-    for handler in set(root.handlers) - set(before):
-        root.removeHandler(handler)
-        handler.close()
-    root.handlers[:] = before
-    root.setLevel(level)
+def target(tmp_path, monkeypatch, root_logging):
+    return Target(tmp_path, monkeypatch)
 
 
 def laughs(form: str, levels: int = 12) -> str:

@@ -1,6 +1,5 @@
 """Labels that combine two others, and labels nested in another: config, check, cache."""
 
-import logging
 import re
 
 import numpy as np
@@ -17,14 +16,6 @@ from fuxictr_stem import drop_in, registry
 from fuxictr_stem.config.nesting import ancestors
 from fuxictr_stem.data import open_cache
 from fuxictr_stem.errors import ConfigError, DataError
-
-
-@pytest.fixture
-def quiet(monkeypatch):
-    """The handlers of the log are, after a run, what they were."""
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", root.handlers[:])
-    monkeypatch.setattr(root, "level", root.level)
 
 
 @pytest.fixture
@@ -222,7 +213,9 @@ def test_rows_without_parent_or_label_break_nothing(tmp_path):
     open_cache(write_dataset(tmp_path, frames, [feature("cat")], wanted))
 
 
-def test_the_command_line_refuses_labels_that_are_not_nested(tmp_path, monkeypatch, capsys, quiet):
+def test_the_command_line_refuses_labels_that_are_not_nested(
+    tmp_path, monkeypatch, capsys, root_logging
+):
     monkeypatch.chdir(tmp_path)
     project = Project(tmp_path)
     project.dataset["label_col"][0]["parent"] = "view"

@@ -1,8 +1,6 @@
 """A run that is stopped anywhere and resumed ends as an unbroken one, bit for bit."""
 
-import json
 import shutil
-import signal
 import time
 
 import pytest
@@ -11,23 +9,18 @@ from fuxictr.pytorch.layers import FeatureEmbedding
 from fuxictr.pytorch.models import MultiTaskModel
 from helpers import Batches, batch, feature_map, small_model
 from kill_helpers import LOADERS, kill_again_and_again, left_by, make, settings_of, spoil
-from run_helpers import Project
+from resume_helpers import Crash
 from torch import nn
 
-from fuxictr_stem import experiment, registry
+from fuxictr_stem import registry
 from fuxictr_stem.config.values import OPTIMIZERS
 from fuxictr_stem.data import H5Loader
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.models import STEMNet
-from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import Saving, Trainer
 from fuxictr_stem.training.states import NAME, TrainingStates, read
 
 STATE_FILES = (NAME, "weights.safetensors", "tensors.safetensors", "best_weights")
-
-
-class Crash(Exception):
-    """Ends a run at one step."""
 
 
 @pytest.mark.parametrize("loader", LOADERS)
@@ -44,52 +37,6 @@ def test_killed_runs_end_as_the_unbroken_one(loader, tmp_path):
     )
     for left in found:
         assert left == expected
-
-
-class Toy:
-    """A project whose runs are in this process and can crash at any step."""
-
-    def __init__(self, folder, monkeypatch, **settings):
-        self.folder, self.chdir = folder, monkeypatch.chdir
-        folder.mkdir()
-        self.project = Project(folder)
-        self.project.model |= {"epochs": 2, "eval_steps": 4, "state_steps": 1, "net_dropout": 0.2}
-        self.project.model |= {"early_stop_patience": 9, **settings}
-        self.states = TrainingStates(folder / "checkpoints" / "toy" / "toy_test" / "states", 2)
-
-    def run(self, *more, crash_at=None, of=STEMNet):
-        """Run in the project's folder; at a step, crash before it."""
-        self.chdir(self.folder)
-        steps = 0
-        original = of.train_step
-
-        def train_step(model, columns):
-            nonlocal steps
-            steps += 1
-            if steps == crash_at:
-                raise Crash
-            return original(model, columns)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(of, "train_step", train_step)
-            return self.project.run(*more)
-
-    def figures(self):
-        home = self.folder / "checkpoints" / "toy" / "toy_test"
-        result = json.loads((home / "result.json").read_text())
-        return {key: result[key] for key in ("valid", "test", "epochs", "evaluations")}
-
-    def left(self):
-        home = self.folder / "checkpoints" / "toy" / "toy_test"
-        return self.figures(), (home / "model.safetensors").read_bytes()
-
-
-@pytest.fixture
-def toy(tmp_path, monkeypatch):
-    def new(name="toy", **settings):
-        return Toy(tmp_path / name, monkeypatch, **settings)
-
-    return new
 
 
 @pytest.mark.parametrize("at", [1, 2, 4, 5, 10, 11, 13, 20])
@@ -143,63 +90,6 @@ def test_other_settings_go_on(settings, toy):
         broken.run(crash_at=6)
     assert broken.run("--resume") == 0
     assert broken.left() == unbroken.left()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(toy, number, monkeypatch, capfd):
-    unbroken, broken = toy("unbroken"), toy("broken", state_steps=None)
-    assert unbroken.run() == 0
-    original = STEMNet.backward
-
-    def backward(model, columns):
-        if model._total_steps == 6:
-            signal.raise_signal(number)
-        return original(model, columns)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(STEMNet, "backward", backward)
-        assert broken.run() == 128 + number
-    name = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}[number]
-    error = capfd.readouterr().err
-    assert f"Stopped by {name} after step 6, in epoch 1" in error
-    assert "The state is saved: the same command with --resume goes on" in error
-    assert "Traceback" not in error
-    assert broken.run("--resume") == 0
-    assert broken.left() == unbroken.left()
-
-
-def test_a_signal_while_evaluating_does_not_wait_for_its_end(toy, monkeypatch, capfd):
-    unbroken, broken = toy("unbroken"), toy("broken", state_steps=None)
-    assert unbroken.run() == 0
-    original = STEMNet.get_labels
-
-    def get_labels(model, columns):
-        if not model.training and model._total_steps == 8:
-            signal.raise_signal(signal.SIGTERM)
-            pytest.fail("the evaluation went on")
-        return original(model, columns)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(STEMNet, "get_labels", get_labels)
-        assert broken.run() == 143
-    assert "after step 8" in capfd.readouterr().err
-    assert broken.run("--resume") == 0
-    assert broken.left() == unbroken.left()
-
-
-def test_a_second_signal_is_obeyed_at_once(toy, monkeypatch):
-    broken = toy()
-    before = signal.getsignal(signal.SIGTERM)
-
-    def backward(model, columns):
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
-        pytest.fail("the step went on")
-
-    monkeypatch.setattr(STEMNet, "backward", backward)
-    assert broken.run() == 143
-    assert not broken.states
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "delete"])
@@ -309,46 +199,6 @@ def test_a_finished_run_keeps_no_states_and_tells_of_other_data(toy, monkeypatch
         (ended.folder / f"{split}.csv").unlink()
     ended.project.write = lambda: None
     assert ended.run("--resume") == 0
-
-
-def test_a_signal_that_python_drops_is_obeyed_later(toy, monkeypatch):
-    """An exception in a callback of a weak reference goes nowhere."""
-    unbroken, broken = toy("unbroken"), toy("broken")
-    assert unbroken.run() == 0
-
-    class Dying:
-        def __del__(self):
-            signal.raise_signal(signal.SIGTERM)
-
-    def building(*args):
-        with monkeypatch.context() as patch:
-            patch.setattr("sys.unraisablehook", lambda error: None)
-            Dying()
-        return build_model(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(experiment, "build_model", building)
-        assert broken.run() == 143
-    assert not broken.states
-    assert broken.run("--resume") == 0
-    assert broken.left() == unbroken.left()
-
-
-def test_a_signal_while_the_last_state_is_saved_stops_the_run(toy, monkeypatch):
-    unbroken, broken = toy("unbroken"), toy("broken")
-    assert unbroken.run() == 0
-    save = Saving.save
-
-    def late(saving, model, train, progress, finished=False):
-        if finished:
-            signal.raise_signal(signal.SIGTERM)
-        return save(saving, model, train, progress, finished)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Saving, "save", late)
-        assert broken.run() == 143
-    assert broken.run("--resume") == 0
-    assert broken.left() == unbroken.left()
 
 
 _PARTS = ("expert", "gate", "tower")

@@ -1,7 +1,6 @@
 """The command line from config to result, and every mistake of a user: one message, exit code 2."""
 
 import json
-import logging
 import math
 import re
 import subprocess
@@ -10,8 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
-from run_helpers import Project
+from run_helpers import result_of
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
@@ -25,24 +23,6 @@ from fuxictr_stem.models.evaluation import predict
 from fuxictr_stem.registry import build_model
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    yield Project(tmp_path)
-    for handler in root.handlers[:]:
-        root.removeHandler(handler)
-        handler.close()
-    root.handlers[:] = before
-    root.setLevel(level)
-
-
-def result_of(project, expid="toy_test", dataset="toy"):
-    path = project.folder / "checkpoints" / dataset / expid / "result.json"
-    return json.loads(path.read_text())
 
 
 def test_a_run_from_config_to_result(project):
@@ -397,60 +377,6 @@ def test_run_expid_word_for_word(tmp_path):
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
     assert "SharedBottom_test" in wrong.stderr
-
-
-def _raw_like_project(project):
-    """A dataset whose official file is absent, with a stand-in, as the shipped tiktok."""
-    shipped = ROOT / "config" / "dataset_config"
-    datasets = {}
-    for path in shipped.glob("*.yaml"):
-        datasets |= yaml.safe_load(path.read_text())
-    datasets["tiktok"]["prepare"]["stand_in"] = "tiny_sample"
-    project.model |= {"dataset_id": "tiktok"}
-    project.write()
-    path = project.folder / "config" / "dataset_config" / "toy.yaml"
-    path.write_text(yaml.safe_dump(datasets))
-
-
-def test_the_stand_in_says_so_and_keeps_its_own_id(project, capsys):
-    _raw_like_project(project)
-    assert main(["run", "--expid", "toy_test"]) == 0
-    assert capsys.readouterr().err.count("SYNTHETIC DATA") == 2
-    result = result_of(project, dataset="tiny_sample")
-    assert (result["dataset_id"], result["stand_in"]) == ("tiny_sample", True)
-    assert not (project.folder / "checkpoints" / "tiktok").exists()
-    assert "[dataset_id] tiny_sample" in (project.folder / "config.csv").read_text()
-
-
-def test_the_stand_in_never_takes_the_place_of_splits_that_were_there(project, capsys):
-    """Prepared once, then the raw file gone and the options changed: an error, not made-up data."""
-    _raw_like_project(project)
-    path = project.folder / "config" / "dataset_config" / "toy.yaml"
-    datasets = yaml.safe_load(path.read_text())
-    datasets["tiktok"] = {
-        **datasets["tiny_sample"],
-        **{f"{s}_data": f"./data/t/{s}.csv" for s in ("train", "valid", "test")},
-        "prepare": {**datasets["tiny_sample"]["prepare"], "stand_in": "tiny_sample"},
-    }
-    path.write_text(yaml.safe_dump(datasets))
-    assert main(["prepare", "--dataset", "tiktok"]) == 0
-    datasets["tiktok"]["prepare"] = {
-        "preparer": "tiktok",
-        "raw_dir": "./gone/",
-        "stand_in": "tiny_sample",
-    }
-    path.write_text(yaml.safe_dump(datasets))
-    assert main(["run", "--expid", "toy_test"]) == 2
-    err = capsys.readouterr().err
-    assert "SYNTHETIC" not in err
-    assert "prepared again" in err
-
-
-def test_the_stand_in_can_be_refused(project, capsys):
-    _raw_like_project(project)
-    assert main(["run", "--expid", "toy_test", "--no-stand-in"]) == 2
-    assert "final_track1_train" in capsys.readouterr().err
-    assert not list(project.folder.rglob("result.json"))
 
 
 def test_every_shipped_config_is_valid(monkeypatch):

@@ -1,13 +1,11 @@
 """The command line with missing labels, sample spaces, weights and balanced gradients."""
 
-import json
-import logging
 import re
 
 import numpy as np
 import polars as pl
 import pytest
-from run_helpers import Project
+from run_helpers import result_of
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -21,44 +19,30 @@ from fuxictr_stem.registry import build_model
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(project):
     """Likes are told in clicked rows, views not in every fifth; rows have weights."""
-    monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    made = Project(tmp_path)
-    for seed, (split, frame) in enumerate(made.frames.items()):
+    for seed, (split, frame) in enumerate(project.frames.items()):
         rng = np.random.default_rng(seed)
-        made.frames[split] = frame.with_columns(
+        project.frames[split] = frame.with_columns(
             click=pl.Series((rng.random(len(frame)) < 0.6).astype(int)),
             weight=pl.Series(rng.integers(0, 4, len(frame)) / 2),
             watched=pl.col("age") * 2 + rng.normal(size=len(frame)),
             view=pl.when(pl.int_range(pl.len()) % 5 == 0).then(-1).otherwise("view"),
         )
-    made.dataset["label_col"] = [
+    project.dataset["label_col"] = [
         {"name": "like", "dtype": "float"},
         {"name": "view", "dtype": "float", "missing": -1},
         {"name": "click", "dtype": "float"},
         {"name": "weight", "dtype": "float"},
         {"name": "watched", "dtype": "float"},
     ]
-    made.model |= {
+    project.model |= {
         "task_labels": ["like", "view"],
         "metrics": ["logloss", "AUC", "gAUC", "NE", "calibration"],
         "sample_spaces": {"like": "click"},
         "sample_weight": "weight",
     }
-    yield made
-    for handler in root.handlers[:]:
-        root.removeHandler(handler)
-        handler.close()
-    root.handlers[:] = before
-    root.setLevel(level)
-
-
-def result_of(project):
-    path = project.folder / "checkpoints" / "toy" / "toy_test" / "result.json"
-    return json.loads(path.read_text(), parse_constant=pytest.fail)
+    return project
 
 
 def test_metrics_are_of_the_tasks_samples_and_unweighted(project):
