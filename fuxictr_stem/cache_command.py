@@ -13,6 +13,7 @@ from fuxictr_stem.data.asked import asked_for
 from fuxictr_stem.data.files import SPLITS
 from fuxictr_stem.data.inventory import USELESS, Found, State
 from fuxictr_stem.errors import DataError, OutputError, suggest
+from fuxictr_stem.logs import tell
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +51,10 @@ def verify_caches(config_dir: Path, data_root: Path | None, dataset_id: str | No
         damages += texts
     _print(checked, reasons=False)
     if damages:
-        print("\nDamaged:", *(f"  {text}" for text in damages), sep="\n")
-        print("`fuxictr_stem cache clear` removes damaged caches; the next run builds them anew.")
+        tell("\nDamaged:", *(f"  {text}" for text in damages))
+        tell("`fuxictr_stem cache clear` removes damaged caches; the next run builds them anew.")
         return 1
-    print("\nNothing is damaged.")
+    tell("\nNothing is damaged.")
     return 0
 
 
@@ -86,17 +87,17 @@ def clear_caches(
         try:
             size = inventory.clear(found, dry_run)
         except OutputError as error:
-            print(f"kept {found.folder}: {error}")
+            tell(f"kept {found.folder}: {error}")
             failed += 1
             continue
         if found.state is State.BUILDING or size is None:
-            print(f"kept {found.folder}: a run is using it, or has just built it anew")
+            tell(f"kept {found.folder}: a run is using it, or has just built it anew")
             continue
         count, freed = count + 1, freed + size
         what = "would remove" if dry_run else "removed"
-        print(f"{what} {found.folder} ({found.state.value}, {_size(size)})")
+        tell(f"{what} {found.folder} ({found.state.value}, {_size(size)})")
     verb = "Would remove" if dry_run else "Removed"
-    print(f"{verb} {count} {'cache' if count == 1 else 'caches'}, {freed:,} bytes.")
+    tell(f"{verb} {count} {'cache' if count == 1 else 'caches'}, {freed:,} bytes.")
     return int(failed > 0)
 
 
@@ -120,14 +121,14 @@ def _find(config_dir: Path, data_root: Path | None, dataset_id: str | None) -> l
 def _print(found: Sequence[Found], reasons: bool = True) -> None:
     """Print a table for each folder, and below it why a cache is not as it should be."""
     if not found:
-        print("There is no cache.")
+        tell("There is no cache.")
     for root in dict.fromkeys(one.folder.parent.parent for one in found):
         inside = [one for one in found if one.folder.parent.parent == root]
         size = _size(sum(one.size for one in inside))
-        print(f"{root}: {size}", "", *_lines([_HEAD, *map(_cells, inside)]), sep="\n")
+        tell(f"{root}: {size}", "", *_lines([_HEAD, *map(_cells, inside)]))
         whys = [f"{one.folder.name}: {one.why}" for one in inside if one.why]
         if whys and reasons:
-            print("", *whys, sep="\n")
+            tell("", *whys)
 
 
 def _cells(found: Found) -> list[str]:

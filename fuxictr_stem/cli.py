@@ -7,12 +7,13 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import fuxictr_stem
 from fuxictr_stem import interrupts
 from fuxictr_stem.errors import Stopped, UserError
-from fuxictr_stem.logs import log_to_console
+from fuxictr_stem.logs import log_to_console, tell
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or 1 where an audit or a check of caches found something, or 2 after a mistake that the
-        user can mend, told in one message, or 130 after Ctrl-C, 143 after SIGTERM.
+        user can mend, told in one message, or 130 after Ctrl-C, 143 after
+        SIGTERM, 129 after SIGHUP.
     """
     args = _parser().parse_args(argv)
     return run_guarded(lambda: _COMMANDS[args.command](args))
@@ -133,15 +135,20 @@ def run_guarded(run: Callable[[], int | None]) -> int:
             interrupts.check()
     except UserError as error:
         logger.debug("Stopped by a mistake of the user.", exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
+        _complain(f"error: {error}")
         return 2
     except BaseException as error:
         stopped = _stop_behind(error)
         if stopped is None:
             raise
-        print(stopped, file=sys.stderr)
+        _complain(str(stopped))
         return 128 + stopped.signal
     return code or 0
+
+
+def _complain(text: str) -> None:
+    with suppress(OSError):  # the console may be gone
+        print(text, file=sys.stderr)
 
 
 def _stop_behind(error: BaseException | None) -> Stopped | None:
@@ -198,7 +205,7 @@ def _audit(args: argparse.Namespace) -> int:
     from fuxictr_stem.analysis.experiment_audit import audit_experiment
 
     result = audit_experiment(_config_dir(args.config), args.expid)
-    print(result)
+    tell(str(result))
     return 1 if result.findings else 0
 
 
@@ -215,10 +222,9 @@ def _cache(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> None:
     from fuxictr_stem.config import list_experiments
 
-    print("Models:", ", ".join(fuxictr_stem.list_models()))
-    print("Experiment ids:")
-    for expid in list_experiments(_config_dir(args.config)):
-        print(f"  {expid}")
+    ids = list_experiments(_config_dir(args.config))
+    tell(f"Models: {', '.join(fuxictr_stem.list_models())}", "Experiment ids:")
+    tell(*(f"  {expid}" for expid in ids))
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM outside of training: obeyed at once, and not lost where Python drops the exception."""
+"""Ctrl-C, SIGTERM, SIGHUP outside of training: obeyed at once, and never lost where Python drops it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from types import FrameType
 
 from fuxictr_stem.errors import Stopped
 
-NAMES = {int(signal.SIGINT): "Ctrl-C", int(signal.SIGTERM): "SIGTERM"}
+HANGUP: int | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
+_NAMES = {int(signal.SIGINT): "Ctrl-C", int(signal.SIGTERM): "SIGTERM"}
+if HANGUP is not None:
+    _NAMES[int(HANGUP)] = "SIGHUP"
 
 _asked: list[Stopped] = []
+
+
+def heeded() -> dict[int, str]:
+    """Return the signals that stop a run, with their names; not a SIGHUP that nohup wants ignored."""
+    ignored = HANGUP is not None and signal.getsignal(HANGUP) is signal.SIG_IGN
+    return {number: name for number, name in _NAMES.items() if number != HANGUP or not ignored}
 
 
 @contextmanager
@@ -21,7 +31,7 @@ def obeyed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _stop) for number in NAMES}
+    before = {number: signal.signal(number, _stop) for number in heeded()}
     try:
         yield
     finally:
@@ -41,6 +51,8 @@ def check() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    text = f"Stopped by {NAMES[number]}. A run goes on by the same command with --resume."
+    if number == HANGUP and _asked:
+        return  # the shell and the kernel each send one when a terminal is closed
+    text = f"Stopped by {_NAMES[number]}. A run goes on by the same command with --resume."
     _asked.append(Stopped(number, text))
     raise _asked[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,12 +11,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fuxictr_stem.errors import OutputError
+
 
 class _ConsoleHandler(logging.Handler):
-    """Write to standard error through tqdm, which lifts its bar for the line."""
+    """Write to standard error through tqdm, which lifts its bar for the line.
+
+    A console that is gone, or full, ends no run: the log file has its lines. Nor does a signal's line
+    in the middle of another one, which Python refuses.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        with suppress(OSError, RuntimeError):
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 class _FileHandler(logging.FileHandler):
@@ -43,6 +51,23 @@ def log_to_console() -> None:
         handler.close()
     root.setLevel(logging.INFO)
     _add(_ConsoleHandler())
+
+
+def tell(*lines: str) -> None:
+    """Print what a command was asked for.
+
+    A reader that has enough, as in ``| head``, does not end the command's work.
+
+    Raises:
+        OutputError: Standard output cannot be written.
+    """
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError as error:
+        # What is left in the buffer goes nowhere, or Python would fail on it at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"Standard output cannot be written: {error.strerror}.") from error
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import Saving
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(toy, number, monkeypatch, capfd):
     unbroken, broken = toy("unbroken"), toy("broken", state_steps=None)
     assert unbroken.run() == 0
@@ -19,12 +19,14 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(toy, number, monkeyp
     def backward(model, columns):
         if model._total_steps == 6:
             signal.raise_signal(number)
+            if number == signal.SIGHUP:
+                signal.raise_signal(number)  # the second one of a terminal that is closed
         return original(model, columns)
 
     with monkeypatch.context() as patch:
         patch.setattr(STEMNet, "backward", backward)
         assert broken.run() == 128 + number
-    name = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}[number]
+    name = {signal.SIGINT: "Ctrl-C"}.get(number, number.name)
     error = capfd.readouterr().err
     assert f"Stopped by {name} after step 6, in epoch 1" in error
     assert "The state is saved: the same command with --resume goes on" in error
@@ -65,6 +67,22 @@ def test_a_second_signal_is_obeyed_at_once(toy, monkeypatch):
     assert broken.run() == 143
     assert not broken.states
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_nohup_is_respected(toy, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    original = STEMNet.backward
+
+    def backward(model, columns):
+        signal.raise_signal(signal.SIGHUP)
+        return original(model, columns)
+
+    monkeypatch.setattr(STEMNet, "backward", backward)
+    try:
+        assert toy().run() == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_that_python_drops_is_obeyed_later(toy, monkeypatch):

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C while training: the step that runs is finished first."""
+"""Ctrl-C, SIGTERM and SIGHUP while training: the step that runs is finished first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-from fuxictr_stem.interrupts import NAMES, check
+from fuxictr_stem.interrupts import HANGUP, check, heeded
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,9 @@ class StopRequest:
 
 @contextmanager
 def stop_requests(enabled: bool) -> Iterator[StopRequest]:
-    """Take note of Ctrl-C and SIGTERM instead of obeying at once; the second one is obeyed.
+    """Take note of Ctrl-C, SIGTERM and SIGHUP instead of obeying at once.
+
+    A second one is obeyed, but for SIGHUP: a terminal that is closed sends several.
 
     Args:
         enabled: Whether to do anything; signals are also left alone outside the main thread.
@@ -66,18 +68,22 @@ def stop_requests(enabled: bool) -> Iterator[StopRequest]:
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in NAMES}
+    names = heeded()
+    before = {number: signal.getsignal(number) for number in names}
 
-    def restore() -> None:
+    def restore(but: int | None = None) -> None:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if number != but:
+                signal.signal(number, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
-        restore()
-        logger.info("%s: the run saves its state and stops; again stops at once.", NAMES[number])
+        if request.signal is not None:
+            return
+        restore(but=HANGUP)
+        logger.info("%s: the run saves its state and stops; again stops at once.", names[number])
         request.note(number)
 
-    for number in NAMES:
+    for number in names:
         signal.signal(number, note)
     try:
         yield request

@@ -16,11 +16,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fuxictr_stem.errors import OutputError, Stopped, TrainingError
+from fuxictr_stem.interrupts import heeded
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.progress import Progress
 from fuxictr_stem.training.finite import NotFinite, explain, finite_losses
 from fuxictr_stem.training.saving import Position, Saving
-from fuxictr_stem.training.signals import NAMES, StopRequest, stop_requests
+from fuxictr_stem.training.signals import StopRequest, stop_requests
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Trainer:
             TrainingError: If a loss or prediction is not finite.
             ConfigError: If the saved state is of other settings.
             OutputError: If weights cannot be written.
-            Stopped: By SIGTERM or Ctrl-C, with ``saving``; the state is saved.
+            Stopped: By Ctrl-C, SIGTERM or SIGHUP, with ``saving``; the state is saved.
         """
         model = self.model
         os.makedirs(os.path.dirname(model.checkpoint), exist_ok=True)
@@ -239,11 +240,10 @@ class Trainer:
 
     def _stop(self, train: Loader, number: int, finished: bool = False) -> None:
         saved = self._save(train, finished)
-        name = NAMES[number]
         where = f"after step {self.model._total_steps:,}, in epoch {self.history.epochs}"
         go_on = (
             "The state is saved: the same command with --resume goes on from there."
             if saved
             else "The state could not be saved; --resume goes on from the one before."
         )
-        raise Stopped(number, f"Stopped by {name} {where}. {go_on}")
+        raise Stopped(number, f"Stopped by {heeded()[number]} {where}. {go_on}")

@@ -1,0 +1,67 @@
+"""A console that is gone or full: no traceback, no work left undone, no run lost."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from run_helpers import result_of
+
+FULL = "/dev/full"
+
+
+@contextmanager
+def place(kind):
+    """Give a file to write to: a pipe that nobody reads, or a disk without room."""
+    if kind == "full" and not os.path.exists(FULL):
+        pytest.skip("no device that is always full here")
+    if kind == "full":
+        number = os.open(FULL, os.O_WRONLY)
+    else:
+        read, number = os.pipe()
+        os.close(read)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+def command(*args, **streams):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "fuxictr_stem", *args]
+    return subprocess.run(command, env=environment, check=False, **streams)
+
+
+def test_a_reader_that_has_enough(project):
+    project.write()
+    with place("gone") as stdout:
+        listed = command("list", stdout=stdout, stderr=subprocess.PIPE)
+    assert (listed.returncode, listed.stderr) == (0, b"")
+
+
+def test_an_output_without_room_is_told(project):
+    project.write()
+    with place("full") as stdout:
+        listed = command("list", stdout=stdout, stderr=subprocess.PIPE)
+    assert listed.returncode == 2
+    assert listed.stderr == b"error: Standard output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize("kind", ["gone", "full"])
+def test_a_run_outlives_its_console(project, kind):
+    project.write()
+    with place(kind) as number:
+        ended = command("run", "--expid", "toy_test", stdout=number, stderr=number)
+    assert ended.returncode == 0
+    assert "test" in result_of(project)
+    log = project.folder / "checkpoints" / "toy" / "toy_test.log"
+    assert "Result: " in log.read_text()
+
+
+def test_a_mistake_has_its_exit_code_without_a_console(project):
+    project.write()
+    with place("gone") as number:
+        ended = command("run", "--expid", "none", stdout=number, stderr=number)
+    assert ended.returncode == 2
