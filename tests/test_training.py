@@ -140,6 +140,33 @@ def test_a_penalty_that_is_not_finite_is_told_from_the_tasks(tmp_path):
         Trainer(model, model.tasks).fit(Batches(batch(fmap)), Batches(batch(fmap)), epochs=1)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": "SGD"},
+        {"row_sparse": True},
+        {"loss_weight": "UW"},
+        {"embedding_regularizer": 0.1},
+        {"max_gradient_norm": 1e30},
+    ],
+)
+def test_a_gradient_beyond_float32_stops_before_the_step(settings, tmp_path):
+    """Clipped, it would be zeros: a run that goes to its end and learns nothing."""
+    fmap = feature_map({"a": categorical(9), "n": numeric()})
+    types = ["regression", "binary_classification"]
+    model = ours(fmap, tmp_path, task=types, loss=["mse_loss", "binary_crossentropy"], **settings)
+    good, bad = batch(fmap), batch(fmap, seed=1)
+    for key in ("n", "y0"):
+        bad[key] = bad[key] * 1e18
+    assert_stopped_unchanged(
+        model,
+        (good, bad),
+        r"before step 2 .epoch 1, batch 2.: the gradient is not finite .*: task 'y0'\. Lower",
+        dict(zip(fmap.labels, types, strict=True)),
+    )
+
+
 def test_fewer_steps_than_eval_steps_still_give_weights(tmp_path):
     fmap = feature_map()
     model = small_model("SharedBottom", fmap, model_root=str(tmp_path), eval_steps=1000)

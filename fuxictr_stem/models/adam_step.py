@@ -10,8 +10,10 @@ decay. Clipping scales that part, too: with ``g`` the gradient without penalty a
 a step has the gradients ``c g`` and the weight decay ``c lambda``; ``<g, w>`` needs touched rows only.
 
 On a CUDA device the step has fixed shapes and never waits for a number, so that it can be one CUDA graph;
-there the penalty's part is written into the dense gradient, and ``c`` stays on the device. Where the loss
-or the norm is not finite, the device's step changes nothing.
+there the penalty's part is written into the dense gradient, and ``c`` stays on the device.
+
+Where the norm is not finite, a step changes nothing and its loss is inf: clipping would make a gradient of
+zeros or of NaN from it, and the run would go on without learning, or without weights.
 """
 
 from __future__ import annotations
@@ -71,8 +73,8 @@ class AdamStep:
             max_norm: The norm to which the gradient of all parameters together is clipped.
 
         Returns:
-            The loss with its penalties before the step; with ``row_sparse``, the tables' penalty is that
-            of the rows of the batch.
+            The loss with its penalties before the step, inf where the gradient is not finite; with
+            ``row_sparse``, the tables' penalty is that of the rows of the batch.
         """
         model = self.model
         self.optimizer.zero_grad()
@@ -94,7 +96,7 @@ class AdamStep:
                 tables.row_gradients = None
 
     def _update(self, loss: Tensor, touched: list[Touched], max_norm: float) -> Tensor:
-        """Clip, step, and return the penalty of the tables."""
+        """Clip, step, and return the penalty of the tables; inf, and no step, if the norm is not finite."""
         dense = [p.grad for p in self.others if p.grad is not None]
         norms = torch.stack(torch._foreach_norm(dense)) if dense else loss.new_zeros(1)
         squared, penalty = norms.square().sum(), norms.new_zeros(())
@@ -102,11 +104,14 @@ class AdamStep:
             more, own = self._squared_norm(weight, found)
             squared, penalty = squared + more, penalty + own
         scale = torch.clamp(max_norm / (squared.clamp(min=0).sqrt() + 1e-6), max=1.0)
+        lost = ~torch.isfinite(loss + squared)
+        penalty = penalty.masked_fill(lost, torch.inf)
         on_host = device.on_host(scale)
         if not on_host:
-            lost = ~torch.isfinite(loss + squared)
             # Fused Adam's own way to skip a step.
             self.optimizer.found_inf = lost.float()  # type: ignore[attr-defined]
+        elif lost:
+            return penalty
         if not on_host or scale < 1:
             if dense:
                 torch._foreach_mul_(dense, scale)

@@ -264,14 +264,16 @@ class MultiTaskNet(MultiTaskModel):
         """Take a step of the optimizer as FuxiCTR does, with balanced gradients where wanted.
 
         Returns:
-            The loss with its penalties.
+            The loss with its penalties; inf, and no step, where the gradient is not finite.
         """
         with products_in(self.precision):
             if self._adam_step is not None and self.optimizer is self._adam_step.optimizer:
                 return self._adam_step(batch_data, self._max_gradient_norm)
             self.optimizer.zero_grad()
             loss = self.backward(batch_data)
-            nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
+            norm = nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
+            if not torch.isfinite(norm):
+                return torch.full_like(loss, torch.inf)
             self.optimizer.step()
             return loss
 

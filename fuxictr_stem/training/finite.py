@@ -1,4 +1,4 @@
-"""Losses and predictions that are not finite: found before the optimizer's step."""
+"""Losses, predictions and gradients that are not finite: found before the optimizer's step."""
 
 from __future__ import annotations
 
@@ -44,15 +44,17 @@ def finite_losses(model: MultiTaskModel) -> Iterator[None]:
         del model.compute_loss
 
 
-@torch.no_grad()
 def explain(model: MultiTaskModel, batch: dict[str, Tensor]) -> str:
-    """Say which task's predictions or loss of a batch are not finite."""
-    return_dict = model.forward(batch)
+    """Say which task's predictions, loss or gradient of a batch are not finite."""
+    return_dict, y_true = model.forward(batch), model.get_labels(batch)
     try:
         _check_predictions(return_dict)
+        loss = model.compute_loss(return_dict, y_true)
     except NotFinite as error:
         return str(error)
-    return _losing(model, return_dict, model.get_labels(batch))
+    if torch.isfinite(loss):
+        return _exploding(model, return_dict, y_true)
+    return _losing(model, return_dict, y_true)
 
 
 def _check_predictions(return_dict: Mapping[str, Tensor]) -> None:
@@ -66,19 +68,37 @@ def _check_predictions(return_dict: Mapping[str, Tensor]) -> None:
         raise NotFinite(f"predictions are not finite: {tasks}")
 
 
+@torch.no_grad()
 def _losing(model: MultiTaskModel, return_dict: Mapping[str, Tensor], y_true: list[Tensor]) -> str:
     """Say which task's loss is not finite; without one, it is the penalties or the sum."""
-    if hasattr(model, "task_losses"):
-        labels, losses = list(model.tasks), model.task_losses(return_dict, y_true)
-    else:
-        labels = model.feature_map.labels
-        losses = [
-            loss(return_dict[f"{label}_pred"], y, reduction="mean")
-            for label, loss, y in zip(labels, model.loss_fn, y_true, strict=True)
-        ]
-    lost = [
-        f"task {label!r}, {loss.item()}"
-        for label, loss in zip(labels, losses, strict=True)
-        if not torch.isfinite(loss)
-    ]
+    losses = _losses(model, return_dict, y_true)
+    lost = [f"task {label!r}, {loss.item()}" for label, loss in losses if not torch.isfinite(loss)]
     return f"the loss is not finite: {' and '.join(lost) or 'by its penalties or weights'}"
+
+
+def _exploding(
+    model: MultiTaskModel, return_dict: Mapping[str, Tensor], y_true: list[Tensor]
+) -> str:
+    """Say which task's gradient is not finite."""
+    # Without large tables: their dense gradients may not fit beside them.
+    small = [p for p in model.parameters() if p.requires_grad and p.numel() <= 2**24]
+    lost = []
+    for label, loss in _losses(model, return_dict, y_true):
+        found = torch.autograd.grad(loss, small, retain_graph=True, allow_unused=True)
+        norm = torch.stack([g.norm() for g in found if g is not None]).norm()
+        if not torch.isfinite(norm):
+            lost.append(f"task {label!r}")
+    return (
+        f"the gradient is not finite or beyond float32: {' and '.join(lost) or 'by the penalties'}"
+    )
+
+
+def _losses(
+    model: MultiTaskModel, return_dict: Mapping[str, Tensor], y_true: list[Tensor]
+) -> list[tuple[str, Tensor]]:
+    if hasattr(model, "task_losses"):
+        return list(zip(model.tasks, model.task_losses(return_dict, y_true), strict=True))
+    return [
+        (label, loss(return_dict[f"{label}_pred"], y, reduction="mean"))
+        for label, loss, y in zip(model.feature_map.labels, model.loss_fn, y_true, strict=True)
+    ]
