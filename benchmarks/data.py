@@ -97,9 +97,8 @@ def write_h5(path: Path, columns: Columns) -> None:
     rows = len(next(iter(columns.values())))
     # As narrow as a cache has them.
     types = {name: (integer_type(0, int(column.max())), 0) for name, column in columns.items()}
-    with store.create(path, rows, types) as file:
-        for name, values in columns.items():
-            file[name][:] = values
+    with store.create(path, rows, types) as write:
+        write(0, columns)
 
 
 def write_csv(path: Path, rows: int, ids: int, seed: int = 0) -> None:

@@ -26,9 +26,8 @@ def cache_of(folder, **columns):
     folder.mkdir(exist_ok=True)
     rows = len(next(iter(columns.values())))
     layout = {name: (values.dtype, 0) for name, values in columns.items()}
-    with store.create(folder / "train.h5", rows, layout) as file:
-        for name, values in columns.items():
-            file[name][:] = values
+    with store.create(folder / "train.h5", rows, layout) as write:
+        write(0, columns)
     return Cache("small", folder, {"train": rows}, {})
 
 

@@ -41,9 +41,8 @@ def write(path, rows, names=tuple(COLUMNS)):
     values["row"] = np.arange(rows, dtype=np.int32)
     if "big" in values:
         values["big"] += 2**40
-    with store.create(path, rows, {name: COLUMNS[name] for name in values}) as file:
-        for name, column in values.items():
-            file[name][:] = column
+    with store.create(path, rows, {name: COLUMNS[name] for name in values}) as put:
+        put(0, values)
     return values
 
 

@@ -62,9 +62,9 @@ def build(
     layout = {column.name: (column.dtype, column.width) for column in columns}
     for split, frame in frames.items():
         path, owner = folder / f"{split}.h5", manifest.owner(fingerprint, split)
-        with store.create(path, rows[split], layout, owner) as file:
+        with store.create(path, rows[split], layout, owner) as write:
             blocks = encoded(source, frame, columns, block_rows)
-            _write_split(source, blocks, split, rows[split], file)
+            _write_split(source, blocks, split, rows[split], write)
     manifest.write(folder, _content(plan, fingerprint, columns, stats))
 
 
@@ -114,25 +114,20 @@ def _check_space(folder: Path, columns: Sequence[Encoder], rows: int) -> None:
 
 
 def _write_split(
-    source: Source, blocks: Iterable[Mapping[str, Array]], split: str, rows: int, file: h5py.File
+    source: Source, blocks: Iterable[Mapping[str, Array]], split: str, rows: int, write: store.Write
 ) -> None:
-    """Write the encoded blocks of a split into its h5 file."""
+    """Write the encoded blocks of a split into its h5 file, by what `store.create` yields."""
     done, start = 0, time.monotonic()
     with Progress(f"Encoding {split}", rows, unit="rows") as progress:
         for block in blocks:
-            before, done = done, _write_block(file, block, done, rows)
-            progress.update(done - before)
+            count = len(next(iter(block.values())))
+            if done + count <= rows:
+                write(done, block)
+            done += count
+            progress.update(count)
     if done != rows:
         raise DataError(
             f"dataset {source.plan.dataset_id!r}: {split} had {rows:,} rows and then {done:,}: "
             "its files changed meanwhile. Start again when they are complete."
         )
     logger.info("Encoded %s: %s rows in %.1f s", split, f"{rows:,}", time.monotonic() - start)
-
-
-def _write_block(file: h5py.File, block: Mapping[str, Array], done: int, rows: int) -> int:
-    count = len(next(iter(block.values())))
-    if done + count <= rows:
-        for name, values in block.items():
-            file[name][done : done + count] = values
-    return done + count

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 
 from fuxictr_stem.data.vocabulary import Array
 from fuxictr_stem.errors import DataError, suggest
+
+Write = Callable[[int, Mapping[str, Array]], None]
 
 CHUNK_ROWS = 1 << 14
 _CHUNK_BYTES = 1 << 22
@@ -25,11 +28,39 @@ _ADVICE = (
 )
 
 
+class _Disk(io.FileIO):
+    """A file that keeps its first error and seems to go on.
+
+    Where a write fails, HDF5 leaves what it has half open, and ends the process by a signal when Python
+    exits.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            if self.error is None:
+                return super().truncate(size)
+        except OSError as error:
+            self.error = error
+        return size or 0
+
+
 @contextmanager
 def create(
     path: Path, rows: int, columns: Mapping[str, tuple[np.dtype[Any], int]], owner: str = ""
-) -> Iterator[h5py.File]:
-    """Create a file of empty columns and keep it open for writing.
+) -> Iterator[Write]:
+    """Create a file of columns and yield what writes rows into it: ``write(first_row, values)``.
 
     Args:
         path: The file.
@@ -40,25 +71,34 @@ def create(
     Raises:
         OSError: The file cannot be written.
     """
-    # The latest format has checksums on its own structures; Fletcher-32 guards the data.
-    file = h5py.File(path, "w", libver="latest")
-    try:
-        # Of fixed length: the heap of other texts has no checksum.
-        file.attrs[_OWNER] = np.bytes_(owner)
-        for name, (dtype, width) in columns.items():
-            tail = (width,) if width else ()
-            fits = _CHUNK_BYTES // (dtype.itemsize * max(width, 1))
-            chunk = max(1, min(rows, CHUNK_ROWS, 1 << max(fits.bit_length() - 1, 0)))
-            file.create_dataset(
-                name, shape=(rows, *tail), dtype=dtype, chunks=(chunk, *tail), fletcher32=True
-            )
-        yield file
-    finally:
-        try:
-            file.close()
-        except RuntimeError as error:
-            # So h5py says that what it had kept back cannot be written.
-            raise OSError(f"{path}: {error}") from error
+    with _Disk(path, "w+") as disk:
+        # The latest format has checksums on its own structures; Fletcher-32 guards the data.
+        with h5py.File(disk, "w", libver="latest") as file:
+            _layout(file, rows, columns, owner)
+
+            def write(start: int, values: Mapping[str, Array]) -> None:
+                for name, column in values.items():
+                    file[name][start : start + len(column)] = column
+                    if disk.error is not None:
+                        raise disk.error
+
+            yield write
+        if disk.error is not None:
+            raise disk.error
+
+
+def _layout(
+    file: h5py.File, rows: int, columns: Mapping[str, tuple[np.dtype[Any], int]], owner: str
+) -> None:
+    # Of fixed length: the heap of other texts has no checksum.
+    file.attrs[_OWNER] = np.bytes_(owner)
+    for name, (dtype, width) in columns.items():
+        tail = (width,) if width else ()
+        fits = _CHUNK_BYTES // (dtype.itemsize * max(width, 1))
+        chunk = max(1, min(rows, CHUNK_ROWS, 1 << max(fits.bit_length() - 1, 0)))
+        file.create_dataset(
+            name, shape=(rows, *tail), dtype=dtype, chunks=(chunk, *tail), fletcher32=True
+        )
 
 
 def open_file(path: Path) -> h5py.File:
