@@ -104,6 +104,12 @@ def run_experiment(
             check_settings(before, now, str(folder / "result.json"))
             _saving(params, resume).states.clear()
             _report(folder, result)
+            absent = [name for name in _PREDICTIONS.values() if not (folder / name).is_file()]
+            if params["save_predictions"] and len(absent) == len(_PREDICTIONS):
+                logger.warning(
+                    "save_predictions: the finished run has written none. Run without --resume to have "
+                    "them, which trains again."
+                )
             return result
         if is_stand_in:
             logger.warning(_BANNER, params["dataset_id"])

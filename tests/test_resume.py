@@ -182,6 +182,74 @@ def test_a_finished_run_shows_its_result(toy, capfd):
     assert "is not the whole result of a run" in capfd.readouterr().err
 
 
+def test_a_finished_run_without_the_predictions_that_are_wanted_now(toy, capfd):
+    done = toy()
+    assert done.run() == 0
+    done.project.model["save_predictions"] = True
+    assert done.run("--resume") == 0
+    assert "save_predictions: the finished run has written none" in capfd.readouterr().err
+    assert done.run() == 0
+    assert done.run("--resume") == 0
+    assert "has written none" not in capfd.readouterr().err
+
+
+def test_damage_to_the_best_weights_is_no_damage_to_the_states(toy):
+    unbroken, broken = toy("unbroken"), toy("broken")
+    assert unbroken.run() == 0
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+    home = broken.folder / "checkpoints" / "toy" / "toy_test"
+    # In place, as a careless hand or a disk does it, not by a new file.
+    with (home / "model.safetensors").open("r+b") as file:
+        file.truncate(100)
+    assert broken.run("--resume") == 0
+    assert broken.left() == unbroken.left()
+
+
+def test_states_on_another_disk(toy, tmp_path):
+    unbroken, broken = toy("unbroken"), toy("broken")
+    assert unbroken.run() == 0
+    (tmp_path / "disk").mkdir()
+    broken.states.folder.parent.mkdir(parents=True)
+    broken.states.folder.symlink_to(tmp_path / "disk")
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+    assert any((tmp_path / "disk").iterdir())
+    assert broken.run("--resume") == 0
+    assert broken.left() == unbroken.left()
+    assert not any((tmp_path / "disk").iterdir())
+    assert broken.states.folder.is_symlink()
+
+
+def test_best_weights_that_cannot_be_put_back(toy, monkeypatch, capfd):
+    broken = toy()
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fuxictr_stem.training.snapshot.shutil.copyfile", full)
+        assert broken.run("--resume") == 2
+    assert "model.safetensors cannot be written: [Errno 28]" in capfd.readouterr().err
+    assert broken.run("--resume") == 0
+
+
+@pytest.mark.parametrize("how", [[], ["--resume"]])
+def test_states_that_may_not_be_read(toy, monkeypatch, how, capfd):
+    broken = toy()
+    with pytest.raises(Crash):
+        broken.run(crash_at=8)
+
+    def denied(states):
+        raise PermissionError(13, "Permission denied", str(states.folder))
+
+    monkeypatch.setattr(TrainingStates, "_newest_first", denied)
+    assert broken.run(*how) == 2
+    assert "The training states of this run cannot be read: [Errno 13]" in capfd.readouterr().err
+
+
 def test_a_finished_run_keeps_no_states_and_tells_of_other_data(toy, monkeypatch, capfd):
     """It was killed after its result, before its states went; then its data changed."""
     ended = toy("ended")

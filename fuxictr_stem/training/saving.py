@@ -72,20 +72,23 @@ class Saving:
         Raises:
             ConfigError: If the settings differ from the state's.
             DataError: If the state is of another model.
-            OutputError: If the disk has no room for the states.
+            OutputError: If the states cannot be read, or the disk has no room for them or the best weights.
         """
         self._last = time.monotonic()
         try:
-            found = self.states.newest() if self.resume else None
+            found, any_there = self.states.newest() if self.resume else None, bool(self.states)
         except OSError as error:
-            raise OutputError(f"--resume: the states cannot be read: {error}.") from error
+            raise OutputError(
+                f"The training states of this run cannot be read: {error}. Give them read permission, or "
+                f"remove {self.states.folder}."
+            ) from error
         if found is None:
             self._check_space(model)
-            if self.resume and self.states:
+            if self.resume and any_there:
                 logger.warning("--resume: no state is whole; the run starts from the beginning.")
             elif self.resume:
                 logger.info("--resume: no state is saved, so the run starts from the beginning.")
-            elif self.states:
+            elif any_there:
                 self._older = True
                 logger.warning(
                     "A stopped run has left its state in %s. This run starts from the beginning, and "
@@ -163,7 +166,8 @@ class Saving:
         return True
 
     def _check_space(self, model: MultiTaskModel) -> None:
-        above = next(path for path in self.states.folder.parents if path.exists())
+        place = self.states.folder
+        above = next(path for path in (place, *place.parents) if path.exists())
         needed = snapshot.size_bytes(model) * (self.states.kept + 1)
         free = shutil.disk_usage(above).free
         if needed > free:

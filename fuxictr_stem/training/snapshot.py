@@ -14,9 +14,8 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor
 
-from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.weights import read_into
-from fuxictr_stem.outputs import temporary_name
+from fuxictr_stem.outputs import replacing
 
 WEIGHTS = "weights.safetensors"
 TENSORS = "tensors.safetensors"
@@ -45,7 +44,8 @@ def write(model: MultiTaskModel, folder: Path, best_only: bool = False) -> dict[
         What is no tensor, as JSON.
     """
     if os.path.exists(model.checkpoint):
-        _take(model, Path(model.checkpoint), folder / BEST)
+        # No second name of the file: damage to that one would be damage to every state.
+        shutil.copyfile(model.checkpoint, folder / BEST)
     if best_only:
         return {}
     save_model(model, str(folder / WEIGHTS))
@@ -80,15 +80,15 @@ def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
         model: A model that is set up as the one that was written.
         folder: Where the files are.
         content: What `write` returned, and the state's ``files``.
+
+    Raises:
+        OutputError: The best weights cannot be written.
     """
     checkpoint = Path(model.checkpoint)
     if BEST in content["files"]:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_name(checkpoint)
-        _take(model, folder / BEST, temporary)
-        os.replace(temporary, checkpoint)
-        # To replace a name by another of the same file does nothing.
-        temporary.unlink(missing_ok=True)
+        with replacing(checkpoint) as temporary:
+            shutil.copyfile(folder / BEST, temporary)
     if WEIGHTS not in content["files"]:
         return
     read_into(model, folder / WEIGHTS)
@@ -117,18 +117,6 @@ def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
 def size_bytes(model: MultiTaskModel) -> int:
     """Return about how many bytes a state takes on disk: weights, best weights, two moments."""
     return 4 * sum(p.numel() * p.element_size() for p in model.parameters())
-
-
-def _take(model: MultiTaskModel, source: Path, target: Path) -> None:
-    """Give a file of weights another name, or copy it where the model's next save would change both."""
-    try:
-        if isinstance(model, MultiTaskNet):
-            os.link(source, target)
-            return
-    except OSError:
-        # Not on one file system, or it has no links.
-        pass
-    shutil.copyfile(source, target)
 
 
 def _plain(value: Any) -> Any:

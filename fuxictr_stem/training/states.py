@@ -13,6 +13,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,11 @@ class TrainingStates:
         return None
 
     def clear(self) -> None:
-        """Remove all states, and their folder where nothing else is in it."""
-        if not self.folder.is_dir():
-            return
-        self._remove_unfinished()
-        for folder in self._newest_first():
-            shutil.rmtree(folder, ignore_errors=True)
-        if not any(self.folder.iterdir()):
+        """Remove all states, and their folder where nothing else is in it and it is no link or mount."""
+        with suppress(OSError):
+            self._remove_unfinished()
+            for folder in self._newest_first():
+                shutil.rmtree(folder, ignore_errors=True)
             self.folder.rmdir()
 
     def _newest_first(self) -> Iterator[Path]:
