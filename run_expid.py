@@ -6,7 +6,7 @@ import sys
 # As in FuxiCTR, relative paths are relative to this file.
 os.chdir(os.path.dirname(os.path.realpath(__file__)))
 
-from fuxictr_stem.cli import main  # noqa: E402
+from fuxictr_stem.cli import command_line  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["run", *sys.argv[1:]]))
+    command_line(["run", *sys.argv[1:]])

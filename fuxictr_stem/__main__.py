@@ -1,8 +1,6 @@
 """``python -m fuxictr_stem``."""
 
-import sys
-
-from fuxictr_stem.cli import main
+from fuxictr_stem.cli import command_line
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line()

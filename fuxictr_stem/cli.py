@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import fuxictr_stem
 from fuxictr_stem import interrupts
@@ -16,6 +17,9 @@ from fuxictr_stem.errors import Stopped, UserError
 from fuxictr_stem.logs import log_to_console, tell
 
 logger = logging.getLogger(__name__)
+
+RESUME_GOES_ON = "A run goes on by the same command with --resume."
+_GO_ON = {"run": RESUME_GOES_ON, "benchmark": "The same command goes on where it was."}
 
 PACKAGED_CONFIG = Path(__file__).parent / "packaged" / "config"
 
@@ -119,18 +123,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         SIGTERM, 129 after SIGHUP.
     """
     args = _parser().parse_args(argv)
-    return run_guarded(lambda: _COMMANDS[args.command](args))
+    advice = _GO_ON.get(args.command, "")
+    return run_guarded(lambda: _COMMANDS[args.command](args), advice)
 
 
-def run_guarded(run: Callable[[], int | None]) -> int:
+def command_line(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command as a process of its own, and end it; arguments as of `main`."""
+    interrupts.end_at_once()
+    code = main(argv)
+    if code > 128:
+        interrupts.ignore()
+    sys.exit(code)
+
+
+def run_guarded(run: Callable[[], int | None], advice: str) -> int:
     """Run something with logging to the console; end a user's mistake in one message.
+
+    Args:
+        run: Does it, and returns the exit code.
+        advice: How to go on after a signal, a sentence, or nothing.
 
     Returns:
         The exit code, as of `main`.
     """
     log_to_console()
     try:
-        with interrupts.obeyed():
+        with interrupts.obeyed(advice):
             code = run()
             interrupts.check()
     except UserError as error:
@@ -138,7 +156,7 @@ def run_guarded(run: Callable[[], int | None]) -> int:
         _complain(f"error: {error}")
         return 2
     except BaseException as error:
-        stopped = _stop_behind(error)
+        stopped = _stop_behind(error, advice)
         if stopped is None:
             raise
         _complain(str(stopped))
@@ -151,14 +169,13 @@ def _complain(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _stop_behind(error: BaseException | None) -> Stopped | None:
+def _stop_behind(error: BaseException | None, advice: str) -> Stopped | None:
     """Return the signal behind an error: FuxiCTR has bare excepts that raise another one."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     if error is None or isinstance(error, Stopped):
         return error
-    text = "Stopped by Ctrl-C. A run goes on by the same command with --resume."
-    return Stopped(signal.SIGINT, text)
+    return interrupts.stopped(signal.SIGINT, advice)
 
 
 def _run(args: argparse.Namespace) -> None:

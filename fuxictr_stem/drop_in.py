@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from fuxictr_stem import outputs, results
-from fuxictr_stem.cli import run_guarded
+from fuxictr_stem.cli import RESUME_GOES_ON, run_guarded
 from fuxictr_stem.config.nesting import labels_of_files
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.locks import locked
@@ -64,7 +64,7 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
         else:
             run_experiment(args.config, args.expid, args.gpu, resume=args.resume)
 
-    return run_guarded(run)
+    return run_guarded(run, RESUME_GOES_ON if args.engine == "fuxictr_stem" else "")
 
 
 def run_under_fuxictr(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -26,12 +27,23 @@ def heeded() -> dict[int, str]:
 
 
 @contextmanager
-def obeyed() -> Iterator[None]:
-    """Raise `Stopped` at a signal; outside of the main thread signals are left alone."""
+def obeyed(advice: str) -> Iterator[None]:
+    """Raise `Stopped` at a signal; outside of the main thread signals are left alone.
+
+    Args:
+        advice: How to go on, a sentence, or nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _stop) for number in heeded()}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if number == HANGUP and _asked:
+            return  # the shell and the kernel each send one when a terminal is closed
+        _asked.append(stopped(number, advice))
+        raise _asked[-1]
+
+    before = {number: signal.signal(number, stop) for number in heeded()}
     try:
         yield
     finally:
@@ -50,9 +62,21 @@ def check() -> None:
         raise _asked[0]
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    if number == HANGUP and _asked:
-        return  # the shell and the kernel each send one when a terminal is closed
-    text = f"Stopped by {_NAMES[number]}. A run goes on by the same command with --resume."
-    _asked.append(Stopped(number, text))
-    raise _asked[-1]
+def stopped(number: int, advice: str) -> Stopped:
+    """Return what says that a signal has stopped a command, and how to go on."""
+    return Stopped(number, f"Stopped by {_NAMES[number]}. {advice}".rstrip())
+
+
+def end_at_once() -> None:
+    """Have a signal end the process without a word: around a command there is nothing to save.
+
+    For a process that is nothing but the command.
+    """
+    for number in heeded():
+        signal.signal(number, lambda n, frame: os._exit(128 + n))
+
+
+def ignore() -> None:
+    """Have no further signal disturb the end of a process that was stopped, and has said so."""
+    for number in heeded():
+        signal.signal(number, signal.SIG_IGN)

@@ -28,10 +28,13 @@ def place(kind):
         os.close(number)
 
 
-def command(*args, **streams):
+def process(*args, **more):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "fuxictr_stem", *args]
-    return subprocess.run(command, env=environment, check=False, **streams)
+    return subprocess.run([sys.executable, *args], env=environment, check=False, **more)
+
+
+def command(*args, **streams):
+    return process("-m", "fuxictr_stem", *args, **streams)
 
 
 def test_a_reader_that_has_enough(project):
@@ -65,3 +68,36 @@ def test_a_mistake_has_its_exit_code_without_a_console(project):
     with place("gone") as number:
         ended = command("run", "--expid", "none", stdout=number, stderr=number)
     assert ended.returncode == 2
+
+
+PRESSED_AGAIN = """
+import atexit, os, signal
+from fuxictr_stem import cli, experiment
+from fuxictr_stem.benchmark import run
+
+def press(*args, **more):
+    os.kill(os.getpid(), signal.SIGINT)
+
+atexit.register(press)
+experiment.run_experiment = run.run_benchmark = press
+if {early}:
+    say = cli._complain
+    cli._complain = lambda text: (press(), say(text))
+cli.command_line({arguments})
+"""
+RUN, BENCHMARK = ["run", "--expid", "x"], ["benchmark", "--config", "x.yaml", "--out", "x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "early", "said"),
+    [
+        (RUN, False, "Stopped by Ctrl-C. A run goes on by the same command with --resume.\n"),
+        (BENCHMARK, False, "Stopped by Ctrl-C. The same command goes on where it was.\n"),
+        (RUN, True, ""),
+    ],
+)
+def test_ctrl_c_pressed_again_adds_no_traceback(tmp_path, arguments, early, said):
+    """After the message, while Python ends; or before it, which then is left out."""
+    code = PRESSED_AGAIN.format(arguments=arguments, early=early)
+    done = process("-c", code, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, said)

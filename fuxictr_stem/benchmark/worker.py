@@ -25,7 +25,7 @@ def work(job: dict[str, Any], log: Path, parent: Connection) -> None:
 
     import torch
 
-    from fuxictr_stem.cli import run_guarded
+    from fuxictr_stem.cli import RESUME_GOES_ON, run_guarded
     from fuxictr_stem.experiment import run_experiment
 
     torch.set_num_threads(job["threads"])
@@ -41,7 +41,7 @@ def work(job: dict[str, Any], log: Path, parent: Connection) -> None:
             resume=True,
         )
 
-    sys.exit(run_guarded(run))
+    sys.exit(run_guarded(run, RESUME_GOES_ON))
 
 
 def _end_with(parent: Connection) -> None:
