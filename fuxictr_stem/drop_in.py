@@ -14,7 +14,7 @@ from typing import Any
 from fuxictr_stem import outputs, results
 from fuxictr_stem.cli import RESUME_GOES_ON, run_guarded
 from fuxictr_stem.config.nesting import labels_of_files
-from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.locks import locked
 
 logger = logging.getLogger(__name__)
@@ -113,14 +113,13 @@ def _run(
     from fuxictr.pytorch.dataloaders import RankDataLoader
     from fuxictr.pytorch.torch_utils import seed_everything
 
-    from fuxictr_stem.data import H5Loader, check_labels, check_samples, open_cache
+    from fuxictr_stem.data import H5Loader
+    from fuxictr_stem.experiment import open_data
+    from fuxictr_stem.training.finite import finite_losses
 
     seed_everything(params["seed"])
     if our_loader:
-        cache = open_cache(params)
-        tasks = dict(zip(params["task_labels"], params["task"], strict=True))
-        check_labels(cache.label_stats, tasks)
-        check_samples(cache, tasks, params["sample_spaces"], params["sample_weight"])
+        cache = open_data(params)
         feature_map = cache.feature_map(params)
         # A model that knows no task_labels trains the feature map's labels.
         feature_map.labels = list(params["task_labels"])
@@ -137,7 +136,8 @@ def _run(
     model = getattr(model_zoo, params["model"])(feature_map, **params)
     model.count_parameters()
     train, valid = loaders("train")
-    model.fit(train, validation_data=valid, **params)
+    with finite_losses(model):
+        model.fit(train, validation_data=valid, **params)
     figures = {"valid": model.evaluate(valid), "test": {}}
     del train, valid
     gc.collect()
@@ -154,9 +154,13 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     """
     from fuxictr.preprocess import FeatureProcessor, build_dataset
 
-    from fuxictr_stem.data import load_feature_map
+    from fuxictr_stem.data import check_labels, load_feature_map
+    from fuxictr_stem.data.checks import check_source
+    from fuxictr_stem.data.columns import plan_columns
     from fuxictr_stem.data.files import find_files
     from fuxictr_stem.data.fingerprint import fingerprint
+    from fuxictr_stem.data.source import open_source
+    from fuxictr_stem.experiment import task_types
 
     read = labels_of_files(params["label_col"])
     for label in params["task_labels"]:
@@ -172,7 +176,11 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
             f"label_col: FuxiCTR's preprocessing turns the missing labels of {', '.join(missing)} into "
             f"0. Run with --loader h5, or with --engine fuxictr_stem."
         )
-    name = f"fuxictr-{fingerprint(params, find_files(params))}"
+    files = find_files(params)
+    # FuxiCTR would train on missing labels as on 0, and end in a traceback at text in a number.
+    stats = check_source(open_source(plan_columns(params), files))
+    check_labels({split: found.labels for split, found in stats.items()}, task_types(params))
+    name = f"fuxictr-{fingerprint(params, files)}"
     data_root = Path(params["data_root"]) / params["dataset_id"] / name
     folder = data_root / params["dataset_id"]
     wanted = [split for split in ("train", "valid", "test") if params.get(f"{split}_data")]
@@ -180,7 +188,13 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     with locked(data_root / ".lock", "data_root", "another run that preprocesses these data"):
         if not all((folder / f"{split}.parquet").exists() for split in wanted):
             shutil.rmtree(folder, ignore_errors=True)
-        processor = FeatureProcessor(**{**params, "data_root": str(data_root)})
-        built = build_dataset(processor, **params)
+        try:
+            processor = FeatureProcessor(**{**params, "data_root": str(data_root)})
+            built = build_dataset(processor, **params)
+        except Exception as error:
+            raise DataError(
+                f"dataset {params['dataset_id']!r}: FuxiCTR's preprocessing stopped: {error!r}. "
+                f"Run with --loader h5, or with --engine fuxictr_stem, which name what is wrong."
+            ) from error
     params |= dict(zip(("train_data", "valid_data", "test_data"), built, strict=True))
     return load_feature_map(params["dataset_id"], folder, params)

@@ -4,16 +4,20 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+import fuxictr_stem.models
 from fuxictr_stem import drop_in
 from fuxictr_stem.config import load_experiment
+from fuxictr_stem.errors import DataError, TrainingError
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,6 +105,37 @@ def test_fuxictrs_preprocessing_gets_a_folder_for_each_state_of_the_config(entry
         drop_in._build_with_fuxictr({**params, **changes})
     assert built[0] == built[1] == built[2] != built[3]
     assert (built[3] / "train.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("click", None, "label 'click' is missing in 1 row of train"),
+        ("click", "2", "label 'click' has 1 row of train with a value other than 0 and 1"),
+        ("numerical_1", "text", "column 'numerical_1' is not a number (float) in 1 row of train"),
+        ("categorical_1", "nothing", "FuxiCTR's preprocessing stopped: IndexError"),
+    ],
+)
+def test_fuxictrs_preprocessing_gets_no_data_that_it_would_misread(
+    entry, monkeypatch, column, value, told
+):
+    monkeypatch.chdir(entry)
+    params = load_experiment("config", "STEMNet_test")
+    train = pl.read_csv(params["train_data"], infer_schema=False)
+    rows = pl.int_range(pl.len()) == 3 if value != "nothing" else pl.lit(True)
+    new = pl.lit(None if value == "nothing" else value, pl.String)
+    train = train.with_columns(pl.when(rows).then(new).otherwise(column).alias(column))
+    train.write_csv(params["train_data"])
+    with pytest.raises(DataError, match=re.escape(told)):
+        drop_in._build_with_fuxictr(params)
+
+
+def test_fuxictrs_loop_stops_where_a_step_is_lost(entry, monkeypatch, root_logging):
+    monkeypatch.chdir(entry)
+    params = load_experiment("config", "STEMNet_test")
+    params |= {"gpu": -1, "optimizer": "SGD", "learning_rate": 1e38, "batch_size": 10}
+    with pytest.raises(TrainingError, match="stopped before step 2 .epoch 1, batch 2.: "):
+        drop_in._run(fuxictr_stem.models, params, our_loader=True)
 
 
 def test_a_mistake_in_the_entry_is_one_message(entry):

@@ -9,48 +9,63 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
+from fuxictr_stem.errors import TrainingError
 
-class NotFinite(Exception):
+
+class _NotFinite(Exception):
     """A batch gives a loss that is not finite; the text names the task."""
 
 
 @contextmanager
 def finite_losses(model: MultiTaskModel) -> Iterator[None]:
-    """Have a model look at what it predicts and loses before it goes on to gradients.
+    """Have a model's steps stop, in our training loop or FuxiCTR's, before they do harm.
 
-    A model whose steps change nothing where the loss is not finite need not look: on a CUDA device that
-    would wait.
+    A model looks at what it predicts and loses before it goes on to gradients. One whose steps change
+    nothing where the loss is not finite need not: on a CUDA device that would wait.
 
     Raises:
-        NotFinite: From within the model's step.
+        TrainingError: From within the model's ``train_step``; names the step, the batch and the task.
     """
-    if getattr(model, "skips_lost_steps", False):
-        yield
-        return
-    compute_loss = model.compute_loss
+    compute_loss, train_step = model.compute_loss, model.train_step
 
     def checked(return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
         # A cross entropy raises an error of its own where a prediction is not a number.
         _check_predictions(return_dict)
         loss: Tensor = compute_loss(return_dict, y_true)
         if not torch.isfinite(loss):
-            raise NotFinite(_losing(model, return_dict, y_true))
+            raise _NotFinite(_losing(model, return_dict, y_true))
         return loss
 
-    model.compute_loss = checked
+    def step(batch: dict[str, Tensor]) -> Tensor:
+        try:
+            loss: Tensor = train_step(batch)
+            if not torch.isfinite(loss):
+                raise _NotFinite(_explain(model, batch))
+        except _NotFinite as error:
+            raise TrainingError(
+                f"Training stopped before step {model._total_steps:,} (epoch {model._epoch_index + 1}, "
+                f"batch {model._batch_index + 1:,}): {error}. Lower learning_rate or "
+                f"max_gradient_norm, or look for extreme values in the numeric features and labels."
+            ) from error
+        return loss
+
+    model.train_step = step
+    if not getattr(model, "skips_lost_steps", False):
+        model.compute_loss = checked
     try:
         yield
     finally:
-        del model.compute_loss
+        del model.train_step
+        vars(model).pop("compute_loss", None)
 
 
-def explain(model: MultiTaskModel, batch: dict[str, Tensor]) -> str:
+def _explain(model: MultiTaskModel, batch: dict[str, Tensor]) -> str:
     """Say which task's predictions, loss or gradient of a batch are not finite."""
     return_dict, y_true = model.forward(batch), model.get_labels(batch)
     try:
         _check_predictions(return_dict)
         loss = model.compute_loss(return_dict, y_true)
-    except NotFinite as error:
+    except _NotFinite as error:
         return str(error)
     if torch.isfinite(loss):
         return _exploding(model, return_dict, y_true)
@@ -65,7 +80,7 @@ def _check_predictions(return_dict: Mapping[str, Tensor]) -> None:
     }
     if lost:
         tasks = " and ".join(f"task {label!r} in {rows:,} rows" for label, rows in lost.items())
-        raise NotFinite(f"predictions are not finite: {tasks}")
+        raise _NotFinite(f"predictions are not finite: {tasks}")
 
 
 @torch.no_grad()

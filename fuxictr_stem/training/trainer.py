@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -13,13 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError
-from torch import Tensor
 
-from fuxictr_stem.errors import OutputError, Stopped, TrainingError
+from fuxictr_stem.errors import OutputError, Stopped
 from fuxictr_stem.interrupts import heeded
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.progress import Progress
-from fuxictr_stem.training.finite import NotFinite, explain, finite_losses
+from fuxictr_stem.training.finite import finite_losses
 from fuxictr_stem.training.saving import Position, Saving
 from fuxictr_stem.training.signals import StopRequest, stop_requests
 
@@ -156,7 +154,7 @@ class Trainer:
             for index, batch in enumerate(train, first):
                 model._batch_index = index
                 model._total_steps += 1
-                loss = self._train_step(batch)
+                loss = model.train_step(batch).item()
                 self._losses.append(loss)
                 samples = len(next(iter(batch.values())))
                 self.history.samples += samples
@@ -167,21 +165,6 @@ class Trainer:
                 start = time.monotonic()
                 if model._stop_training:
                     break
-
-    def _train_step(self, batch: dict[str, Tensor]) -> float:
-        model = self.model
-        try:
-            loss = model.train_step(batch).item()
-            what = None if math.isfinite(loss) else explain(model, batch)
-        except NotFinite as error:
-            what = str(error)
-        if what is not None:
-            raise TrainingError(
-                f"Training stopped before step {model._total_steps:,} (epoch {self.history.epochs}, "
-                f"batch {model._batch_index + 1:,}): {what}. Lower learning_rate or "
-                f"max_gradient_norm, or look for extreme values in the numeric features and labels."
-            )
-        return loss
 
     def _after_step(self, train: Loader, valid: Batches, began: float) -> None:
         """Evaluate, save and stop, where it is time to."""
