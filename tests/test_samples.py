@@ -199,3 +199,18 @@ def test_groups_count_the_samples_only(tmp_path):
     check_groups(cache, "user", {"y": BINARY})
     with pytest.raises(DataError, match="'y' has one class only in each of the 3 groups"):
         check_groups(cache, "user", {"y": BINARY}, {"y": "z"})
+
+
+@pytest.mark.parametrize("data_format", ["csv", "parquet"])
+def test_rows_without_a_group_are_warned_of_in_built_and_opened_caches(
+    tmp_path, data_format, caplog
+):
+    """They are one group, as FuxiCTR has them, which outweighs others."""
+    train = frame([1.0, 0.0, 1.0, 0.0], user=["u", None, None, "v"])
+    valid = frame([1.0, 0.0, 1.0], user=[None, None, "v"])
+    for _ in range(2):
+        cache = cache_of(tmp_path, train, valid, data_format=data_format)
+        caplog.clear()
+        check_groups(cache, "user", {"y": BINARY})
+        assert "group_id: user has no value in 2 of 3 rows of valid" in caplog.text
+        assert "of train" not in caplog.text

@@ -100,6 +100,7 @@ def _content(
             for column in columns
         },
         "labels": {split: found.labels for split, found in stats.items()},
+        "missing": {split: found.missing for split, found in stats.items()},
     }
 
 

@@ -13,7 +13,7 @@ import shutil
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,14 @@ class Cache:
         rows: Rows of each split.
         label_stats: By split and label: ``rows``, ``nulls``, ``nonfinite``, ``min``, ``max``,
             ``sum``, ``positives``, ``other`` and ``example``.
+        missing: By split: rows without a value, of each meta column.
     """
 
     dataset_id: str
     folder: Path
     rows: dict[str, int]
     label_stats: dict[str, dict[str, dict[str, Any]]]
+    missing: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def path(self, split: str) -> Path | None:
         """Return the h5 file of a split, or None if the dataset has no such split."""
@@ -125,7 +127,7 @@ def _open(folder: Path) -> tuple[Cache | None, str]:
         if handle is not None:
             os.close(handle)
         return None, str(damage)
-    cache = Cache(said["dataset_id"], folder, said["rows"], said["labels"])
+    cache = Cache(said["dataset_id"], folder, said["rows"], said["labels"], said["missing"])
     weakref.finalize(cache, os.close, handle)
     return cache, ""
 

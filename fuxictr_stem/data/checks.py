@@ -40,11 +40,13 @@ class SplitStats:
             ``other`` (neither 0 nor 1) and ``example`` of those.
         spans: Smallest and largest value of each meta column that keeps its integers; a missing
             value counts as the 0 that it becomes.
+        missing: Rows without a value, of each meta column.
     """
 
     rows: int
     labels: dict[str, dict[str, Any]]
     spans: dict[str, tuple[int, int]]
+    missing: dict[str, int]
 
 
 def check_source(source: Source) -> dict[str, SplitStats]:
@@ -132,24 +134,28 @@ def _check_split(source: Source, split: str, as_text: bool = False) -> tuple[lis
     for i, fault in enumerate(faults):
         if row[f"fault {i}"]:
             problems.append(_describe(source, split, i, fault, row[f"fault {i}"], as_text))
-    labels, spans = {}, {}
+    labels, spans, missing = {}, {}, {}
     for i, column in enumerate(columns):
         got = {name: row[f"{i} {name}"] for name in _summary(column, pl.col(f"value {i}"))}
         if column.kind == "label":
             labels[column.name] = {"rows": row["rows"], **got}
         else:
-            spans[column.name] = (got["min"] or 0, got["max"] or 0)
-    return problems, SplitStats(row["rows"], labels, spans)
+            missing[column.name] = got["nulls"]
+            if column.raw_id:
+                spans[column.name] = (got["min"] or 0, got["max"] or 0)
+    return problems, SplitStats(row["rows"], labels, spans, missing)
 
 
 def _summed(column: Column) -> bool:
-    return column.kind == "label" or column.raw_id
+    return column.kind in ("label", "meta")
 
 
 def _summary(column: Column, value: pl.Expr) -> dict[str, pl.Expr]:
     if column.raw_id:
-        value = value.fill_null(0)
-        return {"min": value.min(), "max": value.max()}
+        filled = value.fill_null(0)
+        return {"nulls": value.null_count(), "min": filled.min(), "max": filled.max()}
+    if column.kind == "meta":
+        return {"nulls": value.null_count()}
     other = value.is_finite() & (value != 0) & (value != 1)
     return {
         "nulls": value.null_count(),

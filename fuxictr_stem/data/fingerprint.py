@@ -12,7 +12,7 @@ import fuxictr
 
 from fuxictr_stem.errors import DataError
 
-FORMAT = 2
+FORMAT = 3
 """Number of the cache's layout; a change of it makes every older cache stale."""
 
 _MIB = 1 << 20

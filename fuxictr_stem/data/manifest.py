@@ -16,7 +16,7 @@ from fuxictr_stem.data.folder import MANIFEST, cache_name, own_file
 from fuxictr_stem.errors import DataError
 
 _TEXTS = ("fingerprint", "dataset_id")
-_MAPPINGS = ("versions", "rows", "columns", "labels", "files")
+_MAPPINGS = ("versions", "rows", "columns", "labels", "missing", "files")
 
 
 class Damaged(Exception):

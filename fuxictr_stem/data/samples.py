@@ -5,6 +5,7 @@ A task's samples are the rows that have its label and, where it has a sample spa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from fuxictr_stem.metrics.tasks import BINARY
 
 if TYPE_CHECKING:
     from fuxictr_stem.data.cache import Cache
+
+logger = logging.getLogger(__name__)
 
 
 def check_samples(
@@ -87,7 +90,7 @@ def check_groups(
     tasks: Mapping[str, str],
     sample_spaces: Mapping[str, str] | None = None,
 ) -> None:
-    """Refuse groups in which no metric within groups can be measured.
+    """Refuse groups in which no metric within groups can be measured; warn of rows in no group.
 
     Args:
         cache: The dataset.
@@ -103,6 +106,16 @@ def check_groups(
     for split in ("valid", "test"):
         if split not in cache.rows:
             continue
+        missing = cache.missing.get(split, {}).get(group_id, 0)
+        if missing:
+            logger.warning(
+                "group_id: %s has no value in %s of %s rows of %s. Metrics within groups take these for "
+                "one group, and a large one; drop them, or give each an id of its own.",
+                group_id,
+                f"{missing:,}",
+                f"{cache.rows[split]:,}",
+                split,
+            )
         with _reader(cache, split) as read:
             group = read(group_id)
             order = np.argsort(group, kind="stable")
