@@ -22,7 +22,7 @@ from data_helpers import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data import encode, open_cache
 from fuxictr_stem.data.columns import plan_columns
 from fuxictr_stem.data.files import find_files
 from fuxictr_stem.data.source import open_source
@@ -107,6 +107,18 @@ def test_cache_is_fuxictrs_transform(tmp_path, case, data_format):
     ours, theirs = cache.folder, Path(processor.data_dir)
     for name in ("feature_map.json", "feature_vocab.json"):
         assert json.loads((ours / name).read_text()) == json.loads((theirs / name).read_text())
+
+
+def test_wide_rows_make_small_blocks(monkeypatch):
+    """A sequence of half a million tokens in one row is the width of every row."""
+    column = encode.Encoder(
+        "a", np.dtype(np.int32), 500, pl.col("a"), lambda values: values.to_numpy()
+    )
+    frame = pl.LazyFrame({"a": range(100)})
+    monkeypatch.setattr(encode, "_BLOCK_BYTES", 9 * 2000)
+    blocks = [block["a"] for block in encode.encoded(None, frame, [column])]
+    assert max(len(block) for block in blocks) <= 8
+    assert np.concatenate(blocks).tolist() == list(range(100))
 
 
 @pytest.mark.parametrize("block_rows", [1, 2, 5])

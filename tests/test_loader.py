@@ -311,6 +311,21 @@ def test_streaming_holds_one_window(split, monkeypatch):
         assert len(alive) == 2 * 5
 
 
+@pytest.mark.parametrize("most_bytes", [1, 90, 300, 1000])
+def test_wide_rows_make_small_windows(split, most_bytes, monkeypatch):
+    """A window is bounded in bytes, too, and the batches are those from memory."""
+    path, _ = split
+    monkeypatch.setattr(H5Loader, "window_bytes", most_bytes)
+    stream, memory = (
+        loader(path, chunk=8, window=3, shuffle=True, batch_size=5, memory_budget=budget)
+        for budget in (0, None)
+    )
+    row_bytes = memory.memory_bytes // 50
+    assert stream.memory_bytes <= max(most_bytes, row_bytes)
+    assert stream.memory_bytes < 24 * row_bytes or most_bytes >= 24 * row_bytes
+    same_all(stream, memory)
+
+
 def test_resuming_skips_windows_without_reading(split, monkeypatch):
     from fuxictr_stem.data import loader as loader_module
 

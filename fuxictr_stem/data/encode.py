@@ -21,6 +21,7 @@ from fuxictr_stem.data.vocabulary import Array, Vocabulary, integer_type
 from fuxictr_stem.errors import DataError
 
 BLOCK_ROWS = 1 << 18
+_BLOCK_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def encoded(
         source: The files, to explain an error of reading.
         frame: The split's columns with missing values filled.
         columns: The encoders.
-        block_rows: Rows encoded at a time; bounds the memory.
+        block_rows: The most rows encoded at a time; fewer where they are wide. Bounds the memory.
 
     Yields:
         A block's arrays by column: (rows,) or (rows, width).
@@ -98,6 +99,8 @@ def encoded(
     Raises:
         DataError: A file cannot be read, or a scaled number does not fit float32.
     """
+    row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
+    block_rows = min(block_rows, 1 << max((_BLOCK_BYTES // row_bytes).bit_length() - 1, 0))
     query = frame.select(column.query.alias(column.name) for column in columns)
     with explained(source):
         blocks = query.collect_batches(

@@ -69,6 +69,9 @@ class H5Loader:
     window_chunks = 128
     """Chunks whose rows are shuffled with one another; a streaming pass holds so many."""
 
+    window_bytes = 1 << 30
+    """The most bytes of these rows; fewer chunks, and then smaller ones, are a window of wide rows."""
+
     def __init__(
         self,
         feature_map: Any,
@@ -99,10 +102,12 @@ class H5Loader:
         )
         full, rest = divmod(self.num_samples, batch_size)
         self.num_batches = full + (1 if rest and not drop_last else 0)
+        most = max(self.window_bytes // self._layout.row_bytes, 1)
+        chunk = min(self.chunk_rows, 1 << (most.bit_length() - 1))
         self._order = RowOrder(
             rows=self.num_samples,
-            chunk=self.chunk_rows,
-            window=self.window_chunks,
+            chunk=chunk,
+            window=min(self.window_chunks, most // chunk),
             shuffle=shuffle and split != "test",
             seed=seed,
         )
@@ -136,7 +141,7 @@ class H5Loader:
     @property
     def memory_bytes(self) -> int:
         """Bytes of the rows that are in memory at a time."""
-        window = self.chunk_rows * self.window_chunks
+        window = self._order.chunk * self._order.window
         rows = self.num_samples if self.in_memory else min(window, self.num_samples)
         return rows * self._layout.row_bytes
 
