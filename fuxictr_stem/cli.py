@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -212,7 +213,8 @@ def _prepare(args: argparse.Namespace) -> None:
 def _benchmark(args: argparse.Namespace) -> None:
     from fuxictr_stem.benchmark.run import run_benchmark
 
-    above = args.config.resolve().parent.parent
+    # Unlike Path.resolve, it takes a circle of links, which is told where the file is read.
+    above = Path(os.path.realpath(args.config)).parent.parent
     beside = above if any(above.glob("model_config*")) else None
     config_dir = _config_dir(args.config_dir or beside)
     run_benchmark(args.config, args.out, config_dir, args.jobs, args.gpu)

@@ -55,10 +55,21 @@ class _Source:
 def _tensor(name: object, value: Any) -> Tensor:
     try:
         if isinstance(name, str):
-            return torch.as_tensor(value)
+            tensor = torch.as_tensor(value)
+            if _is_plain(tensor):
+                return tensor
     except (TypeError, ValueError, RuntimeError):
         pass
-    raise ConfigError(f"state_dict: {name!r} must be the name of a tensor, found {short(value)}.")
+    found = " ".join(short(value).split())
+    raise ConfigError(
+        f"state_dict: {name!r} must be the name of a tensor, dense and of real numbers, found {found}."
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Say whether a tensor holds a real number at each place, as a copy of its rows needs."""
+    special = tensor.is_nested or tensor.is_quantized or tensor.is_meta or tensor.is_complex()
+    return tensor.layout == torch.strided and not special
 
 
 def _take_mlp(source: _Source, prefix: str, mlp: GroupedMLP, group: int) -> None:
@@ -95,7 +106,8 @@ def _take_embedding(source: _Source, model: MultiTaskNet) -> None:
         if weight is None:
             source.missing.append(key)
             continue
-        source.left[key] = weight[int(tables.padded[vocab]) :]
+        # A single number has no rows; its shape is refused in the next line.
+        source.left[key] = weight[int(tables.padded[vocab]) :] if weight.dim() else weight
         source.take(key, tables.table.weight[tables.rows(vocab)])
     for names, numeric in zip(embedding.numeric_fields, embedding.numeric, strict=True):
         for name, row in zip(names, numeric.weight, strict=True):

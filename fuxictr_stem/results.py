@@ -100,7 +100,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 # Where things are and what is shown: a run may go on with others.
-_NO_SETTINGS = (
+NO_SETTINGS = (
     "data_root",
     "debug_mode",
     "gpu",
@@ -126,7 +126,7 @@ _NEEDED = {"dataset_id": str, "valid": dict, "test": dict, "stand_in": bool, "se
 def settings(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run's result depends on besides the data and the software."""
     device = "cuda" if params["gpu"] >= 0 else "cpu"
-    chosen = {key: value for key, value in params.items() if key not in _NO_SETTINGS}
+    chosen = {key: value for key, value in params.items() if key not in NO_SETTINGS}
     found: dict[str, Any] = _as_json({**chosen, "device": device})
     return found
 

@@ -178,6 +178,26 @@ MISTAKES = {
         "no experiment has a key 'num_experts'",
     ),
     "own": ({"settings": {"seed": 3}}, "seed is the benchmark's own"),
+    "searched metrics": (
+        {"search": {"metrics": [["AUC"], ["logloss"]]}},
+        "search: metrics decides how trials are compared, so it must be the same in all of them",
+    ),
+    "searched labels": (
+        {"search": {"task_labels": [["like"], ["view"]]}},
+        "search: task_labels decides how trials are compared",
+    ),
+    "searched for nothing": ({"search": {"verbose": [0, 1]}}, "search: verbose changes no result"),
+    "too many trials": (
+        {
+            "search": {
+                key: list(range(1, 101))
+                for key in ("batch_size", "early_stop_patience", "embedding_dim", "epochs")
+                + ("eval_steps", "learning_rate", "max_gradient_norm")
+            }
+        },
+        "search: must give at most 256 trials, gives 100000000000000",
+    ),
+    "resamples": ({"resamples": 10**12}, "resamples: must be a whole number from 100 to 10000"),
     "value": ({"search": {"learning_rate": [-1.0]}}, "override of learning_rate: must be"),
     "value twice": ({"search": {"learning_rate": [0.1, 0.1]}}, "Name each value once"),
     "slices": ({"slices": {"labels": ["like"]}}, "slices.labels: must be"),
@@ -224,6 +244,13 @@ def test_a_mistake_ends_in_one_message_before_any_run(project, mistake, capfd):
     assert said in error
     assert "Traceback" not in error
     assert not Path("out").exists()
+
+
+def test_a_circle_of_links_is_no_benchmark_file(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    assert main(["benchmark", "--config", "loop", "--out", "out"]) == 2
+    assert "loop cannot be read: Too many levels of symbolic links" in capfd.readouterr().err
 
 
 def test_a_dataset_without_a_test_split_is_refused(project):
@@ -278,6 +305,24 @@ def test_slices_are_not_by_regression_tasks(project):
         load(project)
     project.benchmark["slices"] = None
     assert load(project).metrics == ["AUC", "MSE"]
+
+
+def test_a_search_that_changes_the_labels_by_another_key_is_refused(project):
+    project.benchmark |= {
+        "experiments": "STEMNet_toy",
+        "single_task": None,
+        "slices": None,
+        "search": {"sample_weight": [None, "view"]},
+    }
+    with pytest.raises(ConfigError, match="has STEMNet_toy train like, not like, view"):
+        load(project)
+
+
+def test_resamples_that_memory_cannot_hold_end_before_any_run(project, capfd, monkeypatch):
+    monkeypatch.setattr("fuxictr_stem.benchmark.run.available_bytes", lambda: 4 * 100 * 20 - 1)
+    assert run(project) == 2
+    assert "resamples: 100 of 20 test users take 8e-06 GB" in capfd.readouterr().err
+    assert not Path("out/runs").exists()
 
 
 def test_several_mistakes_come_at_once(project):

@@ -9,6 +9,8 @@ from test_models import AS_PUBLISHED, PLAIN
 from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.errors import ConfigError
 
+EMBEDDING = "embedding_layer.embedding_layer.embedding_layers.a.weight"
+BIAS = "tower.0.mlp.0.bias"
 FEATURES = {"a": categorical(9), "n": numeric(), "b": categorical(9, share_embedding="a")}
 
 
@@ -55,6 +57,14 @@ def test_arrays_are_as_good_as_tensors():
             lambda s: s.pop("embedding_layer.embedding_layer.embedding_layers.n.weight"),
             r"missing: .*embedding_layers\.n\.weight",
         ),
+        (lambda s: s.update({EMBEDDING: torch.ones(())}), r"of another shape: .*a\.weight \(\(\),"),
+        (lambda s: s.update({EMBEDDING: s[EMBEDDING].to_sparse()}), "dense and of real numbers"),
+        (
+            lambda s: s.update({BIAS: s[BIAS].to_sparse()}),
+            "dense and of real numbers, found tensor",
+        ),
+        (lambda s: s.update({BIAS: s[BIAS].to("meta")}), "dense and of real numbers, found tensor"),
+        (lambda s: s.update({BIAS: s[BIAS] + 1j}), "dense and of real numbers, found tensor"),
         (lambda s: s.pop("stem_layers.0.gate.0.mlp.2.weight"), r"missing: stem_layers\.0\.gate\.0"),
     ],
 )

@@ -280,6 +280,9 @@ def test_a_million_rows_are_quick_and_exact():
     assert per_group.positives.sum() == y.sum()
 
 
+MASKED = np.ma.masked_array([0, 1, 1], mask=[False, True, False])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -307,11 +310,28 @@ def test_a_million_rows_are_quick_and_exact():
         (lambda: gauc([0, 1], [0.1] * 2, [1, 1], "users"), "samples, equal, positives.*'users'"),
         (lambda: gauc([0, 1], [0.1] * 2, [1.0, math.nan]), "1 of 2 missing"),
         (lambda: gauc([0, 1], [0.1] * 2, ["u", None]), "ids of one kind"),
+        (lambda: auc([0, 1, 1], MASKED), "y_pred has 1 of 3 values masked"),
+        (lambda: auc(MASKED, [0.1] * 3), "y_true has 1 of 3 values masked"),
+        (lambda: gauc([0, 1, 1], [0.1] * 3, MASKED), "group_id has 1 of 3 values masked"),
+        (lambda: auc([0, 1], [0.1, [0.2, 0.3]]), "y_pred cannot be read as an array .*inhomogen"),
+        (lambda: auc(torch.tensor([0, 1]).to_sparse(), [0.1] * 2), "y_true cannot be .*[Ss]parse"),
+        (lambda: auc([0, 1], torch.ones(2, device="meta")), "y_pred cannot be read as an array"),
+        (lambda: auc([0, 1], [2**53, 2**53 + 1]), "1 of 2 whole numbers beyond 2"),
+        (lambda: auc([0, 1], [0.5, -(2**53) - 1]), "1 of 2 whole numbers beyond 2"),
+        (lambda: auc([0, 1], [2**64, 2**64 + 1]), "2 of 2 whole numbers beyond 2"),
+        (lambda: auc([0, 1], torch.tensor([2**60, 2**60 + 1])), "2 of 2 whole numbers beyond 2"),
+        (lambda: mse([-(2**63), 1], [0.1] * 2), "y_true has 1 of 2 whole numbers beyond 2"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(call, message):
     with pytest.raises(DataError, match=message):
         call()
+
+
+def test_what_float64_holds_is_measured():
+    assert auc([0, 1], [2**53 - 1, 2**53]) == 1
+    assert auc([0, 1], [-1e300, 1e300]) == auc([0, 1], [0.5, 2.0**60]) == 1
+    assert auc([0, 1], np.ma.masked_array([0.1, 0.2])) == 1
 
 
 def test_metrics_apply_to_their_tasks():

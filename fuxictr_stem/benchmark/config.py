@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.analysis.slices import RELATIVE_TO
+from fuxictr_stem.benchmark.search import GRID, check_search, trials_of
 from fuxictr_stem.config import accepted_keys, list_experiments, load_experiment
 from fuxictr_stem.config.checking import Problems, read_keys
 from fuxictr_stem.config.kinds import (
@@ -41,15 +41,6 @@ def _read_seeds(value: Any) -> list[int]:
     if len(set(seeds)) < len(seeds):
         raise Refused("Name each seed once.")
     return seeds
-
-
-def _read_grid(value: Any) -> dict[str, list[Any]]:
-    grid = PLAIN_MAPPING.read(value)
-    if not all(isinstance(values, list) and values for values in grid.values()):
-        raise Refused("Give each key a list of values.")
-    if any(value in values[:i] for values in grid.values() for i, value in enumerate(values)):
-        raise Refused("Name each value once.")
-    return grid
 
 
 def _read_by_glob(value: Any) -> dict[str, dict[str, Any]]:
@@ -111,11 +102,10 @@ BENCHMARK: dict[str, Key] = {
         "settings for some experiments, after those for all",
         {},
     ),
-    "search": Key(
-        Kind("a mapping of keys to lists of values", _read_grid), "grid of the search", {}
-    ),
+    "search": Key(GRID, "grid of the search", {}),
     "threads": Key(whole(1), "CPU threads of a run", 1),
-    "resamples": Key(whole(100), "resamples of the bootstrap", 1000),
+    # More takes memory and hours, and p values below 1 / 5000 tell nothing more.
+    "resamples": Key(whole(100, 10_000), "resamples of the bootstrap", 1000),
     "slices": Key(optional(PLAIN_MAPPING), "comparable samples", None),
 }
 
@@ -194,10 +184,7 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
     own = _apply(values, chosen + single, config_dir, place, problems)
     # Each experiment would say again what is said.
     problems.raise_any(f"Benchmark {path}")
-    trials = [
-        dict(zip(values["search"], point, strict=True))
-        for point in itertools.product(*values["search"].values())
-    ]
+    trials = trials_of(values["search"])
     experiments = _load_all(chosen + single, own, trials, values, config_dir, place, problems)
     for expid in single:
         labels = experiments.get(expid, {}).get("task_labels", [""])
@@ -303,14 +290,7 @@ def _apply(
                 problems.add(
                     place(name), f"no experiment has a key {short(key)}.", suggest(key, known)
                 )
-    for key in values["search"]:
-        lacking = [expid for expid, own in keys.items() if key in everything and key not in own]
-        if lacking:
-            problems.add(
-                place("search"),
-                f"{', '.join(lacking)} have no key {key!r}: the search is one budget for all models.",
-                "Search keys that every model has.",
-            )
+    check_search(values["search"], keys, place, problems)
     return own
 
 
@@ -332,9 +312,17 @@ def _load_all(
         if expid not in own:
             continue
         try:
-            for trial in trials:
-                load_experiment(config_dir, expid, overrides={**own[expid], **trial})
             params = load_experiment(config_dir, expid, overrides=own[expid])
+            for trial in trials:
+                tried = load_experiment(config_dir, expid, overrides={**own[expid], **trial})
+                if tried["task_labels"] != params["task_labels"]:
+                    problems.add(
+                        place("search"),
+                        f"{short(trial)} has {expid} train {', '.join(tried['task_labels'])}, not "
+                        f"{', '.join(params['task_labels'])}.",
+                        "Set its task_labels.",
+                    )
+                    break
             if not set(values["metrics"]) <= set(params["metrics"]):
                 reported = [*params["metrics"], *values["metrics"]]
                 own[expid]["metrics"] = list(dict.fromkeys(reported))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -16,16 +16,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from fuxictr_stem import outputs
+from fuxictr_stem.benchmark.config import Benchmark
 from fuxictr_stem.benchmark.plan import Plan, RunSpec
-from fuxictr_stem.benchmark.record import PREDICTIONS, WEIGHTS
+from fuxictr_stem.benchmark.whole import read_whole
 from fuxictr_stem.benchmark.worker import work
-from fuxictr_stem.models import MultiTaskNet
-from fuxictr_stem.registry import get_model
+from fuxictr_stem.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +57,15 @@ class Place:
     Attributes:
         config_dir: Folder of the model and dataset configs.
         folder: The benchmark's folder.
-        dataset_id: The dataset.
-        threads: CPU threads of a run.
+        benchmark: What is run.
+        test_rows: Per experiment id the rows of its test split.
         gpu: Number of the CUDA device, or -1.
     """
 
     config_dir: Path
     folder: Path
-    dataset_id: str
-    threads: int
+    benchmark: Benchmark
+    test_rows: Mapping[str, int]
     gpu: int
 
     def home(self, key: str) -> Path:
@@ -76,29 +74,16 @@ class Place:
 
     def results(self, spec: RunSpec) -> Path:
         """Return the folder with a run's result, weights and predictions."""
-        return self.home(spec.key) / self.dataset_id / spec.expid
+        return self.home(spec.key) / self.benchmark.dataset_id / spec.expid
 
-    def read(self, spec: RunSpec) -> dict[str, Any] | None:
-        """Return the result of a run that is whole, else None."""
-        folder = self.results(spec)
-        try:
-            result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-            # Neither opens if the file was cut short.
-            pl.read_parquet_schema(folder / PREDICTIONS)
-            # A model of another package keeps its weights as it likes.
-            if issubclass(get_model(result["model"]), MultiTaskNet):
-                with safe_open(folder / WEIGHTS, "pt"):
-                    pass
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            pl.exceptions.PolarsError,
-            SafetensorError,
-        ):
-            return None
-        return result if isinstance(result, dict) and {"valid", "test"} <= result.keys() else None
+    def read(self, spec: RunSpec) -> dict[str, Any]:
+        """Return the result of a run that is whole.
+
+        Raises:
+            DataError: It is not; the message says why.
+        """
+        params = self.benchmark.experiments[spec.expid]
+        return read_whole(self.results(spec), params, spec.seed, self.test_rows[spec.expid])
 
 
 def execute(plan: Plan, place: Place, jobs: int) -> Runs:
@@ -150,8 +135,10 @@ def _pick_up(plan: Plan, place: Place, runs: Runs, pool: Iterable[str]) -> list[
     """Note wanted runs that an earlier start has finished; return the others, not yet running."""
     while True:
         wanted = [spec for spec in plan.wanted(runs.done, runs.failed) if spec.key not in pool]
-        found = {spec.key: place.read(spec) for spec in wanted}
-        whole = {key: result for key, result in found.items() if result is not None}
+        whole = {}
+        for spec in wanted:
+            with suppress(DataError):
+                whole[spec.key] = place.read(spec)
         runs.done.update(whole)
         if not whole:
             return wanted
@@ -163,7 +150,10 @@ def _job(
     """Return the arguments of `work`, which goes on where a killed run has saved its state."""
     home = place.home(spec.key)
     if (place.results(spec) / "result.json").exists():
-        # It is not whole, or it would have been taken.
+        try:
+            place.read(spec)
+        except DataError as error:
+            logger.warning("%s: %s The run is made again.", spec, error)
         shutil.rmtree(home, ignore_errors=True)
     outputs.check_writable(home, "--out")
     job = {
@@ -177,7 +167,7 @@ def _job(
             "verbose": 0,
         },
         "csv_path": str((place.folder / "runs.csv").resolve()),
-        "threads": place.threads,
+        "threads": place.benchmark.threads,
     }
     outputs.write_json(home / "run.json", job)
     return job, home / "log.txt", parent
@@ -185,9 +175,12 @@ def _job(
 
 def _settle(running: _Running, place: Place, runs: Runs) -> None:
     spec, code = running.spec, running.process.exitcode or 0
-    result = place.read(spec) if code == 0 else None
-    if result is None:
-        runs.failed[spec.key] = _reason(place.home(spec.key) / "log.txt", code)
+    try:
+        if code:
+            raise DataError(_reason(place.home(spec.key) / "log.txt", code))
+        result = place.read(spec)
+    except DataError as error:
+        runs.failed[spec.key] = str(error)
         logger.warning("Failed: %s: %s", spec, runs.failed[spec.key])
         return
     runs.done[spec.key] = result

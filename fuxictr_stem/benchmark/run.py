@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -19,13 +20,14 @@ from fuxictr_stem import outputs, results
 from fuxictr_stem.benchmark.config import Benchmark, load_benchmark
 from fuxictr_stem.benchmark.execute import Place, execute
 from fuxictr_stem.benchmark.leaderboard import write_leaderboard
-from fuxictr_stem.benchmark.look import analyse, slice_rows
+from fuxictr_stem.benchmark.look import analyse, read_columns, slice_rows
 from fuxictr_stem.benchmark.plan import CPU, Plan
 from fuxictr_stem.benchmark.record import Study
 from fuxictr_stem.benchmark.report import write_report
 from fuxictr_stem.benchmark.study import collect
 from fuxictr_stem.data import Cache, warn_of_leaks
-from fuxictr_stem.errors import OutputError, TrainingError
+from fuxictr_stem.data.memory import available_bytes
+from fuxictr_stem.errors import ConfigError, OutputError, TrainingError
 from fuxictr_stem.experiment import check_device, open_data
 
 logger = logging.getLogger(__name__)
@@ -78,10 +80,12 @@ def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: i
     warn_of_leaks(caches[expid], benchmark.experiments[expid])
     data = {expid: cache.folder.name for expid, cache in caches.items()}
     slices = slice_rows(benchmark, next(iter(caches.values())))
+    _check_resamples(benchmark, next(iter(caches.values())))
     versions = results.versions()
     device = CPU if gpu < 0 else torch.cuda.get_device_name(gpu)
     plan = Plan(benchmark, data, versions, device)
-    place = Place(config_dir, folder, benchmark.dataset_id, benchmark.threads, gpu)
+    test_rows = {expid: cache.rows["test"] for expid, cache in caches.items()}
+    place = Place(config_dir, folder, benchmark, test_rows, gpu)
     logger.info("%d runs, %d at a time; folder %s", plan.total(), jobs, folder)
     runs = execute(plan, place, jobs)
     facts = {"data": _data(benchmark, caches), **_facts(benchmark, versions, device, jobs)}
@@ -95,6 +99,25 @@ def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: i
     logger.info("Leaderboard: %s", folder / "leaderboard.md")
     logger.info("Report: %s", folder / "report.html")
     return study
+
+
+def _check_resamples(benchmark: Benchmark, cache: Cache) -> None:
+    """Refuse a bootstrap that memory cannot hold now, not after the training.
+
+    Raises:
+        ConfigError: If that is so.
+    """
+    group = next(iter(benchmark.experiments.values())).get("group_id")
+    if group is None:
+        return
+    users = len(np.unique(read_columns(cache, "test", [group])[group]))
+    # `resample_counts` holds a number of 32 bits a resample and user.
+    needed, free = 4 * benchmark.resamples * users, available_bytes()
+    if needed > free:
+        raise ConfigError(
+            f"resamples: {benchmark.resamples} of {users:,} test users take {needed / 1e9:.2g} GB of "
+            f"memory, and {free / 1e9:.2g} GB are available. Lower resamples."
+        )
 
 
 def _data(benchmark: Benchmark, caches: Mapping[str, Cache]) -> str:

@@ -14,14 +14,27 @@ def column(name: str, values: ArrayLike) -> np.ndarray:
     """Return values as a (N,) array; (N, 1) is taken as (N,).
 
     Raises:
-        DataError: If the values are empty or have another shape.
+        DataError: If the values are empty, masked, have another shape, or are no array at all.
     """
-    if hasattr(values, "detach"):
-        # A tensor: NumPy reads none that has a gradient or 16-bit brain floats.
-        tensor: Any = values
-        tensor = tensor.detach().cpu()
-        values = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
-    array = np.asarray(values)
+    try:
+        if hasattr(values, "detach"):
+            # A tensor: NumPy reads none that has a gradient or 16-bit brain floats.
+            tensor: Any = values
+            tensor = tensor.detach().cpu()
+            values = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # Such as a list of lists of different lengths, or a sparse tensor.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"{name} cannot be read as an array ({reason}). Pass a dense array, tensor or list of "
+            f"shape (N,)."
+        ) from error
+    if np.ma.is_masked(values):
+        raise DataError(
+            f"{name} has {np.ma.count_masked(values)} of {array.size} values masked, and metrics know "
+            f"no mask. Leave these rows out of all columns: values[~mask]."
+        )
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -34,13 +47,19 @@ def column(name: str, values: ArrayLike) -> np.ndarray:
     return array
 
 
+# From here on float64 holds every second whole number only, and makes ties of the others.
+_EXACT = 2**53
+
+
 def numbers(name: str, values: ArrayLike) -> np.ndarray:
     """Return finite numbers as a (N,) array; floats keep their width, all else becomes float64.
 
     Raises:
-        DataError: If there is anything but finite numbers; the message counts what is wrong.
+        DataError: If there is anything but finite numbers; the message counts what is wrong. Or if
+            there are whole numbers beyond 2^53, which float64 merges.
     """
     array = column(name, values)
+    _refuse_merged(name, values, array)
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
@@ -59,6 +78,24 @@ def numbers(name: str, values: ArrayLike) -> np.ndarray:
             f"rate)."
         )
     return array
+
+
+def _refuse_merged(name: str, values: ArrayLike, array: np.ndarray) -> None:
+    """Refuse whole numbers that are, or would be, rounded to float64."""
+    # NumPy has rounded those of a list that holds floats, too, or numbers beyond its integers.
+    rounded = isinstance(values, (list, tuple)) and array.dtype.kind == "f"
+    if array.dtype.kind in "iu":
+        wrong = int(np.count_nonzero((array > _EXACT) | (array < -_EXACT)))
+    elif array.dtype.kind == "O" or (rounded and np.abs(array).max() >= _EXACT):
+        each = np.array(values, dtype=object).ravel()
+        wrong = sum(isinstance(v, (int, np.integer)) and abs(int(v)) > _EXACT for v in each)
+    else:
+        return
+    if wrong:
+        raise DataError(
+            f"{name} has {wrong} of {len(array)} whole numbers beyond 2^53, which float64 cannot tell "
+            f"from their neighbours. Pass their ranks, or floats."
+        )
 
 
 def binary_labels(y_true: ArrayLike) -> np.ndarray:
