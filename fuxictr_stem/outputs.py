@@ -130,9 +130,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OutputError: If it cannot be written.
     """
-    text = json.dumps(content, indent=2, allow_nan=False)
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, as `write_json` does.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(f"{text}\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def sync_file(path: Path) -> None:

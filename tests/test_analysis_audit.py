@@ -336,6 +336,12 @@ def test_an_experiment_is_audited_without_data(project, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
+def test_a_model_of_a_cuda_format_is_audited_on_the_cpu(project, tmp_path):
+    project.model["precision"] = "tf32"
+    project.write_configs()
+    assert audit_experiment(tmp_path / "config", "toy_test").findings == []
+
+
 def test_nested_labels_and_sample_spaces_are_audited(project, tmp_path):
     project.dataset["label_col"] = [
         {"name": "buy", "dtype": "float", "parent": "like"},

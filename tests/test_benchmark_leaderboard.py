@@ -15,6 +15,7 @@ from fuxictr_stem.benchmark.record import PREDICTIONS
 from fuxictr_stem.benchmark.scores import build_leaderboard
 from fuxictr_stem.benchmark.statistics import UserBootstrap, holm
 from fuxictr_stem.benchmark.text import number, p_value, signed
+from fuxictr_stem.errors import OutputError
 
 NOISES = {"MMoE": 1.3, "STEMNet": 0.9, "SingleTask": 1.2, "PLE": 1.0, "ESMM": 0.1}
 NEAR = {"rel": 0, "abs": 1e-12}
@@ -234,6 +235,18 @@ def test_the_files_hold_every_model_and_are_the_same_each_time(study, tmp_path):
         else:
             assert line["baseline_difference"] == ""
     assert content["failures"] == study.failures
+
+
+@pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.csv", "leaderboard.json"])
+def test_a_file_that_cannot_be_written_is_told_and_the_others_stay_whole(study, tmp_path, name):
+    write_leaderboard(study, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(OutputError, match=name):
+        write_leaderboard(study, tmp_path)
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert after == {other: data for other, data in before.items() if other != name}
 
 
 def test_the_best_of_each_column_stands_out(study, leaderboard, tmp_path):

@@ -15,6 +15,7 @@ from run_helpers import Project
 from fuxictr_stem.benchmark.config import load_benchmark
 from fuxictr_stem.benchmark.plan import Plan, monitored
 from fuxictr_stem.cli import main
+from fuxictr_stem.config import load_experiment
 from fuxictr_stem.errors import ConfigError
 
 BENCHMARK = {
@@ -158,6 +159,16 @@ def test_a_row_is_named_by_its_model_or_where_there_are_two_by_its_id(project):
     assert load(project).row("Single_toy_like") == "SingleTask"
     project.experiments["Wide_toy"] = {**project.model, "embedding_dim": 8}
     assert [load(project).row(name) for name in ("STEMNet_toy", "Wide_toy")] == ["STEMNet", "Wide"]
+
+
+def test_metrics_to_compare_by_change_no_early_stopping(project):
+    """An experiment's default monitor follows its metrics; those of the benchmark are only added."""
+    project.experiments["STEMNet_toy"]["metrics"] = ["logloss"]
+    compared = load(project).experiments["STEMNet_toy"]
+    alone = load_experiment(Path("config"), "STEMNet_toy")
+    assert compared["metrics"] != alone["metrics"]
+    assert (alone["monitor"], alone["monitor_mode"]) == ("logloss", "min")
+    assert (compared["monitor"], compared["monitor_mode"]) == ("logloss", "min")
 
 
 def test_a_mixed_monitor_is_weighed():

@@ -11,6 +11,7 @@ from fuxictr_stem.analysis.audit import audit
 from fuxictr_stem.analysis.gradient_flow import GradientFlow, gradient_flow
 from fuxictr_stem.analysis.synthetic import synthetic_batch, synthetic_feature_map
 from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.values import FP32
 from fuxictr_stem.registry import build_model
 
 
@@ -51,7 +52,7 @@ def audit_experiment(config_dir: Path, expid: str) -> ExperimentAudit:
     Raises:
         UserError: If the config is not as it must be.
     """
-    params = {**load_experiment(config_dir, expid), "gpu": -1}
+    params = {**load_experiment(config_dir, expid), "gpu": -1, "precision": FP32}
     with torch.random.fork_rng():
         torch.manual_seed(params["seed"])
         model = build_model(params, synthetic_feature_map(params))

@@ -326,6 +326,8 @@ def _load_all(
             if not set(values["metrics"]) <= set(params["metrics"]):
                 reported = [*params["metrics"], *values["metrics"]]
                 own[expid]["metrics"] = list(dict.fromkeys(reported))
+                # A default would follow the metrics, and early stopping with it.
+                own[expid] |= {key: params[key] for key in ("monitor", "monitor_mode")}
                 params = load_experiment(config_dir, expid, overrides=own[expid])
         except ConfigError as error:
             problems.add(place("experiments"), str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def write_leaderboard(study: Study, folder: Path, resamples: int = RESAMPLES) ->
     outputs.check_writable(folder, "--out")
     leaderboard = build_leaderboard(study, resamples)
     text = leaderboard_markdown(study, leaderboard)
-    (folder / "leaderboard.md").write_text(text, encoding="utf-8")
+    outputs.write_text(folder / "leaderboard.md", text)
     _write_csv(folder / "leaderboard.csv", study, leaderboard)
     outputs.write_json(folder / "leaderboard.json", _content(study, leaderboard))
     return leaderboard
@@ -124,7 +125,8 @@ def _write_csv(path: Path, study: Study, leaderboard: Leaderboard) -> None:
                 f"{prefix}_bootstrap_p": interval.p if interval else None,
             }
         lines.append({**line, **asdict(leaderboard.costs[name])})
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    outputs.write_text(path, text.getvalue())

@@ -21,6 +21,7 @@ from fuxictr_stem.benchmark.config import Benchmark, label_types
 from fuxictr_stem.benchmark.insight import Analysis, Slices
 from fuxictr_stem.benchmark.record import WEIGHTS, Run, Study, TaskPredictions
 from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.values import FP32
 from fuxictr_stem.data import Cache, open_cache, store
 from fuxictr_stem.experiment import make_loader
 from fuxictr_stem.metrics.tasks import BINARY
@@ -98,6 +99,7 @@ def load_run(run: Run, config_dir: Path) -> tuple[dict[str, Any], MultiTaskModel
     params = {
         **load_experiment(config_dir, run.expid, overrides=overrides),
         "gpu": -1,
+        "precision": FP32,
         "verbose": 0,
     }
     cache = open_cache(params)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
@@ -63,25 +62,27 @@ def write_report(
     """
     figures = folder / "figures"
     outputs.check_writable(figures, "--out")
-    for stale in figures.glob("*.png"):
-        stale.unlink()
+    older = set(figures.glob("*.png"))
     heading = html.escape(title(study))
     with matplotlib.rc_context(STYLE):
-        body = "".join(_body(study, leaderboard, analysis, figures))
+        written, parts = _body(study, leaderboard, analysis, figures)
     page = (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{heading}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{heading}</h1>\n"
-        f"{body}</body>\n</html>\n"
+        f"{''.join(parts)}</body>\n</html>\n"
     )
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    outputs.write_text(folder / "report.html", page)
+    for path in older - written:
+        outputs.remove_file(path)
 
 
 def _body(
     study: Study, leaderboard: Leaderboard, analysis: Analysis | None, figures: Path
-) -> Iterator[str]:
-    yield _heading("In short") + _list(summary(study, leaderboard))
-    yield _heading("How it was made") + _terms(facts(study))
+) -> tuple[set[Path], list[str]]:
+    """Write the pictures' files; return them and the parts of the page."""
+    parts = [_heading("In short") + _list(summary(study, leaderboard))]
+    parts.append(_heading("How it was made") + _terms(facts(study)))
     tables = sections(study, leaderboard)
     pictures = list(leaderboard_pictures(study, leaderboard))
     if analysis is not None:
@@ -94,11 +95,20 @@ def _body(
         if any(analysis.tables.values()):
             tables[Section.TABLES] = [rank_table(analysis.tables)]
     for section in Section:
-        drawn = [_figure(picture, figures) for picture in pictures if picture.section == section]
+        drawn = [
+            _figure(picture, _file(picture, figures))
+            for picture in pictures
+            if picture.section == section
+        ]
         written = [table.to_html() for table in tables.get(section, [])]
         if drawn or written:
-            yield "".join([_heading(section.value), *drawn, *written])
-    yield _heading("Definitions") + _list(definitions(study, leaderboard))
+            parts.append("".join([_heading(section.value), *drawn, *written]))
+    parts.append(_heading("Definitions") + _list(definitions(study, leaderboard)))
+    return {_file(picture, figures) for picture in pictures}, parts
+
+
+def _file(picture: Picture, figures: Path) -> Path:
+    return figures / f"{picture.name}.png"
 
 
 def _heading(text: str) -> str:
@@ -116,11 +126,12 @@ def _terms(pairs: list[tuple[str, str]]) -> str:
     return f"<dl>\n{terms}</dl>\n"
 
 
-def _figure(picture: Picture, figures: Path) -> str:
+def _figure(picture: Picture, path: Path) -> str:
     """Write a picture's file and return it as a part of the page."""
     buffer = io.BytesIO()
     picture.figure.savefig(buffer, format="png")
-    (figures / f"{picture.name}.png").write_bytes(buffer.getvalue())
+    with outputs.replacing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
     data = base64.b64encode(buffer.getvalue()).decode()
     return (
         f"<figure>\n<h3>{html.escape(picture.title)}</h3>\n"

@@ -115,7 +115,8 @@ def resampled_metric(
     if loss is None:
         return None
     total, samples = np.bincount(group, loss), np.bincount(group)
-    return (counts @ total) / (counts @ samples)
+    # Row by row: all of them as floating point numbers would take twice the counts' memory.
+    return np.array([(drawn @ total) / (drawn @ samples) for drawn in counts])
 
 
 def _loss_per_sample(metric: str, true: np.ndarray, pred: np.ndarray) -> np.ndarray | None:
