@@ -176,4 +176,4 @@ def test_torchjd_is_told_to_be_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
     changes = {**EXPERIMENT, "gradient_balancing": "PCGrad"}
     (found,) = problems(tmp_path, changes)
-    assert 'pip install "fuxictr_stem[balancing]"' in found
+    assert 'pip install "torchjd[quadprog-projector,cagrad]"' in found

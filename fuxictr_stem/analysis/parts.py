@@ -27,7 +27,7 @@ from fuxictr_stem.layers import (
 )
 from fuxictr_stem.models.esmm import ESMM
 from fuxictr_stem.models.features import TaskEmbedding
-from fuxictr_stem.models.loss_weights import EqualWeights
+from fuxictr_stem.models.loss_weights import TaskWeights
 
 SHARED = "shared"
 
@@ -118,7 +118,7 @@ def _opened(module: nn.Module, path: str, labels: list[str]) -> Iterator[list[Pa
 
 def _parts(module: nn.Module, path: str, labels: list[str]) -> list[Part]:
     name = path.rpartition(".")[2]
-    if isinstance(module, EqualWeights):
+    if isinstance(module, TaskWeights):
         # Learnt weights of the losses are no part of the network.
         return []
     if isinstance(module, TaskEmbedding):

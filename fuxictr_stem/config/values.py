@@ -164,9 +164,9 @@ PRETRAINED_FILE = Kind("a .h5, .npz or .parquet file with key and value", _read_
 
 _WEIGHT = number()
 _LOSS_WEIGHT = number(0)
-# How the tasks' losses are weighted by themselves; see `fuxictr_stem.models.loss_weights`.
 PRECISIONS = FP32, TF32, BF16 = ("fp32", "tf32", "bf16")
 
+# How the tasks' losses are weighted by themselves; see `fuxictr_stem.models.loss_weights`.
 LOSS_WEIGHTS = EQUAL, UNCERTAINTY, DYNAMIC_AVERAGE = ("EQ", "UW", "DWA")
 _BY_NAME = choice(LOSS_WEIGHTS)
 

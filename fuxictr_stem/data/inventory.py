@@ -109,8 +109,8 @@ def verify(found: Found) -> tuple[Found, list[str]]:
     Returns:
         The cache, its state ``DAMAGED`` if need be, and a text for each damaged file.
     """
-    unread = found.state in (State.UNFINISHED, State.BUILDING) or not found.rows
-    if unread and found.state is not State.DAMAGED:
+    unfinished = found.state in (State.UNFINISHED, State.BUILDING) or not found.rows
+    if unfinished and found.state is not State.DAMAGED:
         return found, []
     try:
         damages = manifest.damages(found.folder)

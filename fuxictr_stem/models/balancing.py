@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fuxictr_stem.config.values import BALANCERS
 from fuxictr_stem.errors import ConfigError, suggest
 
-_INSTALL = 'pip install "fuxictr_stem[balancing]"'
+_INSTALL = 'pip install "torchjd[quadprog-projector,cagrad]"'
 
 
 class Method(NamedTuple):

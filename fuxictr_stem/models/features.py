@@ -63,7 +63,6 @@ class TaskEmbedding(nn.Module):
         self.tables = nn.ModuleList()
         self.pretrained = nn.ModuleList()
         self.numeric = nn.ModuleList()
-        self.projections = nn.ModuleList()
         self.encoders = nn.ModuleList()
         # field -> (table, vocabulary in it); field -> pretrained; field -> encoder
         self.vocab_of: dict[str, tuple[int, int]] = {}

@@ -17,8 +17,8 @@ from fuxictr_stem.metrics.tasks import REGRESSION
 LossWeight = str | Sequence[float] | Mapping[str, float]
 
 
-class EqualWeights(nn.Module):
-    """``EQ``: each task adds its loss."""
+class TaskWeights(nn.Module):
+    """How the tasks' losses are weighted; of itself ``EQ``: each task adds its loss."""
 
     def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
         """Return what each task adds to the loss of a batch, (T,).
@@ -39,7 +39,7 @@ class EqualWeights(nn.Module):
         """
 
 
-class FixedWeights(EqualWeights):
+class FixedWeights(TaskWeights):
     """A number a task: task i adds ``w_i L_i``.
 
     Args:
@@ -57,7 +57,7 @@ class FixedWeights(EqualWeights):
         return self.weights_T * losses_T
 
 
-class UncertaintyWeights(EqualWeights):
+class UncertaintyWeights(TaskWeights):
     """``UW``: weights from learnt uncertainties (Kendall, Gal and Cipolla, CVPR 2018).
 
     With ``s_i = log sigma_i^2`` a classification task adds ``exp(-s_i) L_i + s_i / 2`` (their eq. 10),
@@ -83,7 +83,7 @@ class UncertaintyWeights(EqualWeights):
         return torch.where(present_T, self.factors_T * torch.exp(-s_T) * losses_T + s_T / 2, 0.0)
 
 
-class DynamicWeightAverage(EqualWeights):
+class DynamicWeightAverage(TaskWeights):
     """``DWA``: weights from how fast the losses fall (Liu, Johns and Davison, CVPR 2019, eq. 7).
 
     Task i adds ``w_i L_i`` with ``w = T softmax(r / 2)``, where ``r_i`` is its mean loss over the batches
@@ -132,7 +132,7 @@ class DynamicWeightAverage(EqualWeights):
         self.counts_T += present_T
 
 
-def weights_of(loss_weight: LossWeight, tasks: Mapping[str, str]) -> EqualWeights:
+def weights_of(loss_weight: LossWeight, tasks: Mapping[str, str]) -> TaskWeights:
     """Return the weighting that a ``loss_weight`` names.
 
     Args:
@@ -144,7 +144,7 @@ def weights_of(loss_weight: LossWeight, tasks: Mapping[str, str]) -> EqualWeight
     """
     if isinstance(loss_weight, str):
         if loss_weight == EQUAL:
-            return EqualWeights()
+            return TaskWeights()
         if loss_weight == UNCERTAINTY:
             return UncertaintyWeights(list(tasks.values()))
         if loss_weight == DYNAMIC_AVERAGE:
