@@ -70,6 +70,22 @@ def test_what_is_found_and_what_is_not(tmp_path):
     assert found == ["copy", "inverted", "scaled", "copied_ids", "many_ids", "one_in_10000"]
 
 
+@pytest.mark.parametrize("positives", [2, 3, 5, 9, 11, 20])
+def test_a_copy_of_a_label_with_few_positives(tmp_path, positives):
+    rng = np.random.default_rng(positives)
+    y = np.zeros(600, np.uint8)
+    y[rng.permutation(600)[:positives]] = 1
+    near = y.astype(np.int32)
+    near[np.flatnonzero(y)[0]] = 0
+    columns = {"ids": (y + 2).astype(np.int32), "number": (1 - y).astype(np.float32), "near": near}
+    assert found_in(tmp_path, y=y, **columns) == ["ids", "number"]
+
+
+def test_few_rows_may_be_alike_by_chance(tmp_path):
+    y = np.array([0, 1, 0, 0, 1, 0, 0, 1], np.uint8)
+    assert found_in(tmp_path, y=y, ids=y.astype(np.int32), number=y.astype(np.float32)) == []
+
+
 def test_unique_ids_of_rows_that_alternate(tmp_path):
     y = np.tile(np.array([0, 1], np.uint8), 2000)
     order = np.arange(4000, dtype=np.int32)
@@ -121,14 +137,17 @@ def test_a_label_that_is_nearly_constant_tells_nothing(tmp_path):
     y = np.zeros(4000, np.float32)
     y[[5, 2000]] = 3.0
     ids = np.arange(4000, dtype=np.int32)
-    assert found_in(tmp_path, REGRESSION, y=y, copy=y.copy(), ids=ids) == []
+    close = y + np.arange(4000, dtype=np.float32) / 4000
+    assert found_in(tmp_path, REGRESSION, y=y, close=close, ids=ids) == []
+    assert found_in(tmp_path, REGRESSION, y=y, copy=2 - y) == ["copy"]
 
 
-@pytest.mark.parametrize(("positives", "found"), [(9, []), (10, ["copy"])])
+@pytest.mark.parametrize(("positives", "found"), [(9, []), (10, ["score"])])
 def test_a_few_positives_may_be_in_order_by_chance(tmp_path, positives, found):
     y = np.zeros(3000, np.uint8)
     y[:positives] = 1
-    assert found_in(tmp_path, y=y, copy=y.astype(np.float32)) == found
+    score = y + np.linspace(0, 0.5, 3000, dtype=np.float32)
+    assert found_in(tmp_path, y=y, score=score) == found
 
 
 def test_rows_without_the_label_are_left_out(tmp_path):
@@ -185,7 +204,7 @@ def test_a_run_warns_by_name_and_goes_on(tmp_path, monkeypatch):
     warned = [text for text in lines if "WARNING Label leak?" in text]
     assert len(warned) == 2
     assert "'seen' alone tells the label 'view': AUC 1.00000 on 600 rows" in warned[0]
-    assert "'told' alone tells the label 'like': AUC 1.00000 on 300 rows" in warned[1]
+    assert "'told' alone tells the label 'like': AUC 1.00000 on 600 rows" in warned[1]
     assert all("use_features" in text for text in warned)
     project.model["use_features"] = ["user", "item", "age"]
     assert project.run() == 0

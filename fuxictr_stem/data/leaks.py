@@ -3,12 +3,14 @@
 A look at a sample of train, so that it costs a second at most on any data. A number is measured by its
 own order, in either direction. The ids of a categorical feature are ordered by the mean label that they
 have in one half of the sample and measured on the other half, where an id that is new has the mean of
-all: an id that occurs once tells nothing there. Sequences and vectors are passed over.
+all: an id that occurs once tells nothing there. A copy of a label is found by itself, also where its
+positives are too few for a measure. Sequences and vectors are passed over.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,8 @@ LIMIT = 0.999
 _CHUNKS = 8
 # Fewer rows of a class (or beside a regression label's commonest value) may be in order by chance.
 _LEAST = 10
+# Of so many ways to choose its ones, a feature is not a label's copy by chance.
+_LEAST_WAYS = 10_000
 
 
 class Leak(NamedTuple):
@@ -114,10 +118,11 @@ def find_leaks(
             y = targets[label]
             known = ~np.isnan(y)
             score: Array = values
-            if kind == "categorical":
+            copied = _is_copy(y[known], values[known])
+            if kind == "categorical" and not copied:
                 score = _mean_labels(values, y, half & known)
                 known = known & ~half
-            value = _order(task, y[known], score[known])
+            value = 1.0 if copied else _order(task, y[known], score[known])
             if value > LIMIT:
                 measure = "AUC" if task == BINARY else "rank correlation"
                 found.append(Leak(label, feature, measure, value, int(known.sum())))
@@ -149,6 +154,17 @@ def _mean_labels(codes: Array, y: Array, fitted: Array) -> Array:
     sums = np.bincount(codes[fitted], weights=y[fitted], minlength=size)
     mean = sums.sum() / max(counts.sum(), 1)
     return np.divide(sums, counts, out=np.full(size, mean), where=counts > 0)[codes]
+
+
+def _is_copy(y: Array, values: Array) -> bool:
+    """Say whether a feature has two values, one for each class of a label."""
+    ones = y == y.max(initial=0)
+    count = int(ones.sum())
+    if math.comb(len(y), min(count, len(y) - count, _LEAST)) < _LEAST_WAYS:
+        return False
+    of_ones, others = values[ones], values[~ones]
+    same = (of_ones == of_ones[0]).all() and (others == others[0]).all()
+    return bool(same and of_ones[0] != others[0])
 
 
 def _order(task: str, y: Array, score: Array) -> float:
