@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -46,12 +47,15 @@ def check_appendable(path: Path) -> None:
         OutputError: If not.
     """
     try:
+        target = Path(os.path.realpath(path))
         # Where there is no file yet, none is left behind: another run may be about to write it.
-        if path.exists():
-            with path.open("a"):
+        if not os.path.lexists(target):
+            with tempfile.TemporaryFile(dir=target.parent):
                 pass
+        elif stat.S_ISFIFO(target.stat().st_mode):
+            raise OSError("it is a pipe")
         else:
-            with tempfile.TemporaryFile(dir=os.path.dirname(os.path.abspath(path))):
+            with target.open("a"):
                 pass
     except OSError as error:
         raise OutputError(

@@ -229,6 +229,28 @@ def test_a_line_that_finds_no_room_leaves_nothing_and_is_told(tmp_path, monkeypa
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda path: path.symlink_to("none/config.csv"), "No such file"),
+        (lambda path: path.symlink_to(path.name), "symbolic links"),
+        (lambda path: path.mkdir(), "Is a directory"),
+        (os.mkfifo, "it is a pipe"),
+    ],
+)
+def test_what_no_line_can_be_appended_to_is_found_before(tmp_path, made, reason):
+    path = tmp_path / "config.csv"
+    made(path)
+    with pytest.raises(OutputError, match=f"config.csv cannot be written: .*{reason}"):
+        outputs.check_appendable(path)
+
+
+def test_a_link_to_a_file_that_is_not_there_yet(tmp_path):
+    (tmp_path / "config.csv").symlink_to("later.csv")
+    outputs.check_appendable(tmp_path / "config.csv")
+    assert not (tmp_path / "later.csv").exists()
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full here")
 def test_a_full_device_is_told():
     with pytest.raises(OutputError, match="No space left"):
