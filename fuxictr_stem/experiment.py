@@ -178,8 +178,12 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
     counts = parameter_counts(model)
     logger.info("Parameters: %s dense, %s embedding", *(f"{n:,}" for n in counts.values()))
 
-    train, valid = (make_loader(params, model, cache, split) for split in ("train", "valid"))
-    memory.report(train.memory_bytes + valid.memory_bytes)
+    train, valid = (
+        make_loader(params, model, cache, split, memory.device_budget)
+        for split in ("train", "valid")
+    )
+    on_device = sum(loader.memory_bytes for loader in (train, valid) if loader.on_device)
+    memory.report(train.memory_bytes + valid.memory_bytes - on_device, on_device)
     check_batches(model, train)
     seconds = {"prepare": time.monotonic() - start}
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
@@ -286,9 +290,21 @@ def check_batches(model: nn.Module, train: H5Loader) -> None:
 
 
 def make_loader(
-    params: dict[str, Any], model: MultiTaskModel, cache: Cache, split: str
+    params: dict[str, Any],
+    model: MultiTaskModel,
+    cache: Cache,
+    split: str,
+    device_budget: int | None = None,
 ) -> H5Loader:
-    """Return the batches of a split as an experiment reads them: train shuffled, the others not."""
+    """Return the batches of a split as an experiment reads them: train shuffled, the others not.
+
+    Args:
+        params: The experiment.
+        model: The model, on its device.
+        cache: The dataset.
+        split: The split.
+        device_budget: As of `H5Loader`.
+    """
     return H5Loader(
         model.feature_map,
         str(cache.path(split)),
@@ -300,4 +316,5 @@ def make_loader(
         sample_spaces=params["sample_spaces"],
         sample_weight=params["sample_weight"],
         device=model.device,
+        device_budget=device_budget,
     )

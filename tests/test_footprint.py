@@ -1,6 +1,7 @@
 """Memory for training: told before anything is allocated, and right."""
 
 import gc
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -278,6 +279,24 @@ def test_a_run_says_what_it_takes(tmp_path, monkeypatch):
     more = log.read_text().splitlines()
     assert sum("This may be more memory than the CPU has. Lower batch_size" in t for t in more) == 1
     assert sum(text.endswith("streamed") for text in more) == 3
+
+
+def test_data_on_a_cuda_device_gets_a_share_of_what_training_leaves(caplog):
+    """Of what was free before the gradients and the optimizer's state, which come later."""
+    caplog.set_level(logging.INFO)
+    needs = module.Footprint(16 << 30, 1 << 30, 17 << 30, 34 << 30, 3 << 30)
+    plan = module.MemoryPlan({"gpu": 0}, needs, 80 << 30, 200 << 30)
+    assert plan.device_budget == 3 << 30
+    assert plan.data_budget == 100 << 30
+    plan.report(5 << 30, 2 << 30)
+    assert (
+        "73.0 GiB of 80.0 GiB available to CUDA device 0, with 2.0 GiB of data there" in caplog.text
+    )
+    assert "5.0 GiB in the CPU's" in caplog.text
+    assert "may be more" not in caplog.text
+    plan.report(0, 10 << 30)
+    assert "This may be more memory than CUDA device 0 has" in caplog.text
+    assert module.MemoryPlan({"gpu": -1}, needs, 80 << 30, 80 << 30).device_budget is None
 
 
 def test_a_run_that_cannot_fit_ends_with_one_message(tmp_path, monkeypatch, capsys):

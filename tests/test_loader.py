@@ -351,6 +351,17 @@ def test_the_budget_decides(split, caplog):
     assert loader(path).in_memory
 
 
+def test_the_devices_budget_decides_what_lies_there(split):
+    path, _ = split
+    needed = loader(path).memory_bytes
+    device = torch.device("cpu")
+    assert loader(path, device=device, device_budget=needed).on_device
+    assert not loader(path, device=device, device_budget=needed - 1).on_device
+    assert loader(path, device=device).on_device
+    assert not loader(path).on_device
+    same_all(loader(path, device=device, device_budget=0), loader(path))
+
+
 def test_available_memory(tmp_path, monkeypatch):
     assert 2**20 < available_bytes() < 2**50
     files = [tmp_path / name for name in ("max", "current", "stat")]

@@ -48,8 +48,9 @@ class H5Loader:
         drop_last: Leave out a last batch that is not full.
         sample_spaces: Label whose 1 makes a row a sample of a task, by the task's label; a column, too.
         sample_weight: The column of the rows' weights, if there is one; a column, too.
-        device: Where batches are gathered: the split, if it fits there beside all else, or a streaming
-            pass' window is copied there as a whole. None is the host.
+        device: Where batches are gathered: the split, if it is within the device's budget, or a
+            streaming pass' window is copied there as a whole. None is the host.
+        device_budget: Bytes that the split may take on the device. None is half of what is free there.
         **kwargs: FuxiCTR hands every loader all of a run's parameters; the others are ignored.
 
     Attributes:
@@ -57,6 +58,7 @@ class H5Loader:
         num_samples: Rows of the split.
         num_batches: Batches of an epoch.
         num_blocks: Parts in which the rows are read: one in memory, else one a window.
+        on_device: Whether the split is kept on the device.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -85,6 +87,7 @@ class H5Loader:
         sample_spaces: Mapping[str, str] | None = None,
         sample_weight: str | None = None,
         device: torch.device | None = None,
+        device_budget: int | None = None,
         **kwargs: Any,
     ) -> None:
         if batch_size < 1:
@@ -120,11 +123,15 @@ class H5Loader:
         needed = self.num_samples * self._layout.row_bytes
         budget = available_bytes() // 2 if memory_budget is None else memory_budget
         self._matrices: Matrices | None = None
+        self.on_device = False
         if needed <= budget:
             start, stop = np.array([0]), np.array([self.num_samples])
             self._matrices = read_rows(self.path, self._layout, start, stop)
             # Else the batches are gathered on the host, and the model moves them.
-            if device is not None and needed <= device_bytes(device) // 2:
+            if device is not None:
+                free = device_bytes(device) // 2 if device_budget is None else device_budget
+                self.on_device = needed <= free
+            if self.on_device:
                 self._matrices = [matrix.to(device) for matrix in self._matrices]
         self._device = device
         self._ahead = OrdersAhead(Window.rows if self.in_memory else Window.order)

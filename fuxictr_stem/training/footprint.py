@@ -95,20 +95,34 @@ class MemoryPlan:
             taken = self.footprint.certain + self.footprint.activations
         return max(self.host_free - taken, 0) // 2
 
-    def report(self, data: int) -> None:
+    @property
+    def device_budget(self) -> int | None:
+        """Bytes that a split may take on a CUDA device, or None without one.
+
+        A third of what training leaves: there are two of them, and activations are an estimate.
+        """
+        if self.params["gpu"] < 0:
+            return None
+        return max(self.free - self.footprint.certain - self.footprint.activations, 0) // 3
+
+    def report(self, host_data: int, device_data: int = 0) -> None:
         """Log all parts in a line, and a warning if they may not fit.
 
         Args:
-            data: Bytes of the rows that are kept in the CPU's memory.
+            host_data: Bytes of the rows that are kept in the CPU's memory.
+            device_data: Bytes of the rows that are kept on the CUDA device.
         """
         needs, on_gpu = self.footprint, self.params["gpu"] >= 0
-        total = needs.certain + needs.activations + (0 if on_gpu else data)
+        beside = f"{size(host_data)} of data"
+        if on_gpu:
+            beside = f"{size(device_data)} of data there and {size(host_data)} in the CPU's"
+        total = needs.certain + needs.activations + (device_data if on_gpu else host_data)
         parts = (needs.tables, needs.dense, needs.gradients, needs.optimizer, needs.activations)
         logger.info(
             "Memory for training: tables %s, other weights %s, gradients %s, optimizer %s, "
-            "activations about %s: %s of %s available to %s, with %s of data%s",
+            "activations about %s: %s of %s available to %s, with %s",
             *map(size, (*parts, total, self.free)),
-            *(_place(self.params), size(data), " in the CPU's" if on_gpu else ""),
+            *(_place(self.params), beside),
         )
         if total > self.free:
             logger.warning(
