@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,8 +104,10 @@ def main(argv: Sequence[str] | None = None, sizes: Sizes | None = None) -> int:
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
                 records += TOPICS[name](work)
-            except BenchmarkError as error:
-                records.append(Record(name, None, "", None, str(error)))
+            except Exception as error:  # the other topics have something to say, too
+                if not isinstance(error, BenchmarkError):
+                    traceback.print_exc()
+                records.append(Record(name, None, "", None, str(error) or type(error).__name__))
                 failed = True
             print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
             if args.out is not None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuxictr_stem import outputs
+
 _RULES = {">=": operator.ge, "<=": operator.le}
 
 
@@ -85,7 +87,7 @@ def reasons(records: Iterable[Record]) -> list[str]:
 def write_json(path: Path, records: Iterable[Record]) -> None:
     """Write the records as a list."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([record.as_json() for record in records], indent=2) + "\n")
+    outputs.write_text(path, json.dumps([record.as_json() for record in records], indent=2) + "\n")
 
 
 def write_markdown(
@@ -113,4 +115,4 @@ def write_markdown(
     missing = reasons(records)
     if missing:
         parts.append("Not measured:\n\n" + "\n".join(f"- {line}" for line in missing))
-    path.write_text("\n\n".join([*parts, *sections]) + "\n")
+    outputs.write_text(path, "\n\n".join([*parts, *sections]) + "\n")

@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.records import HEAD, Record, reasons, text_table, write_json, write_markdown
 from benchmarks.robustness import concurrent, configs, damage, endurance, inputs, kills
-from benchmarks.robustness.work import Broken, Work
+from benchmarks.robustness.work import Work
 
 TOPICS: dict[str, Callable[[Work], Iterator[Record]]] = {
     "configs": configs.measure,
@@ -50,8 +51,9 @@ def main(argv: Sequence[str] | None = None, **sizes: Any) -> int:
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
                 records += TOPICS[name](work)
-            except (Broken, AssertionError) as error:
-                print(f"{name}: broken.\n{error}", file=sys.stderr, flush=True)
+            except Exception as error:  # the other topics have something to say, too
+                print(f"{name}: broken.", file=sys.stderr)
+                traceback.print_exc()
                 reason = next(iter(str(error).splitlines()), type(error).__name__)
                 records.append(Record(name, None, "", "<= 0", reason))
             print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
