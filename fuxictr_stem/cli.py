@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     of_caches[-1].add_argument("--all", action="store_true", help="remove whole ones, too")
     of_caches[-1].add_argument("--dry-run", action="store_true", help="only tell what would go")
 
+    keys = commands.add_parser("keys", help="explain every key of the configs, with its default")
+    keys.add_argument(
+        "section", nargs="*", help="experiment, dataset, feature, ...; by default all"
+    )
+
     ids = commands.add_parser("list", help="list the experiment ids and the models")
     for command in (run, prepare, audit, ids, *of_caches):
         command.add_argument(
@@ -238,6 +243,18 @@ def _cache(args: argparse.Namespace) -> int:
     return action(*which)
 
 
+def _keys(args: argparse.Namespace) -> None:
+    from fuxictr_stem.errors import ConfigError, suggest
+    from fuxictr_stem.key_list import SECTIONS, key_list
+
+    for name in args.section:
+        if name not in SECTIONS:
+            raise ConfigError(
+                f"keys {name}: must be one of {', '.join(SECTIONS)}.{suggest(name, SECTIONS)}"
+            )
+    tell(*key_list(args.section or None))
+
+
 def _list(args: argparse.Namespace) -> None:
     from fuxictr_stem.config import list_experiments
 
@@ -252,5 +269,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "benchmark": _benchmark,
     "audit": _audit,
     "cache": _cache,
+    "keys": _keys,
     "list": _list,
 }
