@@ -11,8 +11,8 @@ from torch import nn
 
 from fuxictr_stem.analysis.audit import audit
 from fuxictr_stem.analysis.experiment_audit import audit_experiment
-from fuxictr_stem.analysis.synthetic import synthetic_batch, synthetic_feature_map
 from fuxictr_stem.cli import main
+from fuxictr_stem.data.synthetic import synthetic_batch, synthetic_feature_map
 from fuxictr_stem.layers import ExpertLayer, GateBank, free_rules, gates
 from fuxictr_stem.models import MultiTaskNet, STEMNet
 from fuxictr_stem.models.features import TaskEmbedding

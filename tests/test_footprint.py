@@ -12,8 +12,8 @@ from run_helpers import Project
 from torch.profiler import ProfilerActivity, profile
 
 from fuxictr_stem import registry
-from fuxictr_stem.analysis.synthetic import synthetic_batch, synthetic_feature_map
 from fuxictr_stem.config import load_experiment
+from fuxictr_stem.data.synthetic import synthetic_batch, synthetic_feature_map
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import footprint as module

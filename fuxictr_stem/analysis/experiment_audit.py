@@ -9,9 +9,9 @@ import torch
 
 from fuxictr_stem.analysis.audit import audit
 from fuxictr_stem.analysis.gradient_flow import GradientFlow, gradient_flow
-from fuxictr_stem.analysis.synthetic import synthetic_batch, synthetic_feature_map
 from fuxictr_stem.config import load_experiment
 from fuxictr_stem.config.values import FP32
+from fuxictr_stem.data.synthetic import synthetic_batch, synthetic_feature_map
 from fuxictr_stem.registry import build_model
 
 

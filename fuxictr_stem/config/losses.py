@@ -38,7 +38,7 @@ def check_losses(
     _check_row_sparse(params, place, problems)
     name = params.get("gradient_balancing")
     if name is not None:
-        # Imports PyTorch, which no other check needs.
+        # It imports `config.values`, and with it this package.
         from fuxictr_stem.models.balancing import GradientBalancer
 
         try:

@@ -20,8 +20,8 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
-from fuxictr_stem.analysis.synthetic import synthetic_batch
 from fuxictr_stem.data.memory import available_bytes
+from fuxictr_stem.data.synthetic import synthetic_batch
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.registry import build_model
 
