@@ -189,6 +189,6 @@ def test_what_is_not_installed_is_named(monkeypatch, module, method, named):
     else:
         find = "torchjd._mixins.find_spec"
         monkeypatch.setattr(find, lambda name: None if name == named else object())
-    expected = rf"{method} balances gradients by packages.*{named}.*pip install \"fuxictr_stem\[bal"
+    expected = rf"{method} balances gradients by packages.*{named}.*pip install \"torchjd\[quad"
     with pytest.raises(ConfigError, match=expected):
         GradientBalancer(method)

@@ -241,7 +241,8 @@ def test_fuxictrs_preprocessing_reads_the_other_labels(tmp_path, monkeypatch):
     monkeypatch.setattr(fuxictr.preprocess, "build_dataset", build)
     frames = {split: rows([0, 1], [0, 1]) for split in SPLITS}
     params = write_dataset(tmp_path, frames, [feature("cat")], LABELS)
-    with pytest.raises(InterruptedError):
+    params["task"] = ["binary_classification"] * 2
+    with pytest.raises(DataError, match="preprocessing stopped: InterruptedError"):
         drop_in._build_with_fuxictr({**params, "task_labels": ["click", "buy"]})
     assert made[0].feature_map.labels == ["click", "buy"]
     with pytest.raises(ConfigError, match="cannot combine labels to 'both'. Use --engine"):

@@ -10,6 +10,15 @@ from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import Saving
 
 
+@pytest.fixture
+def hangup():
+    """As in a terminal; tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(toy, number, monkeypatch, capfd):
     unbroken, broken = toy("unbroken"), toy("broken", state_steps=None)
@@ -69,8 +78,8 @@ def test_a_second_signal_is_obeyed_at_once(toy, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_nohup_is_respected(toy, monkeypatch):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def test_nohup_is_respected(toy, hangup, monkeypatch):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     original = STEMNet.backward
 
     def backward(model, columns):
@@ -78,11 +87,8 @@ def test_nohup_is_respected(toy, monkeypatch):
         return original(model, columns)
 
     monkeypatch.setattr(STEMNet, "backward", backward)
-    try:
-        assert toy().run() == 0
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    assert toy().run() == 0
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_signal_that_python_drops_is_obeyed_later(toy, monkeypatch):
