@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare = commands.add_parser("prepare", help="make a dataset's splits from its official files")
     prepare.add_argument("--dataset", required=True, help="the dataset id, e.g. kuairand_pure")
-    prepare.add_argument("--raw-dir", type=Path, help="folder of the official files")
+    prepare.add_argument("--raw-dir", help="folder of the official files")
     prepare.add_argument(
         "--allow-missing-log",
         action="store_true",
@@ -199,9 +199,16 @@ def _run(args: argparse.Namespace) -> None:
 
 def _prepare(args: argparse.Namespace) -> None:
     from fuxictr_stem.config import load_dataset
+    from fuxictr_stem.config.checking import Problems, read_value
+    from fuxictr_stem.config.kinds import PATH
     from fuxictr_stem.data.preparers import prepare
     from fuxictr_stem.errors import ConfigError
 
+    if args.raw_dir is not None:
+        problems = Problems()
+        read_value(PATH, args.raw_dir, "--raw-dir", problems)
+        if problems.lines:
+            raise ConfigError(problems.lines[0])
     dataset = load_dataset(_config_dir(args.config), args.dataset)
     if "prepare" not in dataset:
         raise ConfigError(
@@ -209,7 +216,7 @@ def _prepare(args: argparse.Namespace) -> None:
             f"{dataset['train_data']}, {dataset['valid_data']}."
         )
     if args.raw_dir is not None:
-        dataset["prepare"]["raw_dir"] = str(args.raw_dir)
+        dataset["prepare"]["raw_dir"] = args.raw_dir
     if args.allow_missing_log:
         dataset["prepare"]["allow_missing_log"] = True
     prepare(dataset)

@@ -66,6 +66,42 @@ def test_options_of_a_preparer_pass(tmp_path):
     assert params["source"] == source
 
 
+def test_facts_that_nothing_compares_with_have_any_form(tmp_path):
+    source = {"rows": 5, "positive_rate": "some 2 %"}
+    assert load(tmp_path, dataset={"source": source})["source"] == source
+
+
+@pytest.mark.parametrize(
+    "source",
+    [None, {}, {"rows": {"raw": 5, "train": "1.5M", "valid": None}}, {"positive_rate": {"y": 0}}],
+)
+def test_facts_that_a_preparation_compares_with_pass(tmp_path, source):
+    load(tmp_path, dataset={"prepare": {"preparer": "p", "raw_dir": "raw"}, "source": source})
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"rows": 5}, r"source.rows: must be a mapping, found 5. Write rows: \{raw: 1000"),
+        ({"rows": [1]}, r"source.rows: must be a mapping, found \[1\]"),
+        ({"rows": "abc"}, "source.rows: must be a mapping, found 'abc'"),
+        ({"rows": {"raw": [1]}}, r"source.rows.raw: must be a whole number >= 0, or text .* \[1\]"),
+        ({"rows": {"raw": True}}, "source.rows.raw: must be a whole number"),
+        ({"rows": {"train": -1}}, "source.rows.train: must be a whole number"),
+        ({"positive_rate": 3}, r"positive_rate: must be a mapping, .* positive_rate: \{click: 0.2"),
+        (
+            {"positive_rate": {"y": 10**400}},
+            "positive_rate.y: must be a finite number >= 0 and < 1",
+        ),
+        ({"positive_rate": {"y": "2 %"}}, "positive_rate.y: must be a finite number"),
+    ],
+)
+def test_facts_that_a_preparation_could_not_compare_with_are_refused(tmp_path, source, message):
+    prepare = {"preparer": "p", "raw_dir": "raw"}
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, dataset={"prepare": prepare, "source": source})
+
+
 BAD_DATASETS = {
     "dataset": [
         ({"train_data": REMOVE}, "toy.train_data: is missing"),

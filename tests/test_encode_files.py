@@ -91,6 +91,73 @@ def test_pretrained_file_is_checked(tmp_path, content, message):
         open_cache(dataset)
 
 
+def with_keys(tmp_path, keys, column="num_id", dtype="int"):
+    path = tmp_path / "vectors.npz"
+    np.savez(path, key=np.array(keys), value=np.ones((len(keys), 3)))
+    features = [feature(column, dtype=dtype, pretrained_emb=str(path), pretrain_dim=3)]
+    return write_dataset(tmp_path, frames(column), features)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ([0.5, 7.0, 2.2], "2 of its 3 keys are not plain whole numbers .* at position 0: 0.5"),
+        ([7, np.nan], "1 of its 2 keys .* position 1: nan"),
+        ([7, 1e300], r"1 of its 2 keys .* position 1: 1e\+300"),
+        ([7, 2.0**63], r"1 of its 2 keys .* position 1: 9.22\d*e\+18"),
+        (np.array([7, 2**63], np.uint64), "1 of its 2 keys .* position 1: 9223372036854775808"),
+        (["7", "08"], "1 of its 2 keys .* position 1: '08'"),
+        ([7, 8, 7, 8, 7, 9], r"2 of its keys stand more than once, such as 7 \(3 times\)"),
+        ([7.0, 7.0], r"1 of its keys stand more than once, such as 7 \(2 times\)"),
+        ([[7], [8]], r"a list of keys, but 'key' has shape \(2, 1\)"),
+    ],
+)
+def test_pretrained_keys_that_become_others_are_refused(tmp_path, keys, message):
+    with pytest.raises(DataError, match=message):
+        open_cache(with_keys(tmp_path, keys))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ([7.0, np.nan], "1 of its 2 keys are not text, .* position 1: nan"),
+        (["a", "b", "a"], r"1 of its keys stand more than once, such as 'a' \(2 times\)"),
+    ],
+)
+def test_pretrained_keys_of_text_are_checked(tmp_path, keys, message):
+    with pytest.raises(DataError, match=message):
+        open_cache(with_keys(tmp_path, keys, "cat", "str"))
+
+
+def test_a_missing_key_of_a_parquet_file_is_refused(tmp_path):
+    file = pretrained(tmp_path / "vectors.parquet", ["a", None])
+    features = [feature("cat", pretrained_emb=file, pretrain_dim=3)]
+    with pytest.raises(DataError, match="1 of its 2 keys are not text, .* position 1: None"):
+        open_cache(write_dataset(tmp_path, frames("cat"), features))
+
+
+@pytest.mark.parametrize(
+    ("column", "dtype", "keys"),
+    [
+        ("num_id", "int", [7.0, -3.0]),
+        ("num_id", "int", np.array([7, -3], np.float32)),
+        ("num_id", "int", np.array([7, 8], np.uint64)),
+        ("num_id", "int", ["7", "-3"]),
+        ("num_id", "str", [7, -3]),
+        ("cat", "str", np.array([b"a", b"b"])),
+        ("num", "float", [1.5, 0.25]),
+    ],
+)
+def test_pretrained_keys_of_another_type_are_themselves(tmp_path, caplog, column, dtype, keys):
+    caplog.set_level("INFO", "fuxictr_stem")
+    cache = open_cache(with_keys(tmp_path, keys, column, dtype))
+    vocabulary = json.loads((cache.folder / "feature_vocab.json").read_text())[column]
+    texts = [key.decode() if isinstance(key, bytes) else key for key in np.array(keys).tolist()]
+    wanted = {str(int(t) if dtype == "int" else t) for t in texts}
+    assert wanted <= set(vocabulary)
+    assert "0 of" not in next(t for t in caplog.messages if "have a pretrained vector" in t)
+
+
 @pytest.mark.parametrize(("keys", "level"), [([7, 8], "INFO"), ([555], "WARNING")])
 def test_the_share_of_tokens_with_a_vector_is_told(tmp_path, caplog, keys, level):
     file = pretrained(tmp_path / "vectors.npz", keys)

@@ -298,6 +298,9 @@ def test_kuairand_real_files(tmp_path, stem_data):
     ("options", "messages"),
     [
         ({"suffix": "27k"}, ["suffix: must be 1k or pure, found '27k'"]),
+        ({"suffix": ["pure"]}, ["suffix: must be 1k or pure, found ['pure']"]),
+        ({"suffix": {}}, ["suffix: must be 1k or pure, found {}"]),
+        ({"valid_date": 1 << 20_000}, ["valid_date: must be a day"]),
         ({"valid_date": "2022-05-07"}, ["valid_date: must be a day"]),
         ({"test_date": 20220532}, ["test_date: must be a day"]),
         ({"valid_date": 20220508}, ["valid_date: must be before test_date"]),

@@ -213,6 +213,8 @@ def test_config_mistakes_come_in_one_message(tmp_path):
 def test_unknown_preparers_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"found 'tiktoc'\. Did you mean 'tiktok'"):
         prepare(dataset_in(tmp_path, "tiktok", preparer="tiktoc"))
+    with pytest.raises(ConfigError, match=r"preparer: must be one of .* found \['tiktok'\]"):
+        prepare(dataset_in(tmp_path, "tiktok", preparer=["tiktok"]))
     with pytest.raises(ConfigError, match="no `prepare` mapping"):
         prepare({"dataset_id": "mine"})
 

@@ -172,6 +172,48 @@ def test_an_unfinished_or_unreadable_record_prepares_again(tiktok, text, caplog)
     assert files_of(tiktok) == expected
 
 
+def split_of(**changes):
+    split = {"file": "train.csv", "bytes": 1, "rows": 1} | changes
+    return {**dict.fromkeys(("valid", "test"), split), "train": split}
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        None,
+        5,
+        "x",
+        [],
+        {},
+        {"train": 1},
+        dict.fromkeys(SPLITS, {}),
+        split_of(rows="a"),
+        split_of(rows=1.5),
+        split_of(bytes="a"),
+        split_of(file=None),
+    ],
+)
+def test_a_record_of_another_form_prepares_again(tiktok, splits, caplog):
+    prepare(tiktok)
+    expected = files_of(tiktok)
+    path = folder_of(tiktok) / "prepared.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "splits": splits}))
+    with caplog.at_level(logging.INFO):
+        prepare(tiktok)
+    assert "or prepared.json is damaged" in caplog.text
+    assert files_of(tiktok) == expected
+    assert json.loads(path.read_text()) == record
+
+
+def test_a_record_nested_too_deep_prepares_again(tiktok):
+    prepare(tiktok)
+    path = folder_of(tiktok) / "prepared.json"
+    path.write_text("[" * 100_000 + "]" * 100_000)
+    prepare(tiktok)
+    assert json.loads(path.read_text())["complete"] is True
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing may catch it."""
 

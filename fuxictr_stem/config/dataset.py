@@ -8,13 +8,22 @@ from typing import Any
 from fuxictr_stem.config.checking import Problems, read_keys, read_value
 from fuxictr_stem.config.columns import read_columns
 from fuxictr_stem.config.groups import group_column
-from fuxictr_stem.config.kinds import PLAIN, short
+from fuxictr_stem.config.kinds import PLAIN, Kind, number, optional, short, whole
 from fuxictr_stem.config.schema import ABSENT, DATASET, EXPERIMENT, PREPARE
 from fuxictr_stem.config.yaml_files import Section, all_sections, check_id, find_section, ids
 from fuxictr_stem.errors import suggest
 
 _ELSEWHERE = dict.fromkeys(EXPERIMENT, "It belongs to the experiment, in model_config.")
 _NO_OPS = ("rebuild_dataset", "data_block_size")
+_COUNT = whole(0)
+# The facts that a preparation puts beside its own figures; all others are for people.
+_COMPARED = {
+    "rows": Kind(
+        f"{_COUNT.rule}, or text such as 10.9M",
+        lambda value: value if isinstance(value, str) else _COUNT.read(value),
+    ),
+    "positive_rate": number(0, below=1),
+}
 
 
 def load_dataset(config_dir: str | Path, dataset_id: str) -> dict[str, Any]:
@@ -75,6 +84,7 @@ def read_dataset(section: Section, known: list[str], problems: Problems) -> dict
         values |= dict(zip(("feature_cols", "label_col"), read, strict=True))
     if values.get("prepare") is not None:
         values["prepare"] = _read_prepare(values["prepare"], section, known, problems)
+        _check_source(values.get("source") or {}, section.place("source"), problems)
     nullable = ("test_data", "group_id")
     kept = {
         k: v for k, v in values.items() if k not in _NO_OPS and (v is not None or k in nullable)
@@ -95,6 +105,23 @@ def add_groups(dataset: dict[str, Any], group_id: str, place: str, problems: Pro
         dataset["group_id"], dataset["feature_cols"] = group_column(
             group_id, dataset["feature_cols"], dataset["label_col"], place, problems
         )
+
+
+def _check_source(source: dict[Any, Any], place: str, problems: Problems) -> None:
+    """Note facts of the source that a preparation could not compare with."""
+    for key, kind in _COMPARED.items():
+        facts, at = source.get(key), f"{place}.{key}"
+        if facts is None:
+            continue
+        if not isinstance(facts, dict):
+            example = "{raw: 1000, train: 800}" if key == "rows" else "{click: 0.2}"
+            problems.add(
+                at, f"must be a mapping, found {short(facts)}.", f"Write {key}: {example}."
+            )
+            continue
+        for name, value in facts.items():
+            which = short(name).strip("'")
+            read_value(optional(kind), value, f"{at}.{which}", problems)
 
 
 def _read_prepare(

@@ -20,7 +20,7 @@ from fuxictr.preprocess.build_dataset import merge_meta_ddf
 from fuxictr_stem.data.checks import explained
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.counting import count_tokens
-from fuxictr_stem.data.pretrained import read_pretrained
+from fuxictr_stem.data.pretrained import key_problems, read_pretrained
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.source import Source
 from fuxictr_stem.errors import DataError
@@ -139,8 +139,8 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
         The fitted processor, and each split's columns with missing values filled.
 
     Raises:
-        DataError: A vocabulary is empty, a pretrained file has no key and value, or a file cannot
-            be read.
+        DataError: A vocabulary is empty, a pretrained file is not as its column wants it, or a file
+            cannot be read.
     """
     _check_pretrained(source.plan)
     processor = Processor(source.plan, folder)
@@ -153,7 +153,7 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
 
 
 def _check_pretrained(plan: Plan) -> None:
-    """Refuse pretrained files that FuxiCTR would stop at half-way."""
+    """Refuse pretrained files that FuxiCTR would stop at half-way, or read as other keys."""
     problems = []
     for col in plan.features:
         if "pretrained_emb" in col:
@@ -172,17 +172,17 @@ def _check_pretrained(plan: Plan) -> None:
 
 def _pretrained_problems(path: Path, col: Mapping[str, Any]) -> list[str]:
     keys, vectors = read_pretrained(path)
-    keys.astype(col["dtype"])
+    problems = key_problems(keys, col["dtype"])
     vectors = np.stack(list(vectors)).astype(np.float32)
     width = col.get("pretrain_dim", vectors.shape[-1])
     if vectors.ndim != 2 or len(vectors) != len(keys) or vectors.shape[1] != width:
-        return [
+        problems.append(
             f"needs one vector of pretrain_dim {width} for each of its {len(keys):,} keys, but "
             f"'value' has shape {vectors.shape}."
-        ]
-    if not np.isfinite(vectors).all():
-        return ["its vectors hold NaN or infinite values."]
-    return []
+        )
+    elif not np.isfinite(vectors).all():
+        problems.append("its vectors hold NaN or infinite values.")
+    return problems
 
 
 def _tell_of_matches(plan: Plan, processor: Processor) -> None:

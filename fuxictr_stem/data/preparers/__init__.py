@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fuxictr_stem.config.kinds import short
 from fuxictr_stem.data.preparers import kuairand, qkvideo, tiktok, tiktok_sample
 from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.job import can_be_had, job_of
@@ -55,10 +56,10 @@ def _preparer(dataset: dict[str, Any]) -> Preparer:
             f"made: found {spec!r}."
         )
     name = spec.get("preparer")
-    if name not in PREPARERS:
+    if not isinstance(name, str) or name not in PREPARERS:
         raise ConfigError(
             f"Dataset {dataset_id!r}, prepare.preparer: must be one of {', '.join(PREPARERS)}, "
-            f"found {name!r}.{suggest(str(name), PREPARERS)}"
+            f"found {short(name)}.{suggest(str(name), PREPARERS)}"
         )
     return PREPARERS[name]
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuxictr_stem.config.kinds import short
 from fuxictr_stem.config.nesting import labels_of_files
 from fuxictr_stem.data.preparers.base import PERMISSION, Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.splits import SPLITS
@@ -52,8 +53,22 @@ class Job:
 
         Raises:
             RawFilesMissing: They are not there.
+            DataError: One is a folder or the like, or they cannot be looked for.
         """
-        return self.preparer.find_raw(self.raw_dir, self.options)
+        try:
+            raw = self.preparer.find_raw(self.raw_dir, self.options)
+            others = [path for path in raw if not path.is_file()]
+        except OSError as error:
+            raise DataError(
+                f"prepare.raw_dir: the raw files cannot be looked for in {short(str(self.raw_dir))}: "
+                f"{error.strerror}. Name another folder, or mend its permissions."
+            ) from error
+        if others:
+            raise DataError(
+                f"{', '.join(map(str, others))}: a raw file must be a file, found a folder, a device "
+                "or a link to nothing. Put the official file there."
+            )
+        return raw
 
     def recipe(self, raw: list[Path]) -> dict[str, Any]:
         """Return everything that decides what the split files hold."""
@@ -168,7 +183,7 @@ def needed(job: Job) -> tuple[bool, str]:
 def _changes(job: Job, record: dict[str, Any], present: int) -> str:
     """Say in words why recorded split files no longer serve, or return an empty string."""
     if not record.get("complete"):
-        return "the last preparation was cut off"
+        return f"the last preparation was cut off, or {RECORD} is damaged"
     if present < len(job.paths):
         return "a split file is gone"
     try:
@@ -199,16 +214,27 @@ def _short(value: Any, limit: int = 300) -> str:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return the record, an empty one if it cannot be read, None if there is none."""
+    """Return the record, an empty one if it is damaged, None if there is none."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise DataError(f"{folder / RECORD} cannot be read: {error}") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if _is_whole(record) else {}
+
+
+def _is_whole(record: Any) -> bool:
+    """Tell whether a record has the form in which it is written."""
+    splits = record.get("splits") if isinstance(record, dict) else None
+    return isinstance(splits, dict) and all(
+        isinstance(part := splits.get(split), dict)
+        and isinstance(part.get("file"), str)
+        and all(type(part.get(key)) is int for key in ("bytes", "rows"))
+        for split in SPLITS
+    )
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

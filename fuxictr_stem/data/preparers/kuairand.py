@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fuxictr_stem.config.kinds import short
 from fuxictr_stem.data.preparers.base import PERMISSION, Preparer, RawFilesMissing
-from fuxictr_stem.data.preparers.raw import read_blocks
+from fuxictr_stem.data.preparers.raw import Rule, Watch, read_blocks
 from fuxictr_stem.data.preparers.splits import TEST, TRAIN, VALID, SplitWriter
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.progress import track
@@ -48,6 +49,26 @@ _LOG_INTEGERS = ("user_id", "video_id", "date", "hourmin", *LABELS)
 _BUCKET_MS = 5_000
 _LAST_BUCKET = 60
 _FOUND = "__found__"
+_LONGEST_MS = 2**31 - 1
+_LOG_RULES = (
+    Rule(
+        "date",
+        "a day as 20220507",
+        pl.col("date").is_between(10_000_101, 99_991_231)
+        & pl.col("date").cast(pl.String).str.to_date("%Y%m%d", strict=False).is_not_null(),
+    ),
+    Rule(
+        "hourmin",
+        "hour and minute as 2359",
+        pl.col("hourmin").is_between(0, 2359) & (pl.col("hourmin") % 100 < 60),
+    ),
+    Rule(
+        "duration_ms",
+        f"a number from 0 to {_LONGEST_MS:,}, or empty",
+        pl.col("duration_ms").is_null()
+        | pl.col("duration_ms").cast(pl.Float64, strict=False).is_between(0, _LONGEST_MS),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -69,13 +90,13 @@ class KuaiRandOptions:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.suffix not in _SUFFIXES:
-            problems.append(f"prepare.suffix: must be 1k or pure, found {self.suffix!r}.")
+        if self.suffix not in tuple(_SUFFIXES):  # a dict would ask a list for its hash
+            problems.append(f"prepare.suffix: must be 1k or pure, found {short(self.suffix)}.")
         dates = {"valid_date": self.valid_date, "test_date": self.test_date}
         bad = {name: value for name, value in dates.items() if not _is_date(value)}
         problems += [
             f"prepare.{name}: must be a day as the log writes it, a number like 20220507, "
-            f"found {value!r}."
+            f"found {short(value)}."
             for name, value in bad.items()
         ]
         if not bad and self.valid_date >= self.test_date:
@@ -86,7 +107,7 @@ class KuaiRandOptions:
         if not isinstance(self.allow_missing_log, bool):
             problems.append(
                 "prepare.allow_missing_log: must be true or false, "
-                f"found {self.allow_missing_log!r}."
+                f"found {short(self.allow_missing_log)}."
             )
         if problems:
             raise ConfigError("\n".join(problems))
@@ -141,7 +162,8 @@ def write_splits(
     """Write each row of the logs, with its features, into its split.
 
     Raises:
-        DataError: A raw file is damaged, or a feature file contradicts itself.
+        DataError: A raw file is damaged, a feature file contradicts itself, or a log holds a day,
+            an hour or a duration that cannot be.
     """
     *logs, user_file, video_file = files
     if len(logs) < len(_LOGS):
@@ -154,27 +176,39 @@ def write_splits(
     users = read_features(user_file, "user_id")
     videos = read_features(video_file, "video_id")
     unmatched = {"user_id": 0, "video_id": 0}
+    columns: list[str] = []
     for path in logs:
+        watch = Watch(path, _LOG_RULES)
         for frame in track(read_blocks(path, _LOG_INTEGERS), f"Splitting {path.name}"):
-            joined = frame.with_columns(*_derived(path, frame))
+            columns = columns or frame.columns
+            _check_columns(path, frame.columns, columns)
+            if not watch.passes(frame):
+                continue  # from here on, rows are only looked through, for the count
+            joined = frame.with_columns(*_derived(frame))
             for key, features in (("user_id", users), ("video_id", videos)):
                 joined = _join(joined, features, key)
                 unmatched[key] += joined[_FOUND].null_count()
                 joined = joined.drop(_FOUND)
             writer.write(joined, _by_date(frame["date"].to_numpy(), options))
+        watch.refuse_any()
     for key, rows in unmatched.items():
         if rows:
             logger.warning("%s rows have a %s without features: left empty.", f"{rows:,}", key)
 
 
-def _derived(path: Path, frame: pl.DataFrame) -> list[pl.Series]:
-    if "duration_ms" not in frame.columns:
+def _check_columns(path: Path, found: list[str], wanted: list[str]) -> None:
+    if "duration_ms" not in found:
         raise DataError(f"{path}: the first line names no column duration_ms.")
-    try:
-        milliseconds = frame["duration_ms"].cast(pl.Float64)
-    except pl.exceptions.InvalidOperationError as error:
-        raise DataError(f"{path}: duration_ms holds text for a number: {error}") from error
-    bucket = (milliseconds / _BUCKET_MS).floor().clip(0, _LAST_BUCKET).cast(pl.Int64)
+    if found != wanted:
+        raise DataError(
+            f"{path}: its columns must be those of the other log, in the same order "
+            f"({', '.join(wanted)}), found {', '.join(found)}. Fetch both logs from one source."
+        )
+
+
+def _derived(frame: pl.DataFrame) -> list[pl.Series]:
+    milliseconds = frame["duration_ms"].cast(pl.Float64)
+    bucket = (milliseconds / _BUCKET_MS).floor().clip(upper_bound=_LAST_BUCKET).cast(pl.Int64)
     return [(frame["hourmin"] // 100).alias("hour"), bucket.alias("duration_bucket")]
 
 

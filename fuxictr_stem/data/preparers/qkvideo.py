@@ -99,8 +99,6 @@ def count_user_rows(path: Path) -> pl.DataFrame:
         pending += parts[-1].height
         if pending > _PENDING:
             parts, pending = [_merge(parts)], 0
-    if not parts:
-        raise DataError(f"{path}: the file has a header and no rows.")
     return _merge(parts)
 
 

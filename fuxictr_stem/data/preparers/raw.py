@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from fuxictr_stem.config.kinds import short
 from fuxictr_stem.errors import DataError, suggest
 
 _BLOCK_BYTES = 1 << 22
@@ -37,11 +39,11 @@ def read_blocks(
         separator: What stands between two fields.
 
     Raises:
-        DataError: The file is ragged, cut off, lacks a column or holds text for a number.
+        DataError: The file is ragged, cut off, lacks a column or any row, or holds text for a number.
     """
     first = _first_line(path)
     if names is None:
-        present = next(csv.reader([first], delimiter=separator))
+        present = _names(path, first, separator)
         _check_header(path, present, [*integers, *(columns or [])])
     else:
         present = list(names)
@@ -83,6 +85,73 @@ def read_blocks(
     except (pa.ArrowException, OSError) as error:
         text = " ".join(str(error).split())[:300]
         raise DataError(f"{path}, after {before:,} good rows: {text}. {_MENDED}") from error
+    if not before:
+        raise DataError(f"{path}: the file has a header and no rows. {_MENDED}")
+
+
+class Rule(NamedTuple):
+    """What every value of a column must be.
+
+    Attributes:
+        column: The column.
+        words: The rule, to follow "must be".
+        kept: True for a value that keeps it.
+    """
+
+    column: str
+    words: str
+    kept: pl.Expr
+
+
+class Watch:
+    """Looks through the blocks of one raw file, which has a header, for values that cannot be.
+
+    Args:
+        path: The file.
+        rules: What its values must be.
+    """
+
+    def __init__(self, path: Path, rules: Sequence[Rule]) -> None:
+        self._path = path
+        self._rules = rules
+        self._rows = 1
+        self._first: dict[str, str] = {}
+        self._count = {rule.column: 0 for rule in rules}
+
+    def passes(self, frame: pl.DataFrame) -> bool:
+        """Look at the next block; tell whether it and all before it keep the rules."""
+        broken = frame.select((~r.kept).fill_null(True).alias(r.column) for r in self._rules)
+        for column in broken:
+            count = int(column.sum())
+            if count and not self._count[column.name]:
+                at = int(column.arg_max() or 0)
+                value = short(frame[column.name][at])
+                self._first[column.name] = f"{value} in row {self._rows + at + 1:,}"
+            self._count[column.name] += count
+        self._rows += frame.height
+        return not self._first
+
+    def refuse_any(self) -> None:
+        """Raise one error for all values that break a rule, if there are any.
+
+        Raises:
+            DataError: A value breaks a rule.
+        """
+        problems = [
+            f"{self._path}: {rule.column} must be {rule.words}; {self._count[rule.column]:,} of "
+            f"{self._rows - 1:,} rows hold something else, first {self._first[rule.column]}."
+            for rule in self._rules
+            if rule.column in self._first
+        ]
+        if problems:
+            raise DataError("\n".join([*problems, _MENDED]))
+
+
+def _names(path: Path, line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator))
+    except csv.Error as error:
+        raise DataError(f"{path}: the first line names no columns ({error}). {_MENDED}") from error
 
 
 def _first_line(path: Path) -> str:

@@ -99,12 +99,19 @@ def _shuffled(rows: int) -> tuple[np.ndarray, int]:
 
 
 def count_rows(path: Path) -> int:
-    """Return the number of lines, a last one without line end included."""
+    """Return the number of lines, a last one without line end included.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
     rows, last = 0, b"\n"
-    with open(path, "rb") as file:
-        while block := file.read(1 << 24):
-            rows += block.count(b"\n")
-            last = block[-1:]
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 24):
+                rows += block.count(b"\n")
+                last = block[-1:]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}.") from error
     return rows + (last != b"\n")
 
 

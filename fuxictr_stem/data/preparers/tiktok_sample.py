@@ -36,6 +36,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fuxictr_stem.config.checking import Problems, read_value
+from fuxictr_stem.config.kinds import number, whole
 from fuxictr_stem.data.preparers import tiktok
 from fuxictr_stem.data.preparers.base import Preparer
 from fuxictr_stem.data.preparers.splits import SplitWriter
@@ -63,7 +65,13 @@ _STRENGTH = {
 _DURATION_STRENGTH = {"conflict": -0.7}
 _TASTE_STRENGTH = 0.6
 _TASTE_DIM = 2
-_FEWEST_ROWS = 1_000
+# Rows are drawn in memory, some 240 bytes each.
+_OPTIONS = {
+    "rows": whole(1_000, 10_000_000),
+    "seed": whole(0),
+    "finish_rate": number(above=0, below=1),
+    "like_rate": number(above=0, below=1),
+}
 
 
 @dataclass(frozen=True)
@@ -83,19 +91,11 @@ class TikTokSampleOptions:
     like_rate: float = 0.016
 
     def __post_init__(self) -> None:
-        problems = []
-        for name, least in (("rows", _FEWEST_ROWS), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                problems.append(
-                    f"prepare.{name}: must be a whole number, at least {least}, found {value!r}."
-                )
-        for name in ("finish_rate", "like_rate"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 < value < 1:
-                problems.append(f"prepare.{name}: must be between 0 and 1, found {value!r}.")
-        if problems:
-            raise ConfigError("\n".join(problems))
+        problems = Problems()
+        for name, kind in _OPTIONS.items():
+            read_value(kind, getattr(self, name), f"prepare.{name}", problems)
+        if problems.lines:
+            raise ConfigError("\n".join(problems.lines))
 
 
 @dataclass(frozen=True)
