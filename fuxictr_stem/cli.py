@@ -125,8 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or 1 where an audit or a check of caches found something, or 2 after a mistake that the
-        user can mend, told in one message, or 130 after Ctrl-C, 143 after
-        SIGTERM, 129 after SIGHUP.
+        user can mend, told in one message, or 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     args = _parser().parse_args(argv)
     advice = _GO_ON.get(args.command, "")

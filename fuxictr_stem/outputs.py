@@ -129,7 +129,7 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file; a reader finds the old one or the new one, whole.
+    """Write a JSON file, as `write_text` does.
 
     Raises:
         OutputError: If it cannot be written.
@@ -138,7 +138,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, as `write_json` does.
+    """Write a text file; a reader finds the old one or the new one, whole.
 
     Raises:
         OutputError: If it cannot be written.

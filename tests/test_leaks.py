@@ -81,6 +81,14 @@ def test_a_copy_of_a_label_with_few_positives(tmp_path, positives):
     assert found_in(tmp_path, y=y, **columns) == ["ids", "number"]
 
 
+def test_what_tells_only_the_largest_value_of_a_regression_label_is_no_copy(tmp_path):
+    """Such as whether a video was watched to its end, beside the time."""
+    y = np.minimum(np.random.default_rng(0).gamma(1.0, size=3000), 2).astype(np.float32)
+    ended = (y == 2).astype(np.float32)
+    columns = {"ended": ended, "ids": ended.astype(np.int32)}
+    assert found_in(tmp_path, REGRESSION, y=y, **columns) == []
+
+
 def test_few_rows_may_be_alike_by_chance(tmp_path):
     y = np.array([0, 1, 0, 0, 1, 0, 0, 1], np.uint8)
     assert found_in(tmp_path, y=y, ids=y.astype(np.int32), number=y.astype(np.float32)) == []

@@ -157,13 +157,13 @@ def _mean_labels(codes: Array, y: Array, fitted: Array) -> Array:
 
 
 def _is_copy(y: Array, values: Array) -> bool:
-    """Say whether a feature has two values, one for each class of a label."""
+    """Say whether feature and label have two values each, and one tells the other."""
     ones = y == y.max(initial=0)
     count = int(ones.sum())
     if math.comb(len(y), min(count, len(y) - count, _LEAST)) < _LEAST_WAYS:
         return False
-    of_ones, others = values[ones], values[~ones]
-    same = (of_ones == of_ones[0]).all() and (others == others[0]).all()
+    of_ones, others, below = values[ones], values[~ones], y[~ones]
+    same = all((column == column[0]).all() for column in (of_ones, others, below))
     return bool(same and of_ones[0] != others[0])
 
 

@@ -94,7 +94,7 @@ class Trainer:
             saving: Saves states, and goes on from one where it is told so; None saves nothing.
 
         Raises:
-            TrainingError: If a loss or prediction is not finite.
+            TrainingError: If a loss, prediction or gradient is not finite.
             ConfigError: If the saved state is of other settings.
             OutputError: If weights cannot be written.
             Stopped: By Ctrl-C, SIGTERM or SIGHUP, with ``saving``; the state is saved.
