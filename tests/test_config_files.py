@@ -134,6 +134,34 @@ def test_anchors_merges_and_dates_are_plain_yaml(toy):
     assert (params["seed"], params["epochs"], params["model_root"]) == (3, 2, "2024-01-05")
 
 
+def test_merges_follow_yamls_rule(toy):
+    """https://yaml.org/type/merge.html: own keys win, then the mapping that is named first."""
+    put(
+        toy,
+        a="""
+        .one: &one {seed: 1, epochs: 1, a: 1}
+        .two: &two {seed: 2, epochs: 2, a: 2, b: 2}
+        listed: {<<: [*one, *two]}
+        turned: {<<: [*two, *one]}
+        own: {epochs: 5, <<: [*one, *two], b: 5}
+        nested: {<<: [{<<: *two, seed: 3}, *one]}
+        twice: {<<: [*one, *two, *one]}
+        itself: &it {seed: 1, <<: *it}
+        """,
+    )
+    read = {s.name: s.settings for s in read_sections(toy / "model_config" / "a.yaml")}
+    assert read["listed"] == {"seed": 1, "epochs": 1, "a": 1, "b": 2}
+    assert read["turned"] == {"seed": 2, "epochs": 2, "a": 2, "b": 2}
+    assert read["own"] == {"seed": 1, "epochs": 5, "a": 1, "b": 5}
+    assert read["nested"] == {"seed": 3, "epochs": 2, "a": 2, "b": 2}
+    assert read["twice"] == read["listed"]
+    assert read["itself"] == {"seed": 1}
+    for wrong in ("3", "[*one, 3]", "null"):
+        put(toy, a=f".one: &one {{seed: 1}}\nexp: {{<<: {wrong}}}")
+        with pytest.raises(ConfigError, match=r"a.yaml, line 2, .*<< must name a mapping"):
+            list_experiments(toy)
+
+
 def test_a_value_that_contains_itself_is_refused(toy):
     put(toy, a="exp: {model: Net, dataset_id: toy, metrics: &a [*a], model_root: &b {x: *b}}")
     with pytest.raises(ConfigError, match="2 problems"):

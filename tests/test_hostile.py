@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -17,6 +18,7 @@ from helpers import feature_map, small_model
 from hostile import EVAL, MARK, Target, Touch
 
 from fuxictr_stem.config import load_dataset, load_experiment
+from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.errors import ConfigError, DataError
 
@@ -64,10 +66,26 @@ def test_yaml(target, capsys, place, value):
 
 
 @pytest.mark.parametrize("place", ["model_config", "dataset_config", "benchmark"])
-@pytest.mark.parametrize("form", ["aliases", "merges"])
-def test_yaml_that_grows_beyond_all_bounds(target, capsys, place, form):
-    _write_yaml(target, place, laughs(form))
+def test_yaml_that_grows_beyond_all_bounds(target, capsys, place):
+    _write_yaml(target, place, laughs("aliases"))
     assert "values" in target.refuses(capsys, *_command(place))
+
+
+def test_merged_keys_are_read_right_or_refused_in_little_memory(tmp_path):
+    file = tmp_path / "toy.yaml"
+    tracemalloc.start()
+    try:
+        file.write_text(laughs("merges"), encoding="utf-8")
+        # However often a key is merged into a mapping, it is there once.
+        assert read_mapping(file)["hostile"] == {"source": {"a": {"k": "v"}}}
+        keys = ", ".join(f"k{i}: {i}" for i in range(1_000))
+        grown = "\n".join(f"y{i}: {{<<: *x, own: {i}}}" for i in range(101))
+        file.write_text(f"x: &x {{{keys}}}\n{grown}\n", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"toy.yaml, line 102.*more than 100,000 values"):
+            read_mapping(file)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("key", ["3", "null", "True", "1.5", "[a]", "{a: b}", '"\\0"'])

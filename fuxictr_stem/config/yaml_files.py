@@ -21,6 +21,7 @@ BASE = "Base"
 _ID = re.compile(r"[A-Za-z0-9](?!.*\.\.)[A-Za-z0-9_.-]{0,199}")
 _LISTING = " All of them: fuxictr_stem list."
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_MERGE = "tag:yaml.org,2002:merge"
 # The most values of a file, each counted as often as aliases and merges repeat it.
 _MOST_VALUES = 100_000
 
@@ -40,6 +41,11 @@ class Section(NamedTuple):
         return f"{self.file}, {self.name}.{key}"
 
 
+def _identity(key: yaml.Node) -> object:
+    """Return what makes a key the same as another one; keys that are no scalars never are."""
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
+
+
 class _Loader(yaml.SafeLoader):
     """Plain YAML without repeated keys; dates stay text."""
 
@@ -48,28 +54,56 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    # How many keys were merged in this file so far.
+    _merged = 0
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Compose a mapping, refusing a key that stands twice in it."""
         node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, str]] = set()
+        seen: set[object] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} stands twice in one mapping; keep one",
-                        problem_mark=key.start_mark,
-                    )
-                seen.add((key.tag, key.value))
+            if _identity(key) in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands twice in one mapping; keep one",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(_identity(key))
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merge what ``<<`` names into a mapping, as long as that is not beyond all bounds."""
+        """Put what ``<<`` names into a mapping: its own keys win, then those of the first one named.
+
+        That is YAML's rule (https://yaml.org/type/merge.html). PyYAML's own method repeats the keys of
+        an anchor that is merged twice, and from 6.0.4 on the last mapping of a list wins.
+        """
+        merges = [value for key, value in node.value if key.tag == _MERGE]
+        if not merges:
+            # Without a merge there is no more to do than PyYAML does.
+            super().flatten_mapping(node)
+            return
+        # At once: an anchor may merge itself.
+        node.value = [pair for pair in node.value if pair[0].tag != _MERGE]
+        inherited: dict[object, tuple[yaml.Node, yaml.Node]] = {}
+        for value in merges:
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(source, yaml.MappingNode):
+                    raise yaml.MarkedYAMLError(
+                        problem="<< must name a mapping, or a list of mappings",
+                        problem_mark=source.start_mark,
+                    )
+                self.flatten_mapping(source)
+                self._merged += len(source.value)
+                if self._merged > _MOST_VALUES:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"merged keys stand for more than {_MOST_VALUES:,} values",
+                        problem_mark=node.start_mark,
+                    )
+                for pair in source.value:
+                    inherited.setdefault(_identity(pair[0]), pair)
+        own = {_identity(key) for key, _ in node.value}
+        inherited_only = [pair for key, pair in inherited.items() if key not in own]
+        node.value = [*inherited_only, *node.value]
         super().flatten_mapping(node)
-        if len(node.value) > _MOST_VALUES:
-            raise yaml.MarkedYAMLError(
-                problem=f"merged keys stand for more than {_MOST_VALUES:,} values",
-                problem_mark=node.start_mark,
-            )
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         """Construct text; characters that no file can hold, or that end a path, are refused."""
