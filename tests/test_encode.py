@@ -49,6 +49,21 @@ CASES = {
     "sequence longer than any": [feature("seq", "sequence", max_len=20, padding="pre")],
     "sequence with a missing token": [feature("seq", "sequence", fill_na="b")],
     "sequence filled with a number": [feature("seq", "sequence", fill_na=0)],
+    "sequence filled with a fraction": [feature("seq", "sequence", fill_na=1e-7)],
+    "sequence filled with tokens": [feature("seq", "sequence", fill_na="x^b", padding="pre")],
+    "sequence and copy with other fill values": [
+        feature("seq", "sequence", fill_na="b"),
+        feature("twin", "sequence", preprocess="copy_from(seq)", fill_na="c"),
+    ],
+    "copy before its sequence, with other fill values": [
+        feature("twin", "sequence", preprocess="copy_from(seq)", fill_na="c"),
+        feature("seq", "sequence", fill_na="b^x"),
+    ],
+    "copy of an inactive sequence with a fill value": [
+        feature("twin", "sequence", preprocess="copy_from(seq)", fill_na="c"),
+        feature("cat"),
+        feature("seq", "sequence", active=False, fill_na="b"),
+    ],
     "shared cat + seq": [feature("cat"), feature("seq", "sequence", share_embedding="cat")],
     "shared seq + cat": [feature("seq", "sequence"), feature("cat", share_embedding="seq")],
     "shared cat + cat": [feature("cat"), feature("group", share_embedding="cat")],
@@ -266,11 +281,12 @@ def test_statistics_are_fuxictrs(tmp_path):
     processor = Processor(plan, tmp_path)
     train = processor.preprocess(source.frame("train"))
     meta = pl.concat([processor.preprocess(source.frame(s)).select("group") for s in SPLITS])
-    theirs = FeatureProcessor._collect_statistics(processor, train, meta)
+    text = train.with_columns(pl.col("seq").list.join("^"))
+    theirs = FeatureProcessor._collect_statistics(processor, text, meta)
     assert processor._collect_statistics(train, meta) == theirs
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counting, "_MERGE_ROWS", 2)
-        blocks = counting.count_tokens(train, {"cat": None, "seq": "^"}, block_rows=1)
+        blocks = counting.count_tokens(train, ["cat", "seq"], block_rows=1)
         many = counting.TokenCounts()
         for _ in range(20):
             many.add(pl.Series(["a", "b", "a"]))

@@ -235,7 +235,9 @@ def test_parquet_lists_of_numbers(tmp_path):
     )
     found = cached(open_cache(dataset))["valid"]
     # By count, then token: 1, 2, 3.
-    assert found["seq"].tolist() == [[1, 2], [0, 0], [0, 0], [3, 1], [2, 0], [1, 0]]
+    assert found["seq"].tolist() == [
+        *([1, 2, 0], [0, 0, 0], [0, 0, 0], [3, 0, 1], [2, 0, 0], [1, 0, 0])
+    ]
     assert found["fixed"].tolist() == [[1, 2]] * 6
 
 

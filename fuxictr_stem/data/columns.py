@@ -95,6 +95,14 @@ class Plan:
         """The columns that are read from the files."""
         return [column for column in self.columns if not column.combines]
 
+    def source_of(self, feature: str) -> Column:
+        """Return the column that a feature's values are read as: its own, or one that FuxiCTR copies."""
+        read = {column.name: column for column in self.columns}
+        copies = {col["name"]: col.get("preprocess") for col in self.features}
+        while feature not in read:
+            feature = str(copied_column(copies[feature], feature))
+        return read[feature]
+
 
 def plan_columns(dataset: Mapping[str, Any]) -> Plan:
     """Work out what to read for a dataset and what to hand to FuxiCTR.
@@ -179,7 +187,7 @@ def _adapted(col: Mapping[str, Any]) -> dict[str, Any]:
     # A type, not its name: the processor evaluates names.
     adapted["dtype"] = _PYTHON_TYPES[col["dtype"]]
     if not col["active"]:
-        kept = ("name", "active", "type", "dtype", "fill_na")
+        kept = ("name", "active", "type", "dtype", "fill_na", "splitter")
         adapted = {key: adapted[key] for key in kept if key in adapted}
     if col["type"] == "sequence":
         adapted["dtype"] = str

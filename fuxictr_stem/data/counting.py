@@ -6,7 +6,7 @@ share in memory: the whole of the files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -45,13 +45,13 @@ class TokenCounts:
 
 
 def count_tokens(
-    frame: pl.LazyFrame, columns: Mapping[str, str | None], block_rows: int = _BLOCK_ROWS
+    frame: pl.LazyFrame, columns: Sequence[str], block_rows: int = _BLOCK_ROWS
 ) -> dict[str, TokenCounts]:
     """Count the tokens of some columns.
 
     Args:
         frame: Holds the columns.
-        columns: Their names; for a sequence what stands between its tokens, else None.
+        columns: Their names; a sequence's are lists of tokens.
         block_rows: Rows counted at a time.
 
     Returns:
@@ -60,15 +60,12 @@ def count_tokens(
     found = {name: TokenCounts() for name in columns}
     if not columns:
         return found
-    query = frame.select(
-        pl.col(name) if splitter is None else pl.col(name).str.split(splitter)
-        for name, splitter in columns.items()
-    )
+    query = frame.select(columns)
     blocks = query.collect_batches(chunk_size=block_rows, maintain_order=False, engine="streaming")
     for block in blocks:
-        for name, splitter in columns.items():
+        for name in columns:
             tokens, counts = block[name], found[name]
-            if splitter is not None:
+            if tokens.dtype == pl.List:
                 counts.longest = max(counts.longest, int(tokens.list.len().max() or 0))  # type: ignore[arg-type]
                 tokens = flat(tokens)
             counts.add(tokens)

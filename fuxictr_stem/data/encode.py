@@ -134,11 +134,10 @@ def _numbers(name: str, words: Vocabulary) -> Encoder:
 
 
 def _sequence(name: str, tokenizer: Any, words: Vocabulary) -> Encoder:
-    """Split, cut to the length, look up, and pad with 0, as FuxiCTR's ``pad_sequences``."""
+    """Cut to the length, look up, and pad with 0, as FuxiCTR's ``pad_sequences``."""
     length, pre = int(tokenizer.max_len), tokenizer.padding == "pre"
     missing, ids = tokenizer._na_value, words.ids
-    tokens = pl.col(name).str.split(tokenizer._splitter)
-    tokens = tokens.list.tail(length) if pre else tokens.list.head(length)
+    tokens = pl.col(name).list.tail(length) if pre else pl.col(name).list.head(length)
     codes = words.codes(pl.element())
     if isinstance(missing, str):
         # The missing token is padding, whether or not another column gave it an id.

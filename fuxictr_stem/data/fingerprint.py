@@ -12,7 +12,7 @@ import fuxictr
 
 from fuxictr_stem.errors import DataError
 
-FORMAT = 3
+FORMAT = 4
 """Number of the cache's layout; a change of it makes every older cache stale."""
 
 _MIB = 1 << 20

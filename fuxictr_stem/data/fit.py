@@ -51,6 +51,23 @@ class Processor(FeatureProcessor):
         self.vocab_file = str(folder / "feature_vocab.json")
         self.feature_map.data_dir = self.data_dir
 
+    def preprocess(self, ddf: pl.LazyFrame) -> pl.LazyFrame:
+        """Fill and copy as FuxiCTR does, but leave sequences the lists of tokens that they are.
+
+        FuxiCTR would join them, and split them again where a token itself holds the splitter.
+
+        Args:
+            ddf: A split's columns.
+        """
+        whole = self.feature_cols
+        self.feature_cols = [
+            _as_tokens(col) if col.get("type") == "sequence" else col for col in whole
+        ]
+        try:
+            return super().preprocess(ddf)
+        finally:
+            self.feature_cols = whole
+
     def save_pickle(self, pickle_file: str) -> None:
         """Leave no pickle."""
 
@@ -73,20 +90,21 @@ class Processor(FeatureProcessor):
         self, train_ddf: pl.LazyFrame, meta_ddf: pl.LazyFrame | None = None
     ) -> dict[str, Any]:
         """Return FuxiCTR's statistics, counted in bounded memory; refuse an empty vocabulary."""
-        splitters: dict[str, dict[str, str | None]] = {"meta": {}, "train": {}}
         active = [col for col in self.feature_cols if col["active"]]
-        for col in active:
-            if col["type"] in ("meta", "categorical", "sequence") and col.get("remap", True):
-                where = "meta" if col["type"] == "meta" else "train"
-                is_sequence = col["type"] == "sequence"
-                splitters[where][col["name"]] = col.get("splitter", "^") if is_sequence else None
-        tokens = count_tokens(train_ddf, splitters["train"])
-        tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, splitters["meta"])
+        counted = [
+            col
+            for col in active
+            if col["type"] in ("meta", "categorical", "sequence") and col.get("remap", True)
+        ]
+        meta = [col["name"] for col in counted if col["type"] == "meta"]
+        tokens = count_tokens(train_ddf, [c["name"] for c in counted if c["type"] != "meta"])
+        tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, meta)
         stats = self._number_statistics(train_ddf, active)
-        for name, found in tokens.items():
-            stats[name] = {"value_counts": found.counts()}
-            if splitters["train"].get(name):
-                stats[name]["max_len"] = found.longest
+        for col in counted:
+            found = tokens[col["name"]]
+            stats[col["name"]] = {"value_counts": found.counts()}
+            if col["type"] == "sequence":
+                stats[col["name"]]["max_len"] = found.longest
         problems = [
             problem
             for col in self.feature_cols
@@ -196,6 +214,12 @@ def _tell_of_matches(plan: Plan, processor: Processor) -> None:
             level = logging.INFO if found else logging.WARNING
             text = "Column %s: %s of %s tokens of train have a pretrained vector."
             logger.log(level, text, col["name"], f"{found:,}", f"{last - 1:,}")
+
+
+def _as_tokens(col: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sequence's dict for filling alone: its type stands for text, its fill value is a list."""
+    fill = pl.lit(col.get("fill_na", "")).cast(pl.String).str.split(col.get("splitter", "^"))
+    return {**col, "type": "tokens", "fill_na": fill}
 
 
 def _plain(token: Any) -> Any:

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from fuxictr_stem.data.columns import Plan
+from fuxictr_stem.config.values import CATEGORICAL, META, SEQUENCE
+from fuxictr_stem.data.columns import Column, Plan
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.utf8 import where_not_utf8
-from fuxictr_stem.data.values import Reading, combined, reading, rendering, type_problem
+from fuxictr_stem.data.values import (
+    Reading,
+    combined,
+    inner_type,
+    precision,
+    reading,
+    rendering,
+    type_problem,
+)
 from fuxictr_stem.errors import DataError, suggest
 
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
@@ -165,25 +174,55 @@ def _csv_types(plan: Plan) -> dict[str, pl.DataType]:
 
 
 def _type_problems(plan: Plan, parts: Mapping[str, list[Part]]) -> list[str]:
-    problems = []
-    for column in plan.in_files:
-        seen: dict[str, tuple[str, Part]] = {}
-        for split, files in parts.items():
-            for part in files:
-                have = part.types[column.origin]
-                problem = type_problem(column, have)
-                if problem:
-                    problems.append(f"{part.path} ({split}), {column.described}: {problem}")
-                else:
-                    seen.setdefault(rendering(have), (split, part))
-        seen.pop("", None)
-        if column.dtype == "str" and len(seen) > 1 and set(seen) != {"text", "int"}:
-            kinds = " and ".join(
-                f"{part.types[column.origin]} in {part.path} ({split})"
-                for split, part in seen.values()
-            )
-            problems.append(
-                f"{column.described} is {kinds}: as str the same value would be two tokens, such as "
-                "'1' and '1.0'. Write it with one type everywhere."
-            )
-    return problems
+    """Return types that cannot be read as declared, or that tell one value from itself."""
+    problems = [
+        f"{part.path} ({split}), {column.described}: {problem}"
+        for column in plan.in_files
+        for split, files in parts.items()
+        for part in files
+        if (problem := type_problem(column, part.types[column.origin]))
+    ]
+    return problems or [
+        problem
+        for columns in _tables(plan)
+        if (
+            problem := _unlike(columns, [(s, part) for s, files in parts.items() for part in files])
+        )
+    ]
+
+
+def _tables(plan: Plan) -> list[list[Column]]:
+    """Return the columns of ids by the table that they share."""
+    tables: dict[str, list[Column]] = {}
+    for col in plan.features:
+        if col["active"] and col["type"] in (CATEGORICAL, SEQUENCE, META):
+            table = tables.setdefault(col.get("share_embedding") or col["name"], [])
+            table.append(plan.source_of(col["name"]))
+    return list(tables.values())
+
+
+def _unlike(columns: Sequence[Column], parts: Sequence[tuple[str, Part]]) -> str | None:
+    """Return where the types of a table's columns would give one value two ids, or None."""
+    dtype = columns[0].dtype
+    if dtype == "int":
+        # What is no whole number is found by value.
+        return None
+    told, neutral, example = rendering, {"text", "int"}, "'1' and '1.0'"
+    if dtype == "float":
+        told, neutral, example = precision, {"whole"}, "0.1, which a Float32 rounds"
+    seen: dict[str, str] = {}
+    for column in columns:
+        for split, part in parts:
+            have = part.types[column.origin]
+            if (inner_type(have) or have) != pl.Null:
+                where = f"{column.described} is {have} in {part.path} ({split})"
+                seen.setdefault(told(have), where)
+    kinds = set(seen) if dtype == "str" else set(seen) - neutral
+    if len(kinds) < 2 or kinds <= neutral:
+        return None
+    types = " and ".join(where for kind, where in seen.items() if kind in kinds)
+    shared = ", which share a table" if len(columns) > 1 else ""
+    return (
+        f"{types}{shared}: as {dtype} the same value would be two tokens, such as {example}. Write it "
+        "with one type everywhere."
+    )

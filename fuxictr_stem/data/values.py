@@ -83,9 +83,8 @@ def _reading(column: Column, have: pl.DataType) -> Reading:
         finite = vectors.list.eval(pl.element().is_finite().fill_null(False)).list.all()
         wrong = vectors.is_null() | (vectors.list.len() != column.dim) | ~finite
         return Reading(column, raw, vectors, wrong.fill_null(True))
-    if isinstance(have, (pl.List, pl.Array)):
-        tokens = raw.cast(pl.List(pl.String))
-        return Reading(column, raw, tokens.list.join(column.splitter))
+    if column.kind == "sequence":
+        return Reading(column, raw, _tokens(raw, have, column.splitter))
     if column.dtype == "str":
         return Reading(column, raw, raw if have == pl.String else raw.cast(pl.String))
     want = pl.Int64 if column.dtype == "int" else pl.Float64
@@ -105,6 +104,14 @@ def _reading(column: Column, have: pl.DataType) -> Reading:
     return Reading(column, raw, value, raw.is_not_null() & changed, inexact=inexact)
 
 
+def _tokens(raw: pl.Expr, have: pl.DataType, splitter: str) -> pl.Expr:
+    """Return a sequence's list of tokens; one that is empty or null in a list is the "" of a text."""
+    if inner_type(have) is None:
+        return raw.cast(pl.String).str.split(splitter)
+    tokens = raw.cast(pl.List(pl.String)).list.eval(pl.element().fill_null(""))
+    return pl.when(tokens.list.len() == 0).then(pl.lit([""])).otherwise(tokens)
+
+
 def finite(value: pl.Expr) -> pl.Expr:
     """Return whether a number is finite, also as float32; null where it is missing."""
     return value.abs() <= _FLOAT32_MAX
@@ -112,9 +119,7 @@ def finite(value: pl.Expr) -> pl.Expr:
 
 def type_problem(column: Column, have: pl.DataType) -> str | None:
     """Return why a raw column of a parquet file cannot be read as declared, or None."""
-    inner = have.inner if isinstance(have, (pl.List, pl.Array)) else None
-    if isinstance(inner, type):
-        inner = inner()
+    inner = inner_type(have)
     if column.kind == "embedding":
         if inner is None or not inner.is_numeric():
             return f"an embedding column holds lists of numbers, found {have}."
@@ -122,32 +127,50 @@ def type_problem(column: Column, have: pl.DataType) -> str | None:
     if inner is not None:
         if column.kind != "sequence":
             return f"is declared {column.dtype}, found {have}; lists are for sequences."
-        if not rendering(inner):
+        if inner_type(inner) is not None or not (inner == pl.Null or rendering(inner)):
             return f"a sequence holds lists of text or numbers, found {have}."
         return None
     if have == pl.Null:
         return None
     if not rendering(have):
-        return f"is declared {column.dtype}, found {have}."
+        advice = " Store a number." if have == pl.Duration else ""
+        return f"is declared {column.dtype}, found {have}.{advice}"
     if column.dtype != "str" and have.is_temporal():
         return f"is declared {column.dtype}, found {have}; declare str, or store a number."
     return None
 
 
 def rendering(have: pl.DataType) -> str:
-    """Return the kind of text that values of a type become, or "" for a type that has none."""
-    if isinstance(have, (pl.List, pl.Array)):
-        inner = have.inner
-        return rendering(inner() if isinstance(inner, type) else inner)
+    """Return how a type, or a list's inner type, writes its values as text.
+
+    Types of one rendering write every value alike. "text" may hold anything, and "" stands for a type
+    that has no text.
+    """
+    have = inner_type(have) or have
     if have == pl.String or isinstance(have, (pl.Categorical, pl.Enum)):
         return "text"
-    if have == pl.Boolean:
-        return "bool"
-    if have.is_integer():
+    if have.is_integer() or (isinstance(have, pl.Decimal) and have.scale == 0):
         return "int"
-    if have.is_numeric():
-        return "float"
-    return "time" if have.is_temporal() else ""
+    if isinstance(have, pl.Decimal):
+        return f"Decimal of scale {have.scale}"
+    # Datetimes of another unit or time zone are written differently, and so are some floats: 123456789
+    # is 123456790.0 in a Float32.
+    written = have == pl.Boolean or have.is_float() or have.is_temporal()
+    return str(have) if written and have != pl.Duration else ""
+
+
+def precision(have: pl.DataType) -> str:
+    """Return how a type holds numbers: types of one precision, or with "whole", hold 0.1 alike."""
+    if have == pl.Boolean or rendering(have) == "int":
+        return "whole"
+    return str(have) if have in (pl.Float16, pl.Float32) else "double"
+
+
+def inner_type(have: pl.DataType) -> pl.DataType | None:
+    """Return the type of a list's elements, or None for a type that is no list."""
+    if not isinstance(have, (pl.List, pl.Array)):
+        return None
+    return have.inner() if isinstance(have.inner, type) else have.inner
 
 
 def _always_int(have: pl.DataType) -> bool:
