@@ -25,9 +25,10 @@ from fuxictr_stem.models.balancing import GradientBalancer
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 from fuxictr_stem.models.graphed_step import GraphedStep
+from fuxictr_stem.models.loss_sums import LossSums
 from fuxictr_stem.models.loss_weights import DynamicWeightAverage, LossWeight, weights_of
 from fuxictr_stem.models.precision import autocast, check_precision, products_in, widen
-from fuxictr_stem.models.samples import Labels, has_samples, mean_loss, spaces_of
+from fuxictr_stem.models.samples import Labels, mean_loss, sample_weights, spaces_of
 from fuxictr_stem.models.weights import read_into
 from fuxictr_stem.outputs import replacing
 
@@ -114,6 +115,7 @@ class MultiTaskNet(MultiTaskModel):
         self.labels = labels
         self.tasks = dict(zip(labels, tasks, strict=True))
         self.task_weights = weights_of(loss_weight, self.tasks)
+        self.loss_sums = LossSums(len(labels))
         self.balancer = GradientBalancer(gradient_balancing) if gradient_balancing else None
         self.sample_spaces = spaces_of(sample_spaces, labels)
         self.sample_weight = sample_weight
@@ -218,20 +220,23 @@ class MultiTaskNet(MultiTaskModel):
 
     def weighted_losses(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
         """Return what each task adds to the loss, (T,): its loss, weighted by ``loss_weight``."""
-        return self.task_weights(*self._losses(return_dict, y_true))
+        losses_T, weights_T = self._losses(return_dict, y_true)
+        return self.task_weights(losses_T, weights_T > 0)
 
     def add_loss(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
-        """Return the weighted sum of the tasks' losses; DWA takes note of them in training mode."""
-        losses_T, present_T = self._losses(return_dict, y_true)
+        """Return the weighted sum of the tasks' losses; in training mode take note of each (DWA, logs)."""
+        losses_T, weights_T = self._losses(return_dict, y_true)
+        present_T = weights_T > 0
         if self.training:
+            self.loss_sums.add(losses_T, weights_T)
             self.task_weights.observe(losses_T, present_T, self._epoch_index)
         return self.task_weights(losses_T, present_T).sum()
 
     def _losses(
         self, return_dict: dict[str, Tensor], y_true: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return the tasks' losses and which of them have a sample, (T,) each."""
-        return torch.stack(self.task_losses(return_dict, y_true)), has_samples(y_true)
+        """Return the tasks' losses and the weight of their samples, (T,) each."""
+        return torch.stack(self.task_losses(return_dict, y_true)), sample_weights(y_true)
 
     def compile(self, optimizer: str, loss: str | list[str], lr: float) -> None:
         """Set up optimizer and losses, as FuxiCTR does; Adam in a form that passes less over tables.

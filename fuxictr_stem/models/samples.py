@@ -74,11 +74,11 @@ def _mean_in_fixed_shapes(
     return (weight * losses).sum() / torch.where(total > 0, total, 1)
 
 
-def has_samples(y_true: Sequence[Tensor]) -> Tensor:
-    """Return which tasks have a sample of a weight above 0 in a batch, (T,)."""
+def sample_weights(y_true: Sequence[Tensor]) -> Tensor:
+    """Return the number of each task's samples in a batch, or the sum of their weights, (T,)."""
     weight = getattr(y_true, "weight", None)
-    counts = [~torch.isnan(y) if weight is None else ~torch.isnan(y) & (weight > 0) for y in y_true]
-    return torch.stack([count.any() for count in counts])
+    present_TB1 = ~torch.isnan(torch.stack(list(y_true)))
+    return (present_TB1 if weight is None else present_TB1 * weight).sum(dim=(1, 2))
 
 
 def spaces_of(sample_spaces: Mapping[str, str] | None, labels: Sequence[str]) -> dict[str, str]:

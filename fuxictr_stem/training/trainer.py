@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -15,9 +16,11 @@ from safetensors import SafetensorError
 
 from fuxictr_stem.errors import OutputError, Stopped
 from fuxictr_stem.interrupts import heeded
+from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.progress import Progress
 from fuxictr_stem.training.finite import finite_losses
+from fuxictr_stem.training.first_losses import warn_of_first_losses
 from fuxictr_stem.training.saving import Position, Saving
 from fuxictr_stem.training.signals import StopRequest, stop_requests
 
@@ -38,8 +41,10 @@ class TrainingHistory:
     """What happened: one record an evaluation, and the speed of the steps alone.
 
     Attributes:
-        evaluations: ``epoch``, ``step``, ``train_loss`` (mean since the last evaluation),
-            ``learning_rate`` and the monitored ``valid`` metrics.
+        evaluations: ``epoch``, ``step``, ``train_loss`` (mean over the steps since the last
+            evaluation), ``train_losses`` (by label, the mean loss of the task over its samples since
+            then, without weights and penalties; of our models only), ``learning_rate`` and the
+            monitored ``valid`` metrics.
         epochs: Epochs begun.
         samples: Training samples seen.
         step_seconds: Seconds spent in training steps, loading included, evaluation not.
@@ -79,6 +84,9 @@ class Trainer:
         self.history = TrainingHistory()
         self._losses: list[float] = []  # since the last evaluation
         self._evaluation_due = False
+        # Of models that are not ours there are none.
+        self._sums = model.loss_sums if isinstance(model, MultiTaskNet) else None
+        self._first_losses_seen = False
         self._saving: Saving | None = None
         self._request = StopRequest()
 
@@ -106,12 +114,17 @@ class Trainer:
         model._stopping_steps, model._stop_training = 0, False
         model._total_steps = model._epoch_index = model._batch_index = 0
         self._saving = saving
+        if self._sums is not None:
+            self._sums.reset()
         logger.info("Start training: %d batches/epoch", len(train))
         began, finished = time.monotonic(), False
         found = saving.begin(model, train) if saving is not None else None
         if found is not None:
             finished = found["finished"]
             self._losses, self._evaluation_due = found["losses"], found["evaluation_due"]
+            self._first_losses_seen = True
+            if self._sums is not None and found.get("loss_sums"):
+                self._sums.load(found["loss_sums"])
             self.history = TrainingHistory(**found["history"])
             began -= self.history.seconds
         with stop_requests(saving is not None) as self._request, finite_losses(model):
@@ -156,6 +169,8 @@ class Trainer:
                 model._total_steps += 1
                 loss = model.train_step(batch).item()
                 self._losses.append(loss)
+                if self._sums is not None and not self._first_losses_seen:
+                    self._first_losses_seen = warn_of_first_losses(model)
                 samples = len(next(iter(batch.values())))
                 self.history.samples += samples
                 progress.update(samples, loss=loss)
@@ -180,7 +195,9 @@ class Trainer:
     def _evaluate(self, valid: Batches) -> None:
         model = self.model
         train_loss = float(np.mean(self._losses))
-        logger.info("Train loss: %.6f", train_loss)
+        train_losses = self._task_losses()
+        by_task = [f"{label}: {loss:.6f}" for label, loss in train_losses.items()]
+        logger.info("Train loss: %.6f%s", train_loss, "".join(f" - {text}" for text in by_task))
         logger.info(
             "Evaluation @epoch %d - batch %d:", model._epoch_index + 1, model._batch_index + 1
         )
@@ -191,12 +208,15 @@ class Trainer:
         if logs is None:
             return
         self._losses.clear()
+        if self._sums is not None:
+            self._sums.reset()
         self._evaluation_due = False
         self.history.evaluations.append(
             {
                 "epoch": self.history.epochs,
                 "step": model._total_steps,
                 "train_loss": train_loss,
+                "train_losses": train_losses,
                 "learning_rate": model.optimizer.param_groups[0]["lr"],
                 "valid": logs,
             }
@@ -211,12 +231,22 @@ class Trainer:
                 f"--resume goes on from the last state."
             ) from error
 
+    def _task_losses(self) -> dict[str, float]:
+        """Return the mean train loss of each task that had a sample since the last evaluation."""
+        means = self._sums.means() if self._sums is not None else []
+        return {
+            label: loss
+            for label, loss in zip(self.tasks, means, strict=False)
+            if not math.isnan(loss)
+        }
+
     def _save(self, train: Loader, finished: bool = False) -> bool:
         assert self._saving is not None
         progress = {
             "finished": finished,
             "evaluation_due": self._evaluation_due,
             "losses": self._losses,
+            "loss_sums": self._sums.state() if self._sums is not None else None,
             "history": asdict(self.history),
         }
         return self._saving.save(self.model, train, progress, finished)
