@@ -12,6 +12,7 @@ from fuxictr_stem.errors import ConfigError
 ROLES = {"click_label": "click", "conversion_label": "buy"}
 CLICK = {"name": "click", "dtype": "float"}
 BUY = {"name": "buy", "dtype": "float", "parent": "click"}
+CART = {"name": "cart", "dtype": "float", "parent": "click"}
 
 
 def shop(*more):
@@ -146,6 +147,14 @@ def test_without_a_config_the_labels_stand_in_the_published_order():
             "found None and None. Name them so",
         ),
         ({"sample_spaces": {"buy": "click"}}, "sample_spaces: .* ESMM learns .* on all rows"),
+        (
+            {"label_col": [CLICK, CART, BUY], "sample_spaces": {"buy": "cart"}},
+            "sample_spaces: leaves the rows without 'click' out for 'buy'",
+        ),
+        (
+            {"label_col": [{**CLICK, "parent": "seen"}, BUY], "sample_spaces": {"click": "seen"}},
+            "sample_spaces: makes pCTR the rate of 'click' where 'seen' is 1, but 'buy' is learnt",
+        ),
         ({"task_labels": ["click"]}, "task_labels: ESMM trains two labels, .* found 1: "),
         (
             {"task": ["binary_classification", "regression"]},

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from fuxictr.features import FeatureMap
 from torch import Tensor, nn
 
+from fuxictr_stem.config.nesting import ancestors
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import GroupedMLP
+from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
 
 
@@ -25,13 +28,17 @@ class AITM(MultiTaskNet):
     Args:
         feature_map: FuxiCTR's description of the features.
         bottom_hidden_units: Widths of a bottom's layers, each with an activation; the last is H.
-        calibrator_weight: Weight of the behavioural expectation calibrator, the mean of
-            ``max(y_i - y_{i-1}, 0)`` summed over the tasks, in the loss. The paper uses 0.6, the
-            published code of STEM has none (0).
-        params: As in `MultiTaskNet`.
+        calibrator_weight: Weight of the behavioural expectation calibrator, the rows' (weighted) mean
+            of ``max(y_i - y_{i-1}, 0)`` summed over the tasks, in the loss. The paper uses 0.6, the
+            published code of STEM has none (0). It is right only where each label is nested in the one
+            before and both are learnt from the same rows: P(conversion | click) may well be above
+            P(click).
+        params: As in `MultiTaskNet`; ``label_col``, the dataset's labels, says what is nested. Without
+            it, the caller vouches for that.
 
     Raises:
-        ConfigError: If the calibrator is to compare predictions that are no probabilities.
+        ConfigError: If the calibrator is to compare predictions that are no probabilities, that are of
+            other rows, or of labels that ``label_col`` does not declare nested.
     """
 
     def __init__(
@@ -42,11 +49,10 @@ class AITM(MultiTaskNet):
         **params: Any,
     ) -> None:
         super().__init__(feature_map, **params)
-        if calibrator_weight and "regression" in self.tasks.values():
-            raise ConfigError(
-                f"calibrator_weight is {calibrator_weight}, but it compares probabilities and there "
-                f"is a regression task. Set it to 0, or leave that label out by task_labels."
-            )
+        settled = {"task_labels": self.labels, "task": list(self.tasks.values())}
+        told = {**params, **settled, "calibrator_weight": calibrator_weight}
+        for key, text, hint in self.params_problems(told):
+            raise ConfigError(f"{key} {text} {hint}")
         self.calibrator_weight = calibrator_weight
         width = self.embed(1)
         self.bottoms = GroupedMLP(self.num_tasks, width, bottom_hidden_units, **self.mlp)
@@ -58,6 +64,51 @@ class AITM(MultiTaskNet):
             {part: nn.Linear(width, width) for part in ("value", "key", "query") if pairs}
         )
         self.finish(width)
+
+    @staticmethod
+    def params_problems(params: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+        """Yield the first reason why the calibrator would be wrong: key, rule and value, next step.
+
+        Args:
+            params: ``calibrator_weight``, ``task_labels`` and ``task`` as lists, ``sample_spaces``, and
+                ``label_col`` where there is a dataset.
+        """
+        weight = params.get("calibrator_weight")
+        if not weight:
+            return
+        key, no_calibrator = "calibrator_weight", "set calibrator_weight: 0"
+        if set(params["task"]) != {BINARY}:
+            yield (
+                key,
+                f"is {weight}, but it compares probabilities and there is a regression task.",
+                f"Leave that label out by task_labels, or {no_calibrator}.",
+            )
+            return
+        spaces, declared = params.get("sample_spaces") or {}, params.get("label_col") or []
+        declared = [declared] if isinstance(declared, Mapping) else declared
+        for before, label in pairwise(params["task_labels"]):
+            rows = [
+                f"where {spaces[name]!r} is 1" if name in spaces else "everywhere"
+                for name in (before, label)
+            ]
+            if rows[0] != rows[1]:
+                yield (
+                    key,
+                    f"is {weight}, and would punish a probability of {label!r} above that of {before!r}. "
+                    f"But by sample_spaces {before!r} is learnt {rows[0]} and {label!r} {rows[1]}, so "
+                    f"that may be right.",
+                    f"Give both the same sample space, or {no_calibrator}.",
+                )
+                return
+            if declared and before not in ancestors(declared, label):
+                yield (
+                    key,
+                    f"is {weight}, and would punish a probability of {label!r} above that of {before!r}, "
+                    f"the label before it in task_labels. But {label!r} is not declared nested in "
+                    f"{before!r}, so that may be right.",
+                    f"If it is, give it `parent: {before}` in label_col. If not, {no_calibrator}.",
+                )
+                return
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict every task: a batch of columns to ``{label}_pred``, (B, 1) each."""
@@ -78,6 +129,12 @@ class AITM(MultiTaskNet):
         loss = super().add_loss(return_dict, y_true)
         if self.calibrator_weight:
             pred_TB1 = torch.stack([return_dict[f"{label}_pred"] for label in self.labels])
-            above = torch.relu(pred_TB1[1:] - pred_TB1[:-1])
-            loss = loss + self.calibrator_weight * above.mean(dim=1).sum()
+            above_TB1 = torch.relu(pred_TB1[1:] - pred_TB1[:-1])
+            weight_B1 = getattr(y_true, "weight", None)
+            if weight_B1 is None:
+                mean_T1 = above_TB1.mean(dim=1)
+            else:
+                total = weight_B1.sum()
+                mean_T1 = (weight_B1 * above_TB1).sum(dim=1) / torch.where(total > 0, total, 1)
+            loss = loss + self.calibrator_weight * mean_T1.sum()
         return loss

@@ -37,7 +37,8 @@ class ESMM(MultiTaskNet):
 
     Raises:
         ConfigError: If the labels are not two binary ones, their roles are not clear, ``label_col``
-            does not declare the conversion nested in the click, or rows without a click are left out.
+            does not declare the conversion nested in the click, or a sample space leaves out rows that
+            the product of the two needs.
     """
 
     def __init__(
@@ -68,6 +69,9 @@ class ESMM(MultiTaskNet):
         labels, types = params["task_labels"], params["task"]
         click: Any = params.get("click_label")
         conversion: Any = params.get("conversion_label")
+        spaces, declared = params.get("sample_spaces") or {}, params.get("label_col") or []
+        declared = [declared] if isinstance(declared, Mapping) else declared
+        space = spaces.get(conversion)
         if len(labels) != 2:
             yield (
                 "task_labels",
@@ -87,18 +91,22 @@ class ESMM(MultiTaskNet):
                 f"ESMM multiplies probabilities, found {dict(zip(labels, types, strict=True))}.",
                 f"Make both {BINARY}.",
             )
-        elif (params.get("sample_spaces") or {}).get(conversion) == click:
+        elif space is not None and click in (space, *ancestors(declared, space)):
             yield (
                 "sample_spaces",
                 f"leaves the rows without {click!r} out for {conversion!r}, but ESMM learns pCTR * "
                 f"pCVR on all rows.",
                 f"Leave {conversion!r} out.",
             )
-        elif params.get("label_col"):
-            declared = params["label_col"]
-            declared = [declared] if isinstance(declared, Mapping) else declared
-            if click not in ancestors(declared, conversion):
-                yield "conversion_label", *_not_nested(declared, click, conversion)
+        elif spaces.get(click) != space and spaces.get(click) in ancestors(declared, click):
+            yield (
+                "sample_spaces",
+                f"makes pCTR the rate of {click!r} where {spaces[click]!r} is 1, but {conversion!r} is "
+                f"learnt as pCTR * pCVR on other rows.",
+                f"Leave {click!r} out, or give {conversion!r} the same sample space.",
+            )
+        elif declared and click not in ancestors(declared, conversion):
+            yield "conversion_label", *_not_nested(declared, click, conversion)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict both labels: a batch of columns to ``{label}_pred``, (B, 1) each."""
