@@ -5,12 +5,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL, batch, feature_map, small_model
+from helpers import SMALL, batch, feature_map, small_model, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from fuxictr_stem.config.values import BALANCERS
 from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.models import SharedBottom
 from fuxictr_stem.models.balancing import METHODS, GradientBalancer
 
 ALL = sorted(SMALL)
@@ -28,7 +30,11 @@ def gradients(model, columns):
     """The gradients of a training step by parameter, before clipping."""
     model.optimizer.zero_grad()
     model.backward(columns)
-    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    return {
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.numel()
+    }
 
 
 def pcgrad(gradients):
@@ -38,6 +44,50 @@ def pcgrad(gradients):
     if product >= 0:
         return one + other
     return one - product / (other @ other) * other + other - product / (one @ one) * one
+
+
+class WithScalar(SharedBottom):
+    """A model of another package: one learnt number, of no dimension, and one parameter without any."""
+
+    def __init__(self, *args, **params):
+        super().__init__(*args, **params)
+        self.temperature = nn.Parameter(torch.tensor(0.7))
+        self.nothing = nn.Parameter(torch.empty(0, 3))
+        self.compile("adam", self._compile_with[1], 1e-3)
+
+    def predictions(self, x_TBH):
+        return super().predictions(x_TBH * self.temperature)
+
+
+def test_a_single_number_is_balanced_as_a_row_of_one():
+    """PCGrad's formula over the bottom and that number together."""
+    fmap = feature_map()
+    columns = conflicting(fmap)
+    model = WithScalar(fmap, embedding_dim=3, **SMALL["SharedBottom"])
+    spread(model)
+    own = []
+    for task in range(2):
+        model.zero_grad()
+        model.task_losses(model(columns), model.get_labels(columns))[task].backward()
+        own.append(
+            {k: p.grad for k, p in model.named_parameters() if "bottom" in k or k == "temperature"}
+        )
+    balanced = WithScalar(
+        fmap, embedding_dim=3, gradient_balancing="PCGrad", **SMALL["SharedBottom"]
+    )
+    balanced.load_state_dict(model.state_dict())
+    found = gradients(balanced, columns)
+    flat = [torch.cat([g.flatten() for g in grads.values()]).double() for grads in own]
+    expected = pcgrad(flat)
+    assert flat[0] @ flat[1] < 0, "nothing to project: the test shows nothing"
+    at = 0
+    for name, grad in own[0].items():
+        wanted = expected[at : at + grad.numel()].view(grad.shape)
+        torch.testing.assert_close(found[name].double(), wanted, atol=1e-7, rtol=1e-4)
+        at += grad.numel()
+    assert found["temperature"].shape == ()
+    balanced.train_step(columns)
+    assert balanced.temperature != model.temperature
 
 
 def test_every_method_is_known_to_the_config():

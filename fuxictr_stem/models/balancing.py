@@ -110,20 +110,30 @@ class GradientBalancer:
             )
             for loss in losses_T
         ]
-        # (T, rows, numbers of a row) a parameter.
+        # (T, rows, numbers of a row) for each parameter.
         gradients = [
-            torch.stack(of_tasks).reshape(len(losses_T), len(parameter), -1)
+            torch.stack(of_tasks).reshape(len(losses_T), *_as_rows(parameter))
             for parameter, of_tasks in zip(parameters, zip(*by_task, strict=True), strict=True)
         ]
         shared = [(one != 0).any(dim=2).sum(dim=0) >= 2 for one in gradients]
         parts = [one[:, rows].flatten(1) for one, rows in zip(gradients, shared, strict=True)]
         gradients_TP = torch.cat(parts, dim=1)
-        corrections = [torch.zeros_like(parameter) for parameter in parameters]
+        corrections = [
+            torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+            for parameter in parameters
+        ]
         # Training that has diverged is stopped by its loss.
         if not gradients_TP.numel() or not torch.isfinite(gradients_TP).all():
             return corrections
         change_P = self.combine(gradients_TP) - gradients_TP.sum(dim=0)
         changes = change_P.split([part.shape[1] for part in parts])
         for correction, rows, change in zip(corrections, shared, changes, strict=True):
-            correction[rows] = change.view(correction[rows].shape)
+            by_row = correction.view(_as_rows(correction))
+            by_row[rows] = change.view(by_row[rows].shape)
         return corrections
+
+
+def _as_rows(parameter: Tensor) -> tuple[int, int]:
+    """Return a parameter's rows and the numbers in each; a single number, of no dimension, is one row."""
+    rows = len(parameter) if parameter.dim() else 1
+    return rows, parameter.numel() // max(rows, 1)
