@@ -14,7 +14,7 @@ from typing import Any
 from fuxictr_stem import outputs, results
 from fuxictr_stem.cli import RESUME_GOES_ON, run_guarded
 from fuxictr_stem.config.nesting import labels_of_files
-from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.errors import ConfigError, DataError, UserError
 from fuxictr_stem.locks import locked
 
 logger = logging.getLogger(__name__)
@@ -191,6 +191,8 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
         try:
             processor = FeatureProcessor(**{**params, "data_root": str(data_root)})
             built = build_dataset(processor, **params)
+        except UserError:
+            raise
         except Exception as error:
             raise DataError(
                 f"dataset {params['dataset_id']!r}: FuxiCTR's preprocessing stopped: {error!r}. "

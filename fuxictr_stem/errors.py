@@ -10,7 +10,12 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the text is written for people."""
+    """A mistake that the user can fix; the text is written for people.
+
+    `ConfigError` and `DataError` are ValueErrors, too, as Python's own functions raise for an argument.
+    The others have no second base: a handler of the system's or PyTorch's errors must not catch them and
+    put other words in their place.
+    """
 
 
 class ConfigError(UserError, ValueError):
@@ -21,11 +26,11 @@ class DataError(UserError, ValueError):
     """A data file that is absent, incomplete or does not hold what its config declares."""
 
 
-class TrainingError(UserError, RuntimeError):
+class TrainingError(UserError):
     """Training that cannot go on, such as a loss that is not finite."""
 
 
-class OutputError(UserError, OSError):
+class OutputError(UserError):
     """A folder or file that cannot be written."""
 
 

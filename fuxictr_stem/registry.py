@@ -6,7 +6,7 @@ import importlib
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import ConfigError, UserError, suggest
 
 if TYPE_CHECKING:
     from fuxictr.features import FeatureMap
@@ -72,12 +72,13 @@ def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskMod
 
     Raises:
         ConfigError: If the model refuses its parameters.
+        DataError: If a file that the model reads, such as one of pretrained vectors, is not right.
     """
     # A model that knows no task_labels trains the feature map's labels.
     feature_map.labels = list(params["task_labels"])
     try:
         return get_model(params["model"])(feature_map, **params)
-    except ConfigError:
+    except UserError:
         raise
     except ValueError as error:
         raise ConfigError(f"{params['model_id']}: {error}") from error
