@@ -2,16 +2,18 @@
 
 import logging
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import Batches, batch, categorical, feature_map, numeric, small_model, spread
 from plain import PlainSharedBottom
+from safetensors.torch import load_file
 
 from fuxictr_stem import progress as progress_module
 from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.progress import Progress
-from fuxictr_stem.training import Trainer, keep_freed_memory
+from fuxictr_stem.training import Trainer, keep_freed_memory, trainer
 
 
 def _loop_record(model):
@@ -165,6 +167,44 @@ def test_a_gradient_beyond_float32_stops_before_the_step(settings, tmp_path):
         r"before step 2 .epoch 1, batch 2.: the gradient is not finite .*: task 'y0'\. Lower",
         dict(zip(fmap.labels, types, strict=True)),
     )
+
+
+@pytest.mark.parametrize("make", [ours, plain_model])
+@pytest.mark.parametrize("best_only", [True, False])
+def test_the_best_weights_are_those_of_the_best_evaluation(make, best_only, tmp_path, monkeypatch):
+    """Monitored AUC .7, .9, .8, .6: the second; FuxiCTR's False keeps the fourth under that name."""
+    fmap = feature_map()
+    model = make(fmap, tmp_path, save_best_only=best_only, early_stop_patience=9)
+    values, seen = iter([0.7, 0.9, 0.8, 0.6]), []
+
+    def evaluate(tasks, predictions, names):
+        seen.append({name: x.clone() for name, x in model.state_dict().items()})
+        return {"AUC": next(values), "logloss": 1.0}
+
+    monkeypatch.setattr(trainer, "evaluate_predictions", evaluate)
+    best = Path(model.checkpoint)
+    last = best.with_name(f"{best.stem}_last{best.suffix}")
+    last.parent.mkdir(parents=True, exist_ok=True)
+    last.write_text("of an older run")
+    train = Batches(*(batch(fmap, seed=s) for s in range(3)))
+    tasks = dict.fromkeys(fmap.labels, "binary_classification")
+    Trainer(model, tasks).fit(train, train, epochs=4)
+
+    def stored(path):
+        return load_file(path) if path.suffix == ".safetensors" else torch.load(path)
+
+    assert_same(model.state_dict(), seen[1])
+    assert_same(stored(best), seen[1])
+    assert last.exists() is not best_only
+    if not best_only:
+        assert_same(stored(last), seen[3])
+    assert model._save_best_only is best_only
+
+
+def assert_same(tensors, expected):
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 def test_fewer_steps_than_eval_steps_still_give_weights(tmp_path):

@@ -102,7 +102,9 @@ EXPERIMENT: dict[str, Key] = {
     ),
     "early_stop_patience": Key(whole(1), "evaluations without improvement before the stop", 2),
     "reduce_lr_on_plateau": Key(BOOLEAN, "a tenth of the learning rate without improvement", True),
-    "save_best_only": Key(BOOLEAN, "keep the best weights only", True),
+    "save_best_only": Key(
+        BOOLEAN, "False keeps the last weights, too, as model_last beside the best ones", True
+    ),
     "eval_steps": Key(optional(whole(1)), "steps between evaluations; null for an epoch", None),
     "epochs": Key(whole(1), "the most passes over the training split", 1),
     "batch_size": Key(whole(1), "samples a step", 4096),

@@ -6,8 +6,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +20,7 @@ from fuxictr_stem.errors import OutputError, Stopped
 from fuxictr_stem.interrupts import heeded
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
+from fuxictr_stem.outputs import remove_file
 from fuxictr_stem.progress import Progress
 from fuxictr_stem.training.finite import finite_losses
 from fuxictr_stem.training.first_losses import warn_of_first_losses
@@ -95,6 +98,10 @@ class Trainer:
     ) -> TrainingHistory:
         """Train until the monitor stops improving or the epochs are over; load the best weights.
 
+        The model's checkpoint holds the best weights, whatever its ``save_best_only``: FuxiCTR would
+        replace them by each evaluation's and call the last ones best. False writes the weights of the
+        end beside them, as ``model_last``.
+
         Args:
             train: Training batches; each pass is an epoch.
             valid: Validation batches.
@@ -127,6 +134,8 @@ class Trainer:
                 self._sums.load(found["loss_sums"])
             self.history = TrainingHistory(**found["history"])
             began -= self.history.seconds
+        else:
+            remove_file(self._last_weights)
         with stop_requests(saving is not None) as self._request, finite_losses(model):
             if not finished:
                 self._run(train, valid, epochs, began)
@@ -152,9 +161,30 @@ class Trainer:
         if not self.history.evaluations:
             self._evaluation_due = True
             self._after_step(train, valid, began)
+        if not model._save_best_only:
+            with self._writing(self._last_weights):
+                model.save_weights(str(self._last_weights))
         self.history.seconds = time.monotonic() - began
         if self._saving is not None:
             self._save(train, finished=True)
+
+    @property
+    def _last_weights(self) -> Path:
+        best = Path(self.model.checkpoint)
+        return best.with_name(f"{best.stem}_last{best.suffix}")
+
+    @contextmanager
+    def _writing(self, path: str | Path) -> Iterator[None]:
+        """Say how to go on where weights cannot be written."""
+        try:
+            yield
+        except OutputError as error:
+            raise OutputError(f"{error} --resume goes on from the last state.") from error
+        except (OSError, SafetensorError) as error:
+            raise OutputError(
+                f"The weights could not be written to {path}: {error}. Make room there; "
+                f"--resume goes on from the last state."
+            ) from error
 
     def _train_epoch(self, train: Loader, valid: Batches, began: float) -> None:
         model, title = self.model, f"Epoch {self.history.epochs}"
@@ -221,15 +251,12 @@ class Trainer:
                 "valid": logs,
             }
         )
+        best_only, model._save_best_only = model._save_best_only, True
         try:
-            model.checkpoint_and_earlystop(logs)
-        except OutputError as error:
-            raise OutputError(f"{error} --resume goes on from the last state.") from error
-        except (OSError, SafetensorError) as error:
-            raise OutputError(
-                f"The weights could not be written to {model.checkpoint}: {error}. Make room there; "
-                f"--resume goes on from the last state."
-            ) from error
+            with self._writing(model.checkpoint):
+                model.checkpoint_and_earlystop(logs)
+        finally:
+            model._save_best_only = best_only
 
     def _task_losses(self) -> dict[str, float]:
         """Return the mean train loss of each task that had a sample since the last evaluation."""
