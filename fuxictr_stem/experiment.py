@@ -34,7 +34,7 @@ from fuxictr_stem.locks import locked
 from fuxictr_stem.logs import log_to_file
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import parameter_counts
-from fuxictr_stem.models.evaluation import evaluate_predictions, predict
+from fuxictr_stem.models.evaluation import evaluate_predictions, predict, warn_of_constants
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import (
     Saving,
@@ -204,6 +204,8 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
             loader = valid if split == "valid" else make_loader(params, model, cache, split)
             predictions = predict(model, loader, f"Evaluate {split}")
             figures[split] = evaluate_predictions(tasks, predictions, params["metrics"])
+            if split == "valid":
+                warn_of_constants(tasks, predictions, split, params["learning_rate"])
             if params["save_predictions"]:
                 results.write_predictions(_folder(params) / _PREDICTIONS[split], predictions)
     seconds["evaluate"] = time.monotonic() - start

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fuxictr_stem.config.values import FP32
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.metrics import evaluate_task, mean_over_tasks
+from fuxictr_stem.metrics import evaluate_task, logloss, mean_over_tasks
+from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.precision import autocast, products_in
 from fuxictr_stem.progress import Progress
 
@@ -100,6 +101,39 @@ def evaluate_predictions(
         f"{label}_{name}": value for label, r in results.items() for name, value in r.items()
     }
     return {**by_task, **mean_over_tasks(results)}
+
+
+def warn_of_constants(
+    tasks: Mapping[str, str], predictions: Predictions, split: str, learning_rate: float
+) -> None:
+    """Warn of binary tasks whose logloss is above that of the best constant, the share of positives.
+
+    Args:
+        tasks: Task type by label.
+        predictions: Labels and predictions of the split, by the best weights.
+        split: Its name.
+        learning_rate: The run's, for the advice.
+    """
+    for label, task in tasks.items():
+        if task != BINARY:
+            continue
+        y_true, y_pred, _ = _samples(predictions, label)
+        share = float(y_true.mean())
+        constant = logloss(y_true, np.full_like(y_true, share))
+        loss = logloss(y_true, y_pred)
+        # With one class the best constant is perfect and tells nothing.
+        if 0 < share < 1 and loss > constant * (1 + 1e-9):
+            logger.warning(
+                "Task %r: its logloss on %s, %.4g, is above the %.4g of always predicting the share of "
+                "positives, %.3g, so the model is worse than a constant: set normalizer: StandardScaler "
+                "for numeric features, declare ids categorical, or lower learning_rate (%g now).",
+                label,
+                split,
+                loss,
+                constant,
+                share,
+                learning_rate,
+            )
 
 
 def _samples(
