@@ -179,7 +179,8 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     files = find_files(params)
     # FuxiCTR would train on missing labels as on 0, and end in a traceback at text in a number.
     stats = check_source(open_source(plan_columns(params), files))
-    check_labels({split: found.labels for split, found in stats.items()}, task_types(params))
+    label_stats = {split: found.labels for split, found in stats.items()}
+    check_labels(label_stats, task_types(params), params["metrics"])
     name = f"fuxictr-{fingerprint(params, files)}"
     data_root = Path(params["data_root"]) / params["dataset_id"] / name
     folder = data_root / params["dataset_id"]

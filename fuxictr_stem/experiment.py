@@ -253,8 +253,8 @@ def open_data(params: dict[str, Any]) -> Cache:
         prepare(params)
     tasks = task_types(params)
     cache = open_cache(params)
-    check_labels(cache.label_stats, tasks)
-    check_samples(cache, tasks, params["sample_spaces"], params["sample_weight"])
+    check_labels(cache.label_stats, tasks, params["metrics"])
+    check_samples(cache, tasks, params["sample_spaces"], params["sample_weight"], params["metrics"])
     if any(METRICS[name].group_weight for name in params["metrics"]):
         check_groups(cache, params["group_id"], tasks, params["sample_spaces"])
     return cache

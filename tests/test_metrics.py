@@ -12,6 +12,7 @@ from fuxictr import metrics as fuxictr_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
+    average_precision_score,
     log_loss,
     mean_absolute_error,
     mean_squared_error,
@@ -34,6 +35,7 @@ from fuxictr_stem.metrics import (
     metric_names,
     mse,
     normalized_entropy,
+    pr_auc,
     produced_metrics,
     r2,
 )
@@ -76,6 +78,22 @@ def loop_gauc(y, p, g, weight):
 def test_auc_equals_scikit_learn(case):
     y, p, _ = case
     assert auc(y, p) == pytest.approx(roc_auc_score(y, p), **CLOSE)
+
+
+@patient
+@given(samples())
+def test_pr_auc_equals_scikit_learn(case):
+    y, p, _ = case
+    found = evaluate_task(BINARY, y, p, ["prAUC"])["prAUC"]
+    assert found == pytest.approx(average_precision_score(y, p), **CLOSE)
+
+
+def test_pr_auc_by_hand():
+    """Ties enter together: precision 1/2 at recall 1/3, then 3/5 at recall 1."""
+    y, p = [0, 1, 1, 1, 0], [0.9, 0.9, 0.2, 0.2, 0.2]
+    assert pr_auc(y, p) == pytest.approx(1 / 3 * 1 / 2 + 2 / 3 * 3 / 5, **CLOSE)
+    assert pr_auc([1, 1], [0.3, 0.2]) == 1
+    assert pr_auc(np.array([0, 1, 0]), np.float32([-0.0, 0.0, 3.4e38])) == pytest.approx(1 / 3)
 
 
 @patient
@@ -253,6 +271,7 @@ def test_r2_equals_scikit_learn(n, seed, offset):
         (lambda: normalized_entropy([1, 1], [0.5, 0.5]), "NE needs both classes, but all .* are 1"),
         (lambda: normalized_entropy([0], [0.5]), "all labels are 0"),
         (lambda: normalized_entropy([0, 1], [0.5, 1.5]), "outside"),
+        (lambda: pr_auc([0, 0], [0.5, 0.2]), "prAUC needs a positive, but all 2 labels are 0"),
         (lambda: calibration([0, 0], [0.5, 0.5]), "all 2 labels are 0"),
         (lambda: calibration([0, 1], [0.5, -1]), "Calibration needs probabilities"),
         (lambda: r2([2.5, 2.5], [1, 2]), "variance of the labels, but all 2 are 2.5"),
@@ -270,6 +289,7 @@ def test_a_million_rows_are_quick_and_exact():
     y, p, g = rng.random(n) < 0.01, rng.random(n).round(5), rng.integers(0, n // 10, n)
     start = time.perf_counter()
     assert auc(y, p) == pytest.approx(roc_auc_score(y, p), **CLOSE)
+    assert pr_auc(y, p) == pytest.approx(average_precision_score(y, p), **CLOSE)
     per_group = group_auc(y, p, g)
     assert time.perf_counter() - start < 10
     for row in rng.choice(np.flatnonzero(~np.isnan(per_group.auc)), 50, replace=False):

@@ -194,3 +194,17 @@ def test_a_mistake_is_one_message_and_exit_code_2(project, capsys, mistake):
     assert "Traceback" not in error
     assert re.search(message, error, re.DOTALL), error
     assert not list(project.folder.rglob("result.json"))
+
+
+@pytest.mark.parametrize(("split", "like"), [("test", 0), ("valid", 1)])
+def test_a_split_of_one_class_runs_where_no_metric_needs_two(split, like, project):
+    """Its logloss is the mean of -log p of the class that there is, by the saved predictions."""
+    project.model |= {"metrics": ["logloss"], "monitor": "logloss", "save_predictions": True}
+    frames = project.frames
+    frames[split] = frames[split].with_columns(like=pl.lit(like))
+    assert project.run() == 0
+    path = project.folder / "checkpoints" / "toy" / "toy_test" / f"predictions_{split}.parquet"
+    clicked = pl.read_parquet(path).filter(pl.Series(frames[split]["click"] == 1))
+    p = clicked["like_pred"].cast(pl.Float64)
+    expected = -(p if like else 1 - p).log().mean()
+    assert result_of(project)[split]["like_logloss"] == pytest.approx(expected, rel=1e-5)

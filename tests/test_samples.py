@@ -159,6 +159,30 @@ def test_a_space_that_leaves_nothing_is_refused(tmp_path, y, z, task, message):
         check_samples(cache, {"y": task}, {"y": "z"})
 
 
+@pytest.mark.parametrize("split", ["valid", "train"])
+@pytest.mark.parametrize(
+    ("z", "kind"), [([0.0, 1.0, 1.0], "negative"), ([1.0, 0.0, 0.0], "positive")]
+)
+def test_a_space_with_one_class_is_fine_in_valid_where_no_metric_needs_two(
+    tmp_path, split, z, kind
+):
+    frames = {"train": frame([0.0, 1.0], [1.0, 1.0]), "valid": frame([0.0, 1.0], [1.0, 1.0])}
+    frames[split] = frame([0.0, 1.0, 1.0], z)
+    cache = cache_of(tmp_path, frames["train"], frames["valid"])
+    if split == "valid":
+        check_samples(cache, {"y": BINARY}, {"y": "z"}, metrics=["logloss"])
+    with pytest.raises(DataError, match=f"no {kind} among . rows? of {split} where 'z' is 1"):
+        check_samples(cache, {"y": BINARY}, {"y": "z"}, metrics=["AUC"])
+
+
+def test_a_space_in_which_a_number_is_constant_has_no_r2(tmp_path):
+    valid = frame([2.0, 2.0, 3.0], [1.0, 1.0, 0.0])
+    cache = cache_of(tmp_path, frame([2.0, 2.0, 3.0], [1.0, 1.0, 0.0]), valid)
+    check_samples(cache, {"y": REGRESSION}, {"y": "z"}, metrics=["MSE"])
+    with pytest.raises(DataError, match="'y' is 2 in all rows of valid where 'z' is 1, and R2"):
+        check_samples(cache, {"y": REGRESSION}, {"y": "z"}, metrics=["R2"])
+
+
 @pytest.mark.parametrize(
     ("weights", "valid", "message"),
     [

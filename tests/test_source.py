@@ -357,6 +357,50 @@ def test_good_labels_pass():
     check_labels(stats(positives=0), {"like": "binary_classification"})
 
 
+ONE_CLASS = {"no positive": {"positives": 0}, "no negative": {"positives": 7500}}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "needs"),
+    [
+        (["logloss"], []),
+        (["binary_crossentropy"], []),
+        (["logloss", "MSE"], []),
+        (["calibration"], ["no positive"]),
+        (["logloss", "calibration_error"], ["no positive"]),
+        (["prAUC"], ["no positive"]),
+        (["logloss", "NE"], ["no positive", "no negative"]),
+        (["AUC"], ["no positive", "no negative"]),
+        (["logloss", "gAUC"], ["no positive", "no negative"]),
+        # Where no metric is for the task, these are: logloss and AUC.
+        (["MSE"], ["no positive", "no negative"]),
+    ],
+)
+@pytest.mark.parametrize("lacks", ONE_CLASS)
+def test_a_split_of_one_class_is_fine_where_no_metric_needs_two(metrics, needs, lacks):
+    found = stats(**ONE_CLASS[lacks])
+    found["test"] = found["valid"]
+    if lacks not in needs:
+        check_labels(found, BOTH, metrics)
+    else:
+        with pytest.raises(DataError, match=f"{lacks} among 7,500 rows of valid, which ") as caught:
+            check_labels(found, BOTH, metrics)
+        assert f"{lacks} among 7,500 rows of test" in str(caught.value)
+    found["train"] = found["valid"]
+    with pytest.raises(DataError, match=f"{lacks} among .* train: there is nothing to tell apart"):
+        check_labels(found, BOTH, metrics)
+
+
+@pytest.mark.parametrize(("metrics", "refused"), [(["R2"], True), (["MSE", "MAE"], False)])
+def test_a_constant_number_has_no_r2(metrics, refused):
+    found, tasks = stats(min=2.5, max=2.5), {"watch": "regression"}
+    if not refused:
+        return check_labels(found, tasks, metrics)
+    with pytest.raises(DataError, match="'watch' is 2.5 in all rows of valid, and R2 divides by"):
+        check_labels(found, tasks, metrics)
+    return None
+
+
 @pytest.mark.parametrize(
     ("change", "task", "text"),
     [

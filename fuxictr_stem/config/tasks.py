@@ -18,6 +18,7 @@ _MONITORS = (
     "gAUC",
     "avgAUC",
     "gAUC_positives",
+    "prAUC",
     "logloss",
     "binary_crossentropy",
     "NE",

@@ -6,18 +6,18 @@ A task's samples are the rows that have its label and, where it has a sample spa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fuxictr_stem.data import store
-from fuxictr_stem.data.labels import one_class
+from fuxictr_stem.data.labels import constant, one_class
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.vocabulary import Array
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.tasks import BINARY, metric_names
 
 if TYPE_CHECKING:
     from fuxictr_stem.data.cache import Cache
@@ -30,6 +30,7 @@ def check_samples(
     tasks: Mapping[str, str],
     sample_spaces: Mapping[str, str] | None = None,
     sample_weight: str | None = None,
+    metrics: Collection[str] = (),
 ) -> None:
     """Refuse sample spaces and weights that leave a task nothing to learn from or be measured on.
 
@@ -38,11 +39,12 @@ def check_samples(
         tasks: The kind of task of each label that is trained.
         sample_spaces: The label whose 1 makes a row a sample of a task, by the task's label.
         sample_weight: The column of the rows' weights, if there is one.
+        metrics: As for `check_labels`.
 
     Raises:
-        DataError: A sample space has values other than 0 and 1, or leaves a task no samples or one
-            class in a split; a weight is missing or negative, or all those of a task's samples of
-            train are 0.
+        DataError: A sample space has values other than 0 and 1, or leaves a task no samples or not
+            those that it needs in a split; a weight is missing or negative, or all those of a task's
+            samples of train are 0.
     """
     spaces = dict(sample_spaces or {})
     problems = []
@@ -67,7 +69,11 @@ def check_samples(
         with _reader(cache, split) as read:
             for label, space in spaces.items():
                 problem = _space_problem(
-                    _labels(read, label, space), tasks[label], f"of {split} where {space!r} is 1"
+                    _labels(read, label, space),
+                    tasks[label],
+                    split,
+                    metric_names(tasks[label], metrics),
+                    f" where {space!r} is 1",
                 )
                 if problem:
                     problems.append(f"label {label!r} {problem}")
@@ -152,8 +158,12 @@ def _labels(read: Callable[[str], Array], label: str, space: str | None) -> Arra
     return y
 
 
-def _space_problem(y: Array, task: str, where: str) -> str | None:
-    samples = int(np.count_nonzero(~np.isnan(y)))
+def _space_problem(
+    y: Array, task: str, split: str, metrics: Collection[str], where: str
+) -> str | None:
+    y = y[~np.isnan(y)]
     if task == BINARY:
-        return one_class(int(np.count_nonzero(y == 1)), samples, where)
-    return None if samples else f"is missing in all rows {where}: there is nothing to learn."
+        return one_class(int(np.count_nonzero(y == 1)), len(y), split, metrics, where)
+    if not len(y):
+        return f"is missing in all rows of {split}{where}: there is nothing to learn."
+    return constant(float(y.min()), float(y.max()), split, metrics, where)

@@ -11,7 +11,7 @@ from fuxictr_stem.metrics.pointwise import (
     normalized_entropy,
     r2,
 )
-from fuxictr_stem.metrics.ranking import GROUP_WEIGHTS, GroupAUC, auc, gauc, group_auc
+from fuxictr_stem.metrics.ranking import GROUP_WEIGHTS, GroupAUC, auc, gauc, group_auc, pr_auc
 from fuxictr_stem.metrics.tasks import (
     METRICS,
     TASKS,
@@ -40,6 +40,7 @@ __all__ = [
     "metric_names",
     "mse",
     "normalized_entropy",
+    "pr_auc",
     "produced_metrics",
     "r2",
 ]

@@ -1,7 +1,7 @@
-"""AUC and AUC within groups (gAUC), exact: pairs are counted in integers.
+"""AUC and AUC within groups (gAUC), exact, and the area under the precision-recall curve.
 
 AUC is the share of (positive, negative) pairs that the scores put in the right order; a tied pair
-counts one half (the Mann-Whitney statistic with averaged ranks).
+counts one half (the Mann-Whitney statistic with averaged ranks). Pairs are counted in integers.
 """
 
 from __future__ import annotations
@@ -57,6 +57,36 @@ def auc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     double = int(np.searchsorted(negatives, positives, "left").sum(dtype=np.int64))
     double += int(np.searchsorted(negatives, positives, "right").sum(dtype=np.int64))
     return double / (2 * len(negatives) * len(positives))
+
+
+def pr_auc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return the area under the precision-recall curve: the average precision.
+
+    It is the sum over the distinct scores, from the highest down, of the precision among the samples
+    with at least that score, times what they add to the recall; nothing is interpolated (as
+    scikit-learn's ``average_precision_score``). A random order gets the share of positives.
+
+    Args:
+        y_true: (N,) labels, 0 or 1.
+        y_pred: (N,) scores on any scale.
+
+    Raises:
+        DataError: If lengths differ, a label is not 0/1, a score is not finite, or there is no positive.
+    """
+    positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
+    same_length(y_true=positive, y_pred=score)
+    if not positive.any():
+        raise DataError(
+            f"prAUC needs a positive, but all {len(positive)} labels are 0. Check the label column and "
+            f"the split, or leave prAUC out of the metrics."
+        )
+    order = np.argsort(score)[::-1]
+    # Tied samples enter together.
+    positive, score = positive[order], score[order]
+    last_of_tie = np.flatnonzero(np.append(score[1:] != score[:-1], True))
+    positives = np.cumsum(positive)[last_of_tie]
+    precision = positives / (last_of_tie + 1)
+    return float(np.diff(positives, prepend=0) @ precision / positives[-1])
 
 
 def group_auc(y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike) -> GroupAUC:

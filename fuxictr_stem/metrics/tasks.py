@@ -17,7 +17,7 @@ from fuxictr_stem.metrics.pointwise import (
     normalized_entropy,
     r2,
 )
-from fuxictr_stem.metrics.ranking import auc, group_auc, mean_group_auc
+from fuxictr_stem.metrics.ranking import auc, group_auc, mean_group_auc, pr_auc
 
 BINARY, REGRESSION = TASKS = ("binary_classification", "regression")
 
@@ -30,26 +30,35 @@ class Metric(NamedTuple):
         higher_is_better: Whether a monitor maximises it; None if neither more nor less is better, so
             that no monitor takes it.
         group_weight: Weight of a group in its mean, or None for a metric without groups.
+        classes: The classes that a binary label must have to be measured.
+        varies: Whether a regression label must have two values to be measured.
     """
 
     task: str
     higher_is_better: bool | None
     group_weight: str | None = None
+    classes: tuple[int, ...] = ()
+    varies: bool = False
 
+
+_BOTH, _POSITIVES = (0, 1), (1,)
 
 METRICS = {
     "logloss": Metric(BINARY, higher_is_better=False),
     "binary_crossentropy": Metric(BINARY, higher_is_better=False),  # FuxiCTR's other name of it
-    "NE": Metric(BINARY, higher_is_better=False),
-    "calibration": Metric(BINARY, higher_is_better=None),
-    "calibration_error": Metric(BINARY, higher_is_better=False),
-    "AUC": Metric(BINARY, higher_is_better=True),
-    "gAUC": Metric(BINARY, higher_is_better=True, group_weight="samples"),
-    "avgAUC": Metric(BINARY, higher_is_better=True, group_weight="equal"),
-    "gAUC_positives": Metric(BINARY, higher_is_better=True, group_weight="positives"),
+    "NE": Metric(BINARY, higher_is_better=False, classes=_BOTH),
+    "calibration": Metric(BINARY, higher_is_better=None, classes=_POSITIVES),
+    "calibration_error": Metric(BINARY, higher_is_better=False, classes=_POSITIVES),
+    "AUC": Metric(BINARY, higher_is_better=True, classes=_BOTH),
+    "prAUC": Metric(BINARY, higher_is_better=True, classes=_POSITIVES),
+    "gAUC": Metric(BINARY, higher_is_better=True, group_weight="samples", classes=_BOTH),
+    "avgAUC": Metric(BINARY, higher_is_better=True, group_weight="equal", classes=_BOTH),
+    "gAUC_positives": Metric(
+        BINARY, higher_is_better=True, group_weight="positives", classes=_BOTH
+    ),
     "MSE": Metric(REGRESSION, higher_is_better=False),
     "MAE": Metric(REGRESSION, higher_is_better=False),
-    "R2": Metric(REGRESSION, higher_is_better=True),
+    "R2": Metric(REGRESSION, higher_is_better=True, varies=True),
 }
 FALLBACK = {BINARY: ("logloss", "AUC"), REGRESSION: ("MSE", "MAE")}
 _WITHOUT_GROUPS = {
@@ -59,6 +68,7 @@ _WITHOUT_GROUPS = {
     "calibration": calibration,
     "calibration_error": calibration_error,
     "AUC": auc,
+    "prAUC": pr_auc,
     "MSE": mse,
     "MAE": mae,
     "R2": r2,
