@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _HEAD = ["dataset", "cache", *SPLITS, "size", "made", "state"]
 _NUMBERS = {*SPLITS, "size"}
+_PERHAPS_WHOLE = (State.WHOLE, State.UNKNOWN, State.UNREADABLE)
 _UNITS = ["B", "KiB", "MiB", "GiB", "TiB"]
 
 
@@ -41,7 +42,7 @@ def verify_caches(config_dir: Path, data_root: Path | None, dataset_id: str | No
     """Read every byte of the caches and name each damaged file; arguments as of `list_caches`.
 
     Returns:
-        1 if something is damaged, else 0.
+        1 if something is damaged or cannot be read, else 0.
     """
     checked, damages = [], []
     for found in _find(config_dir, data_root, dataset_id):
@@ -50,12 +51,15 @@ def verify_caches(config_dir: Path, data_root: Path | None, dataset_id: str | No
         checked.append(found)
         damages += texts
     _print(checked, reasons=False)
+    unread = [found.why for found in checked if found.state is State.UNREADABLE]
+    if unread:
+        tell("\nNot checked:", *(f"  {why}" for why in unread))
     if damages:
         tell("\nDamaged:", *(f"  {text}" for text in damages))
         tell("`fuxictr_stem cache clear` removes damaged caches; the next run builds them anew.")
         return 1
-    tell("\nNothing is damaged.")
-    return 0
+    tell("\nNothing else is damaged." if unread else "\nNothing is damaged.")
+    return int(bool(unread))
 
 
 def clear_caches(
@@ -79,7 +83,7 @@ def clear_caches(
     """
     count = freed = failed = 0
     for found in _find(config_dir, data_root, dataset_id):
-        if found.state in (State.WHOLE, State.UNKNOWN) and not everything:
+        if found.state in _PERHAPS_WHOLE and not everything:
             logger.info("Reading %s", found.folder)
             found, _ = inventory.verify(found)
             if found.state not in USELESS:

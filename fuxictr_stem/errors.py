@@ -26,6 +26,10 @@ class DataError(UserError, ValueError):
     """A data file that is absent, incomplete or does not hold what its config declares."""
 
 
+class AccessError(UserError):
+    """A file that the system does not let be read now, whatever it holds."""
+
+
 class TrainingError(UserError):
     """Training that cannot go on, such as a loss that is not finite."""
 

@@ -317,6 +317,6 @@ def make_loader(
         memory_budget=params.get("memory_budget"),
         sample_spaces=params["sample_spaces"],
         sample_weight=params["sample_weight"],
-        device=model.device,
+        device=model.device if model.device.type == "cuda" else None,
         device_budget=device_budget,
     )

@@ -23,6 +23,7 @@ import torch
 from fuxictr.utils import print_to_list
 
 import fuxictr_stem
+from fuxictr_stem.access import check_access
 from fuxictr_stem.config.experiment import GROUP
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.models.evaluation import Predictions
@@ -151,6 +152,7 @@ def read(folder: Path) -> dict[str, Any] | None:
             raise ValueError("it has other values")
         return dict(found)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        check_access(path, error)
         raise DataError(
             f"{path} is not the whole result of a run ({type(error).__name__}: {error}). Remove it, and "
             f"run again with --resume."

@@ -1,8 +1,11 @@
 """`fuxictr_stem cache`: what there is, what is damaged, and only what is ours goes."""
 
+import errno
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -315,3 +318,42 @@ def test_a_damaged_config_of_one_dataset_hides_no_cache_of_another(project, caps
     assert states(out) == {folder.name: "whole"}
     assert "Dataset 'other': " in err
     assert "INFO" not in err
+
+
+def test_a_cache_that_cannot_be_read_now_is_said_to_be_so_and_stays(project, monkeypatch, capsys):
+    folder = opened().folder
+    path = (folder / "train.h5").resolve()
+    opening = Path.open
+
+    def denied(self, *args, **more):
+        if self.resolve() == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return opening(self, *args, **more)
+
+    monkeypatch.setattr(Path, "open", denied)
+    assert cache("verify") == 1
+    out = capsys.readouterr().out
+    assert "Not checked:" in out
+    assert "train.h5 cannot be read now: Permission denied" in out
+    assert "Nothing else is damaged." in out
+    assert cache("clear") == 0
+    assert "Removed 0 caches" in capsys.readouterr().out
+    assert path.exists()
+
+
+def test_a_lock_of_another_process_is_no_reason_to_clear(project, capsys):
+    folder = opened().folder
+    holder = (
+        "import fcntl, sys; file = open(sys.argv[1]); fcntl.flock(file, fcntl.LOCK_EX);"
+        "print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", holder, str(folder / "train.h5")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        assert cache("verify") == 0
+        assert cache("clear") == 0
+        process.stdin.close()
+    assert "Removed 0 caches" in capsys.readouterr().out
+    assert (folder / "train.h5").exists()

@@ -472,3 +472,54 @@ def test_through_fuxictrs_rank_data_loader(tmp_path):
     assert test.num_samples == 5
     if "ray" in sys.modules:
         assert not sys.modules["ray"].is_initialized()
+
+
+def test_the_order_depends_on_no_choice_of_columns(tmp_path, monkeypatch):
+    """Of rows so wide that several of them are a window, whatever a run reads of them."""
+    path = tmp_path / "train.h5"
+    values = write(path, 50)
+    monkeypatch.setattr(H5Loader, "window_bytes", 500)
+    orders = set()
+    for names in (tuple(COLUMNS), ("row", "y"), ("row", "watch"), ("seq", "row", "vec")):
+        for budget in (0, None):
+            batches = loader(path, 8, 3, names, shuffle=True, batch_size=7, memory_budget=budget)
+            assert budget is None or batches.num_blocks > 1
+            orders.add(tuple(rows_of(batches)))
+    (order,) = orders
+    assert sorted(order) == values["row"].tolist()
+
+
+@pytest.mark.parametrize(("row_bytes", "window"), [(4, 128), (512, 128), (516, 127), (1024, 64)])
+def test_narrow_rows_are_shuffled_as_ever(row_bytes, window, tmp_path):
+    """2^30 bytes of rows are a window: 128 chunks of 2^14 rows up to 512 bytes a row."""
+    path = tmp_path / "train.h5"
+    columns = {"row": (np.dtype(np.int32), 0), "seq": (np.dtype(np.uint8), row_bytes // 4 - 1)}
+    if row_bytes == 4:
+        del columns["seq"]
+    with store.create(path, 3, columns) as put:
+        put(0, {"row": np.arange(3, dtype=np.int32)})
+    order = H5Loader(feature_map(("row",)), path)._order
+    assert (order.chunk, order.window) == (1 << 14, window)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_devices_budget_holds_for_a_window_too(split, shuffle, monkeypatch):
+    path, _ = split
+    moved, to = [], torch.Tensor.to
+
+    def watch(tensor, *args, **more):
+        moved.append(tensor.nbytes)
+        return to(tensor, *args, **more)
+
+    monkeypatch.setattr(torch.Tensor, "to", watch)
+    device = torch.device("cpu")
+    more = {"shuffle": shuffle, "batch_size": 5, "memory_budget": 0, "device": device}
+    needed = loader(path, **more).memory_bytes
+    row_bytes = needed // 12
+    assert needed == 12 * row_bytes, "a window"
+    for budget, there in ((needed - 1, False), (needed, True)):
+        moved.clear()
+        batches = loader(path, device_budget=budget, **more)
+        same_all(batches, loader(path, shuffle=shuffle, batch_size=5))
+        assert batches.on_device == there
+        assert sum(moved) == (50 * row_bytes if there else 0)

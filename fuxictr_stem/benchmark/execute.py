@@ -23,7 +23,7 @@ from fuxictr_stem.benchmark.config import Benchmark
 from fuxictr_stem.benchmark.plan import Plan, RunSpec
 from fuxictr_stem.benchmark.whole import read_whole
 from fuxictr_stem.benchmark.worker import work
-from fuxictr_stem.errors import DataError
+from fuxictr_stem.errors import AccessError, DataError
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def _settle(running: _Running, place: Place, runs: Runs) -> None:
         if code:
             raise DataError(_reason(place.home(spec.key) / "log.txt", code))
         result = place.read(spec)
-    except DataError as error:
+    except (DataError, AccessError) as error:
         runs.failed[spec.key] = str(error)
         logger.warning("Failed: %s: %s", spec, runs.failed[spec.key])
         return

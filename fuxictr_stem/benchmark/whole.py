@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 from safetensors import SafetensorError, safe_open
 
+from fuxictr_stem.access import check_access
 from fuxictr_stem.benchmark.record import PREDICTIONS, WEIGHTS
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics import produced_metrics
@@ -33,11 +34,13 @@ def read_whole(folder: Path, params: Mapping[str, Any], seed: int, rows: int) ->
 
     Raises:
         DataError: A file is absent, damaged or of another run; the message names the first.
+        AccessError: The system does not let a file be read, which says nothing about it.
     """
     path = folder / "result.json"
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
+        check_access(path, error)
         raise DataError(f"{path} cannot be read: {error}.") from error
     wrong = _wrong_fields(result, {**params, "seed": seed}) if isinstance(result, dict) else ["all"]
     if wrong:
@@ -46,10 +49,12 @@ def read_whole(folder: Path, params: Mapping[str, Any], seed: int, rows: int) ->
     # A model of another package keeps its weights as it likes.
     if issubclass(get_model(params["model"]), MultiTaskNet):
         try:
-            # It does not open if the file was cut short.
+            # It does not open if the file was cut short; why a file may not be read it does not say.
+            (folder / WEIGHTS).open("rb").close()
             with safe_open(folder / WEIGHTS, "pt"):
                 pass
         except (OSError, SafetensorError) as error:
+            check_access(folder / WEIGHTS, error)
             raise DataError(f"{folder / WEIGHTS} cannot be read: {error}.") from error
     return dict(result)
 
@@ -114,6 +119,7 @@ def _check_predictions(path: Path, params: Mapping[str, Any], rows: int) -> None
         # All of it: a damaged part shows only when it is read.
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        check_access(path, error)
         raise DataError(f"{path} cannot be read: {error}.") from error
     names = [name for label in params["task_labels"] for name in (label, f"{label}_pred")]
     wrong = [f"{n} is not 32-bit float" for n in names if frame.schema.get(n) != pl.Float32]

@@ -19,14 +19,15 @@ from typing import Any
 
 from fuxictr.features import FeatureMap
 
+from fuxictr_stem.access import check_access
 from fuxictr_stem.data import manifest
 from fuxictr_stem.data.build import build
 from fuxictr_stem.data.columns import Plan, plan_columns
 from fuxictr_stem.data.files import find_files
 from fuxictr_stem.data.fingerprint import fingerprint
-from fuxictr_stem.data.folder import hold, locked, own_file, remove_stale
+from fuxictr_stem.data.folder import MANIFEST, hold, locked, put_in_place, remove_stale
 from fuxictr_stem.errors import DataError, OutputError, UserError
-from fuxictr_stem.outputs import check_writable, sync, sync_folder, temporary_name
+from fuxictr_stem.outputs import check_writable, sync, temporary_name
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
         ConfigError: A column is declared in a way that cannot be encoded.
         DataError: The source files are absent or not what the config declares.
         OutputError: ``data_root`` cannot be written.
+        AccessError: The system does not let the cache's files be read, whatever they hold.
     """
     plan = plan_columns(dataset)
     files = find_files(dataset)
@@ -119,14 +121,18 @@ def _open(folder: Path) -> tuple[Cache | None, str]:
     # Path.is_dir raises where a name is too long.
     if not os.path.isdir(folder):
         return None, ""
-    handle = None
     try:
         handle = hold(folder)
+    except OSError as error:
+        check_access(folder / MANIFEST, error)
+        return None, str(error)
+    try:
         said = manifest.read(folder)
-    except (manifest.Damaged, OSError) as damage:
-        if handle is not None:
-            os.close(handle)
-        return None, str(damage)
+    except BaseException as error:
+        os.close(handle)
+        if isinstance(error, manifest.Damaged):
+            return None, str(error)
+        raise
     cache = Cache(said["dataset_id"], folder, said["rows"], said["labels"], said["missing"])
     weakref.finalize(cache, os.close, handle)
     return cache, ""
@@ -146,12 +152,7 @@ def _rebuild(
         _check_unchanged(dataset, folder.name, files)
         manifest.read(fresh)
         sync(fresh)
-        if os.path.lexists(folder):
-            old = temporary_name(folder)
-            folder.rename(old)
-            _remove(old, fresh)
-        fresh.rename(folder)
-        sync_folder(folder.parent)
+        put_in_place(fresh, folder)
     except UserError:
         raise
     except (OSError, manifest.Damaged) as error:
@@ -165,17 +166,6 @@ def _rebuild(
     cache, damage = _open(folder)
     assert cache is not None, damage
     return cache
-
-
-def _remove(old: Path, fresh: Path) -> None:
-    """Remove what stood in a cache's place; a user's own files go into the new one."""
-    if old.is_symlink() or not old.is_dir():
-        old.unlink()
-        return
-    for path in old.iterdir():
-        if not own_file(path.name):
-            path.rename(fresh / path.name)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_unchanged(

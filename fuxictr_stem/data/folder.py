@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -15,6 +16,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fuxictr_stem import locks
+from fuxictr_stem.outputs import sync_folder
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 
@@ -78,19 +82,53 @@ def remove(folder: Path) -> int:
     return freed
 
 
+def put_in_place(fresh: Path, folder: Path) -> None:
+    """Put a complete cache where none is, or a damaged one.
+
+    The files of a damaged one are replaced one by one, and the manifest last: a run that still reads the
+    cache finds a file at each name at any moment, the old or the new one, and both hold the same rows.
+
+    Args:
+        fresh: The complete cache, on disk.
+        folder: Its place. Files in it that are no cache's stay.
+
+    Raises:
+        OSError: It cannot be put there.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        fresh.rename(folder)
+        sync_folder(folder.parent)
+        return
+    for path in folder.iterdir():
+        if own_file(path.name):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif not (fresh / path.name).exists():
+                path.unlink()
+    for path in sorted(fresh.iterdir(), key=lambda path: path.name == MANIFEST):
+        os.replace(path, folder / path.name)
+    sync_folder(folder)
+
+
 def hold(folder: Path) -> int:
     """Have a cache stay, whoever clears caches, until the handle that is returned is closed.
 
     Raises:
         OSError: There is no such cache, or it was just cleared.
     """
-    handle = os.open(folder / MANIFEST, os.O_RDONLY | os.O_NONBLOCK)
+    path = folder / MANIFEST
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         # Where a file system has no locks, nothing is kept.
         with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_SH)
-        if not os.path.samestat(os.fstat(handle), os.stat(folder / MANIFEST)):
-            raise FileNotFoundError(f"{folder / MANIFEST} is another file now")
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("Waiting for another process that has locked %s", path)
+                fcntl.flock(handle, fcntl.LOCK_SH)
+        if not os.path.samestat(os.fstat(handle), os.stat(path)):
+            raise FileNotFoundError(f"{path} is another file now")
     except BaseException:
         os.close(handle)
         raise

@@ -26,7 +26,7 @@ from fuxictr_stem.data.folder import (
     remove,
     unread,
 )
-from fuxictr_stem.errors import OutputError
+from fuxictr_stem.errors import AccessError, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class State(Enum):
     UNFINISHED = "unfinished"
     BUILDING = "being built"
     UNKNOWN = "unknown"
+    UNREADABLE = "not readable"
 
 
 USELESS = frozenset({State.OLD, State.DAMAGED, State.UNFINISHED})
@@ -53,8 +54,9 @@ class Found:
     Attributes:
         folder: Where it is.
         state: ``WHOLE`` if the config asks for it; ``OLD`` if it asks for another one; ``UNKNOWN``
-            if that cannot be told; ``DAMAGED`` whatever the config asks for; ``UNFINISHED`` if a
-            killed build left it; ``BUILDING`` if a run holds its lock.
+            if that cannot be told; ``DAMAGED`` whatever the config asks for; ``UNREADABLE`` if the
+            system does not let it be read; ``UNFINISHED`` if a killed build left it; ``BUILDING`` if
+            a run holds its lock.
         why: The reason, where the state needs one.
         rows: Rows by split; empty where they cannot be read.
         size: Bytes of its files.
@@ -107,7 +109,7 @@ def verify(found: Found) -> tuple[Found, list[str]]:
         found: The cache, as it was found.
 
     Returns:
-        The cache, its state ``DAMAGED`` if need be, and a text for each damaged file.
+        The cache, its state ``DAMAGED`` or ``UNREADABLE`` if need be, and a text for each damaged file.
     """
     unfinished = found.state in (State.UNFINISHED, State.BUILDING) or not found.rows
     if unfinished and found.state is not State.DAMAGED:
@@ -116,6 +118,8 @@ def verify(found: Found) -> tuple[Found, list[str]]:
         damages = manifest.damages(found.folder)
     except manifest.OtherFormat:
         return found, []
+    except AccessError as error:
+        return replace(found, state=State.UNREADABLE, why=str(error)), []
     if damages:
         found = replace(found, state=State.DAMAGED, why=damages[0])
     return found, damages
@@ -157,8 +161,10 @@ def clear(found: Found, dry_run: bool = False) -> int | None:
 def _look(folder: Path, asked: Mapping[str, set[str] | str]) -> Found:
     try:
         size = sum(path.lstat().st_size for path in folder.iterdir())
-    except PermissionError as error:
-        return Found(folder, State.UNKNOWN, f"it cannot be read ({error.strerror})")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        return Found(folder, State.UNREADABLE, f"it cannot be read ({error.strerror})")
     found = Found(
         folder=folder,
         state=State.UNFINISHED,
@@ -178,6 +184,8 @@ def _look(folder: Path, asked: Mapping[str, set[str] | str]) -> Found:
         return replace(found, state=State.OLD, why=str(error))
     except manifest.Damaged as error:
         return replace(found, state=State.DAMAGED, why=str(error))
+    except AccessError as error:
+        return replace(found, state=State.UNREADABLE, why=str(error))
     state, why = _judge(found, asked.get(found.dataset_id))
     return replace(found, rows=rows, state=state, why=why)
 

@@ -15,7 +15,7 @@ import torch
 
 from fuxictr_stem.data import store
 from fuxictr_stem.data.ahead import OrdersAhead
-from fuxictr_stem.data.matrix import Matrices, Rows, layout, read_rows
+from fuxictr_stem.data.matrix import Matrices, Rows, layout, read_rows, whole_row_bytes
 from fuxictr_stem.data.memory import available_bytes, device_bytes
 from fuxictr_stem.data.order import RowOrder, Window
 from fuxictr_stem.errors import ConfigError
@@ -27,6 +27,8 @@ Batch = dict[str, torch.Tensor]
 
 class H5Loader:
     """Iterates over the batches of one split of a cache, as FuxiCTR's data loaders do.
+
+    A loader that streams keeps its file open: it reads on when the cache is removed or built anew.
 
     A batch is ``{column: tensor}`` for the feature map's features and labels: (B,) for one value a
     row, (B, L) for a sequence or a vector; int32 (or int64) for ids, float32 for numbers and
@@ -48,9 +50,9 @@ class H5Loader:
         drop_last: Leave out a last batch that is not full.
         sample_spaces: Label whose 1 makes a row a sample of a task, by the task's label; a column, too.
         sample_weight: The column of the rows' weights, if there is one; a column, too.
-        device: Where batches are gathered: the split, if it is within the device's budget, or a
-            streaming pass' window is copied there as a whole. None is the host.
-        device_budget: Bytes that the split may take on the device. None is half of what is free there.
+        device: Where batches are gathered: the split, or the window of a streaming pass, is copied there
+            as a whole if it is within the device's budget. None is the host.
+        device_budget: Bytes that these rows may take on the device. None is half of what is free there.
         **kwargs: FuxiCTR hands every loader all of a run's parameters; the others are ignored.
 
     Attributes:
@@ -58,7 +60,6 @@ class H5Loader:
         num_samples: Rows of the split.
         num_batches: Batches of an epoch.
         num_blocks: Parts in which the rows are read: one in memory, else one a window.
-        on_device: Whether the split is kept on the device.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -72,7 +73,10 @@ class H5Loader:
     """Chunks whose rows are shuffled with one another; a streaming pass holds so many."""
 
     window_bytes = 1 << 30
-    """The most bytes of these rows; fewer chunks, and then smaller ones, are a window of wide rows."""
+    """The most bytes of these rows; fewer chunks, and then smaller ones, are a window of wide rows.
+
+    All columns of the file count, whichever are read: the order must not depend on that.
+    """
 
     def __init__(
         self,
@@ -100,12 +104,13 @@ class H5Loader:
         labels = [*feature_map.labels, *(sample_spaces or {}).values()]
         if sample_weight is not None:
             labels.append(sample_weight)
+        file = store.open_file(self.path)
         self.num_samples, self._layout = layout(
-            self.path, list(feature_map.features), list(dict.fromkeys(labels))
+            file, list(feature_map.features), list(dict.fromkeys(labels))
         )
         full, rest = divmod(self.num_samples, batch_size)
         self.num_batches = full + (1 if rest and not drop_last else 0)
-        most = max(self.window_bytes // self._layout.row_bytes, 1)
+        most = max(self.window_bytes // whole_row_bytes(file), 1)
         chunk = min(self.chunk_rows, 1 << (most.bit_length() - 1))
         self._order = RowOrder(
             rows=self.num_samples,
@@ -122,18 +127,19 @@ class H5Loader:
         self._pass: object = None
         needed = self.num_samples * self._layout.row_bytes
         budget = available_bytes() // 2 if memory_budget is None else memory_budget
+        self._file = file
         self._matrices: Matrices | None = None
-        self.on_device = False
         if needed <= budget:
             start, stop = np.array([0]), np.array([self.num_samples])
-            self._matrices = read_rows(self.path, self._layout, start, stop)
-            # Else the batches are gathered on the host, and the model moves them.
-            if device is not None:
-                free = device_bytes(device) // 2 if device_budget is None else device_budget
-                self.on_device = needed <= free
-            if self.on_device:
-                self._matrices = [matrix.to(device) for matrix in self._matrices]
-        self._device = device
+            self._matrices = read_rows(file, self._layout, start, stop)
+            file.close()
+        # Without room on the device, batches are gathered on the host, and the model moves them.
+        self._device = None
+        if device is not None:
+            free = device_bytes(device) // 2 if device_budget is None else device_budget
+            self._device = device if self.memory_bytes <= free else None
+        if self._matrices is not None:
+            self._matrices = self._moved(self._matrices)
         self._ahead = OrdersAhead(Window.rows if self.in_memory else Window.order)
         self.num_blocks = 1 if self.in_memory else self._order.num_windows
         kept = "in memory" if self.in_memory else "streamed"
@@ -144,6 +150,11 @@ class H5Loader:
     def in_memory(self) -> bool:
         """Whether the split is kept in memory."""
         return self._matrices is not None
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the rows that are in memory at a time are on the device."""
+        return self._device is not None
 
     @property
     def memory_bytes(self) -> int:
@@ -247,13 +258,17 @@ class H5Loader:
             order = self._ahead.start(window, following)
             # The system may keep the one who asks waiting.
             Thread(target=store.read_ahead, args=(self.path,), daemon=True).start()
-            matrices = read_rows(self.path, self._layout, window.starts, window.stops)
-            if self._device is not None:
-                matrices = [matrix.to(self._device) for matrix in matrices]
-            return Rows(matrices, order.result())
+            matrices = read_rows(self._file, self._layout, window.starts, window.stops)
+            return Rows(self._moved(matrices), order.result())
         if window.key is None:
             return Rows(self._matrices, None, int(window.starts[0]))
         return Rows(self._matrices, self._ahead.start(window, following).result())
+
+    def _moved(self, matrices: Matrices) -> Matrices:
+        """Return rows where batches are gathered."""
+        if self._device is None:
+            return matrices
+        return [matrix.to(self._device) for matrix in matrices]
 
     def _columns(self, pieces: list[Matrices]) -> Batch:
         """Join the parts of a batch and name its columns."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fuxictr_stem.access import check_access
 from fuxictr_stem.data import store
 from fuxictr_stem.data.files import SPLITS
 from fuxictr_stem.data.fingerprint import FORMAT, whole_digest
@@ -57,6 +58,7 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         Damaged: A file is absent, cut off, changed, another's, or has other columns or rows; the
             blocks of the h5 files are not read (their checksums are, whenever they are).
+        AccessError: The system does not let a file be read, which says nothing about it.
     """
     manifest = _read(folder)
     for damage in _damages(folder, manifest, whole=False):
@@ -69,6 +71,7 @@ def damages(folder: Path) -> list[str]:
 
     Raises:
         OtherFormat: The cache is of another version of this package.
+        AccessError: The system does not let a file be read.
     """
     try:
         return list(_damages(folder, _read(folder), whole=True))
@@ -85,6 +88,7 @@ def _read(folder: Path) -> dict[str, Any]:
         _check_plain(path)
         manifest = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
+        check_access(path, error)
         raise Damaged(f"{path} cannot be read: {error}") from error
     if not isinstance(manifest, dict):
         raise Damaged(f"{path} is no manifest")
@@ -123,6 +127,7 @@ def _damages(folder: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator
         try:
             found = _account(path, whole or name not in splits)
         except OSError as error:
+            check_access(path, error)
             yield f"{path} cannot be read: {error}"
             continue
         if any(said.get(key) != value for key, value in found.items()):

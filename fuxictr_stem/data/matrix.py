@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -95,11 +95,11 @@ class Rows:
         return [torch.from_numpy(matrix.numpy().take(index, axis=0)) for matrix in self._matrices]
 
 
-def layout(path: Path, features: Sequence[str], labels: Sequence[str]) -> tuple[int, Layout]:
+def layout(file: h5py.File, features: Sequence[str], labels: Sequence[str]) -> tuple[int, Layout]:
     """Plan the matrices for some columns of a file.
 
     Args:
-        path: The h5 file.
+        file: The open h5 file.
         features: Columns that keep their kind: ids are int32 (int64 where the file has them),
             numbers float32.
         labels: Columns that are float32 whatever they are in the file.
@@ -113,27 +113,36 @@ def layout(path: Path, features: Sequence[str], labels: Sequence[str]) -> tuple[
     places: dict[str, tuple[int, int | slice, torch.dtype]] = {}
     widths: dict[torch.dtype, int] = {}
     lengths: dict[str, int] = {}
-    with store.open_file(path) as file:
-        for name in [*features, *labels]:
-            data = store.column(file, name)
-            lengths[name] = data.shape[0]
-            dtype = torch.float32 if name in labels else _dtype(data.dtype)
-            kept = torch.int32 if dtype.itemsize == torch.int32.itemsize else dtype
-            group = list(widths).index(kept) if kept in widths else len(widths)
-            at = widths.setdefault(kept, 0)
-            width = 1 if data.ndim == 1 else data.shape[1]
-            places[name] = (group, at if data.ndim == 1 else slice(at, at + width), dtype)
-            widths[kept] += width
+    for name in [*features, *labels]:
+        data = store.column(file, name)
+        lengths[name] = data.shape[0]
+        dtype = torch.float32 if name in labels else _dtype(data.dtype)
+        kept = torch.int32 if dtype.itemsize == torch.int32.itemsize else dtype
+        group = list(widths).index(kept) if kept in widths else len(widths)
+        at = widths.setdefault(kept, 0)
+        width = 1 if data.ndim == 1 else data.shape[1]
+        places[name] = (group, at if data.ndim == 1 else slice(at, at + width), dtype)
+        widths[kept] += width
     if len(set(lengths.values())) != 1:
-        raise DataError(f"{path}: its columns have different lengths: {lengths}.")
+        raise DataError(f"{file.filename}: its columns have different lengths: {lengths}.")
     return next(iter(lengths.values())), Layout(tuple(widths), tuple(widths.values()), places)
 
 
-def read_rows(path: Path, plan: Layout, starts: Index, stops: Index) -> Matrices:
+def whole_row_bytes(file: h5py.File) -> int:
+    """Return the bytes that a row of all columns of a file takes in matrices.
+
+    Raises:
+        DataError: A column is stored elsewhere.
+    """
+    columns = [store.column(file, name) for name in file]
+    return sum(_dtype(data.dtype).itemsize * math.prod(data.shape[1:]) for data in columns)
+
+
+def read_rows(file: h5py.File, plan: Layout, starts: Index, stops: Index) -> Matrices:
     """Read runs of rows, one after the other.
 
     Args:
-        path: The h5 file.
+        file: The open h5 file.
         plan: Layout of the matrices.
         starts: First row of each run.
         stops: The row after each run's last.
@@ -144,17 +153,16 @@ def read_rows(path: Path, plan: Layout, starts: Index, stops: Index) -> Matrices
     size = int((stops - starts).sum())
     shapes = zip(plan.widths, plan.dtypes, strict=True)
     matrices = [torch.empty((size, width), dtype=dtype) for width, dtype in shapes]
-    with store.open_file(path) as file:
-        columns = [
-            (store.column(file, name), _as(matrices[group], dtype).numpy(), place)
-            for name, (group, place, dtype) in plan.places.items()
-        ]
-        at = 0
-        for first, last in zip(starts.tolist(), stops.tolist(), strict=True):
-            for start in range(first, last, _READ_ROWS):
-                stop = min(start + _READ_ROWS, last)
-                _fill(columns, start, stop, at)
-                at += stop - start
+    columns = [
+        (store.column(file, name), _as(matrices[group], dtype).numpy(), place)
+        for name, (group, place, dtype) in plan.places.items()
+    ]
+    at = 0
+    for first, last in zip(starts.tolist(), stops.tolist(), strict=True):
+        for start in range(first, last, _READ_ROWS):
+            stop = min(start + _READ_ROWS, last)
+            _fill(columns, start, stop, at)
+            at += stop - start
     return matrices
 
 

@@ -2,7 +2,8 @@
 
 The order is a function of (seed, epoch) alone: chunks of rows are permuted, a run of permuted
 chunks is a window, and the rows of a window are permuted among themselves. One window is what a
-streaming pass holds in memory; a split of one window (2,097,152 rows) is shuffled uniformly.
+streaming pass holds in memory; a split of one window (2,097,152 rows) is shuffled uniformly. Where rows
+take more than 512 bytes, a window has fewer: as many as the split's file decides, whatever is read of it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from fuxictr_stem.access import check_access
 from fuxictr_stem.data.vocabulary import Array
 from fuxictr_stem.errors import DataError, suggest
 
@@ -104,14 +106,22 @@ def _layout(
 def open_file(path: Path) -> h5py.File:
     """Open a cache file for reading.
 
+    The file is open until it is closed, whatever is put in its place or removed meanwhile.
+
     Raises:
         DataError: There is no such file, or it is no h5 file.
+        AccessError: The system does not let it be read.
     """
-    if not path.is_file():
-        raise DataError(f"no cache file {path}: build the cache of the dataset first.")
     try:
-        return h5py.File(path, "r")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileNotFoundError
+        # A cache's files never change, so HDF5's own locks guard nothing: a notebook that has one
+        # would keep every run out, and some file systems have none.
+        return h5py.File(path, "r", locking=False)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"no cache file {path}: build the cache of the dataset first.") from error
     except OSError as error:
+        check_access(path, error)
         raise DataError(f"{path} is damaged: {error}. {_ADVICE.format(path.parent)}") from error
 
 
@@ -131,11 +141,13 @@ def check(file: h5py.File, owner: str, columns: Collection[str]) -> None:
         columns: The names of its columns.
 
     Raises:
-        DataError: It is another's, or has other columns, or cannot be read.
+        DataError: It is another's, is damaged or has other columns.
+        AccessError: The system does not let it be read.
     """
     try:
         found, names = file.attrs.get(_OWNER), set(file)
     except _BROKEN as error:
+        check_access(Path(file.filename), error)
         raise DataError(f"{file.filename} is damaged ({error}). {_advice(file)}") from error
     if not isinstance(found, bytes) or found != owner.encode():
         raise DataError(f"{file.filename} is not of {owner}: another file is in its place.")
@@ -183,6 +195,7 @@ def read(data: h5py.Dataset, start: int, stop: int) -> Array:
 
     Raises:
         DataError: Their checksum is wrong or the file is cut off.
+        AccessError: The system does not let them be read.
     """
     try:
         return data[start:stop]
@@ -191,6 +204,7 @@ def read(data: h5py.Dataset, start: int, stop: int) -> Array:
 
 
 def _damaged(file: h5py.File, name: str, error: Exception) -> DataError:
+    check_access(Path(file.filename), error)
     return DataError(
         f"{file.filename} is damaged: column {name!r} cannot be read ({error}). {_advice(file)}"
     )

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fuxictr_stem.access import check_access
 from fuxictr_stem.outputs import sync, sync_folder, temporary_name
 
 logger = logging.getLogger(__name__)
@@ -116,11 +117,13 @@ def read(folder: Path) -> dict[str, Any]:
 
     Raises:
         DamagedState: If a file is absent, cut off or changed.
+        AccessError: If the system does not let one be read.
     """
     path = folder / NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
+        check_access(path, error)
         raise DamagedState(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedState(f"{path} is not of format {FORMAT}")
@@ -130,6 +133,7 @@ def read(folder: Path) -> dict[str, Any]:
         try:
             found = _account(folder / name)
         except OSError as error:
+            check_access(folder / name, error)
             raise DamagedState(f"{folder / name} cannot be read: {error}") from error
         if found != said:
             raise DamagedState(f"{folder / name} is not what was written: {found} against {said}")

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from fuxictr_stem.access import check_access
 from fuxictr_stem.config.kinds import short
 from fuxictr_stem.errors import DataError, suggest
 
@@ -83,6 +84,7 @@ def read_blocks(
             before += frame.height
             yield frame
     except (pa.ArrowException, OSError) as error:
+        check_access(path, error)
         text = " ".join(str(error).split())[:300]
         raise DataError(f"{path}, after {before:,} good rows: {text}. {_MENDED}") from error
     if not before:
@@ -161,6 +163,7 @@ def _first_line(path: Path) -> str:
         with pa.input_stream(str(path), compression="detect") as stream:
             head = stream.read(1 << 16)
     except (pa.ArrowException, OSError) as error:
+        check_access(path, error)
         raise DataError(f"{path}: cannot be read: {error}. {_MENDED}") from error
     if not head:
         raise DataError(f"{path}: the file is empty. {_MENDED}")

@@ -1,0 +1,62 @@
+"""Errors of the system at a file, told apart from what says something about the file's content.
+
+A lock, a lack of permission or too many open files say nothing about what a file holds. Who took them
+for damage would replace what is whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+from fuxictr_stem.errors import AccessError
+
+# The file is absent, is none, or names offsets that cannot be: its content is not what it must be.
+_OF_CONTENT = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENXIO,
+        errno.EINVAL,
+        errno.EFBIG,
+        errno.EOVERFLOW,
+    }
+)
+_ADVICE = {
+    errno.EACCES: "Give yourself read permission for it.",
+    errno.EPERM: "Give yourself read permission for it.",
+    errno.EAGAIN: "Another process has locked it: end that process, or wait for it.",
+    errno.EMFILE: "Raise the limit of open files (`ulimit -n`).",
+    errno.ENFILE: "Close some programs: the whole system has too many open files.",
+    errno.ENOMEM: "Free some memory.",
+    errno.ESTALE: "Its network file system has lost it: mount that again.",
+    errno.EIO: "Check the disk, or the connection to it.",
+}
+# How HDF5 and Rust's libraries write a system error into a text.
+_IN_TEXT = re.compile(r"(?:errno = |\(os error )(\d+)")
+
+
+def check_access(path: Path, error: BaseException) -> None:
+    """Raise an error of the system as what it is; return if it says something about a file's content.
+
+    Args:
+        path: The file.
+        error: What opening or reading it has raised.
+
+    Raises:
+        AccessError: The system did not let the file be read.
+    """
+    number = getattr(error, "errno", None)
+    if number is None:
+        match = _IN_TEXT.search(str(error))
+        number = int(match[1]) if match else None
+    if number is None or number in _OF_CONTENT:
+        return
+    raise AccessError(
+        f"{path} cannot be read now: {os.strerror(number)}. That says nothing about its content, so "
+        f"nothing was changed. {_ADVICE.get(number, 'Remove the cause.')} Then start again."
+    ) from error
