@@ -163,12 +163,17 @@ MODEL: dict[str, Key] = {
     "*": Key(PLAIN, "a parameter of the model"),
 }
 
+_FILES = (
+    "a file, a folder of parts, or a pattern (** for any depth); names that begin with . or _ are left out; "
+    "a column that the files lack is read from folders named column=value"
+)
+
 DATASET: dict[str, Key] = {
     "data_root": Key(PATH, "folder of the caches", "./data/"),
     "data_format": Key(choice(["csv", "parquet"]), "format of the split files", "csv"),
-    "train_data": Key(PATH, "file or folder of the training split", REQUIRED),
-    "valid_data": Key(PATH, "file or folder of the validation split", REQUIRED),
-    "test_data": Key(optional(PATH), "file or folder of the test split", None),
+    "train_data": Key(PATH, f"training split: {_FILES}", REQUIRED),
+    "valid_data": Key(PATH, f"validation split: {_FILES}", REQUIRED),
+    "test_data": Key(optional(PATH), f"test split: {_FILES}", None),
     "sep": Key(SEPARATOR, "separator of CSV files", ","),
     "min_categr_count": Key(whole(1), "least count of a token that gets an id of its own", 1),
     "feature_cols": Key(Kind("a list of mappings", lambda v: v), "the features", REQUIRED),

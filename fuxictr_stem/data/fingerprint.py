@@ -10,6 +10,7 @@ from typing import Any
 
 import fuxictr
 
+from fuxictr_stem.data.partitions import folder_values
 from fuxictr_stem.errors import DataError
 
 FORMAT = 4
@@ -26,7 +27,7 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
     """Name the cache of a dataset.
 
     The name depends on the parts of the config that decide the encoding, on the content of the
-    source files (not on where they are), on the cache's format and on FuxiCTR's version. A file
+    source files (not on where they are, but for folders named ``column=value``), on the cache's format and on FuxiCTR's version. A file
     beyond 64 MiB counts by its size, its time of change and 64 evenly spread blocks of 1 MiB.
 
     Args:
@@ -64,7 +65,10 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
         "data_format": dataset["data_format"],
         "sep": dataset.get("sep") or ",",
         "group_id": dataset.get("group_id"),
-        "files": {split: [digest(path) for path in paths] for split, paths in files.items()},
+        "files": {
+            split: [[digest(path), folder_values(path)] for path in paths]
+            for split, paths in files.items()
+        },
     }
     text = json.dumps(depends, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

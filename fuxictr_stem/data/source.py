@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from fuxictr_stem.config.values import CATEGORICAL, META, SEQUENCE
 from fuxictr_stem.data.columns import Column, Plan
+from fuxictr_stem.data.partitions import folder_columns, whole_keys
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.utf8 import where_not_utf8
 from fuxictr_stem.data.values import (
@@ -34,11 +35,19 @@ TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float":
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a split, the types of the columns that are needed from it, and all its columns."""
+    """One file of a split.
+
+    Attributes:
+        path: The file.
+        types: Of the columns that are needed from it.
+        fields: The number of all its columns.
+        constants: Columns that it gets from the names of its folders, with the value of all its rows.
+    """
 
     path: Path
     types: Mapping[str, pl.DataType]
     fields: int
+    constants: Mapping[str, str | int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,15 @@ class Source:
 
     def scan(self, part: Part, as_text: bool = False) -> pl.LazyFrame:
         """Return the raw columns of one file; ``as_text`` parses no number of a CSV file."""
+        text = as_text and self.plan.data_format == "csv"
+        return self._scan(part, as_text).with_columns(
+            pl.lit(None if value is None else str(value), pl.String())
+            .cast(pl.String() if text else part.types[name])
+            .alias(name)
+            for name, value in part.constants.items()
+        )
+
+    def _scan(self, part: Part, as_text: bool) -> pl.LazyFrame:
         if self.plan.data_format == "parquet":
             return pl.scan_parquet(part.path, glob=False)
         return pl.scan_csv(
@@ -110,12 +128,17 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
     problems: list[str] = []
     parts: dict[str, list[Part]] = {split: [] for split in files}
     read_as = {} if plan.data_format == "parquet" else _csv_types(plan)
+    whole = whole_keys(path for paths in files.values() for path in paths)
     for split, paths in files.items():
         for path in paths:
             types, found = _schema(path, plan)
-            found = found or _missing(plan, types)
+            lacking = [c.origin for c in plan.in_files if c.origin not in types]
+            folders = folder_columns(path, lacking, whole)
+            known = types | {name: dtype for name, (dtype, _) in folders.items()}
+            found = found or _missing(plan, known)
             problems += [f"{path} ({split}): {problem}" for problem in found]
-            parts[split].append(Part(path, read_as or types, len(types)))
+            constants = {name: value for name, (_, value) in folders.items()}
+            parts[split].append(Part(path, read_as or known, len(types), constants))
     if not problems and plan.data_format == "parquet":
         problems = _type_problems(plan, parts)
     if problems:
