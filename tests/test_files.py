@@ -151,17 +151,17 @@ def test_what_cannot_be_read_is_not_passed_over(here, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 
-    monkeypatch.setattr(os, "listdir", denied)
-    assert "'tr/x' cannot be read: Permission denied" in told("tr/**/*.csv")
-    assert "'tr/x' cannot be read: Permission denied" in told("tr/*/*.csv")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", denied)
+        assert "'tr/x' cannot be read: Permission denied" in told("tr/**/*.csv")
+        assert "'tr/x' cannot be read: Permission denied" in told("tr/*/*.csv")
     os.symlink("nowhere", "tr/c.csv")
     assert "'tr/c.csv' cannot be read: No such file" in told("tr")
     os.remove("tr/c.csv")
     os.mkfifo("tr/c.csv")
     assert "'tr/c.csv' is no regular file" in told("tr")
-    os.mkfifo("p.csv")
-    assert "'p.csv' is neither a file nor a folder" in told("p.csv")
+    os.mkfifo("p")
+    assert "'p' is neither a file nor a folder" in told("p")
 
 
 def test_brackets_in_the_name_of_a_folder(here):

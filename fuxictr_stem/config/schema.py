@@ -164,8 +164,8 @@ MODEL: dict[str, Key] = {
 }
 
 _FILES = (
-    "a file, a folder of parts, or a pattern (** for any depth); names that begin with . or _ are left out; "
-    "a column that the files lack is read from folders named column=value"
+    "a file, a folder of parts, or a pattern (** for any depth); names that begin with . or _ are left "
+    "out; a column that the files lack is read from folders named column=value"
 )
 
 DATASET: dict[str, Key] = {

@@ -130,8 +130,8 @@ def _matches(folder: Path, names: Sequence[str], above: tuple[str, ...] = ()) ->
     if not has_magic(name) or os.path.lexists(folder / name):
         found = [folder / name] if os.path.lexists(folder / name) else []
     else:
-        inside = [n for n in sorted(os.listdir(folder)) if fnmatchcase(n, name)]
-        found = [folder / n for n in inside if not _hidden(n) or n[0] == name[0]]
+        fitting = [n for n in sorted(os.listdir(folder)) if fnmatchcase(n, name)]
+        found = [folder / n for n in fitting if not _hidden(n) or n[0] == name[0]]
     for path in found:
         if not rest:
             yield path

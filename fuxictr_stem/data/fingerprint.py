@@ -27,8 +27,9 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
     """Name the cache of a dataset.
 
     The name depends on the parts of the config that decide the encoding, on the content of the
-    source files (not on where they are, but for folders named ``column=value``), on the cache's format and on FuxiCTR's version. A file
-    beyond 64 MiB counts by its size, its time of change and 64 evenly spread blocks of 1 MiB.
+    source files (not on where they are, but for folders named ``column=value``), on the cache's
+    format and on FuxiCTR's version. A file beyond 64 MiB counts by its size, its time of change and
+    64 evenly spread blocks of 1 MiB.
 
     Args:
         dataset: The normalised dataset config.
