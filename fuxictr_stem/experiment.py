@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr.pytorch.torch_utils import seed_everything
@@ -17,6 +18,7 @@ from torch import nn
 
 from fuxictr_stem import interrupts, outputs, results
 from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.experiment import GROUP_KEY
 from fuxictr_stem.data import (
     Cache,
     H5Loader,
@@ -29,6 +31,7 @@ from fuxictr_stem.data import (
 from fuxictr_stem.data.files import find_files
 from fuxictr_stem.data.fingerprint import fingerprint
 from fuxictr_stem.data.preparers import has_data, prepare
+from fuxictr_stem.data.raw_columns import RawColumns, find_raw_columns
 from fuxictr_stem.errors import ConfigError, UserError
 from fuxictr_stem.locks import locked
 from fuxictr_stem.logs import log_to_file
@@ -168,6 +171,9 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
     cache = open_data(params)
     # The states are of these data.
     saving.settings["data"] = cache.folder.name
+    raw_columns = None
+    if params["save_predictions"]:
+        raw_columns = find_raw_columns(params, params["prediction_columns"] or [], GROUP_KEY)
     warn_of_leaks(cache, params)
 
     feature_map = cache.feature_map(params)
@@ -207,7 +213,9 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
             if split == "valid":
                 warn_of_constants(tasks, predictions, split, params["learning_rate"])
             if params["save_predictions"]:
-                results.write_predictions(_folder(params) / _PREDICTIONS[split], predictions)
+                path = _folder(params) / _PREDICTIONS[split]
+                blocks = _raw_blocks(raw_columns, params, cache, split)
+                results.write_predictions(path, predictions, blocks)
     seconds["evaluate"] = time.monotonic() - start
 
     return {
@@ -225,6 +233,23 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
         "settings": saving.settings,
         "evaluations": history.evaluations,
     }
+
+
+def _raw_blocks(
+    raw_columns: RawColumns | None, params: Mapping[str, Any], cache: Cache, split: str
+) -> Iterator[pl.DataFrame] | None:
+    """Return the columns that stand beside a split's predictions, unless its files have changed."""
+    if raw_columns is None:
+        return None
+    if _name_of_data(params) == cache.folder.name:
+        return raw_columns.blocks(split)
+    logger.warning(
+        "The source files were changed or removed during the run, so its predictions of %s are saved "
+        "without the columns %s.",
+        split,
+        ", ".join(raw_columns.origins),
+    )
+    return None
 
 
 _BANNER = """

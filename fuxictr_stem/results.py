@@ -9,8 +9,8 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -77,17 +77,21 @@ def _append(handle: int, line: bytes) -> None:
         raise
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
+def write_predictions(
+    path: Path, predictions: Predictions, beside: Iterable[polars.DataFrame] | None = None
+) -> None:
     """Write a split's labels and predictions, in the order of its rows.
 
     The columns are ``{label}``, NaN where the sample is not the task's, ``{label}_pred``, and ``group``,
-    the encoded ``group_id``, where there is one.
+    the ``group_id`` as the metrics number it, where there is one; then those beside them.
 
     Args:
         path: The parquet file.
         predictions: What a pass over the split gave.
+        beside: More columns of the same rows, block by block.
 
     Raises:
+        DataError: There are other rows beside them.
         OutputError: The file cannot be written.
     """
     columns = {}
@@ -96,8 +100,36 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         columns[f"{label}_pred"] = y_pred.astype("float32")
     if predictions.group_id is not None:
         columns[GROUP] = predictions.group_id
+    frame = polars.DataFrame(columns)
     with replacing(path, polars.exceptions.PolarsError) as temporary:
-        polars.DataFrame(columns).write_parquet(temporary)
+        if beside is None:
+            frame.write_parquet(temporary)
+        else:
+            _write_joined(temporary, frame, beside)
+
+
+def _write_joined(path: Path, frame: polars.DataFrame, beside: Iterable[polars.DataFrame]) -> None:
+    """Write a table and what is beside it, a block at a time."""
+    from pyarrow import parquet
+
+    rows = 0
+    with ExitStack() as stack:
+        writer = None
+        for block in beside:
+            part = frame.slice(rows, block.height)
+            rows += block.height
+            if part.height < block.height:
+                break
+            table = part.hstack(block).to_arrow(compat_level=polars.CompatLevel.oldest())
+            if writer is None:
+                writer = stack.enter_context(parquet.ParquetWriter(path, table.schema))
+            writer.write_table(table)
+    if rows != frame.height:
+        raise DataError(
+            f"{path.name}: {frame.height:,} rows were predicted, but the source files have "
+            f"{'at least ' if rows > frame.height else ''}{rows:,}: they changed meanwhile. Put them "
+            "back; --resume then goes on."
+        )
 
 
 # Where things are and what is shown: a run may go on with others.
@@ -109,6 +141,7 @@ NO_SETTINGS = (
     "model_root",
     "num_workers",
     "pickle_feature_encoder",
+    "prediction_columns",
     "prepare",
     "save_predictions",
     "source",

@@ -75,7 +75,9 @@ class Entry:
 
     def predictions(self, label: str) -> TaskPredictions:
         """Read the test predictions of a task."""
-        frame = pl.read_parquet(self.run_of(label).folder / PREDICTIONS)
+        path = self.run_of(label).folder / PREDICTIONS
+        needed = {label, f"{label}_pred", GROUP} & pl.read_parquet_schema(path).keys()
+        frame = pl.read_parquet(path, columns=list(needed))
         frame = frame.with_row_index("row").filter(pl.col(label).is_not_nan())
         group = frame[GROUP].to_numpy() if GROUP in frame.columns else None
         row = frame["row"].to_numpy()

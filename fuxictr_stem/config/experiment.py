@@ -21,7 +21,10 @@ from fuxictr_stem.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 GROUP = "group"
-"""Name of the groups in saved predictions."""
+"""Name of the groups in saved predictions, as the metrics number them."""
+
+GROUP_KEY = "group_key"
+"""Name of the groups' raw values in saved predictions."""
 
 _ELSEWHERE = dict.fromkeys(DATASET, "It belongs to the dataset, in dataset_config.")
 
@@ -145,17 +148,7 @@ def _check_together(
             named.pop(params.get("sample_weight"), None)
             params["task_labels"] = list(named)
         tasks = choose_tasks(params, labels, place, problems)
-        if params.get("save_predictions"):
-            names = {
-                GROUP: "groups",
-                **{f"{label}_pred": f"outputs of {label!r}" for label in tasks},
-            }
-            for label in names.keys() & tasks.keys():
-                problems.add(
-                    place("task_labels"),
-                    f"{label!r} is what the {names[label]} are called in saved predictions.",
-                    "Rename that label, with preprocess: copy_from(...), or set save_predictions: False.",
-                )
+        _check_predictions(params, tasks, place, problems)
         if tasks:
             check_model({**params, **dataset}, place, problems)
             check_losses(params, dataset["label_col"], place, problems)
@@ -165,3 +158,40 @@ def _check_together(
     if "feature_cols" in dataset:
         check_use_features(params, dataset["feature_cols"], place("use_features"), problems)
         read_feature_specs(params, dataset["feature_cols"], place("feature_specs"), problems)
+
+
+def _check_predictions(
+    params: Mapping[str, Any], tasks: Mapping[str, str], place: Place, problems: Problems
+) -> None:
+    """Note columns of saved predictions that would have one name."""
+    more = params.get("prediction_columns") or []
+    if not params.get("save_predictions"):
+        if more:
+            problems.add(
+                place("prediction_columns"),
+                "stand beside saved predictions, but none are saved.",
+                "Set save_predictions: True.",
+            )
+        return
+    names = {
+        GROUP: "groups",
+        GROUP_KEY: "raw values of the groups",
+        **{f"{label}_pred": f"outputs of {label!r}" for label in tasks},
+    }
+    for label in names.keys() & tasks.keys():
+        problems.add(
+            place("task_labels"),
+            f"{label!r} is what the {names[label]} are called in saved predictions.",
+            "Rename that label, with preprocess: copy_from(...), or set save_predictions: False.",
+        )
+    names |= dict.fromkeys(tasks, "labels")
+    for column in dict.fromkeys(more):
+        if more.count(column) > 1:
+            problems.add(place("prediction_columns"), f"names {column!r} twice.", "Keep one.")
+        if column in names:
+            problems.add(
+                place("prediction_columns"),
+                f"names {column!r}, as which the {names[column]} are saved.",
+                "Leave it out, or declare a copy by another name: type: meta, preprocess: "
+                f"copy_from({column}).",
+            )

@@ -129,6 +129,9 @@ EXPERIMENT: dict[str, Key] = {
     "model_root": Key(PATH, "folder of checkpoints, logs and results", "./checkpoints/"),
     "verbose": Key(whole(0, 2), "0 for no progress bars", 1),
     "save_predictions": Key(BOOLEAN, "write the predictions of valid and test as parquet", False),
+    "prediction_columns": Key(
+        optional(list_of(TEXT, 1)), "columns of the files that saved predictions get, too", None
+    ),
     "state_steps": Key(optional(whole(1)), "steps between two training states", None),
     "state_minutes": Key(optional(number(above=0)), "minutes between two training states", 10.0),
     "states_kept": Key(whole(1), "training states that are kept", 2),

@@ -133,10 +133,10 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
             sources.add(source)
         else:
             adapted.pop("preprocess", None)
-            columns.append(_feature(col, _origin(col["name"], declared)))
+            columns.append(_feature(col, origin_of(col["name"], declared)))
     kept = [col for col in features if col["active"] or col["name"] in sources]
     idle = [declared[col["name"]] for col in kept if not col["active"]]
-    columns += [_feature(col, _origin(col["name"], declared)) for col in idle]
+    columns += [_feature(col, origin_of(col["name"], declared)) for col in idle]
     return Plan(
         dataset_id=dataset["dataset_id"],
         data_format=dataset["data_format"],
@@ -214,7 +214,7 @@ def _copied_by_fuxictr(col: Mapping[str, Any], source: Mapping[str, Any] | None)
     return bool(col["dtype"] == source["dtype"] and same_splitter)
 
 
-def _origin(name: str, declared: Mapping[str, Mapping[str, Any]]) -> str:
+def origin_of(name: str, declared: Mapping[str, Mapping[str, Any]]) -> str:
     """Follow copies to the column that is in the file."""
     # Bounded, although the config check refuses circles.
     for _ in declared:
@@ -235,7 +235,7 @@ def _label(col: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) ->
         name=name,
         kind="label",
         dtype="float",
-        origin=_origin(name, declared),
+        origin=origin_of(name, declared),
         required=fill is None and (missing is None or not math.isnan(missing)),
         fill=fill,
         missing=missing,
