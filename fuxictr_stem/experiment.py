@@ -6,6 +6,7 @@ import gc
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from fuxictr_stem.data import (
 )
 from fuxictr_stem.data.files import find_files
 from fuxictr_stem.data.fingerprint import fingerprint
+from fuxictr_stem.data.memory import Share
+from fuxictr_stem.data.planned import Planned
 from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.data.raw_columns import RawColumns, find_raw_columns
 from fuxictr_stem.errors import ConfigError, UserError
@@ -60,6 +63,7 @@ def run_experiment(
     overrides: Mapping[str, Any] | None = None,
     csv_path: Path | None = None,
     resume: bool = False,
+    share: Share = Share(),  # noqa: B008  it cannot be changed
 ) -> dict[str, Any]:
     """Run an experiment and write its log, weights, ``result.json`` and results line.
 
@@ -73,6 +77,7 @@ def run_experiment(
         overrides: Settings that replace those of the config, such as another ``seed``.
         csv_path: File of the results lines; by default the config folder's name with ``.csv``.
         resume: Whether to go on from the last saved state; a finished run's result is returned.
+        share: What of the memory is this run's, where others are started with it.
 
     Returns:
         The content of ``result.json``.
@@ -117,7 +122,8 @@ def run_experiment(
         if is_stand_in:
             logger.warning(_BANNER, params["dataset_id"])
         saving = _saving(params, resume)
-        result = {**_run(params, saving), "stand_in": is_stand_in}
+        with closing(Planned()) as planned:
+            result = {**_run(params, saving, share, planned), "stand_in": is_stand_in}
         # In this order a run that is killed between the two has its line, perhaps twice.
         figures = {split: result[split] for split in ("valid", "test")}
         results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
@@ -160,7 +166,7 @@ def _folder(params: Mapping[str, Any]) -> Path:
     return Path(params["model_root"]) / params["dataset_id"] / params["model_id"]
 
 
-def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
+def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned) -> dict[str, Any]:
     """Prepare, train and evaluate; return what goes into ``result.json``."""
     logger.info("Params: %s", print_to_json(params))
     seed_everything(params["seed"])
@@ -177,19 +183,19 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
     warn_of_leaks(cache, params)
 
     feature_map = cache.feature_map(params)
-    memory = plan_memory(params, feature_map)
-    if params.get("memory_budget") is None:
-        params["memory_budget"] = memory.data_budget
+    with planned.turn() as elsewhere:
+        memory = plan_memory(params, feature_map, share, elsewhere)
+        planned.write(memory.host_bytes(_most_data(params, cache, memory.data_budget)))
     model = build_model(params, feature_map)
     counts = parameter_counts(model)
     logger.info("Parameters: %s dense, %s embedding", *(f"{n:,}" for n in counts.values()))
 
-    train, valid = (
-        make_loader(params, model, cache, split, memory.device_budget)
-        for split in ("train", "valid")
-    )
-    on_device = sum(loader.memory_bytes for loader in (train, valid) if loader.on_device)
-    memory.report(train.memory_bytes + valid.memory_bytes - on_device, on_device)
+    budgets = memory.data_budget, memory.device_budget
+    train = make_loader(params, model, cache, "train", *budgets)
+    valid = make_loader(params, model, cache, "valid", budgets[0] - train.host_bytes, budgets[1])
+    on_host = train.host_bytes + valid.host_bytes
+    memory.report(on_host, train.memory_bytes + valid.memory_bytes - on_host)
+    planned.write(memory.host_bytes(on_host))
     check_batches(model, train)
     seconds = {"prepare": time.monotonic() - start}
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
@@ -207,7 +213,10 @@ def _run(params: dict[str, Any], saving: Saving) -> dict[str, Any]:
     for split in figures:
         if cache.path(split) is not None:
             logger.info("****** %s evaluation ******", split.capitalize())
-            loader = valid if split == "valid" else make_loader(params, model, cache, split)
+            loader = valid
+            if split == "test":
+                left = memory.data_budget - valid.host_bytes
+                loader = make_loader(params, model, cache, split, left)
             predictions = predict(model, loader, f"Evaluate {split}")
             figures[split] = evaluate_predictions(tasks, predictions, params["metrics"])
             if split == "valid":
@@ -316,11 +325,21 @@ def check_batches(model: nn.Module, train: H5Loader) -> None:
         )
 
 
+def _most_data(params: Mapping[str, Any], cache: Cache, budget: int) -> int:
+    """Return the most bytes that train and valid take in memory, before they are opened."""
+    paths = [cache.path(split) for split in ("train", "valid")]
+    # An id of one byte takes four there.
+    needed = sum(4 * path.stat().st_size for path in paths if path is not None)
+    for_each = params.get("memory_budget")
+    return min(needed, budget if for_each is None else 2 * for_each)
+
+
 def make_loader(
     params: dict[str, Any],
     model: MultiTaskModel,
     cache: Cache,
     split: str,
+    memory_budget: int | None = None,
     device_budget: int | None = None,
 ) -> H5Loader:
     """Return the batches of a split as an experiment reads them: train shuffled, the others not.
@@ -330,8 +349,10 @@ def make_loader(
         model: The model, on its device.
         cache: The dataset.
         split: The split.
+        memory_budget: As of `H5Loader`, where the config names none.
         device_budget: As of `H5Loader`.
     """
+    chosen = params.get("memory_budget")
     return H5Loader(
         model.feature_map,
         str(cache.path(split)),
@@ -339,7 +360,7 @@ def make_loader(
         batch_size=params["batch_size"],
         shuffle=params["shuffle"] and split == "train",
         seed=params["seed"],
-        memory_budget=params.get("memory_budget"),
+        memory_budget=memory_budget if chosen is None else chosen,
         sample_spaces=params["sample_spaces"],
         sample_weight=params["sample_weight"],
         device=model.device if model.device.type == "cuda" else None,

@@ -15,6 +15,8 @@ import torch
 from resume_helpers import Toy
 from run_helpers import Project
 
+from fuxictr_stem.data import planned
+
 
 def _folder(variable: str) -> Path:
     value = os.environ.get(variable)
@@ -35,6 +37,12 @@ def stem_data() -> Path:
 def stem_golden() -> Path:
     """Folder of numbers recorded from the published implementations."""
     return _folder("STEM_GOLDEN")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_other_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Plan memory as if no other process of this machine did."""
+    planned.FOLDER = tmp_path_factory.mktemp("planned")
 
 
 @pytest.fixture(autouse=True)

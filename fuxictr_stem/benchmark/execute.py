@@ -23,6 +23,7 @@ from fuxictr_stem.benchmark.config import Benchmark
 from fuxictr_stem.benchmark.plan import Plan, RunSpec
 from fuxictr_stem.benchmark.whole import read_whole
 from fuxictr_stem.benchmark.worker import work
+from fuxictr_stem.data.memory import Share, available_bytes
 from fuxictr_stem.errors import AccessError, DataError
 
 logger = logging.getLogger(__name__)
@@ -104,13 +105,14 @@ def execute(plan: Plan, place: Place, jobs: int) -> Runs:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fuxictr_stem.experiment"])
     reader, writer = context.Pipe(duplex=False)
+    share = Share(available_bytes() // jobs, jobs)
     try:
         # The next runs depend on which are done; those of earlier starts are taken up as they come.
         while True:
             wanted = _pick_up(plan, place, runs, pool)
             clock.show(runs, 0)
             for spec in wanted[: jobs - len(pool)]:
-                process = context.Process(target=work, args=_job(spec, place, reader))
+                process = context.Process(target=work, args=_job(spec, place, share, reader))
                 process.start()
                 logger.info("Started: %s", spec)
                 pool[spec.key] = _Running(spec, process, time.monotonic())
@@ -145,7 +147,7 @@ def _pick_up(plan: Plan, place: Place, runs: Runs, pool: Iterable[str]) -> list[
 
 
 def _job(
-    spec: RunSpec, place: Place, parent: Connection
+    spec: RunSpec, place: Place, share: Share, parent: Connection
 ) -> tuple[dict[str, Any], Path, Connection]:
     """Return the arguments of `work`, which goes on where a killed run has saved its state."""
     home = place.home(spec.key)
@@ -168,6 +170,7 @@ def _job(
         },
         "csv_path": str((place.folder / "runs.csv").resolve()),
         "threads": place.benchmark.threads,
+        "share": share._asdict(),
     }
     outputs.write_json(home / "run.json", job)
     return job, home / "log.txt", parent

@@ -14,7 +14,8 @@ def work(job: dict[str, Any], log: Path, parent: Connection) -> None:
     """Make a run and end the process: with 0, with 2 after a mistake of the user, or with 1.
 
     Args:
-        job: ``config_dir``, ``expid``, ``gpu``, ``overrides``, ``csv_path`` and ``threads``.
+        job: ``config_dir``, ``expid``, ``gpu``, ``overrides``, ``csv_path``, ``threads`` and
+            ``share``.
         log: File of all that the run says.
         parent: Reads nothing until the benchmark ends, even one that is killed.
     """
@@ -26,6 +27,7 @@ def work(job: dict[str, Any], log: Path, parent: Connection) -> None:
     import torch
 
     from fuxictr_stem.cli import RESUME_GOES_ON, run_guarded
+    from fuxictr_stem.data.memory import Share
     from fuxictr_stem.experiment import run_experiment
 
     torch.set_num_threads(job["threads"])
@@ -39,6 +41,7 @@ def work(job: dict[str, Any], log: Path, parent: Connection) -> None:
             overrides=job["overrides"],
             csv_path=Path(job["csv_path"]),
             resume=True,
+            share=Share(**job["share"]),
         )
 
     sys.exit(run_guarded(run, RESUME_GOES_ON))

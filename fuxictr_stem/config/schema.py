@@ -135,7 +135,10 @@ EXPERIMENT: dict[str, Key] = {
     "state_steps": Key(optional(whole(1)), "steps between two training states", None),
     "state_minutes": Key(optional(number(above=0)), "minutes between two training states", 10.0),
     "states_kept": Key(whole(1), "training states that are kept", 2),
-    "memory_budget": Key(optional(whole(1)), "bytes that a split may take in memory"),
+    "memory_budget": Key(
+        optional(whole(1)),
+        "bytes that a split may take in memory; by default the splits share half of what training leaves",
+    ),
     "num_workers": Key(whole(0), "FuxiCTR's; of no effect here", 3),
     "pickle_feature_encoder": Key(BOOLEAN, "FuxiCTR's; of no effect here"),
     "debug_mode": Key(BOOLEAN, "FuxiCTR's; of no effect here"),

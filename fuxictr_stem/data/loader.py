@@ -163,6 +163,11 @@ class H5Loader:
         rows = self.num_samples if self.in_memory else min(window, self.num_samples)
         return rows * self._layout.row_bytes
 
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of these that are in the CPU's memory."""
+        return 0 if self.on_device else self.memory_bytes
+
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
         return self.num_batches

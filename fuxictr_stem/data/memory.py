@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -15,6 +16,18 @@ _CGROUPS = (
         for name in ("limit_in_bytes", "usage_in_bytes", "stat")
     ),
 )
+
+
+class Share(NamedTuple):
+    """What of the memory a run may plan with, beside others that are started with it.
+
+    Attributes:
+        host: The most bytes of the CPU's; None for all that are free.
+        runs: How many runs share a CUDA device.
+    """
+
+    host: int | None = None
+    runs: int = 1
 
 
 def available_bytes() -> int:

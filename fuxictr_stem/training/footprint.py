@@ -20,7 +20,7 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
-from fuxictr_stem.data.memory import available_bytes
+from fuxictr_stem.data.memory import Share, available_bytes
 from fuxictr_stem.data.synthetic import synthetic_batch
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.registry import build_model
@@ -89,21 +89,24 @@ class MemoryPlan:
 
     @property
     def data_budget(self) -> int:
-        """Bytes that a split may take in memory: half of what training leaves."""
-        taken = 0
-        if self.params["gpu"] < 0:
-            taken = self.footprint.certain + self.footprint.activations
-        return max(self.host_free - taken, 0) // 2
+        """Bytes that the splits in memory may take together: half of what training leaves."""
+        return max(self.host_free - self.host_bytes(0), 0) // 2
 
     @property
     def device_budget(self) -> int | None:
-        """Bytes that a split may take on a CUDA device, or None without one.
+        """Bytes that each of two splits may take on a CUDA device, or None without one.
 
         A third of what training leaves: there are two of them, and activations are an estimate.
         """
         if self.params["gpu"] < 0:
             return None
         return max(self.free - self.footprint.certain - self.footprint.activations, 0) // 3
+
+    def host_bytes(self, data: int) -> int:
+        """Return the bytes that the run takes of the CPU's memory with some bytes of rows."""
+        if self.params["gpu"] >= 0:
+            return data
+        return data + self.footprint.certain + self.footprint.activations
 
     def report(self, host_data: int, device_data: int = 0) -> None:
         """Log all parts in a line, and a warning if they may not fit.
@@ -131,7 +134,12 @@ class MemoryPlan:
             )
 
 
-def plan_memory(params: Mapping[str, Any], feature_map: FeatureMap) -> MemoryPlan:
+def plan_memory(
+    params: Mapping[str, Any],
+    feature_map: FeatureMap,
+    share: Share = Share(),  # noqa: B008  it cannot be changed
+    elsewhere: int = 0,
+) -> MemoryPlan:
     """Estimate what training takes and refuse what cannot fit; nothing large is allocated.
 
     Refused is only what is certain: weights, gradients and the optimizer's state.
@@ -139,12 +147,20 @@ def plan_memory(params: Mapping[str, Any], feature_map: FeatureMap) -> MemoryPla
     Args:
         params: The experiment, checked and normalised, with ``gpu``.
         feature_map: The features; their vocabularies may be of any size.
+        share: What of the memory is this run's, where others are started with it.
+        elsewhere: Bytes of the CPU's memory that other runs will still take.
 
     Raises:
         ConfigError: There is not enough memory, or the model refuses its parameters.
     """
-    gpu, host_free = params["gpu"], available_bytes()
-    free = host_free if gpu < 0 else torch.cuda.mem_get_info(gpu)[0]
+    gpu, host_free = params["gpu"], max(available_bytes() - elsewhere, 0)
+    if share.host is not None:
+        host_free = min(host_free, share.host)
+    free = host_free
+    if gpu >= 0:
+        device_free, device_total = torch.cuda.mem_get_info(gpu)
+        # Of the whole: the others may have taken their shares already.
+        free = min(device_free, device_total // share.runs) if share.runs > 1 else device_free
     fields = _fields(params, feature_map)
     # The twin itself would not fit with an absurd embedding_dim.
     least = Footprint(
