@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 import fuxictr_stem.models
 from fuxictr_stem import drop_in
@@ -78,6 +79,52 @@ def test_the_copied_entry_runs_under_fuxictrs_preprocessing_loader_and_loop(entr
     assert "click_AUC" in (entry / "config.csv").read_text()
     # What FuxiCTR's own preprocessing leaves behind shows that it was used.
     assert list((entry.parents[2] / "data" / "tiny_mtl").rglob("train.parquet"))
+
+
+TUNER = """
+base_config: ./config/
+base_expid: STEMNet_default
+dataset_id: tiny_mtl
+tuner_space:
+    learning_rate: [1.e-3, 1.e-2]
+    min_categr_count: 2
+    expert_hidden_units: [[8]]
+    gate_hidden_units: [[]]
+    tower_hidden_units: [[8]]
+    epochs: 1
+"""
+# As FuxiCTR's run_param_tuner.py, which its wheel does not hold.
+RUN_TUNER = """
+import sys
+from fuxictr import autotuner
+autotuner.grid_search(autotuner.enumerate_params(sys.argv[1]), [-1], sys.argv[2])
+"""
+
+
+def test_fuxictrs_tuner_runs_on_the_entry(entry):
+    (entry / "tuner.yaml").write_text(TUNER)
+    paths = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_TUNER, "tuner.yaml", "_002_"],
+        cwd=entry,
+        env={**os.environ, **paths},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    trials = yaml.safe_load((entry / "tuner" / "model_config.yaml").read_text())
+    datasets = yaml.safe_load((entry / "tuner" / "dataset_config.yaml").read_text())
+    assert (len(trials), len(datasets)) == (2, 1)
+    for expid, settings in trials.items():
+        params = load_experiment(entry / "tuner", expid)
+        assert params["dataset_id"] == settings["dataset_id"]
+        assert params["learning_rate"] == settings["learning_rate"]
+        assert params["min_categr_count"] == datasets[settings["dataset_id"]]["min_categr_count"]
+        # What the tuner left there is the id of the dataset that it varied.
+        assert datasets[settings["dataset_id"]]["dataset_id"] == "tiny_mtl"
+    (tried,) = [expid for expid in trials if "_002_" in expid]
+    assert f"[exp_id] {tried}," in (entry / "tuner.csv").read_text()
 
 
 def test_fuxictrs_preprocessing_gets_a_folder_for_each_state_of_the_config(entry, monkeypatch):

@@ -268,7 +268,7 @@ def _apply(
         try:
             keys[expid] = accepted_keys(config_dir, expid)
         except ConfigError as error:
-            problems.add(place("experiments"), str(error))
+            problems.add_error(place("experiments"), error)
     everything = set().union(*keys.values()) if keys else set()
     own = {
         expid: {key: value for key, value in values["settings"].items() if key in known}
@@ -330,7 +330,7 @@ def _load_all(
                 own[expid] |= {key: params[key] for key in ("monitor", "monitor_mode")}
                 params = load_experiment(config_dir, expid, overrides=own[expid])
         except ConfigError as error:
-            problems.add(place("experiments"), str(error))
+            problems.add_error(place("experiments"), error)
             continue
         experiments[expid] = params
         dataset = params["dataset_id"]

@@ -2,38 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from fuxictr_stem.config.kinds import Kind, Refused, short
-from fuxictr_stem.config.schema import ABSENT, REFUSED, REQUIRED, Key
+from fuxictr_stem.config.schema import ABSENT, REFUSED, RENAMED, REQUIRED, Key
 from fuxictr_stem.errors import ConfigError, suggest
 
 # Says where a key stands, for a message.
 Place = Callable[[object], str]
 
 
+class ProblemsError(ConfigError):
+    """A configuration with problems.
+
+    Args:
+        text: For people.
+        entries: Where each problem stands, and what it is.
+    """
+
+    def __init__(self, text: str, entries: Sequence[tuple[str, str]]) -> None:
+        super().__init__(text)
+        self.entries = entries
+
+
 class Problems:
     """All that is wrong with a config, to be said at once."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.entries: list[tuple[str, str]] = []
+
+    @property
+    def lines(self) -> list[str]:
+        """One line for each problem and place."""
+        return [f"{place}: {text}" for place, text in self.entries]
 
     def add(self, place: str, text: str, hint: str = "") -> None:
         """Note a problem: where it stands, the rule with the value found, the next step."""
-        self.lines.append(f"{place}: {text} {hint.strip()}".rstrip())
+        self.entries.append((place, f"{text} {hint.strip()}".rstrip()))
+
+    def add_error(self, place: str, error: ConfigError) -> None:
+        """Note what an error says, problem by problem where it lists several."""
+        if isinstance(error, ProblemsError):
+            self.entries += error.entries
+        else:
+            self.add(place, str(error))
 
     def raise_any(self, subject: str) -> None:
         """Raise one error that lists every problem, if there is any.
 
+        A problem with one text in several places, as a shared YAML anchor makes it, is listed once.
+
         Raises:
-            ConfigError: If a problem was noted.
+            ProblemsError: If a problem was noted.
         """
-        if self.lines:
-            count = "1 problem" if len(self.lines) == 1 else f"{len(self.lines)} problems"
-            listed = "\n".join(f"- {line}" for line in self.lines)
-            raise ConfigError(f"{subject}: {count} in the configuration.\n{listed}")
+        places: dict[str, dict[str, None]] = {}
+        for place, text in self.entries:
+            places.setdefault(text, {})[place] = None
+        if places:
+            count = "1 problem" if len(places) == 1 else f"{len(places)} problems"
+            listed = "\n".join(f"- {_places(list(at))}: {text}" for text, at in places.items())
+            raise ProblemsError(f"{subject}: {count} in the configuration.\n{listed}", self.entries)
+
+
+def _places(places: list[str]) -> str:
+    if len(places) < 3:
+        return " and ".join(places)
+    return f"{places[0]} and {len(places) - 1} more places ({places[1]}, ..., {places[-1]})"
 
 
 def read_value(kind: Kind, value: Any, place: str, problems: Problems) -> Any:
@@ -75,6 +111,8 @@ def read_keys(
             read = read_value(table[name].kind, value, place(name), problems)
             if read is not ABSENT:
                 values[name] = read
+        elif isinstance(name, str) and name in RENAMED:
+            problems.add(place(name), "is an old name of FuxiCTR's.", RENAMED[name])
         elif isinstance(name, str) and name in hints:
             problems.add(place(name), "is not for this place.", hints[name])
         elif not allow_others:
@@ -138,10 +176,10 @@ def read_entries(
         def key_place(key: object, title: str = title) -> str:
             return f"{title}.{key}"
 
-        before = len(problems.lines)
+        before = len(problems.entries)
         values = read_keys(table, entry, key_place, problems)
         if "name" in values:
             names = values["name"]
             for one in names if isinstance(names, list) else [names]:
-                whole = len(problems.lines) == before
+                whole = len(problems.entries) == before
                 yield Entry(f"{at} ({one})", {**values, "name": one}, whole)

@@ -39,12 +39,12 @@ def read_columns(
         Features and labels, a dict a column; None for what has entries that could not be read.
     """
     listed = [labels] if isinstance(labels, dict) else labels
-    start = len(problems.lines)
+    start = len(problems.entries)
     placed = list(read_entries(FEATURE, features, f"{place}.feature_cols", problems))
-    after_features = len(problems.lines)
+    after_features = len(problems.entries)
     placed_labels = list(read_entries(LABEL, listed, f"{place}.label_col", problems))
     whole = after_features == start
-    whole_labels = len(problems.lines) == after_features
+    whole_labels = len(problems.entries) == after_features
     for entry in placed:
         if entry.whole:
             _check_column(entry.values, data_format, entry.place, problems)
@@ -114,10 +114,7 @@ def _check_column(
             problems.add(f"{place}.type", "embedding holds lists of numbers: it needs parquet.")
         if "pretrain_dim" not in col:
             problems.add(place, "an embedding column needs pretrain_dim, the width of its vectors.")
-    elif col.get("pretrained_emb"):
-        if "pretrain_dim" not in col:
-            problems.add(place, "pretrained_emb needs pretrain_dim, the width of its vectors.")
-    else:
+    elif not col.get("pretrained_emb"):
         for key in ("pretrain_dim", "pretrain_usage", "freeze_emb"):
             if key in col and kind in FEATURE[key].types:
                 problems.add(f"{place}.{key}", "is for a column with pretrained_emb.")

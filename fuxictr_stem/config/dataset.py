@@ -14,7 +14,7 @@ from fuxictr_stem.config.yaml_files import Section, all_sections, check_id, find
 from fuxictr_stem.errors import suggest
 
 _ELSEWHERE = dict.fromkeys(EXPERIMENT, "It belongs to the experiment, in model_config.")
-_NO_OPS = ("rebuild_dataset", "data_block_size")
+_NO_OPS = ("dataset_id", "rebuild_dataset", "data_block_size")
 _COUNT = whole(0)
 # The facts that a preparation puts beside its own figures; all others are for people.
 _COMPARED = {

@@ -71,7 +71,7 @@ def load_experiment(
 
     def place(key: object) -> str:
         if key in replaced:
-            return f"override of {key}"
+            return f"{expid}, override of {key}"
         from_base = base is not None and key in inherited and key not in own.settings
         return (base if base is not None and from_base else own).place(key)
 
@@ -107,6 +107,11 @@ def _read_settings(settings: dict[Any, Any], place: Place, problems: Problems) -
         params["metrics"] = [params["metrics"]]
     if "metrics" in params:
         params["metrics"] = list(dict.fromkeys(params["metrics"]))
+    if params.get("debug_mode"):
+        logger.warning(
+            "debug_mode: True has no effect: in FuxiCTR it only makes the tuner's ids random. This run "
+            "is a whole run."
+        )
     return params
 
 

@@ -92,15 +92,16 @@ def number(
     return Kind(f"a finite number {said}".rstrip(), read)
 
 
-def choice(values: Iterable[Any]) -> Kind:
-    """One of some values, of the same type."""
+def choice(values: Iterable[Any], instead: str = "") -> Kind:
+    """One of some values, of the same type; ``instead`` is the next step where it is another."""
     known = list(values)
 
     def read(value: Any) -> Any:
         for one in known:
             if type(one) is type(value) and one == value:
                 return one
-        raise Refused(suggest(value, map(str, known)).strip() if isinstance(value, str) else "")
+        near = suggest(value, map(str, known)).strip() if isinstance(value, str) else ""
+        raise Refused(near or instead)
 
     if len(known) == 1:
         return Kind(f"{known[0]}", read)

@@ -141,7 +141,7 @@ EXPERIMENT: dict[str, Key] = {
     ),
     "num_workers": Key(whole(0), "FuxiCTR's; of no effect here", 3),
     "pickle_feature_encoder": Key(BOOLEAN, "FuxiCTR's; of no effect here"),
-    "debug_mode": Key(BOOLEAN, "FuxiCTR's; of no effect here"),
+    "debug_mode": Key(BOOLEAN, "FuxiCTR's tuner reads it; of no effect on a run"),
     "feature_config": Key(NULL, "FuxiCTR's; null"),
 }
 
@@ -174,9 +174,19 @@ _FILES = (
     "out; a column that the files lack is read from folders named column=value"
 )
 
+_STREAMED = (
+    "Leave it out: a split is one file here, and is streamed by itself where it does not fit "
+    "memory_budget (of the experiment, in bytes)."
+)
+_ENCODED = (
+    "Files that FuxiCTR has encoded hold its ids. Name the files that they were made from; or write "
+    "the arrays as parquet, declare ids as dtype: int, type: categorical, and they are numbered again."
+)
+
 DATASET: dict[str, Key] = {
+    "dataset_id": Key(TEXT, "FuxiCTR's tuner writes it; the id is the name of the entry"),
     "data_root": Key(PATH, "folder of the caches", "./data/"),
-    "data_format": Key(choice(["csv", "parquet"]), "format of the split files", "csv"),
+    "data_format": Key(choice(["csv", "parquet"], _ENCODED), "format of the split files", "csv"),
     "train_data": Key(PATH, f"training split: {_FILES}", REQUIRED),
     "valid_data": Key(PATH, f"validation split: {_FILES}", REQUIRED),
     "test_data": Key(optional(PATH), f"test split: {_FILES}", None),
@@ -188,8 +198,8 @@ DATASET: dict[str, Key] = {
     "source": Key(optional(PLAIN_MAPPING), "facts of the source, for people"),
     "prepare": Key(optional(PLAIN_MAPPING), "how the split files come from official raw files"),
     # FuxiCTR's: only what they are without a word.
-    "rebuild_dataset": Key(choice([True]), "FuxiCTR's; the cache knows when to rebuild"),
-    "data_block_size": Key(choice([0]), "FuxiCTR's; the cache is one file a split"),
+    "rebuild_dataset": Key(choice([True], _ENCODED), "FuxiCTR's; the cache knows when to rebuild"),
+    "data_block_size": Key(choice([0], _STREAMED), "FuxiCTR's; the cache is one file a split"),
 }
 
 # Options of the preparers are theirs to check.
@@ -218,7 +228,9 @@ FEATURE: dict[str, Key] = {
     "feature_encoder": Key(ENCODER, "pooling of a sequence, linear maps", types=_FIELDS),
     "share_embedding": Key(optional(TEXT), "earlier column whose table it reads", types=_IDS),
     "pretrained_emb": Key(optional(PRETRAINED_FILE), "file of pretrained vectors", types=_IDS),
-    "pretrain_dim": Key(_WIDTH, "width of given vectors", types=(*_IDS, EMBEDDING)),
+    "pretrain_dim": Key(
+        _WIDTH, "width of given vectors; by default embedding_dim", types=(*_IDS, EMBEDDING)
+    ),
     "pretrain_usage": Key(choice(["init", "sum", "concat"]), "use of the vectors", types=_IDS),
     "freeze_emb": Key(BOOLEAN, "keep the vectors as they are", types=_IDS),
     "normalizer": Key(
@@ -266,6 +278,25 @@ REFUSED: Mapping[str, str] = {
     "valid_size": _OWN_SPLITS,
     "test_size": _OWN_SPLITS,
     "split_type": _OWN_SPLITS,
+    "streaming": _STREAMED,
+    "partition_block_size": _STREAMED,
+    "use_hdf5": "Leave it out: the cache is used again while config and files are the same.",
     "gpu": "The device is given on the command line: --gpu N.",
     "model_id": "The experiment's id is its model_id. Leave it out.",
+}
+
+# Keys of older versions of FuxiCTR, or of its documentation, with the next step.
+RENAMED: Mapping[str, str] = {
+    **{
+        old: f"Write {new}."
+        for old, new in {
+            "na_value": "fill_na",
+            "patience": "early_stop_patience",
+            "workers": "num_workers",
+            "encoder": "feature_encoder",
+            "debug": "debug_mode",
+            "ordered_features": "use_features",
+        }.items()
+    },
+    "every_x_epochs": "Write eval_steps, which counts steps; null is once an epoch.",
 }

@@ -21,7 +21,7 @@ from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.encode import BLOCK_ROWS, Encoder, encoded, encoders
 from fuxictr_stem.data.source import Source, open_source
 from fuxictr_stem.data.vocabulary import Array
-from fuxictr_stem.errors import DataError, OutputError
+from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from fuxictr_stem.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -44,13 +44,21 @@ def build(
         block_rows: Rows encoded at a time.
 
     Raises:
+        ConfigError: FuxiCTR is not the release that this package is for.
         DataError: The source files are not what the config declares.
         OutputError: The disk is too small.
     """
     source = open_source(plan, files)
     stats = check_source(source)
     # FuxiCTR's preprocessing takes seconds to import, so it is only here.
-    from fuxictr_stem.data.fit import fit
+    try:
+        from fuxictr_stem.data.fit import fit
+    except ImportError as error:
+        raise ConfigError(
+            f"The FuxiCTR in {Path(fuxictr.__file__).parent} cannot prepare data for us: {error}. Use the "
+            f"release that PyPI has (pip install fuxictr==2.3.10). A source checkout of the same number is "
+            f"another one: take it off PYTHONPATH."
+        ) from error
 
     start = time.monotonic()
     with _collector_paused():

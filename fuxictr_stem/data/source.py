@@ -7,9 +7,11 @@ the columns that are needed are parsed.
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -29,6 +31,8 @@ from fuxictr_stem.data.values import (
     type_problem,
 )
 from fuxictr_stem.errors import DataError, suggest
+
+logger = logging.getLogger(__name__)
 
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
 
@@ -143,7 +147,25 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
         problems = _type_problems(plan, parts)
     if problems:
         refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
+    _warn_of_splitters(plan, parts)
     return Source(plan, parts)
+
+
+def _warn_of_splitters(plan: Plan, parts: Mapping[str, list[Part]]) -> None:
+    """Say what splits the sequences that name no splitter, other than lists of a parquet file."""
+    unsaid = [c["name"] for c in plan.features if c["type"] == SEQUENCE and "splitter" not in c]
+    texts = {
+        column.name
+        for column in plan.in_files
+        for part in chain.from_iterable(parts.values())
+        if column.name in unsaid and inner_type(part.types[column.origin]) is None
+    }
+    for name in sorted(texts):
+        logger.warning(
+            "Column %s is a sequence without a splitter: '^' is assumed between its tokens, as in "
+            "FuxiCTR. Set splitter in its entry of feature_cols.",
+            name,
+        )
 
 
 def _framed(reading: Reading) -> pl.Expr:
