@@ -176,9 +176,15 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
             f"label_col: FuxiCTR's preprocessing turns the missing labels of {', '.join(missing)} into "
             f"0. Run with --loader h5, or with --engine fuxictr_stem."
         )
+    ours = [key for key in ("csv_quote", "csv_escape", "null_values") if key in params]
+    if ours:
+        raise ConfigError(
+            f"{', '.join(ours)}: FuxiCTR's preprocessing knows no such key. Run with --loader h5, or "
+            f"with --engine fuxictr_stem."
+        )
     files = find_files(params)
     # FuxiCTR would train on missing labels as on 0, and end in a traceback at text in a number.
-    stats = check_source(open_source(plan_columns(params), files))
+    _, stats = check_source(open_source(plan_columns(params), files))
     label_stats = {split: found.labels for split, found in stats.items()}
     check_labels(label_stats, task_types(params), params["metrics"])
     name = f"fuxictr-{fingerprint(params, files)}"

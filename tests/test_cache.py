@@ -336,8 +336,8 @@ def test_rows_that_change_between_passes_are_refused(dataset, monkeypatch):
 
     check = build_module.check_source
 
-    def shrink(source):
-        stats = check(source)
+    def shrink(*args):
+        stats = check(*args)
         path = Path(dataset["valid_data"])
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
         return stats

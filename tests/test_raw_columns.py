@@ -2,6 +2,7 @@
 
 import csv
 import re
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -219,3 +220,14 @@ def test_a_label_called_as_the_groups_are_is_refused(project, name):
     project.write_configs()
     with pytest.raises(ConfigError, match=f"task_labels: '{name}' is what the .* are called"):
         load_experiment(project.folder / "config", "toy_test")
+
+
+def test_a_csv_that_polars_does_not_read_alone(tmp_path):
+    """Blank lines, a quote in an unquoted field, a blank behind a number, a word for a missing one."""
+    text = 'user,n,y\n5" pad,1 ,0\n\nNA, 2,1\n\n"c,d",NA,0\n'
+    features = [feature("user", "meta"), feature("n", dtype="int")]
+    dataset = dataset_of(tmp_path, features, group_id="user", null_values=["NA"])
+    Path(dataset["valid_data"]).write_text(text)
+    found = find_raw_columns(dataset, ["n"], "group_key")
+    assert read(found) == {"group_key": ['5" pad', None, "c,d"], "n": [1, 2, None]}
+    assert not list((tmp_path / "caches").rglob("*.parquet")), "no copy is left"

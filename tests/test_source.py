@@ -60,7 +60,7 @@ def test_a_file_of_another_format(tmp_path):
 
 def test_a_missing_folder(tmp_path):
     dataset = small(tmp_path) | {"train_data": str(tmp_path / "nothing")}
-    assert "looked for the folder of *.csv parts" in message(dataset)
+    assert "looked for the folder of *.csv, .tsv, .csv.gz or .tsv.gz parts" in message(dataset)
 
 
 def test_empty_files(tmp_path):
@@ -158,13 +158,6 @@ def test_numbers_that_are_not_finite(tmp_path, data_format, value):
     assert "column 'num' is NaN, infinite or beyond float32 in 2 rows of test" in found
     assert f"test.{data_format}, row 3, value" in found
     assert "row 2, value" in found
-
-
-def test_a_trailing_blank_line_is_a_row_without_label(tmp_path):
-    dataset = small(tmp_path)
-    with Path(dataset["train_data"]).open("a") as file:
-        file.write("\n")
-    assert "label 'y' is missing in 1 row of train; first in" in message(dataset)
 
 
 def test_text_where_numbers_are_declared(tmp_path):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.config.checking import Problems, read_keys, read_value
+from fuxictr_stem.config.checking import Place, Problems, read_keys, read_value
 from fuxictr_stem.config.columns import read_columns
 from fuxictr_stem.config.groups import group_column
 from fuxictr_stem.config.kinds import PLAIN, Kind, number, optional, short, whole
 from fuxictr_stem.config.schema import ABSENT, DATASET, EXPERIMENT, PREPARE
+from fuxictr_stem.config.values import QUOTE
 from fuxictr_stem.config.yaml_files import Section, all_sections, check_id, find_section, ids
 from fuxictr_stem.errors import suggest
 
@@ -85,7 +87,8 @@ def read_dataset(section: Section, known: list[str], problems: Problems) -> dict
     if values.get("prepare") is not None:
         values["prepare"] = _read_prepare(values["prepare"], section, known, problems)
         _check_source(values.get("source") or {}, section.place("source"), problems)
-    nullable = ("test_data", "group_id")
+    _check_dialect(values, section.place, problems)
+    nullable = ("test_data", "group_id", "csv_quote")
     kept = {
         k: v for k, v in values.items() if k not in _NO_OPS and (v is not None or k in nullable)
     }
@@ -105,6 +108,19 @@ def add_groups(dataset: dict[str, Any], group_id: str, place: str, problems: Pro
         dataset["group_id"], dataset["feature_cols"] = group_column(
             group_id, dataset["feature_cols"], dataset["label_col"], place, problems
         )
+
+
+def _check_dialect(values: dict[str, Any], place: Place, problems: Problems) -> None:
+    """Note special characters of CSV files that are the same, or are set for parquet."""
+    if values.get("data_format") == "parquet":
+        for key in ("csv_quote", "csv_escape", "null_values"):
+            if key in values:
+                problems.add(place(key), "is for CSV files, not for parquet.", "Leave it out.")
+        return
+    special = {"csv_quote": QUOTE, **values}
+    for key, other in combinations(("csv_escape", "csv_quote", "sep"), 2):
+        if special.get(key) is not None and special[key] == special.get(other):
+            problems.add(place(key), f"must differ from {other}, found {special[key]!r} for both.")
 
 
 def _check_source(source: dict[Any, Any], place: str, problems: Problems) -> None:

@@ -43,8 +43,8 @@ from fuxictr_stem.config.values import (
     PRETRAINED_FILE,
     REGULARIZER,
     SAMPLE_SPACES,
-    SEPARATOR,
     SEQUENCE,
+    SPECIAL_CHARACTER,
     SPLITTER,
 )
 from fuxictr_stem.expressions import WIDEST
@@ -190,7 +190,18 @@ DATASET: dict[str, Key] = {
     "train_data": Key(PATH, f"training split: {_FILES}", REQUIRED),
     "valid_data": Key(PATH, f"validation split: {_FILES}", REQUIRED),
     "test_data": Key(optional(PATH), f"test split: {_FILES}", None),
-    "sep": Key(SEPARATOR, "separator of CSV files", ","),
+    "sep": Key(SPECIAL_CHARACTER, r'separator of CSV files, also of .tsv, which need "\t"', ","),
+    "csv_quote": Key(
+        optional(SPECIAL_CHARACTER),
+        """around fields of CSV files, by default '"'; null for no quoting""",
+    ),
+    "csv_escape": Key(
+        SPECIAL_CHARACTER,
+        "before a character of CSV files that is taken as it is; by default none",
+    ),
+    "null_values": Key(
+        list_of(STRING), "fields of CSV files that mean a missing value, beside empty ones"
+    ),
     "min_categr_count": Key(whole(1), "least count of a token that gets an id of its own", 1),
     "feature_cols": Key(Kind("a list of mappings", lambda v: v), "the features", REQUIRED),
     "label_col": Key(Kind("a mapping or a list of mappings", lambda v: v), "the labels", REQUIRED),

@@ -234,4 +234,18 @@ def _read_monitor(value: Any) -> str | dict[str, float]:
 
 MONITOR = Kind("a metric, or a mapping of metrics to weights", _read_monitor)
 SPLITTER = matching(r".+", "text of at least one character")
-SEPARATOR = matching(r"[\x00-\x7f]", "one ASCII character")
+
+
+_CHARACTER = matching(r"[\x00-\x7f]", "one ASCII character")
+
+
+def _read_special(value: Any) -> str:
+    if value in ("\\t", "tab", "TAB"):
+        raise Refused(r'Write it in double quotes: "\t".')
+    if _CHARACTER.read(value) in ("\n", "\r"):
+        raise Refused("It cannot end lines.")
+    return str(value)
+
+
+QUOTE = '"'
+SPECIAL_CHARACTER = Kind(_CHARACTER.rule, _read_special)

@@ -49,7 +49,8 @@ def build(
         OutputError: The disk is too small.
     """
     source = open_source(plan, files)
-    stats = check_source(source)
+    scratch = folder / "text"
+    source, stats = check_source(source, scratch)
     # FuxiCTR's preprocessing takes seconds to import, so it is only here.
     try:
         from fuxictr_stem.data.fit import fit
@@ -73,6 +74,8 @@ def build(
         with store.create(path, rows[split], layout, owner) as write:
             blocks = encoded(source, frame, columns, block_rows)
             _write_split(source, blocks, split, rows[split], write)
+    if scratch.exists():
+        shutil.rmtree(scratch)
     manifest.write(folder, _content(plan, fingerprint, columns, stats))
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem.data.columns import Column
+from fuxictr_stem.data.csv_files import made_ready
 from fuxictr_stem.data.faults import Fault, faults_of
-from fuxictr_stem.data.ragged import ragged_rows
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.source import Part, Source
 from fuxictr_stem.data.utf8 import where_not_utf8
@@ -49,31 +49,34 @@ class SplitStats:
     missing: dict[str, int]
 
 
-def check_source(source: Source) -> dict[str, SplitStats]:
+def check_source(
+    source: Source, scratch: Path | None = None
+) -> tuple[Source, dict[str, SplitStats]]:
     """Read every split once and refuse what cannot be encoded.
 
     Args:
         source: The files of a dataset.
+        scratch: A folder for copies of the CSV files that polars does not read as other readers do;
+            None if such files are refused.
 
     Returns:
-        The statistics of each split.
+        The source, to be read from here on, and the statistics of each split.
 
     Raises:
-        DataError: A split has no rows, a row has too many or too few fields, a label is missing or not
-            finite, a number is text, NaN or infinite, a vector has another length; all splits' problems
-            are named with their count and the first row.
+        DataError: A split has no rows, a CSV file has no one right reading, a row has too many or too
+            few fields, a label is missing or not finite, a number is text, NaN or infinite, a vector has
+            another length; all splits' problems are named with their count and the first row.
     """
     problems: list[str] = []
     stats: dict[str, SplitStats] = {}
     for split in source.parts:
         start = time.monotonic()
-        ragged = _ragged(source, split)
-        if ragged:
+        source, unreadable = made_ready(source, split, scratch)
+        if unreadable:
             # Values of such rows stand in the wrong columns; what they say there would mislead.
-            problems += ragged
+            problems += unreadable
             continue
-        with explained(source):
-            found, stats[split] = _check_split(source, split)
+        source, found, stats[split] = _check_values(source, split)
         problems += found
         logger.info(
             "Checked %s: %s rows in %.1f s",
@@ -83,18 +86,25 @@ def check_source(source: Source) -> dict[str, SplitStats]:
         )
     if problems:
         refuse(DataError, f"dataset {source.plan.dataset_id!r}", problems)
-    return stats
+    return source, stats
 
 
-def _ragged(source: Source, split: str) -> list[str]:
-    if source.plan.data_format != "csv":
-        return []
-    found = []
-    for part in source.parts[split]:
-        problem = ragged_rows(part.path, source.plan.sep, part.fields)
-        if problem:
-            found.append(f"{part.path} ({split}): {problem}")
-    return found
+def _check_values(source: Source, split: str) -> tuple[Source, list[str], SplitStats]:
+    try:
+        found, stats = _check_split(source, split)
+    except pl.exceptions.PolarsError:
+        # The CSV reader stops at what is no number for it, such as one with a blank behind it.
+        source = source.as_text(split) if source.plan.data_format == "csv" else source
+        with explained(source):
+            found, stats = _check_split(source, split)
+    counted = sum(part.rows or 0 for part in source.parts[split])
+    if source.plan.data_format == "csv" and counted != stats.rows:
+        found.insert(
+            0,
+            f"{split} has {counted:,} rows by two readers and {stats.rows:,} by a third "
+            f"({_names(source.parts[split])}). Write the files as parquet.",
+        )
+    return source, found, stats
 
 
 @contextmanager
@@ -110,21 +120,26 @@ def explained(source: Source) -> Iterator[None]:
             raise found from error
 
 
-def _check_split(source: Source, split: str, as_text: bool = False) -> tuple[list[str], SplitStats]:
+def _check_split(source: Source, split: str) -> tuple[list[str], SplitStats]:
     """Count rows, label values and faults of a split; describe the faults."""
     parts = source.parts[split]
-    faults = faults_of(source.readings(parts[0], as_text))
+    faults = faults_of(source.readings(parts[0]))
     columns = [column for column in source.plan.columns if _summed(column)]
     frames = []
     for part in parts:
-        readings = source.readings(part, as_text)
+        readings = source.readings(part)
         wanted = [reading.value for reading in readings if _summed(reading.column)]
         flags = [fault.where for fault in faults_of(readings)]
         named = [expr.alias(f"value {i}") for i, expr in enumerate(wanted)]
         named += [expr.alias(f"fault {i}") for i, expr in enumerate(flags)]
-        frames.append(source.scan(part, as_text).select(named))
+        if source.plan.data_format == "csv":
+            # No fault of theirs needs their values, but their reader may stop at one.
+            whole = [r.value.is_null() for r in readings if r.column.dtype == "int"]
+            named += [expr.alias(f"whole {i}") for i, expr in enumerate(whole)]
+        frames.append(source.scan(part).select(named))
     sums = [pl.len().alias("rows")]
     sums += [pl.col(f"fault {i}").sum() for i in range(len(faults))]
+    sums.append(pl.col("^whole .*$").sum())
     for i, column in enumerate(columns):
         summary = _summary(column, pl.col(f"value {i}"))
         sums += [expr.alias(f"{i} {name}") for name, expr in summary.items()]
@@ -133,7 +148,7 @@ def _check_split(source: Source, split: str, as_text: bool = False) -> tuple[lis
     problems = [] if row["rows"] else [f"{split} has no rows ({_names(parts)})."]
     for i, fault in enumerate(faults):
         if row[f"fault {i}"]:
-            problems.append(_describe(source, split, i, fault, row[f"fault {i}"], as_text))
+            problems.append(_describe(source, split, i, fault, row[f"fault {i}"]))
     labels, spans, missing = {}, {}, {}
     for i, column in enumerate(columns):
         got = {name: row[f"{i} {name}"] for name in _summary(column, pl.col(f"value {i}"))}
@@ -169,16 +184,14 @@ def _summary(column: Column, value: pl.Expr) -> dict[str, pl.Expr]:
     }
 
 
-def _describe(
-    source: Source, split: str, index: int, fault: Fault, count: int, as_text: bool
-) -> str:
+def _describe(source: Source, split: str, index: int, fault: Fault, count: int) -> str:
     """Name a fault with its column, split, count and first row."""
     name = fault.reading.column.described
     rows = "1 row" if count == 1 else f"{count:,} rows"
     text = f"{name} is {fault.what} in {rows} of {split}"
     for part in source.parts[split]:
-        here = faults_of(source.readings(part, as_text))[index]
-        frame = source.scan(part, as_text).select(raw=here.reading.raw, wrong=here.where)
+        here = faults_of(source.readings(part))[index]
+        frame = source.scan(part).select(raw=here.reading.raw, wrong=here.where)
         first = frame.with_row_index("row").filter("wrong").head(1).collect(engine="streaming")
         if first.height:
             value = first["raw"].to_list()[0]
@@ -204,19 +217,15 @@ def _diagnose(source: Source, reason: str) -> list[str]:
                 found = _unreadable(source, part)
             if found:
                 problems.append(f"{part.path} ({split}): {found}")
-    if problems:
-        return problems
-    for split in source.parts:
-        problems += _check_split(source, split, as_text=True)[0]
     files = ", ".join(_names(parts) for parts in source.parts.values())
     return problems or [f"{files} cannot be read: {reason}"]
 
 
 def _unreadable(source: Source, part: Part) -> str | None:
-    """Return what stops a file from being read even as text, or None."""
+    """Return what stops a file from being read, or None."""
     columns = sorted({column.origin for column in source.plan.in_files})
     try:
-        frame = source.scan(part, as_text=True).select(pl.col(columns).null_count())
+        frame = source.scan(part).select(pl.col(columns).null_count())
         frame.collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
         return f"cannot be read: {str(error).splitlines()[0]}"

@@ -15,10 +15,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fuxictr_stem.config.values import combined_labels, copied_column
+from fuxictr_stem.data.dialect import Dialect, dialect_of
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.errors import ConfigError
 
@@ -42,6 +43,7 @@ class Column:
         missing: Value of a label that says that the row has none; NaN stands for null, too.
         combines: Two labels whose product it is.
         parent: A label without which it must be 0.
+        null_values: Fields of a CSV file that mean that a value is missing.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Column:
     missing: float | None = None
     combines: tuple[str, str] | None = None
     parent: str | None = None
+    null_values: tuple[str, ...] = ()
 
     @property
     def described(self) -> str:
@@ -73,7 +76,8 @@ class Plan:
     Attributes:
         dataset_id: The dataset's name.
         data_format: ``csv`` or ``parquet``.
-        sep: Separator of a CSV file.
+        dialect: The special characters of a CSV file.
+        null_values: Fields of a CSV file that mean that a value is missing.
         min_categr_count: Least count of a token that gets an id of its own.
         group_id: Name of the column that groups rows for gAUC.
         columns: What is read.
@@ -83,7 +87,8 @@ class Plan:
 
     dataset_id: str
     data_format: str
-    sep: str
+    dialect: Dialect
+    null_values: tuple[str, ...]
     min_categr_count: int
     group_id: str | None
     columns: tuple[Column, ...]
@@ -137,13 +142,15 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
     kept = [col for col in features if col["active"] or col["name"] in sources]
     idle = [declared[col["name"]] for col in kept if not col["active"]]
     columns += [_feature(col, origin_of(col["name"], declared)) for col in idle]
+    null_values = tuple(dataset.get("null_values") or ())
     return Plan(
         dataset_id=dataset["dataset_id"],
         data_format=dataset["data_format"],
-        sep=dataset.get("sep", ","),
+        dialect=dialect_of(dataset),
+        null_values=null_values,
         min_categr_count=dataset.get("min_categr_count", 1),
         group_id=dataset.get("group_id"),
-        columns=tuple(columns),
+        columns=tuple(replace(column, null_values=null_values) for column in columns),
         features=kept,
         labels=[{"name": col["name"], "dtype": float} for col in dataset["label_col"]],
     )

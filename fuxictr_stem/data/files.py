@@ -24,7 +24,10 @@ from fuxictr_stem.errors import DataError, suggest
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
-ENDINGS: Mapping[str, tuple[str, ...]] = {"csv": (".csv",), "parquet": (".parquet",)}
+ENDINGS: Mapping[str, tuple[str, ...]] = {
+    "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
+    "parquet": (".parquet",),
+}
 """How the names of a format's files end."""
 
 _MOST_NAMED = 5
@@ -52,7 +55,7 @@ def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
         if path:
             try:
                 files[split], found, beside = _files_of(str(path), endings)
-                found += _problems(files[split])
+                found += _problems(files[split], endings)
                 if beside and not found:
                     _warn_of_others(f"{split}_data", str(path), len(files[split]), tuple(beside))
             except OSError as error:
@@ -143,9 +146,15 @@ def _hidden(name: str) -> bool:
     return name.startswith((".", "_"))
 
 
-def _problems(parts: Sequence[Path]) -> list[str]:
+def _problems(parts: Sequence[Path], endings: tuple[str, ...]) -> list[str]:
     """Return what is wrong with files that are there by name."""
     problems = []
+    first_of = {e: str(part) for e in endings for part in reversed(parts) if str(part).endswith(e)}
+    if len(first_of) > 1:
+        problems.append(
+            f"{' and '.join(map(repr, first_of.values()))} end differently: the same rows may be in "
+            f"both. Keep files of one ending, or write a pattern such as *{next(iter(first_of))}."
+        )
     seen: dict[tuple[int, int], Path] = {}
     for part in parts:
         found = part.stat()
@@ -169,7 +178,8 @@ def _without_parts(given: str, endings: tuple[str, ...]) -> str:
     deeper = [path for e in endings for path in _matches(Path(given), ["**", f"*{e}"])]
     hidden = [n for n in sorted(os.listdir(given)) if _hidden(n) and n.endswith(endings)]
     if deeper:
-        pattern = os.path.join(given, "**", f"*{deeper[0].suffix}")
+        ending = next(e for e in endings if deeper[0].name.endswith(e))
+        pattern = os.path.join(given, "**", f"*{ending}")
         text += f" Folders in it have some, such as {str(deeper[0])!r}: to read those, write {pattern!r}."
     elif hidden:
         text += f" Names that begin with '.' or '_', such as {hidden[0]!r}, are not read."
@@ -193,7 +203,7 @@ def _nothing_there(given: str, endings: tuple[str, ...]) -> str:
 
 
 def _either(endings: Sequence[str]) -> str:
-    return " or ".join(endings)
+    return " or ".join(filter(None, (", ".join(endings[:-1]), endings[-1])))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import fuxictr
 
+from fuxictr_stem.data.dialect import dialect_of
 from fuxictr_stem.data.partitions import folder_values
 from fuxictr_stem.errors import DataError
 
@@ -64,7 +66,8 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
         "label_col": dataset["label_col"],
         "min_categr_count": dataset.get("min_categr_count", 1),
         "data_format": dataset["data_format"],
-        "sep": dataset.get("sep") or ",",
+        "csv": dataclasses.astuple(dialect_of(dataset)),
+        "null_values": sorted(set(dataset.get("null_values") or ())),
         "group_id": dataset.get("group_id"),
         "files": {
             split: [[digest(path), folder_values(path)] for path in paths]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from fuxictr_stem.data.checks import explained
 from fuxictr_stem.data.columns import Column, origin_of, plan_columns
+from fuxictr_stem.data.csv_files import made_ready
 from fuxictr_stem.data.encode import BLOCK_ROWS
 from fuxictr_stem.data.files import find_files
+from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.source import Source, open_source
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.outputs import temporary_name
 
 PREDICTION_COLUMNS = "prediction_columns"
 
@@ -24,10 +30,12 @@ class RawColumns:
     Attributes:
         source: The files, with these columns alone.
         origins: By the name that a column gets, its name in the files.
+        home: The folder in which copies of CSV files may be made for a while.
     """
 
     source: Source
     origins: Mapping[str, str]
+    home: Path
 
     def blocks(self, split: str, block_rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:
         """Read the columns of a split.
@@ -45,17 +53,30 @@ class RawColumns:
         Raises:
             DataError: A file cannot be read.
         """
+        scratch = temporary_name(self.home / "columns")
+        try:
+            source, problems = made_ready(self.source, split, scratch)
+            if problems:
+                refuse(DataError, f"dataset {source.plan.dataset_id!r}", problems)
+            yield from self._blocks(source, split, block_rows)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _blocks(self, source: Source, split: str, block_rows: int) -> Iterator[pl.DataFrame]:
+        is_csv = source.plan.data_format == "csv"
+        # Numbers, too, are read as they were when the cache was built, blanks beside them or not.
+        source = source.as_text(split) if is_csv else source
         frames = []
-        for part in self.source.parts[split]:
-            values = {}
-            for reading in self.source.readings(part):
-                is_csv = self.source.plan.data_format == "csv"
-                values[reading.column.origin] = reading.value if is_csv else reading.raw
+        for part in source.parts[split]:
+            values = {
+                reading.column.origin: reading.value if is_csv else reading.raw
+                for reading in source.readings(part)
+            }
             named = [values[origin].alias(name) for name, origin in self.origins.items()]
-            frame = self.source.scan(part).select(named)
+            frame = source.scan(part).select(named)
             # Two files may have other categories.
             frames.append(frame.cast({pl.Categorical: pl.String, pl.Enum: pl.String}))
-        with explained(self.source):
+        with explained(source):
             yield from pl.concat(frames, how="vertical_relaxed").collect_batches(
                 chunk_size=block_rows, maintain_order=True, engine="streaming"
             )
@@ -87,7 +108,12 @@ def find_raw_columns(
     # A kind that may be a list, too.
     kind = "sequence" if dataset["data_format"] == "parquet" else "meta"
     dtypes = {origin: declared.get(origin, {}).get("dtype", "str") for origin in origins.values()}
-    columns = [Column(PREDICTION_COLUMNS, kind, dtype, origin) for origin, dtype in dtypes.items()]
-    plan = replace(plan_columns(dataset), columns=tuple(columns), features=[])
+    plan = plan_columns(dataset)
+    columns = [
+        Column(PREDICTION_COLUMNS, kind, dtype, origin, null_values=plan.null_values)
+        for origin, dtype in dtypes.items()
+    ]
+    plan = replace(plan, columns=tuple(columns), features=[])
     files = {split: paths for split, paths in find_files(dataset).items() if split != "train"}
-    return RawColumns(open_source(plan, files), origins)
+    home = Path(dataset["data_root"]) / plan.dataset_id
+    return RawColumns(open_source(plan, files), origins, home)

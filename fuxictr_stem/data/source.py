@@ -7,10 +7,13 @@ the columns that are needed are parsed.
 from __future__ import annotations
 
 import csv
+import io
+import json
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -18,6 +21,8 @@ import polars as pl
 
 from fuxictr_stem.config.values import CATEGORICAL, META, SEQUENCE
 from fuxictr_stem.data.columns import Column, Plan
+from fuxictr_stem.data.csv_shape import csv_shape
+from fuxictr_stem.data.dialect import UNREADABLE, open_bytes
 from fuxictr_stem.data.partitions import folder_columns, whole_keys
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.utf8 import where_not_utf8
@@ -42,16 +47,20 @@ class Part:
     """One file of a split.
 
     Attributes:
-        path: The file.
-        types: Of the columns that are needed from it.
-        fields: The number of all its columns.
+        path: Where it is.
+        types: The types of the columns that are needed from it, as they are read.
+        header: The names of all its columns.
         constants: Columns that it gets from the names of its folders, with the value of all its rows.
+        rows: Its rows as other readers than polars count them; None where they did not.
+        copy: A parquet file of its columns as text, which is read instead.
     """
 
     path: Path
     types: Mapping[str, pl.DataType]
-    fields: int
+    header: Sequence[str]
     constants: Mapping[str, str | int | None] = field(default_factory=dict)
+    rows: int | None = None
+    copy: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,33 +87,41 @@ class Source:
             ]
         )
 
-    def scan(self, part: Part, as_text: bool = False) -> pl.LazyFrame:
-        """Return the raw columns of one file; ``as_text`` parses no number of a CSV file."""
-        text = as_text and self.plan.data_format == "csv"
-        return self._scan(part, as_text).with_columns(
+    def scan(self, part: Part) -> pl.LazyFrame:
+        """Return the raw columns of one file."""
+        return self._scan(part).with_columns(
             pl.lit(None if value is None else str(value), pl.String())
-            .cast(pl.String() if text else part.types[name])
+            .cast(part.types[name])
             .alias(name)
             for name, value in part.constants.items()
         )
 
-    def _scan(self, part: Part, as_text: bool) -> pl.LazyFrame:
-        if self.plan.data_format == "parquet":
-            return pl.scan_parquet(part.path, glob=False)
+    def _scan(self, part: Part) -> pl.LazyFrame:
+        if self.plan.data_format == "parquet" or part.copy:
+            return pl.scan_parquet(part.copy or part.path, glob=False)
         return pl.scan_csv(
             part.path,
-            separator=self.plan.sep,
+            separator=self.plan.dialect.sep,
+            quote_char=self.plan.dialect.quote,
             infer_schema=False,
-            schema_overrides={} if as_text else dict(part.types),
+            schema_overrides=dict(part.types),
             glob=False,
         )
 
-    def readings(self, part: Part, as_text: bool = False) -> list[Reading]:
+    def with_parts(self, split: str, parts: Sequence[Part]) -> Source:
+        """Return the source with other parts of a split."""
+        return replace(self, parts={**self.parts, split: list(parts)})
+
+    def as_text(self, split: str) -> Source:
+        """Return the source with no number of a split's CSV files parsed by their reader."""
+        parts = self.parts[split]
+        text = [replace(p, types=dict.fromkeys(p.types, pl.String())) for p in parts]
+        return self.with_parts(split, text)
+
+    def readings(self, part: Part) -> list[Reading]:
         """Return how each column comes from the raw columns of one file."""
-        text = as_text and self.plan.data_format == "csv"
         found = {
-            column: reading(column, pl.String() if text else part.types[column.origin])
-            for column in self.plan.in_files
+            column: reading(column, part.types[column.origin]) for column in self.plan.in_files
         }
         labels = {c.name: read for c, read in found.items() if c.kind == "label"}
         return [
@@ -142,7 +159,7 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
             found = found or _missing(plan, known)
             problems += [f"{path} ({split}): {problem}" for problem in found]
             constants = {name: value for name, (_, value) in folders.items()}
-            parts[split].append(Part(path, read_as or known, len(types), constants))
+            parts[split].append(Part(path, read_as or known, tuple(types), constants))
     if not problems and plan.data_format == "parquet":
         problems = _type_problems(plan, parts)
     if problems:
@@ -180,12 +197,15 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
     try:
         if plan.data_format == "parquet":
             return dict(pl.read_parquet_schema(path)), []
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file, delimiter=plan.sep), [])
+        with io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="") as file:
+            # Blank lines may stand before it.
+            header = next(filter(None, plan.dialect.rows(file)), [])
             ends = file.newlines
     except UnicodeDecodeError:
         return {}, [where_not_utf8(path) or "its header is not UTF-8."]
-    except (pl.exceptions.PolarsError, OSError, csv.Error) as error:
+    except csv.Error as error:
+        return {}, [_why_no_header(path, plan, str(error))]
+    except (pl.exceptions.PolarsError, *UNREADABLE) as error:
         reason = str(error).splitlines()[0]
         return {}, [f"cannot be read as {plan.data_format}: {reason}"]
     if ends == "\r":
@@ -193,6 +213,14 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
     doubled = sorted({name for name in header if header.count(name) > 1})
     found = [f"its header names column {n!r} {header.count(n)} times." for n in doubled]
     return dict.fromkeys(header, pl.String()), found
+
+
+def _why_no_header(path: Path, plan: Plan, reason: str) -> str:
+    try:
+        csv_shape(path, plan.dialect)
+    except (DataError, *UNREADABLE) as error:
+        return str(error)
+    return f"its header cannot be read: {reason}."
 
 
 def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
@@ -205,15 +233,32 @@ def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
                 f"has no column {column.origin!r} ({use} {column.name!r})."
                 + suggest(column.origin, types)
             )
-    if len(found) > 1 and len(types) == 1:
-        found.append(f"its header {next(iter(types))!r} is one column: is sep {plan.sep!r} right?")
-    return found
+    return found + _separator_problem(plan, list(types)) if found else []
+
+
+def _separator_problem(plan: Plan, header: Sequence[str]) -> list[str]:
+    """Return what the header says of the separator, if it is not the config's."""
+    sep, first = plan.dialect.sep, header[0] if header else ""
+    if plan.data_format == "csv" and re.fullmatch(r"(?i)sep=.?", first):
+        says = first[4:] or sep
+        return [
+            f"its first line {first + (sep if len(header) > 1 else '')!r} is for Excel. Delete that "
+            f"line, and write sep: {json.dumps(says)} in the config."
+        ]
+    if plan.data_format != "csv" or len(header) != 1:
+        return []
+    others = [other for other in ",\t;|" if other != sep and other in first]
+    advice = f" Write sep: {json.dumps(others[0])}." if others else ""
+    return [f"its header {first!r} is one column: is sep {sep!r} right?{advice}"]
 
 
 def _csv_types(plan: Plan) -> dict[str, pl.DataType]:
     """Return the type to parse each column in: text where the columns read from it disagree."""
     wanted: dict[str, set[str]] = {}
     for column in plan.in_files:
+        if plan.null_values:
+            wanted[column.origin] = {"str"}
+            continue
         wanted.setdefault(column.origin, set()).add(column.dtype)
     return {name: TYPES[d.pop()] if len(d) == 1 else TYPES["str"] for name, d in wanted.items()}
 

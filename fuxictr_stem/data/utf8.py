@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
+from fuxictr_stem.data.dialect import open_bytes
+
 _BLOCK = 1 << 24
 
 
@@ -12,7 +14,7 @@ def where_not_utf8(path: Path) -> str | None:
     """Return a sentence that names the first line which is not UTF-8, or None."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     lines = 0
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         while True:
             kept = len(decoder.getstate()[0])
             block = file.read(_BLOCK)

@@ -84,14 +84,15 @@ def _reading(column: Column, have: pl.DataType) -> Reading:
         wrong = vectors.is_null() | (vectors.list.len() != column.dim) | ~finite
         return Reading(column, raw, vectors, wrong.fill_null(True))
     if column.kind == "sequence":
-        return Reading(column, raw, _tokens(raw, have, column.splitter))
+        return Reading(column, raw, _tokens(_without_nulls(column, raw), have, column.splitter))
     if column.dtype == "str":
-        return Reading(column, raw, raw if have == pl.String else raw.cast(pl.String))
+        text = _without_nulls(column, raw) if have == pl.String else raw.cast(pl.String)
+        return Reading(column, raw, text)
     want = pl.Int64 if column.dtype == "int" else pl.Float64
     if have == want:
         return Reading(column, raw, raw)
     if have == pl.String or isinstance(have, (pl.Categorical, pl.Enum)):
-        text = raw.cast(pl.String).str.strip_chars()
+        text = _without_nulls(column, raw.cast(pl.String).str.strip_chars())
         value = text.cast(want, strict=False)
         return Reading(column, raw, value, value.is_null() & (text != "").fill_null(False))
     value = raw.cast(want, strict=False)
@@ -102,6 +103,13 @@ def _reading(column: Column, have: pl.DataType) -> Reading:
     if have in _FIRST_MERGED:
         inexact = value.is_not_null() & (raw.abs() >= _FIRST_MERGED[have])
     return Reading(column, raw, value, raw.is_not_null() & changed, inexact=inexact)
+
+
+def _without_nulls(column: Column, text: pl.Expr) -> pl.Expr:
+    """Return a column's text, null where a field means that there is none."""
+    if not column.null_values:
+        return text
+    return pl.when(~text.is_in(list(column.null_values))).then(text)
 
 
 def _tokens(raw: pl.Expr, have: pl.DataType, splitter: str) -> pl.Expr:
