@@ -5,18 +5,23 @@ What asks `layers.device.on_host` takes its other way here; a CUDA device would 
 
 import copy
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL, batch, categorical, feature_map, numeric, sequence, small_model
+from helpers import SMALL, Batches, batch, categorical, feature_map, numeric, sequence, small_model
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.errors import ConfigError, TrainingError
 from fuxictr_stem.layers import device
 from fuxictr_stem.layers.row_gradients import RowGradients
+from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.graphed_step import WARM_UP, GraphedStep
+from fuxictr_stem.training import Saving, Trainer, trainer
+from fuxictr_stem.training.finite import finite_losses
 
 ALL = sorted(SMALL)
 MIXED = {
@@ -157,14 +162,17 @@ class Recording:
 
     def __init__(self, step):
         self.step, self.optimizer, self.model = step, step.optimizer, step.model
+        self.hold_after_lost_step = step.hold_after_lost_step
         self.graph = None
         self.calls, self.recorded = 0, 0
+        self.sizes = []
 
     def __call__(self, columns, max_norm):
         self.calls += 1
         if self.graph is None:
             return self.step(columns, max_norm)
         self.recorded += 1
+        self.sizes.append(len(columns["a"]))
         loss = torch.zeros(())
         self.graph.replay = lambda: loss.copy_(self.step(columns, max_norm))
         return loss
@@ -210,6 +218,123 @@ def test_a_graph_takes_the_steps_of_whole_batches_and_learns_of_new_rates(graphe
     assert recording.recorded == 2
     # Before each recording the warm-up, and the short batch.
     assert recording.calls == 2 * (WARM_UP + 1) + 1
+
+
+def test_a_run_that_resumes_at_a_short_batch_records_the_whole_ones(graphed):
+    """The last batch of an epoch is the first that such a run sees."""
+    model, fmap, recording = graphed
+    twin = small_model("STEMNet", fmap, embedding_regularizer=1e-3)
+    losses = [
+        [
+            one.train_step(batch(fmap, size=size, seed=step)).item()
+            for step, size in enumerate([5] + [16] * 6 + [5] + [16] * 2)
+        ]
+        for one in (model, twin)
+    ]
+    assert losses[0] == losses[1]
+    assert recording.sizes == [16]
+
+
+class Looks(TorchDispatchMode):
+    """Counts how often the host waits for a number of the device."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.count = 0
+        for name in ("tolist", "numpy", "cpu"):
+            monkeypatch.setattr(torch.Tensor, name, self.counted(getattr(torch.Tensor, name)))
+
+    def counted(self, function):
+        def count(*args, **kwargs):
+            self.count += 1
+            return function(*args, **kwargs)
+
+        return count
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def on_device(elsewhere, monkeypatch):
+    """Have models train as on a CUDA device, and count the looks of the training loop."""
+    elsewhere()
+    monkeypatch.setattr(MultiTaskNet, "skips_lost_steps", True)
+    monkeypatch.setattr(trainer, "predict", lambda *args: None)
+    monkeypatch.setattr(trainer, "evaluate_predictions", lambda *args: {"AUC": 0.5, "logloss": 1.0})
+    return Looks(monkeypatch)
+
+
+def test_sixteen_steps_wait_for_the_device_once(on_device, tmp_path, monkeypatch):
+    for name in ("save_weights", "load_weights"):
+        monkeypatch.setattr(MultiTaskNet, name, lambda model, path: None)
+    fmap = feature_map(MIXED)
+    model = small_model("STEMNet", fmap, model_root=str(tmp_path))
+    batches = Batches(*(batch(fmap, seed=seed) for seed in range(64)))
+    with on_device:
+        history = Trainer(model, model.tasks).fit(batches, batches, epochs=1)
+    # 64 / 16, the first losses by task, and those of the evaluation by task.
+    assert on_device.count == 4 + 1 + 1
+    twin = small_model("STEMNet", fmap)
+    losses = [twin.train_step(columns).item() for columns in batches]
+    assert history.evaluations[0]["train_loss"] == np.mean(losses)
+
+
+@pytest.mark.parametrize("bad", [4, 15, 16, 19])
+@pytest.mark.parametrize("row_sparse", [False, True])
+def test_the_first_lost_step_is_named_and_nothing_after_it_is_kept(
+    bad, row_sparse, on_device, tmp_path
+):
+    """Among the losses that are looked at together, the last of these, the first and in the rest."""
+    fmap = feature_map(MIXED)
+    settings = {"embedding_regularizer": 1e-3, "row_sparse": row_sparse}
+    settings |= {"task": ["regression", "binary_classification"]}
+    settings |= {"loss": ["mse_loss", "binary_crossentropy"]}
+    columns = [batch(fmap, seed=seed) for seed in range(20)]
+    columns[bad]["y0"][3] = torch.inf
+    model = small_model("STEMNet", fmap, model_root=str(tmp_path), **settings)
+    saving = Saving(tmp_path / "states", {}, {}, steps=3)
+    train = Batches(*columns)
+    train.state_dict = dict
+    message = (
+        rf"before step {bad + 1} \(epoch 1, batch {bad + 1}\): .* not finite: task 'y0', inf\."
+    )
+    with pytest.raises(TrainingError, match=message):
+        Trainer(model, model.tasks).fit(train, train, epochs=1, saving=saving)
+    twin = small_model("STEMNet", fmap, **settings)
+    for one in columns[:bad]:
+        twin.train_step(one)
+    for (name, weight), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weight, other), name
+    assert not Path(model.checkpoint).exists()
+    _, content = saving.states.newest()
+    assert content["schedule"]["_total_steps"] == bad // 3 * 3
+    assert len(content["progress"]["losses"]) == bad // 3 * 3
+    # The model goes on where somebody else takes its steps.
+    assert np.isfinite(model.train_step(columns[0]).item())
+
+
+def test_a_lost_step_in_a_graph_holds_the_others(graphed, on_device):
+    model, fmap, recording = graphed
+    twin = small_model("STEMNet", fmap, embedding_regularizer=1e-3)
+    columns = [batch(fmap, seed=seed) for seed in range(12)]
+    columns[7]["n"][2] = torch.nan
+
+    def run():
+        with finite_losses(model, together=16) as watch:
+            for number, one in enumerate(columns):
+                model._total_steps, model._batch_index = number + 1, number
+                model.train_step(one)
+            watch.look()
+
+    with pytest.raises(TrainingError, match="step 8 .* are not finite: task 'y0' in 1 rows"):
+        run()
+    assert recording.recorded == 1
+    for one in columns[:7]:
+        twin.train_step(one)
+    for weight, other in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weight, other)
 
 
 def test_what_cannot_be_recorded_runs_all_the_same(graphed, monkeypatch, caplog):

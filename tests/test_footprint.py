@@ -15,6 +15,8 @@ from fuxictr_stem import registry
 from fuxictr_stem.config import load_experiment
 from fuxictr_stem.data.synthetic import synthetic_batch, synthetic_feature_map
 from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.models.graphed_step import GraphedStep
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import footprint as module
 from fuxictr_stem.training import plan_memory
@@ -236,6 +238,35 @@ def test_on_a_gpu_the_device_counts(monkeypatch):
     monkeypatch.setattr(module, "available_bytes", lambda: needs.tables + needs.dense - 1)
     with pytest.raises(ConfigError, match="in the memory of the CPU: it needs"):
         plan_memory(params, rich_map())
+
+
+def test_a_recorded_step_keeps_memory_of_its_own(monkeypatch, caplog):
+    """Beside the steps before it, whose memory stays, too; and the batches whose losses wait."""
+    params = params_of("STEMNet")
+    plain = module.plan_memory(params, rich_map()).footprint
+
+    def build(params, fmap):
+        model = build_model(params, fmap)
+        model._adam_step = GraphedStep(model._adam_step)
+        return model
+
+    monkeypatch.setattr(module, "build_model", build)
+    monkeypatch.setattr(MultiTaskNet, "skips_lost_steps", True)
+    needs = module.plan_memory(params, rich_map()).footprint
+    assert plain.graph == 0
+    assert needs.graph == plain.activations + plain.dense
+    # 16 batches of 64 rows: 4 fields and a group, sequences of 4 and 3, two labels, in 4 bytes each.
+    assert needs.activations == plain.activations + 16 * 64 * (5 + 7 + 2) * 4
+    assert needs.certain == plain.certain
+    free = needs.total + (90 << 20)
+    plan = module.MemoryPlan({"gpu": 0}, needs, free, free)
+    assert plan.device_budget == 30 << 20
+    caplog.set_level(logging.INFO)
+    plan.report(0, 90 << 20)
+    assert f"the recorded step about {module.size(needs.graph)}: " in caplog.text
+    assert "may be more" not in caplog.text
+    plan.report(0, (90 << 20) + 1)
+    assert "This may be more memory than CUDA device 0 has" in caplog.text
 
 
 def test_other_packages_models_are_counted(monkeypatch):

@@ -64,6 +64,12 @@ class AdamStep:
         )
         # Dense gradients of the tables, zero but for the rows of the step that runs.
         self._buffers: list[Tensor] = []
+        # Whether a step was lost; None where the steps after it are taken.
+        self._held: Tensor | None = None
+
+    def hold_after_lost_step(self, on: bool) -> None:
+        """Have steps after a lost one change nothing either, or, with False, take them."""
+        self._held = torch.zeros((), dtype=torch.bool, device=self.model.device) if on else None
 
     def __call__(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:
         """Take a step.
@@ -105,6 +111,8 @@ class AdamStep:
             squared, penalty = squared + more, penalty + own
         scale = torch.clamp(max_norm / (squared.clamp(min=0).sqrt() + 1e-6), max=1.0)
         lost = ~torch.isfinite(loss + squared)
+        if self._held is not None:
+            lost = self._held.logical_or_(lost)
         penalty = penalty.masked_fill(lost, torch.inf)
         on_host = device.on_host(scale)
         if not on_host:

@@ -265,6 +265,15 @@ class MultiTaskNet(MultiTaskModel):
         """Whether a step changes nothing where its loss is not finite, without a look at it."""
         return self._adam_step is not None and self.device.type == "cuda"
 
+    def hold_after_lost_step(self, on: bool) -> None:
+        """Have no step after one whose loss is not finite change anything, until this is called again.
+
+        Whoever looks at the losses of some steps together then finds the weights from before the first
+        such step. Only for a model that `skips_lost_steps`.
+        """
+        assert self._adam_step is not None
+        self._adam_step.hold_after_lost_step(on)
+
     def train_step(self, batch_data: dict[str, Tensor]) -> Tensor:
         """Take a step of the optimizer as FuxiCTR does, with balanced gradients where wanted.
 

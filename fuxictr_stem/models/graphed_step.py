@@ -20,9 +20,10 @@ WARM_UP = 3
 class GraphedStep:
     """Takes the steps of an `AdamStep` on a CUDA device, the same ones, by replaying a graph.
 
-    A graph holds for one shape of the batch, learning rate and clipping. The shape that comes first is
-    graphed; a batch of another, such as the last of an epoch, runs kernel by kernel. A new learning rate
-    records anew. A model that cannot be recorded goes on kernel by kernel, with a warning.
+    A graph holds for one shape of the batch, learning rate and clipping. The shape of most rows so far is
+    graphed; a batch of fewer, such as the last of an epoch, with which a resumed run may begin, runs
+    kernel by kernel. A new learning rate records anew. A model that cannot be recorded goes on kernel by
+    kernel, with a warning.
 
     Args:
         step: The step; its model does nothing that depends on numbers on the device.
@@ -31,6 +32,7 @@ class GraphedStep:
     def __init__(self, step: AdamStep) -> None:
         self.step = step
         self.optimizer = step.optimizer
+        self._rows = 0
         self._shape: object = None
         self._setting: object = None
         self._steps = 0
@@ -42,7 +44,9 @@ class GraphedStep:
     def __call__(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:
         """Take a step, as `AdamStep` does."""
         shape = tuple((name, x.shape, x.dtype) for name, x in batch.items())
-        self._shape = self._shape or shape
+        rows = len(next(iter(batch.values())))
+        if rows > self._rows:
+            self._rows, self._shape, self._setting = rows, shape, None
         if shape != self._shape or not self._can_record:
             return self.step(batch, max_norm)
         setting = (max_norm, *(group["lr"] for group in self.optimizer.param_groups))
@@ -59,6 +63,12 @@ class GraphedStep:
         torch._foreach_copy_(list(self._inputs.values()), [batch[name] for name in self._inputs])
         self._graph.replay()
         return self._loss.clone()
+
+    def hold_after_lost_step(self, on: bool) -> None:
+        """Do as `AdamStep.hold_after_lost_step`."""
+        self.step.hold_after_lost_step(on)
+        # What is recorded would go on with the tensors that it was recorded with.
+        self._setting = self._graph = self._loss = None
 
     def _beside(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:
         """Take a step on a stream of its own, as it must be before recording."""

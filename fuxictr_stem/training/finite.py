@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
@@ -11,22 +13,97 @@ from torch import Tensor
 
 from fuxictr_stem.errors import TrainingError
 
+LOOK_TOGETHER = 16
+"""Steps on a CUDA device between two looks at their losses; as many batches are kept there."""
+
 
 class _NotFinite(Exception):
     """A batch gives a loss that is not finite; the text names the task."""
 
 
+class _Step(NamedTuple):
+    """A step whose loss nobody has looked at.
+
+    Attributes:
+        place: Its number in the training, from 1; its epoch and the number of its batch there, from 0.
+        batch: The columns of that.
+        loss: Its loss, on the model's device.
+    """
+
+    place: tuple[int, int, int]
+    batch: dict[str, Tensor]
+    loss: Tensor
+
+
+class LossWatch:
+    """Takes a model's steps and looks at their losses, some of them together.
+
+    Args:
+        model: The model.
+        together: After how many steps to look; 1 where a step that is lost does harm.
+    """
+
+    def __init__(self, model: MultiTaskModel, together: int) -> None:
+        self._model, self._together = model, together
+        self._train_step = model.train_step
+        self._waiting: list[_Step] = []
+        self._losses: list[float] = []
+
+    def step(self, batch: dict[str, Tensor]) -> Tensor:
+        """Take a step, as the model's ``train_step`` does.
+
+        Raises:
+            TrainingError: As of `look`.
+        """
+        model = self._model
+        place = model._total_steps, model._epoch_index, model._batch_index
+        try:
+            loss: Tensor = self._train_step(batch)
+        except _NotFinite as error:
+            raise _stopped(place, str(error)) from error
+        self._waiting.append(_Step(place, batch, loss.detach()))
+        if len(self._waiting) >= self._together:
+            self.look()
+        return loss
+
+    def look(self) -> None:
+        """Look at the losses of all steps so far: the device is waited for once.
+
+        Raises:
+            TrainingError: One is not finite; names the first such step, its batch and the task.
+        """
+        waiting, self._waiting = self._waiting, []
+        losses = torch.stack([step.loss for step in waiting]).tolist() if waiting else []
+        for step, loss in zip(waiting, losses, strict=True):
+            if not math.isfinite(loss):
+                raise _stopped(step.place, _explain(self._model, step.batch))
+        self._losses += losses
+
+    def take(self) -> list[float]:
+        """Return the losses that were looked at since the last call, oldest first."""
+        losses, self._losses = self._losses, []
+        return losses
+
+
 @contextmanager
-def finite_losses(model: MultiTaskModel) -> Iterator[None]:
+def finite_losses(model: MultiTaskModel, together: int = 1) -> Iterator[LossWatch]:
     """Have a model's steps stop, in our training loop or FuxiCTR's, before they do harm.
 
     A model looks at what it predicts and loses before it goes on to gradients. One whose steps change
-    nothing where the loss is not finite need not: on a CUDA device that would wait.
+    nothing where the loss is not finite need not, since on a CUDA device that would wait: its losses are
+    looked at after some steps, and from the first one that is not finite on, no step changes a weight.
+
+    Args:
+        model: The model.
+        together: How many steps of such a model to look at together. Who saves or evaluates it in
+            between must `LossWatch.look` before.
 
     Raises:
         TrainingError: From within the model's ``train_step``; names the step, the batch and the task.
     """
-    compute_loss, train_step = model.compute_loss, model.train_step
+    skips = getattr(model, "skips_lost_steps", False)
+    watch = LossWatch(model, together if skips else 1)
+    compute_loss = model.compute_loss
 
     def checked(return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
         # A cross entropy raises an error of its own where a prediction is not a number.
@@ -36,27 +113,27 @@ def finite_losses(model: MultiTaskModel) -> Iterator[None]:
             raise _NotFinite(_losing(model, return_dict, y_true))
         return loss
 
-    def step(batch: dict[str, Tensor]) -> Tensor:
-        try:
-            loss: Tensor = train_step(batch)
-            if not torch.isfinite(loss):
-                raise _NotFinite(_explain(model, batch))
-        except _NotFinite as error:
-            raise TrainingError(
-                f"Training stopped before step {model._total_steps:,} (epoch {model._epoch_index + 1}, "
-                f"batch {model._batch_index + 1:,}): {error}. Lower learning_rate or "
-                f"max_gradient_norm, or look for extreme values in the numeric features and labels."
-            ) from error
-        return loss
-
-    model.train_step = step
-    if not getattr(model, "skips_lost_steps", False):
+    model.train_step = watch.step
+    if skips:
+        model.hold_after_lost_step(True)
+    else:
         model.compute_loss = checked
     try:
-        yield
+        yield watch
     finally:
         del model.train_step
         vars(model).pop("compute_loss", None)
+        if skips:
+            model.hold_after_lost_step(False)
+
+
+def _stopped(place: tuple[int, int, int], reason: str) -> TrainingError:
+    number, epoch, index = place
+    return TrainingError(
+        f"Training stopped before step {number:,} (epoch {epoch + 1}, batch {index + 1:,}): {reason}. "
+        f"Lower learning_rate or max_gradient_norm, or look for extreme values in the numeric features "
+        f"and labels."
+    )
 
 
 def _explain(model: MultiTaskModel, batch: dict[str, Tensor]) -> str:

@@ -23,7 +23,9 @@ from torch import Tensor
 from fuxictr_stem.data.memory import Share, available_bytes
 from fuxictr_stem.data.synthetic import synthetic_batch
 from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.models.graphed_step import GraphedStep
 from fuxictr_stem.registry import build_model
+from fuxictr_stem.training.finite import LOOK_TOGETHER
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,9 @@ class Footprint:
         dense: All other weights.
         gradients: Of all learnt weights; with ``row_sparse``, of those outside the tables.
         optimizer: What the optimizer keeps of each weight.
-        activations: The most that a step takes beside these.
+        activations: The most that a step takes beside these, with the batches that are kept.
+        graph: What a step that is recorded as a CUDA graph keeps for itself, since its memory is never
+            lent to other work: activations and gradients of its own.
     """
 
     tables: int
@@ -48,11 +52,17 @@ class Footprint:
     gradients: int = 0
     optimizer: int = 0
     activations: int = 0
+    graph: int = 0
 
     @property
     def certain(self) -> int:
-        """All but the activations."""
+        """All but the estimated parts, activations and graph."""
         return self.tables + self.dense + self.gradients + self.optimizer
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.certain + self.activations + self.graph
 
 
 class _Field(NamedTuple):
@@ -100,13 +110,13 @@ class MemoryPlan:
         """
         if self.params["gpu"] < 0:
             return None
-        return max(self.free - self.footprint.certain - self.footprint.activations, 0) // 3
+        return max(self.free - self.footprint.total, 0) // 3
 
     def host_bytes(self, data: int) -> int:
         """Return the bytes that the run takes of the CPU's memory with some bytes of rows."""
         if self.params["gpu"] >= 0:
             return data
-        return data + self.footprint.certain + self.footprint.activations
+        return data + self.footprint.total
 
     def report(self, host_data: int, device_data: int = 0) -> None:
         """Log all parts in a line, and a warning if they may not fit.
@@ -119,13 +129,14 @@ class MemoryPlan:
         beside = f"{size(host_data)} of data"
         if on_gpu:
             beside = f"{size(device_data)} of data there and {size(host_data)} in the CPU's"
-        total = needs.certain + needs.activations + (device_data if on_gpu else host_data)
+        total = needs.total + (device_data if on_gpu else host_data)
         parts = (needs.tables, needs.dense, needs.gradients, needs.optimizer, needs.activations)
         logger.info(
             "Memory for training: tables %s, other weights %s, gradients %s, optimizer %s, "
-            "activations about %s: %s of %s available to %s, with %s",
-            *map(size, (*parts, total, self.free)),
-            *(_place(self.params), beside),
+            "activations about %s%s: %s of %s available to %s, with %s",
+            *map(size, parts),
+            f", the recorded step about {size(needs.graph)}" if needs.graph else "",
+            *(size(total), size(self.free), _place(self.params), beside),
         )
         if total > self.free:
             logger.warning(
@@ -254,12 +265,21 @@ def _estimate(
         t for p, s in states.items() for t in s.values() if getattr(t, "shape", None) == p.shape
     ]
     kept_a_weight = sum(t.nbytes for t in kept) / max(sum(p.nbytes for p in states), 1)
+    activations = int(row_bytes * params["batch_size"])
+    recorded = isinstance(getattr(twin, "_adam_step", None), GraphedStep)
+    waiting = 0
+    if getattr(twin, "skips_lost_steps", False):
+        # Batches are kept until their losses are looked at.
+        row = synthetic_batch(feature_map, params["label_col"], rows=1)
+        numbers = sum(column.numel() for column in row.values())
+        waiting = LOOK_TOGETHER * params["batch_size"] * numbers * _FLOAT
     return Footprint(
         tables=tables + frozen,
         dense=dense,
         gradients=dense + (0 if params.get("row_sparse") else tables),
         optimizer=int(kept_a_weight * (tables + dense)),
-        activations=int(row_bytes * params["batch_size"]),
+        activations=activations + waiting,
+        graph=activations + dense if recorded else 0,
     )
 
 

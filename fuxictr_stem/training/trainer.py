@@ -22,7 +22,7 @@ from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.outputs import remove_file
 from fuxictr_stem.progress import Progress
-from fuxictr_stem.training.finite import finite_losses
+from fuxictr_stem.training.finite import LOOK_TOGETHER, LossWatch, finite_losses
 from fuxictr_stem.training.first_losses import warn_of_first_losses
 from fuxictr_stem.training.saving import Position, Saving
 from fuxictr_stem.training.signals import StopRequest, stop_requests
@@ -92,6 +92,7 @@ class Trainer:
         self._first_losses_seen = False
         self._saving: Saving | None = None
         self._request = StopRequest()
+        self._watch: LossWatch
 
     def fit(
         self, train: Loader, valid: Batches, epochs: int, saving: Saving | None = None
@@ -136,7 +137,10 @@ class Trainer:
             began -= self.history.seconds
         else:
             remove_file(self._last_weights)
-        with stop_requests(saving is not None) as self._request, finite_losses(model):
+        with (
+            stop_requests(saving is not None) as self._request,
+            finite_losses(model, LOOK_TOGETHER) as self._watch,
+        ):
             if not finished:
                 self._run(train, valid, epochs, began)
             if self._request.signal is not None:
@@ -197,19 +201,26 @@ class Trainer:
             for index, batch in enumerate(train, first):
                 model._batch_index = index
                 model._total_steps += 1
-                loss = model.train_step(batch).item()
-                self._losses.append(loss)
+                model.train_step(batch)
+                self._evaluation_due = model._total_steps % steps_between == 0
+                self._look(together=not self._evaluation_due)
                 if self._sums is not None and not self._first_losses_seen:
                     self._first_losses_seen = warn_of_first_losses(model)
                 samples = len(next(iter(batch.values())))
                 self.history.samples += samples
-                progress.update(samples, loss=loss)
+                progress.update(samples, **({"loss": self._losses[-1]} if self._losses else {}))
                 self.history.step_seconds += time.monotonic() - start
-                self._evaluation_due = model._total_steps % steps_between == 0
                 self._after_step(train, valid, began)
                 start = time.monotonic()
                 if model._stop_training:
                     break
+        self._look()
+
+    def _look(self, together: bool = False) -> None:
+        """Take the losses of the steps so far; of none that are still to be looked at together, if so."""
+        if not together:
+            self._watch.look()
+        self._losses += self._watch.take()
 
     def _after_step(self, train: Loader, valid: Batches, began: float) -> None:
         """Evaluate, save and stop, where it is time to."""
@@ -224,6 +235,7 @@ class Trainer:
 
     def _evaluate(self, valid: Batches) -> None:
         model = self.model
+        self._look()
         train_loss = float(np.mean(self._losses))
         train_losses = self._task_losses()
         by_task = [f"{label}: {loss:.6f}" for label, loss in train_losses.items()]
@@ -269,6 +281,7 @@ class Trainer:
 
     def _save(self, train: Loader, finished: bool = False) -> bool:
         assert self._saving is not None
+        self._look()
         progress = {
             "finished": finished,
             "evaluation_due": self._evaluation_due,
