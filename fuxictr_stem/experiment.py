@@ -27,6 +27,7 @@ from fuxictr_stem.data import (
     check_labels,
     check_samples,
     open_cache,
+    report_ids,
     warn_of_leaks,
 )
 from fuxictr_stem.data.files import find_files
@@ -180,6 +181,7 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
     raw_columns = None
     if params["save_predictions"]:
         raw_columns = find_raw_columns(params, params["prediction_columns"] or [], GROUP_KEY)
+    unknown = report_ids(cache, params)
     warn_of_leaks(cache, params)
 
     feature_map = cache.feature_map(params)
@@ -235,6 +237,7 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
         "params": counts,
         "epochs": history.epochs,
         **figures,
+        "unknown": unknown,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "samples_per_second": round(history.samples_per_second, 1),
         "peak_rss_bytes": results.peak_rss_bytes(),

@@ -350,6 +350,10 @@ def test_a_benchmark_ends_with_its_files(finished):
     for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "report.html"):
         assert (out / name).stat().st_size > 100
     assert list((out / "figures").glob("*.png"))
+    # Every user and item of valid and test is one of train.
+    unknown = "train: none; valid: none; test: none"
+    assert f"- unknown ids: {unknown}" in (out / "leaderboard.md").read_text()
+    assert f"<dt>unknown ids</dt><dd>{unknown}</dd>" in (out / "report.html").read_text()
     found = json.loads((out / "analysis.json").read_text())
     assert set(found["gates"]) == {"STEMNet"}
     # All four slices, though no user of test is cold.

@@ -195,6 +195,9 @@ OUTSIDE = {
     "files that are no mapping": {"files": ["train.h5"]},
     "columns without a shape": {"columns": {"cat": {}}},
     "rows that are no number": {"rows": {"train": "4"}},
+    "shares that are no mapping": {"unknown": []},
+    "remarks that are no list": {"remarks": {}},
+    "a remark that is no text": {"remarks": [["a heading", "cat", 1]]},
 }
 
 

@@ -203,8 +203,6 @@ TOKENS = st.sampled_from(
         "a^b",
         "é",
         "日本",
-        "__PAD__",
-        "__OOV__",
         "1",
         "01",
         "1.0",
@@ -278,7 +276,7 @@ def test_statistics_are_fuxictrs(tmp_path):
     dataset = write_dataset(tmp_path, frames(*COLUMNS), CASES["all"])
     plan = plan_columns(dataset)
     source = open_source(plan, find_files(dataset))
-    processor = Processor(plan, tmp_path)
+    processor = Processor(source, tmp_path)
     train = processor.preprocess(source.frame("train"))
     meta = pl.concat([processor.preprocess(source.frame(s)).select("group") for s in SPLITS])
     text = train.with_columns(pl.col("seq").list.join("^"))

@@ -73,7 +73,7 @@ VECTORS = np.zeros((1, 3))
     [
         ({"keys": [1], "value": VECTORS}, "needs the arrays 'key' and 'value', holds keys, value"),
         ({"key": ["a"], "value": VECTORS}, "cannot be read as .npz with keys of dtype int"),
-        ({"key": np.array([{}], object), "value": VECTORS}, "cannot be read as .npz"),
+        ({"key": np.array([{}], object), "value": VECTORS}, "'key' is stored as Python objects"),
         (None, "cannot be read as .npz"),
         ({"key": [1, 2], "value": VECTORS}, r"each of its 2 keys, but 'value' has shape \(1, 3\)"),
         ({"key": [1], "value": np.zeros(1)}, r"'value' has shape \(1,\)"),

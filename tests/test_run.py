@@ -96,6 +96,25 @@ def test_the_metrics_are_those_of_the_saved_weights(project):
     assert load_file(model.checkpoint).keys() == dict(model.state_dict()).keys()
 
 
+def test_unknown_ids_are_in_log_and_result(project):
+    """Items of valid are written as floats, as pandas does after a missing value."""
+    for split, end in (("train", ""), ("valid", ".0"), ("test", "")):
+        project.frames[split] = project.frames[split].with_columns(
+            item=pl.col("item").str.strip_prefix("i") + end
+        )
+    logs = project.folder / "checkpoints" / "toy" / "toy_test.log"
+    for _ in range(2):
+        # Built, then from the cache.
+        assert project.run() == 0
+        unknown = result_of(project)["unknown"]
+        assert unknown["train"] == {"user": 0.0, "item": 0.0}
+        assert unknown["valid"] == {"user": 0.0, "item": 1.0}
+        log = logs.read_text()
+        assert "Unknown ids of valid: item 100.0 %" in log
+        assert "column 'item': 100.0 % of the ids of valid are unknown, 0.0 % of train's" in log
+        assert ".0', where train has '" in log
+
+
 def test_the_model_learns(project):
     project.model |= {"epochs": 10, "learning_rate": 0.03}
     assert project.run() == 0

@@ -166,7 +166,7 @@ def test_text_where_numbers_are_declared(tmp_path):
     rewrite(dataset["valid_data"], b"a,-3.0,3,0.0", b"a,minus,3.5,no")
     found = message(dataset)
     assert "column 'n' is not a whole number (int) in 1 row of train; first in" in found
-    assert "train.csv, row 2, value 'two'. Mend the value, or declare dtype: str." in found
+    assert "train.csv, row 2, value 'two'. Fix the value, or declare dtype: str." in found
     assert "column 'num' is not a number (float) in 1 row of valid" in found
     assert "valid.csv, row 3, value 'minus'" in found
     assert "column 'n' is not a whole number (int) in 1 row of valid" in found
@@ -182,7 +182,7 @@ def test_text_where_numbers_are_declared_in_parquet(tmp_path):
     found = message(small(tmp_path, "parquet", change={"train": frame}))
     assert "column 'num' is not a number (float) in 1 row of train" in found
     assert "train.parquet, row 3, value 'x'" in found
-    assert "column 'n' is not a whole number (int) in 2 rows of train" in found
+    assert "column 'n' is not a whole number (int) in 1 row of train" in found
     assert "row 2, value 2.5" in found
 
 

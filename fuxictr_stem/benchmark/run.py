@@ -25,7 +25,8 @@ from fuxictr_stem.benchmark.plan import CPU, Plan
 from fuxictr_stem.benchmark.record import Study
 from fuxictr_stem.benchmark.report import write_report
 from fuxictr_stem.benchmark.study import collect
-from fuxictr_stem.data import Cache, warn_of_leaks
+from fuxictr_stem.data import Cache, report_ids, warn_of_leaks
+from fuxictr_stem.data.id_report import worst
 from fuxictr_stem.data.memory import available_bytes
 from fuxictr_stem.errors import ConfigError, OutputError, TrainingError
 from fuxictr_stem.experiment import check_device, open_data
@@ -77,6 +78,7 @@ def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: i
     # Faulty data must end here with one message, not once a run.
     caches = {expid: open_data(params) for expid, params in benchmark.experiments.items()}
     expid = next(iter(caches))
+    unknown = report_ids(caches[expid], benchmark.experiments[expid])
     warn_of_leaks(caches[expid], benchmark.experiments[expid])
     data = {expid: cache.folder.name for expid, cache in caches.items()}
     slices = slice_rows(benchmark, next(iter(caches.values())))
@@ -88,7 +90,11 @@ def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: i
     place = Place(config_dir, folder, benchmark, test_rows, gpu)
     logger.info("%d runs, %d at a time; folder %s", plan.total(), jobs, folder)
     runs = execute(plan, place, jobs)
-    facts = {"data": _data(benchmark, caches), **_facts(benchmark, versions, device, jobs)}
+    facts = {
+        "data": _data(benchmark, caches),
+        "unknown ids": "; ".join(f"{split}: {worst(shares)}" for split, shares in unknown.items()),
+        **_facts(benchmark, versions, device, jobs),
+    }
     study = collect(plan, place, runs, facts)
     if not study.entries:
         reasons = "\n".join(f"- {run}: {why}" for run, why in study.failures.items())

@@ -1,6 +1,7 @@
 """Data: source files into a checked, content-addressed cache of ids, and batches from it."""
 
 from fuxictr_stem.data.cache import Cache, load_feature_map, open_cache
+from fuxictr_stem.data.id_report import report_ids
 from fuxictr_stem.data.labels import check_labels
 from fuxictr_stem.data.leaks import warn_of_leaks
 from fuxictr_stem.data.loader import H5Loader
@@ -14,5 +15,6 @@ __all__ = [
     "check_samples",
     "load_feature_map",
     "open_cache",
+    "report_ids",
     "warn_of_leaks",
 ]

@@ -19,7 +19,15 @@ from fuxictr_stem.data import manifest, store
 from fuxictr_stem.data.checks import SplitStats, check_source
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.encode import BLOCK_ROWS, Encoder, encoded, encoders
+from fuxictr_stem.data.fills import fills
+from fuxictr_stem.data.remarks import (
+    fill_remarks,
+    rounded_remarks,
+    unknown_remarks,
+    unknown_shares,
+)
 from fuxictr_stem.data.source import Source, open_source
+from fuxictr_stem.data.tally import Tally
 from fuxictr_stem.data.vocabulary import Array
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from fuxictr_stem.progress import Progress
@@ -69,14 +77,24 @@ def build(
     rows = {split: found.rows for split, found in stats.items()}
     _check_space(folder, columns, sum(rows.values()))
     layout = {column.name: (column.dtype, column.width) for column in columns}
+    filled = fills(plan)
+    tallies = {split: {column.name: Tally() for column in columns} for split in frames}
     for split, frame in frames.items():
         path, owner = folder / f"{split}.h5", manifest.owner(fingerprint, split)
         with store.create(path, rows[split], layout, owner) as write:
-            blocks = encoded(source, frame, columns, block_rows)
+            blocks = encoded(source, frame, columns, block_rows, filled, tallies[split])
             _write_split(source, blocks, split, rows[split], write)
+    shares = unknown_shares(tallies)
+    remarks = [
+        *processor.remarks,
+        *unknown_remarks(shares, frames, processor.vocabularies()),
+        *fill_remarks(filled, tallies),
+        *rounded_remarks(tallies),
+    ]
     if scratch.exists():
         shutil.rmtree(scratch)
-    manifest.write(folder, _content(plan, fingerprint, columns, stats))
+    content = _content(plan, fingerprint, columns, stats)
+    manifest.write(folder, {**content, "unknown": shares, "remarks": remarks})
 
 
 @contextmanager

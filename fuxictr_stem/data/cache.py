@@ -26,6 +26,7 @@ from fuxictr_stem.data.columns import Plan, plan_columns
 from fuxictr_stem.data.files import find_files
 from fuxictr_stem.data.fingerprint import fingerprint
 from fuxictr_stem.data.folder import MANIFEST, hold, locked, put_in_place, remove_stale
+from fuxictr_stem.data.remarks import Remark
 from fuxictr_stem.errors import DataError, OutputError, UserError
 from fuxictr_stem.outputs import check_writable, sync, temporary_name
 
@@ -43,6 +44,9 @@ class Cache:
         label_stats: By split and label: ``rows``, ``nulls``, ``nonfinite``, ``min``, ``max``,
             ``sum``, ``positives``, ``other`` and ``example``.
         missing: By split: rows without a value, of each meta column.
+        unknown: By split and column: the share of its ids that are the unknown one, which missing text
+            has, too; a sequence's without padding.
+        remarks: What is odd about its columns.
     """
 
     dataset_id: str
@@ -50,6 +54,8 @@ class Cache:
     rows: dict[str, int]
     label_stats: dict[str, dict[str, dict[str, Any]]]
     missing: dict[str, dict[str, int]] = field(default_factory=dict)
+    unknown: dict[str, dict[str, float]] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
 
     def path(self, split: str) -> Path | None:
         """Return the h5 file of a split, or None if the dataset has no such split."""
@@ -133,7 +139,15 @@ def _open(folder: Path) -> tuple[Cache | None, str]:
         if isinstance(error, manifest.Damaged):
             return None, str(error)
         raise
-    cache = Cache(said["dataset_id"], folder, said["rows"], said["labels"], said["missing"])
+    cache = Cache(
+        said["dataset_id"],
+        folder,
+        said["rows"],
+        said["labels"],
+        said["missing"],
+        said["unknown"],
+        [Remark(*remark) for remark in said["remarks"]],
+    )
     weakref.finalize(cache, os.close, handle)
     return cache, ""
 

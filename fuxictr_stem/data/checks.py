@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,6 +199,17 @@ def _describe(source: Source, split: str, index: int, fault: Fault, count: int) 
             text += f"; first in {part.path}, row {first['row'][0] + 1:,}{shown}"
             break
     return f"{text}. {fault.advice}".rstrip()
+
+
+def first_place(source: Source, column: Column, test: Callable[[pl.Expr], pl.Expr]) -> str:
+    """Return the file and row, as text, of the first value of a column that passes a test."""
+    for part in (part for parts in source.parts.values() for part in parts):
+        value = next(r.value for r in source.readings(part) if r.column == column)
+        frame = source.scan(part).select(here=test(value)).with_row_index("row")
+        first = frame.filter("here").head(1).collect(engine="streaming")
+        if first.height:
+            return f"{part.path}, row {first['row'][0] + 1:,}"
+    raise AssertionError(f"no value of {column.name} passes the test")
 
 
 def _short(value: object) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 from fuxictr_stem.config.values import combined_labels, copied_column
 from fuxictr_stem.data.dialect import Dialect, dialect_of
 from fuxictr_stem.data.report import refuse
+from fuxictr_stem.data.vocabulary import RESERVED
 from fuxictr_stem.errors import ConfigError
 
 _PYTHON_TYPES = {"str": str, "int": int, "float": float}
@@ -59,6 +60,13 @@ class Column:
     combines: tuple[str, str] | None = None
     parent: str | None = None
     null_values: tuple[str, ...] = ()
+
+    @property
+    def filled(self) -> bool:
+        """Whether a missing value becomes another one."""
+        if self.kind == "label":
+            return self.fill is not None
+        return self.kind != "embedding" and not self.required
 
     @property
     def described(self) -> str:
@@ -170,6 +178,15 @@ def _problems(col: Mapping[str, Any]) -> list[str]:
             f"column {name!r}: polars takes the name for a pattern of names. Rename the column in the "
             f"files."
         )
+    fill = col.get("fill_na")
+    if isinstance(fill, str):
+        tokens = fill.split(col.get("splitter", "^")) if col.get("type") == "sequence" else [fill]
+        reserved = [token for token in RESERVED if token in tokens]
+        if reserved:
+            problems.append(
+                f"column {name!r}: fill_na {fill!r} is FuxiCTR's own token {reserved[0]}. Choose another "
+                "text."
+            )
     if _raw_id(col) and "fill_na" in col:
         try:
             whole = float(int(col["fill_na"])) == float(col["fill_na"])

@@ -8,7 +8,7 @@ ids) inside the lazy query, so that polars hashes on all cores and the vocabular
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ import polars as pl
 
 from fuxictr_stem.data.checks import SplitStats, explained
 from fuxictr_stem.data.counting import flat
-from fuxictr_stem.data.source import Source
+from fuxictr_stem.data.fills import Fill
+from fuxictr_stem.data.source import Source, missing_flag
+from fuxictr_stem.data.tally import Tally
 from fuxictr_stem.data.vocabulary import Array, Vocabulary, integer_type
 from fuxictr_stem.errors import DataError
 
@@ -34,6 +36,8 @@ class Encoder:
         width: Length of a row of the array; 0 for one value a row.
         query: What the lazy query computes.
         finish: Turns the query's series into the array.
+        unknown: The id of values that train has not; None where no id says so.
+        as_it_is: Whether the array holds the file's numbers, as float32.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Encoder:
     width: int
     query: pl.Expr
     finish: Callable[[pl.Series], Array]
+    unknown: int | None = None
+    as_it_is: bool = False
 
 
 def encoders(source: Source, processor: Any, stats: Mapping[str, SplitStats]) -> list[Encoder]:
@@ -70,11 +76,14 @@ def encoders(source: Source, processor: Any, stats: Mapping[str, SplitStats]) ->
                 vocabularies[key] = Vocabulary(tokenizer.vocab)
             words = vocabularies[key]
             if spec["type"] == "sequence":
-                found.append(_sequence(name, tokenizer, words))
+                encoder = _sequence(name, tokenizer, words)
             elif declared[name]["dtype"] is str:
-                found.append(_text(name, words))
+                encoder = _text(name, words)
             else:
-                found.append(_numbers(name, words))
+                encoder = _numbers(name, words)
+            # The values of a meta column come from all splits.
+            unknown = None if spec["type"] == "meta" else int(words.unknown)
+            found.append(replace(encoder, unknown=unknown))
     labels = [c.name for c in source.plan.columns if c.kind == "label"]
     return found + [_label(name, [s.labels[name] for s in stats.values()]) for name in labels]
 
@@ -84,6 +93,8 @@ def encoded(
     frame: pl.LazyFrame,
     columns: Sequence[Encoder],
     block_rows: int = BLOCK_ROWS,
+    fills: Sequence[Fill] = (),
+    tallies: Mapping[str, Tally] | None = None,
 ) -> Iterator[dict[str, Array]]:
     """Encode the rows of a split in their order.
 
@@ -92,6 +103,8 @@ def encoded(
         frame: The split's columns with missing values filled.
         columns: The encoders.
         block_rows: The most rows encoded at a time; fewer where they are wide. Bounds the memory.
+        fills: What missing values become.
+        tallies: Of each column; get the split's counts.
 
     Yields:
         A block's arrays by column: (rows,) or (rows, width).
@@ -101,7 +114,11 @@ def encoded(
     """
     row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
     block_rows = min(block_rows, 1 << max((_BLOCK_BYTES // row_bytes).bit_length() - 1, 0))
-    query = frame.select(column.query.alias(column.name) for column in columns)
+    tallies = {column.name: Tally() for column in columns} if tallies is None else tallies
+    query = frame.select(
+        *(column.query.alias(column.name) for column in columns),
+        *(expr for i, fill in enumerate(fills) for expr in _fill_flags(i, fill)),
+    )
     with explained(source):
         blocks = query.collect_batches(
             chunk_size=block_rows, maintain_order=True, engine="streaming"
@@ -111,7 +128,23 @@ def encoded(
             block = next(blocks, None)
         if block is None:
             return
-        yield {column.name: column.finish(block[column.name]) for column in columns}
+        arrays = {column.name: column.finish(block[column.name]) for column in columns}
+        for column in columns:
+            if column.unknown is not None:
+                tallies[column.name].count_ids(arrays[column.name], column.unknown)
+            elif column.as_it_is:
+                numbers = block[column.name].to_numpy()
+                tallies[column.name].count_rounded(numbers, arrays[column.name])
+        for i, fill in enumerate(fills):
+            tallies[fill.name].missing += int(block[f"{i} missing"].sum())
+            tallies[fill.name].clashes += int(block[f"{i} clashes"].sum())
+        yield arrays
+
+
+def _fill_flags(place: int, fill: Fill) -> Iterator[pl.Expr]:
+    missing = pl.col(missing_flag(fill.source))
+    yield missing.alias(f"{place} missing")
+    yield (fill.clashes & ~missing).alias(f"{place} clashes")
 
 
 def _text(name: str, words: Vocabulary) -> Encoder:
@@ -171,7 +204,8 @@ def _numeric(name: str, normalizer: Any) -> Encoder:
             )
         return scaled
 
-    return Encoder(name, np.dtype(np.float32), 0, pl.col(name), finish)
+    as_it_is = normalizer is None
+    return Encoder(name, np.dtype(np.float32), 0, pl.col(name), finish, as_it_is=as_it_is)
 
 
 def _vectors(name: str, width: int) -> Encoder:
@@ -191,4 +225,11 @@ def _label(name: str, stats: Sequence[Mapping[str, Any]]) -> Encoder:
     # A missing label is NaN, which no integer is.
     binary = not any(found["other"] or found["nulls"] for found in stats)
     dtype = np.dtype(np.uint8 if binary else np.float32)
-    return Encoder(name, dtype, 0, pl.col(name), lambda label: label.to_numpy().astype(dtype))
+    return Encoder(
+        name,
+        dtype,
+        0,
+        pl.col(name),
+        lambda label: label.to_numpy().astype(dtype),
+        as_it_is=not binary,
+    )

@@ -14,6 +14,10 @@ _MERGED = "a float in which neighbouring ids are one"
 _NO_FLOATS = (
     "Store the column as integers or text; a float64 tells ids below 2^53 apart, a float32 2^24."
 )
+_NULLS = (
+    "A whole number (int) is never NaN. Store missing values as null (polars: fill_nan(None), pandas: "
+    "astype('Int64')); they become fill_na."
+)
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,15 @@ def _faults(reading: Reading) -> list[Fault]:
         return []
     label = column.kind == "label"
     number = "whole number (int)" if column.dtype == "int" else "number (float)"
-    advice = "A label is a number." if label else "Mend the value, or declare dtype: str."
+    advice = "A label is a number." if label else "Fix the value, or declare dtype: str."
+    if column.kind == "numeric":
+        advice = "Fix the value" + (", or declare dtype: float." if column.dtype == "int" else ".")
     if column.raw_id:
         advice = "remap: false keeps integers of 64 bits. Leave it out and declare dtype: str."
     faults = [Fault(reading, f"not a {'number' if label else number}", advice, bad)]
+    if column.dtype == "int":
+        nan = pl.lit(False) if reading.nan is None else reading.nan
+        faults.append(Fault(reading, "NaN", _NULLS, nan))
     if column.dtype == "int" and column.kind != "numeric":
         merged = pl.lit(False) if reading.inexact is None else reading.inexact
         faults.append(Fault(reading, _MERGED, _NO_FLOATS, merged))
@@ -79,6 +88,8 @@ def _faults(reading: Reading) -> list[Fault]:
             unfilled &= ~reading.absent
         faults.append(Fault(reading, "missing", advice, unfilled))
     if column.dtype == "float":
-        advice = "" if label else "Leave a missing value empty: it becomes fill_na."
+        advice = (
+            "" if label else "Leave a missing value empty (null in parquet): it becomes fill_na."
+        )
         faults.append(Fault(reading, _NOT_FINITE, advice, ~finite(reading.value)))
     return faults

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import polars as pl
 from fuxictr.preprocess import FeatureProcessor
 from fuxictr.preprocess.build_dataset import merge_meta_ddf
 
-from fuxictr_stem.data.checks import explained
+from fuxictr_stem.data.checks import explained, first_place
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.counting import count_tokens
 from fuxictr_stem.data.pretrained import key_problems, read_pretrained
+from fuxictr_stem.data.remarks import Remark, apart, twice_written
 from fuxictr_stem.data.report import refuse
-from fuxictr_stem.data.source import Source
+from fuxictr_stem.data.source import FLAG, Source
+from fuxictr_stem.data.vocabulary import RESERVED
 from fuxictr_stem.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -32,19 +34,22 @@ class Processor(FeatureProcessor):
     """FuxiCTR's processor, writing into a folder of ours and leaving no pickle.
 
     Args:
-        plan: What is read, with FuxiCTR's column dicts.
+        source: The files, with FuxiCTR's column dicts.
         folder: Where feature_map.json, feature_vocab.json and pretrained files go.
     """
 
     feature_cols: list[dict[str, Any]]
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, source: Source, folder: Path) -> None:
+        plan = source.plan
         super().__init__(
             feature_cols=plan.features,
             label_col=plan.labels,
             dataset_id=plan.dataset_id,
             group_id=plan.group_id,
         )
+        self.source = source
+        self.remarks: list[Remark] = []
         self.min_categr_count = plan.min_categr_count
         self.data_dir = str(folder)
         self.json_file = str(folder / "feature_map.json")
@@ -63,6 +68,9 @@ class Processor(FeatureProcessor):
         self.feature_cols = [
             _as_tokens(col) if col.get("type") == "sequence" else col for col in whole
         ]
+        # Of a dtype that is not filled.
+        flags = [name for name in ddf.collect_schema().names() if name.startswith(FLAG)]
+        self.feature_cols += [{"name": name, "dtype": bool, "active": True} for name in flags]
         try:
             return super().preprocess(ddf)
         finally:
@@ -105,14 +113,45 @@ class Processor(FeatureProcessor):
             stats[col["name"]] = {"value_counts": found.counts()}
             if col["type"] == "sequence":
                 stats[col["name"]]["max_len"] = found.longest
-        problems = [
-            problem
-            for col in self.feature_cols
-            if (problem := self._empty(col, stats.get(col["name"], {})))
-        ]
+        self._check_tokens(stats)
+        self.remarks = _table_remarks(counted, stats)
+        return stats
+
+    def _check_tokens(self, stats: Mapping[str, Any]) -> None:
+        """Refuse vocabularies that are empty, or hold a token that is FuxiCTR's own."""
+        problems = []
+        for col in self.feature_cols:
+            found = stats.get(col["name"], {})
+            problems += [
+                self._reserved(col["name"], token, found["value_counts"][token])
+                for token in RESERVED
+                if token in found.get("value_counts", ())
+            ]
+            problem = self._empty(col, found)
+            if problem:
+                problems.append(problem)
         if problems:
             refuse(DataError, f"dataset {self.feature_map.dataset_id!r}", problems)
-        return stats
+
+    def _reserved(self, name: str, token: str, count: int) -> str:
+        column = self.source.plan.source_of(name)
+        times = "once" if count == 1 else f"{count:,} times"
+        sequence = column.kind == "sequence"
+        place = first_place(
+            self.source, column, lambda v: v.list.contains(token) if sequence else v == token
+        )
+        return (
+            f"{column.described} holds {token!r} {times}; first in {place}. FuxiCTR's vocabularies "
+            "reserve this text. Write another value; a missing one is left empty (null)."
+        )
+
+    def vocabularies(self) -> dict[str, Mapping[Any, int]]:
+        """Return the tokens of each fitted column that has any, and their ids."""
+        return {
+            name: self.processor_dict[f"{name}::tokenizer"].vocab
+            for name in self.feature_map.features
+            if f"{name}::tokenizer" in self.processor_dict
+        }
 
     def _number_statistics(
         self, train_ddf: pl.LazyFrame, active: list[dict[str, Any]]
@@ -161,7 +200,7 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
             cannot be read.
     """
     _check_pretrained(source.plan)
-    processor = Processor(source.plan, folder)
+    processor = Processor(source, folder)
     with explained(source):
         frames = {split: processor.preprocess(source.frame(split)) for split in source.parts}
         meta = merge_meta_ddf(processor, *frames.values())
@@ -220,6 +259,21 @@ def _as_tokens(col: Mapping[str, Any]) -> dict[str, Any]:
     """Return a sequence's dict for filling alone: its type stands for text, its fill value is a list."""
     fill = pl.lit(col.get("fill_na", "")).cast(pl.String).str.split(col.get("splitter", "^"))
     return {**col, "type": "tokens", "fill_na": fill}
+
+
+def _table_remarks(counted: Sequence[Mapping[str, Any]], stats: Mapping[str, Any]) -> list[Remark]:
+    """Return what is odd about the tokens of columns, and of columns that share a table."""
+    tables: dict[str, dict[Any, int]] = {}
+    remarks = []
+    for col in counted:
+        name, tokens = col["name"], stats[col["name"]]["value_counts"]
+        owner = col.get("share_embedding")
+        if owner:
+            remarks.append(apart(name, tokens, owner, tables[owner], ("", col.get("fill_na"))))
+            tokens = {**tables[owner], **tokens}
+        tables[owner or name] = tokens
+    remarks += [twice_written(name, tokens) for name, tokens in tables.items()]
+    return [remark for remark in remarks if remark is not None]
 
 
 def _plain(token: Any) -> Any:

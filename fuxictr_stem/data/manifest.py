@@ -17,7 +17,7 @@ from fuxictr_stem.data.folder import MANIFEST, cache_name, own_file
 from fuxictr_stem.errors import DataError
 
 _TEXTS = ("fingerprint", "dataset_id")
-_MAPPINGS = ("versions", "rows", "columns", "labels", "missing", "files")
+_MAPPINGS = ("versions", "rows", "columns", "labels", "missing", "unknown", "files")
 
 
 class Damaged(Exception):
@@ -111,12 +111,19 @@ def _has_form(manifest: Mapping[str, Any]) -> bool:
     texts = all(isinstance(manifest.get(key), str) for key in _TEXTS)
     if not texts or not all(isinstance(manifest.get(key), dict) for key in _MAPPINGS):
         return False
+    remarks = manifest.get("remarks")
+    if not isinstance(remarks, list) or not all(_is_remark(remark) for remark in remarks):
+        return False
     inner = [*manifest["files"].values(), *manifest["columns"].values()]
     return (
         all(isinstance(one, dict) for one in inner)
         and all(isinstance(one.get("shape"), list) for one in manifest["columns"].values())
         and all(isinstance(rows, int) for rows in manifest["rows"].values())
     )
+
+
+def _is_remark(found: Any) -> bool:
+    return isinstance(found, list) and len(found) == 3 and all(isinstance(t, str) for t in found)
 
 
 def _damages(folder: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:

@@ -11,7 +11,7 @@ from fuxictr.preprocess.tokenizer import load_pretrain_emb
 
 from fuxictr_stem.config.kinds import short
 from fuxictr_stem.data import store
-from fuxictr_stem.data.vocabulary import Array
+from fuxictr_stem.data.vocabulary import RESERVED, Array
 from fuxictr_stem.errors import DataError
 
 _ARRAYS = ("key", "value")
@@ -35,7 +35,17 @@ def read_pretrained(path: Path) -> tuple[Array, Array]:
     if not names.issuperset(_ARRAYS):
         found = ", ".join(sorted(names)) or "nothing"
         raise DataError(f"needs the arrays 'key' and 'value', holds {found}.")
-    keys, vectors = load_pretrain_emb(str(path), list(_ARRAYS))
+    try:
+        keys, vectors = load_pretrain_emb(str(path), list(_ARRAYS))
+    except ValueError as error:
+        pickled = _pickled(path) if path.suffix == ".npz" else []
+        if not pickled:
+            raise
+        raise DataError(
+            f"{' and '.join(map(repr, pickled))} {'is' if len(pickled) == 1 else 'are'} stored as Python "
+            "objects (pickled), which could run code when read, so they never are. Save plain arrays: "
+            "np.savez(path, key=np.array(keys.tolist()), value=np.stack(list(vectors)))."
+        ) from error
     return keys, vectors
 
 
@@ -66,6 +76,9 @@ def key_problems(keys: Array, dtype: type) -> list[str]:
             f"dtype {dtype.__name__} wants, the first at position {altered[0]:,}: "
             f"{short(keys.tolist()[altered[0]])}. Write the keys as the column's values are."
         ]
+    reserved = [token for token in RESERVED if dtype is str and token in tokens]
+    if reserved:
+        return [f"its key {reserved[0]!r} is FuxiCTR's own token. Leave it out, with its vector."]
     found, first, counts = np.unique(tokens, return_index=True, return_counts=True)
     twice = np.flatnonzero(counts > 1)
     if len(twice):
@@ -92,6 +105,19 @@ def _altered(keys: Array, tokens: Array) -> Array:
     if keys.dtype.kind == "O":
         altered |= np.array([key is None for key in keys])
     return altered
+
+
+def _pickled(path: Path) -> list[str]:
+    """Return the arrays of an npz file that only unpickling could read."""
+    found = []
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in _ARRAYS:
+            try:
+                arrays[name]
+            except ValueError as error:
+                if "allow_pickle" in str(error):
+                    found.append(name)
+    return found
 
 
 def _names(path: Path) -> set[str]:

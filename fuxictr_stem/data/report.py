@@ -21,9 +21,14 @@ def refuse(error: type[UserError], heading: str, problems: Sequence[str]) -> NoR
     Raises:
         UserError: Always, of the given kind.
     """
-    if len(problems) == 1:
-        raise error(f"{heading}: {problems[0]}")
-    shown = [f"\n- {problem}" for problem in problems[:_MOST_SHOWN]]
-    more = len(problems) - len(shown)
-    rest = f"\n- and {more} more" if more else ""
-    raise error(f"{heading}: {len(problems)} problems{''.join(shown)}{rest}")
+    count = "" if len(problems) == 1 else f": {len(problems)} problems"
+    raise error(listed(f"{heading}{count}", problems))
+
+
+def listed(heading: str, texts: Sequence[str]) -> str:
+    """Return a heading and the texts below it, the first twenty of them; a single one stands beside it."""
+    if len(texts) == 1:
+        return f"{heading}: {texts[0]}"
+    shown = [f"\n- {text}" for text in texts[:_MOST_SHOWN]]
+    more = len(texts) - len(shown)
+    return f"{heading}{''.join(shown)}" + (f"\n- and {more} more" if more else "")

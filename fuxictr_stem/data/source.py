@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -39,6 +39,7 @@ from fuxictr_stem.errors import DataError, suggest
 
 logger = logging.getLogger(__name__)
 
+FLAG = "\0missing "
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
 
 
@@ -78,11 +79,12 @@ class Source:
     def frame(self, split: str) -> pl.LazyFrame:
         """Return a split's columns, by their names in the config and in their declared types.
 
-        A label that the config lets be missing is NaN there; FuxiCTR would fill a null with 0.
+        A label that the config lets be missing is NaN there; FuxiCTR would fill a null with 0. Beside
+        a column that is filled stands whether its value is missing, under `missing_flag`.
         """
         return pl.concat(
             [
-                self.scan(part).select(_framed(r) for r in self.readings(part))
+                self.scan(part).select(e for r in self.readings(part) for e in _framed(r))
                 for part in self.parts[split]
             ]
         )
@@ -185,11 +187,18 @@ def _warn_of_splitters(plan: Plan, parts: Mapping[str, list[Part]]) -> None:
         )
 
 
-def _framed(reading: Reading) -> pl.Expr:
+def missing_flag(name: str) -> str:
+    """Return the name of the column that tells where a column has no value; no file has such a name."""
+    return f"{FLAG}{name}"
+
+
+def _framed(reading: Reading) -> Iterator[pl.Expr]:
     value = reading.value
     if reading.column.kind == "label":
         value = value.fill_null(math.nan)
-    return value.alias(reading.column.name)
+    yield value.alias(reading.column.name)
+    if reading.missing is not None:
+        yield reading.missing.alias(missing_flag(reading.column.name))
 
 
 def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:

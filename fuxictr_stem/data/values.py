@@ -30,6 +30,8 @@ class Reading:
         absent: Whether the file holds the number that says that the row has no such label; None if no
             number says so. ``value`` is null there, too.
         inexact: Whether an id is a float so large that neighbouring ids are one; None if it cannot be.
+        nan: Whether the file holds NaN where no number of the declared type can be; None if it cannot.
+        missing: Whether the row has no value and gets another; None if it gets none.
     """
 
     column: Column
@@ -38,6 +40,8 @@ class Reading:
     bad: pl.Expr | None = None
     absent: pl.Expr | None = None
     inexact: pl.Expr | None = None
+    nan: pl.Expr | None = None
+    missing: pl.Expr | None = None
 
 
 def reading(column: Column, have: pl.DataType) -> Reading:
@@ -48,6 +52,8 @@ def reading(column: Column, have: pl.DataType) -> Reading:
         have: The type of the raw column in the file.
     """
     found = _reading(column, have)
+    if column.filled:
+        found = replace(found, missing=found.value.is_null())
     if column.fill is not None:
         return replace(found, value=found.value.fill_null(column.fill))
     if column.missing is None:
@@ -99,10 +105,14 @@ def _reading(column: Column, have: pl.DataType) -> Reading:
     if column.dtype == "float" or _always_int(have):
         return Reading(column, raw, value)
     changed = value.is_null() | (value.cast(pl.Float64) != raw.cast(pl.Float64))
+    bad = raw.is_not_null() & changed
+    if not have.is_float():
+        return Reading(column, raw, value, bad)
     inexact = None
     if have in _FIRST_MERGED:
         inexact = value.is_not_null() & (raw.abs() >= _FIRST_MERGED[have])
-    return Reading(column, raw, value, raw.is_not_null() & changed, inexact=inexact)
+    nan = raw.is_nan().fill_null(False)
+    return Reading(column, raw, value, bad & ~nan, inexact=inexact, nan=nan)
 
 
 def _without_nulls(column: Column, text: pl.Expr) -> pl.Expr:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+RESERVED = ("__PAD__", "__OOV__")
+"""FuxiCTR's own tokens: no value can have their ids."""
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -34,7 +37,9 @@ class Vocabulary:
     def __init__(self, tokens: Mapping[Any, int]) -> None:
         self.dtype = integer_type(0, max(tokens.values()))
         self.unknown = self.dtype.type(tokens["__OOV__"])
-        words = {str(token): id_ for token, id_ in tokens.items() if isinstance(token, str)}
+        texts = {token: id_ for token, id_ in tokens.items() if isinstance(token, str)}
+        # A value that is written as one of the reserved tokens is unknown.
+        words = {token: id_ for token, id_ in texts.items() if token not in RESERVED}
         self._words = pl.Enum(list(words))
         self.ids = np.array([*words.values(), self.unknown], dtype=self.dtype)
         self._numbers = {token: i for token, i in tokens.items() if not isinstance(token, str)}
