@@ -377,3 +377,37 @@ def test_numbers_that_yaml_takes_for_text(tmp_path):
             load_experiment(tmp_path, "exp")
         written = str(caught.value).split(": write ")[1].rstrip(".")
         assert yaml.safe_load(written) == float(text)
+
+
+def test_special_characters_of_csv_files(tmp_path):
+    text = "\n".join(
+        problems(
+            tmp_path, {}, {"sep": r"\t", "csv_escape": "ab", "null_values": [-1], "csv_quote": "é"}
+        )
+    )
+    assert (
+        r"""toy.sep: must be one ASCII character, found '\\t'. Write it in double quotes: "\t"."""
+        in text
+    )
+    assert "toy.csv_escape: must be one ASCII character, found 'ab'." in text
+    assert "toy.csv_quote: must be one ASCII character, or null, found 'é'." in text
+    assert (
+        "toy.null_values: must be a list, each entry text, found [-1]. Write it in quotes." in text
+    )
+    same = {"sep": '"', "csv_escape": '"'}
+    text = "\n".join(problems(tmp_path, {}, same))
+    assert "toy.csv_escape: must differ from csv_quote, found '\"' for both." in text
+    assert "toy.csv_quote: must differ from sep, found '\"' for both." in text
+    text = "\n".join(problems(tmp_path, {}, {"sep": "\n"}))
+    assert "toy.sep: must be one ASCII character, found '\\n'. It cannot end lines." in text
+    for key, value in (("csv_quote", None), ("csv_escape", "\\"), ("null_values", ["NA"])):
+        settings = {"data_format": "parquet", key: value}
+        text = "\n".join(problems(tmp_path, {}, settings))
+        assert f"toy.{key}: is for CSV files, not for parquet. Leave it out." in text
+    write(tmp_path, {}, {"csv_quote": None, "csv_escape": "\\", "null_values": [""]})
+    dataset = load_dataset(tmp_path, "toy")
+    assert (dataset["csv_quote"], dataset["csv_escape"], dataset["null_values"]) == (
+        None,
+        "\\",
+        [""],
+    )

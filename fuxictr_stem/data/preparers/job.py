@@ -23,6 +23,7 @@ from typing import Any
 
 from fuxictr_stem.config.kinds import short
 from fuxictr_stem.config.nesting import labels_of_files
+from fuxictr_stem.data.dialect import Dialect, dialect_of
 from fuxictr_stem.data.preparers.base import PERMISSION, Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.splits import SPLITS
 from fuxictr_stem.errors import ConfigError, DataError
@@ -103,6 +104,11 @@ def job_of(preparer: Preparer, dataset: dict[str, Any]) -> Job:
         problems.append(
             f"data_format: preparers write csv, found {dataset['data_format']!r}. "
             "Set it to csv, or remove `prepare` to use files of your own."
+        )
+    if dialect_of(dataset) != Dialect():
+        problems.append(
+            "sep, csv_quote, csv_escape: preparers write csv with ',' and '\"', and no escape. Leave "
+            "these keys out, or remove `prepare` to use files of your own."
         )
     paths = {split: Path(str(dataset.get(f"{split}_data") or "")) for split in SPLITS}
     for split, path in paths.items():

@@ -13,6 +13,8 @@ import pyarrow.csv as pacsv
 
 from fuxictr_stem.access import check_access
 from fuxictr_stem.config.kinds import short
+from fuxictr_stem.data.csv_shape import csv_shape
+from fuxictr_stem.data.dialect import UNREADABLE, Dialect
 from fuxictr_stem.errors import DataError, suggest
 
 _BLOCK_BYTES = 1 << 22
@@ -40,12 +42,15 @@ def read_blocks(
         separator: What stands between two fields.
 
     Raises:
-        DataError: The file is ragged, cut off, lacks a column or any row, or holds text for a number.
+        DataError: The file is ragged, cut off, lacks a column or any row, holds text for a number, or
+            quotes that readers take differently.
     """
     first = _first_line(path)
+    lines = None
     if names is None:
         present = _names(path, first, separator)
         _check_header(path, present, [*integers, *(columns or [])])
+        lines = _count_lines(path, Dialect(separator))
     else:
         present = list(names)
         found = first.count(separator) + 1
@@ -67,6 +72,7 @@ def read_blocks(
                 delimiter=separator,
                 quote_char='"' if names is None else False,
                 ignore_empty_lines=False,
+                newlines_in_values=names is None,
             ),
             convert_options=pacsv.ConvertOptions(
                 column_types={
@@ -89,6 +95,10 @@ def read_blocks(
         raise DataError(f"{path}, after {before:,} good rows: {text}. {_MENDED}") from error
     if not before:
         raise DataError(f"{path}: the file has a header and no rows. {_MENDED}")
+    if lines not in (None, before + 1):
+        raise DataError(
+            f"{path}: {lines:,} lines were counted and {before + 1:,} read. Is the file being written to?"
+        )
 
 
 class Rule(NamedTuple):
@@ -147,6 +157,15 @@ class Watch:
         ]
         if problems:
             raise DataError("\n".join([*problems, _MENDED]))
+
+
+def _count_lines(path: Path, dialect: Dialect) -> int:
+    try:
+        return csv_shape(path, dialect).records
+    except DataError as error:
+        raise DataError(f"{path}, {error} {_MENDED}") from error
+    except UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read: {error}. {_MENDED}") from error
 
 
 def _names(path: Path, line: str, separator: str) -> list[str]:
