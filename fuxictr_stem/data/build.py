@@ -17,6 +17,7 @@ import polars as pl
 
 from fuxictr_stem.data import manifest, store
 from fuxictr_stem.data.checks import SplitStats, check_source
+from fuxictr_stem.data.column_remarks import filled_remarks, scale_remarks
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.encode import BLOCK_ROWS, Encoder, encoded, encoders
 from fuxictr_stem.data.fills import fills
@@ -78,6 +79,7 @@ def build(
     _check_space(folder, columns, sum(rows.values()))
     layout = {column.name: (column.dtype, column.width) for column in columns}
     filled = fills(plan)
+    kinds = {col["name"]: col["type"] for col in plan.features}
     tallies = {split: {column.name: Tally() for column in columns} for split in frames}
     for split, frame in frames.items():
         path, owner = folder / f"{split}.h5", manifest.owner(fingerprint, split)
@@ -85,11 +87,16 @@ def build(
             blocks = encoded(source, frame, columns, block_rows, filled, tallies[split])
             _write_split(source, blocks, split, rows[split], write)
     shares = unknown_shares(tallies)
+    made_up = list(filled_remarks(filled, tallies, rows))
+    rounded = list(rounded_remarks(tallies))
+    others = {remark.column for remark in made_up}
     remarks = [
         *processor.remarks,
         *unknown_remarks(shares, frames, processor.vocabularies()),
-        *fill_remarks(filled, tallies),
-        *rounded_remarks(tallies),
+        *made_up,
+        *fill_remarks([fill for fill in filled if fill.name not in others], tallies),
+        *rounded,
+        *scale_remarks(tallies["train"], kinds, [remark.column for remark in rounded]),
     ]
     if scratch.exists():
         shutil.rmtree(scratch)

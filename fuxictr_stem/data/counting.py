@@ -32,10 +32,14 @@ class TokenCounts:
         if self._rows > max(_MERGE_ROWS, 2 * self._merged):
             self._merge()
 
+    def table(self) -> pl.DataFrame:
+        """Return the tokens and how often each occurs: ``token``, ``count``."""
+        self._merge()
+        return self._blocks[0]
+
     def counts(self) -> dict[Any, int]:
         """Return how often each token occurs."""
-        self._merge()
-        token, count = self._blocks[0]
+        token, count = self.table()
         return dict(zip(token.to_list(), count.to_list(), strict=True))
 
     def _merge(self) -> None:

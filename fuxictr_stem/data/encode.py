@@ -38,6 +38,7 @@ class Encoder:
         finish: Turns the query's series into the array.
         unknown: The id of values that train has not; None where no id says so.
         as_it_is: Whether the array holds the file's numbers, as float32.
+        measured: Whether the array is of a feature's numbers that no normalizer scales.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Encoder:
     finish: Callable[[pl.Series], Array]
     unknown: int | None = None
     as_it_is: bool = False
+    measured: bool = False
 
 
 def encoders(source: Source, processor: Any, stats: Mapping[str, SplitStats]) -> list[Encoder]:
@@ -135,6 +137,8 @@ def encoded(
             elif column.as_it_is:
                 numbers = block[column.name].to_numpy()
                 tallies[column.name].count_rounded(numbers, arrays[column.name])
+            if column.measured:
+                tallies[column.name].count_numbers(arrays[column.name])
         for i, fill in enumerate(fills):
             tallies[fill.name].missing += int(block[f"{i} missing"].sum())
             tallies[fill.name].clashes += int(block[f"{i} clashes"].sum())
@@ -205,14 +209,22 @@ def _numeric(name: str, normalizer: Any) -> Encoder:
         return scaled
 
     as_it_is = normalizer is None
-    return Encoder(name, np.dtype(np.float32), 0, pl.col(name), finish, as_it_is=as_it_is)
+    return Encoder(
+        name,
+        np.dtype(np.float32),
+        0,
+        pl.col(name),
+        finish,
+        as_it_is=as_it_is,
+        measured=as_it_is,
+    )
 
 
 def _vectors(name: str, width: int) -> Encoder:
     def finish(vectors: pl.Series) -> Array:
         return flat(vectors).to_numpy().reshape(-1, width)
 
-    return Encoder(name, np.dtype(np.float32), width, pl.col(name), finish)
+    return Encoder(name, np.dtype(np.float32), width, pl.col(name), finish, measured=True)
 
 
 def _raw_ids(name: str, values: Sequence[int]) -> Encoder:

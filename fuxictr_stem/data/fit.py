@@ -18,12 +18,14 @@ from fuxictr.preprocess import FeatureProcessor
 from fuxictr.preprocess.build_dataset import merge_meta_ddf
 
 from fuxictr_stem.data.checks import explained, first_place
+from fuxictr_stem.data.column_remarks import unsplit
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.counting import count_tokens
 from fuxictr_stem.data.pretrained import key_problems, read_pretrained
 from fuxictr_stem.data.remarks import Remark, apart, twice_written
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.source import FLAG, Source
+from fuxictr_stem.data.values import inner_type
 from fuxictr_stem.data.vocabulary import RESERVED
 from fuxictr_stem.errors import DataError
 
@@ -115,7 +117,17 @@ class Processor(FeatureProcessor):
                 stats[col["name"]]["max_len"] = found.longest
         self._check_tokens(stats)
         self.remarks = _table_remarks(counted, stats)
+        for col in counted:
+            if col["type"] == "sequence" and self._is_text(col["name"]):
+                table = tokens[col["name"]].table()
+                remark = unsplit(col["name"], table, col.get("splitter", "^"))
+                self.remarks += [remark] if remark is not None else []
         return stats
+
+    def _is_text(self, name: str) -> bool:
+        """Say whether a sequence is text in the files of train, and no list that needs no splitter."""
+        origin = self.source.plan.source_of(name).origin
+        return all(inner_type(part.types[origin]) is None for part in self.source.parts["train"])
 
     def _check_tokens(self, stats: Mapping[str, Any]) -> None:
         """Refuse vocabularies that are empty, or hold a token that is FuxiCTR's own."""

@@ -23,6 +23,7 @@ class Tally:
         clashes: Rows that hold what missing ones become.
         rounded: Numbers of at least 2^24 that float32 rounds.
         example: The first of these, and what it becomes.
+        numbers: Count, mean and sum of squared differences from the mean of a feature's numbers.
     """
 
     values: int = 0
@@ -31,6 +32,7 @@ class Tally:
     clashes: int = 0
     rounded: int = 0
     example: tuple[Any, ...] = ()
+    numbers: tuple[int, float, float] = (0, 0.0, 0.0)
 
     def count_ids(self, ids: Array, unknown: int) -> None:
         """Count a block's ids, (rows,) or (rows, tokens); a token's 0 is padding."""
@@ -45,3 +47,14 @@ class Tally:
             if len(places) and not self.rounded:
                 self.example = (numbers[places[0]].item(), float(stored[places[0]]))
             self.rounded += len(places)
+
+    def count_numbers(self, numbers: Array) -> None:
+        """Add a block's numbers, of any shape, to mean and variance (Chan et al., 1979)."""
+        count, mean, squares = self.numbers
+        more, total = numbers.size, count + numbers.size
+        if more:
+            its_mean = float(numbers.mean(dtype=np.float64))
+            step = its_mean - mean
+            squares += more * float(numbers.var(dtype=np.float64))
+            squares += step**2 * count * more / total
+            self.numbers = total, mean + step * more / total, squares
