@@ -187,21 +187,35 @@ def test_a_logloss_above_the_constants_is_warned_of(p, warned, caplog):
     pred = np.where(y == 1, 0.5, 0.2) if p == "informed" else np.full(11, p)
     pred[-1] = 0.999
     predictions = Predictions({"click": y}, {"click": pred}, None)
-    warn_of_constants({"click": BINARY}, predictions, "valid", 0.01)
+    warn_of_constants({"click": BINARY}, predictions, 1000, 0.01)
     assert bool(caplog.records) == warned
     if warned:
         entropy = -(0.3 * math.log(0.3) + 0.7 * math.log(0.7))
         loss = -(0.3 * math.log(p) + 0.7 * math.log(1 - p))
         text = caplog.records[0].getMessage()
         assert f"'click': its logloss on valid, {loss:.4g}, is above the {entropy:.4g}" in text
-        assert "lower learning_rate (0.01 now)" in text
+        assert "change learning_rate (0.01 now)" in text
 
 
 @pytest.mark.parametrize("y", [0.0, 1.0])
 def test_a_split_of_one_class_has_no_constant_to_compare_with(y, caplog):
     predictions = Predictions({"click": np.full(4, y)}, {"click": np.full(4, 0.5)}, None)
-    warn_of_constants({"click": BINARY}, predictions, "valid", 0.01)
+    warn_of_constants({"click": BINARY}, predictions, 1000, 0.01)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("p", "steps", "level"), [(0.5, 99, "INFO"), (0.5, 100, "WARNING"), (0.02, 8, "WARNING")]
+)
+def test_a_model_of_a_few_steps_is_fresh_not_wrong(p, steps, level, caplog):
+    caplog.set_level(logging.INFO)
+    predictions = Predictions(
+        {"click": np.array([1.0] * 3 + [0.0] * 7)}, {"click": np.full(10, p)}, None
+    )
+    warn_of_constants({"click": BINARY}, predictions, steps, 0.01)
+    (record,) = caplog.records
+    assert record.levelname == level
+    assert ("train longer (epochs)" in record.getMessage()) == (level == "INFO")
 
 
 def test_a_run_that_stays_above_the_constant_says_so(project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from fuxictr_stem.models.precision import autocast, products_in
 from fuxictr_stem.progress import Progress
 
 logger = logging.getLogger(__name__)
+
+_FEW_STEPS = 100
 
 Batches = Iterable[dict[str, Tensor]]
 
@@ -104,14 +107,17 @@ def evaluate_predictions(
 
 
 def warn_of_constants(
-    tasks: Mapping[str, str], predictions: Predictions, split: str, learning_rate: float
+    tasks: Mapping[str, str], predictions: Predictions, steps: int, learning_rate: float
 ) -> None:
-    """Warn of binary tasks whose logloss is above that of the best constant, the share of positives.
+    """Warn of binary tasks whose logloss on valid is above that of the best constant.
+
+    That is the entropy of the share of positives. A model of a few steps that is still about as good as
+    a fresh one, which predicts .5, is told of, but not warned of.
 
     Args:
         tasks: Task type by label.
-        predictions: Labels and predictions of the split, by the best weights.
-        split: Its name.
+        predictions: Labels and predictions of valid, by the best weights.
+        steps: Training steps of the run.
         learning_rate: The run's, for the advice.
     """
     for label, task in tasks.items():
@@ -122,18 +128,23 @@ def warn_of_constants(
         constant = logloss(y_true, np.full_like(y_true, share))
         loss = logloss(y_true, y_pred)
         # With one class the best constant is perfect and tells nothing.
-        if 0 < share < 1 and loss > constant * (1 + 1e-9):
-            logger.warning(
-                "Task %r: its logloss on %s, %.4g, is above the %.4g of always predicting the share of "
-                "positives, %.3g, so the model is worse than a constant: set normalizer: StandardScaler "
-                "for numeric features, declare ids categorical, or lower learning_rate (%g now).",
-                label,
-                split,
-                loss,
-                constant,
-                share,
-                learning_rate,
-            )
+        if not 0 < share < 1 or loss <= constant * (1 + 1e-9):
+            continue
+        fresh = steps < _FEW_STEPS and loss < 1.05 * math.log(2)
+        logger.log(
+            logging.INFO if fresh else logging.WARNING,
+            "Task %r: its logloss on valid, %.4g, is above the %.4g of always predicting the share of "
+            "positives, %.3g, so after %s steps the model is worse than a constant: %s.",
+            label,
+            loss,
+            constant,
+            share,
+            f"{steps:,}",
+            "train longer (epochs)"
+            if fresh
+            else "set normalizer: StandardScaler for numeric features, declare ids categorical, or "
+            f"change learning_rate ({learning_rate:g} now)",
+        )
 
 
 def _samples(
