@@ -102,7 +102,7 @@ def test_missing_numbers_are_named_with_the_mean_of_the_others(tmp_path, data_fo
     assert set(found) == {"much", "whole"}
     assert f"'much': 2.0 % of {split} has no value and becomes 0.0." in found["much"]
     others = np.mean([value for value in train["much"] if value is not None])
-    assert f"Set fill_na: {others:.4g}, the mean of the others" in found["much"]
+    assert f"Set fill_na to a number that you mean, such as {others:.4g}, the mean" in found["much"]
     assert f"2.0 % of {split} has no value and becomes 0." in found["whole"]
 
 
@@ -111,8 +111,8 @@ def test_a_fill_value_that_rows_hold_too_is_one_remark_with_both(tmp_path):
     found = texts(tmp_path, {"n": values}, [feature("n", "numeric", "float")])
     assert list(found) == ["n"]
     assert (
-        "50.0 % of train has no value and becomes 0.0 (80 rows hold it as a real value)"
-        in found["n"]
+        "100 rows without a value become 0.0, which 80 rows hold as a real value. Set a fill_na that no "
+        "row holds, such as -1. They are 50.0 % of train." in found["n"]
     )
     # Few of them: then only that some are taken for others is worth a word.
     few = texts(tmp_path / "few", {"n": [None] + [0.0] * 199}, [feature("n", "numeric", "float")])

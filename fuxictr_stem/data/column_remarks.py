@@ -65,23 +65,26 @@ def filled_remarks(
         split = max(shares, key=lambda split: shares[split])
         if fill.kind != "numeric" or fill.chosen or shares[split] <= MOST_FILLED:
             continue
-        clashes = sum(columns[fill.name].clashes for columns in tallies.values())
-        held = "1 row holds it" if clashes == 1 else f"{clashes:,} rows hold it"
-        real = f" ({held} as a real value)" if clashes else ""
-        yield Remark(
-            FILLS,
-            fill.name,
-            f"column {fill.name!r}: {percent(shares[split])} of {split} has no value and becomes "
-            f"{fill.value!r}{real}. Set {_advice(fill, tallies['train'][fill.name])}",
+        counts = [columns[fill.name] for columns in tallies.values()]
+        clash = fill.remark(sum(t.missing for t in counts), sum(t.clashes for t in counts))
+        others = _mean_of_others(fill, tallies["train"][fill.name])
+        share = f"{percent(shares[split])} of {split}"
+        such = "" if others is None else f", such as {others:.4g}, the mean of the others"
+        text = (
+            f"column {fill.name!r}: {share} has no value and becomes {fill.value!r}. Set fill_na to a "
+            f"number that you mean{such}."
         )
+        if clash:
+            text = f"{clash} They are {share}."
+        yield Remark(FILLS, fill.name, text)
 
 
-def _advice(fill: Fill, train: Tally) -> str:
+def _mean_of_others(fill: Fill, train: Tally) -> float | None:
+    """Return the mean of the numbers of train that are not filled in, where they are counted."""
     count, mean, _ = train.numbers
     if count <= train.missing:
-        return "its fill_na, such as the mean of the others."
-    others = (mean * count - fill.value * train.missing) / (count - train.missing)
-    return f"fill_na: {others:.4g}, the mean of the others, or another number that you mean."
+        return None
+    return float((mean * count - fill.value * train.missing) / (count - train.missing))
 
 
 def unsplit(name: str, tokens: pl.DataFrame, splitter: str) -> Remark | None:
