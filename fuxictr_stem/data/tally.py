@@ -53,8 +53,9 @@ class Tally:
         count, mean, squares = self.numbers
         more, total = numbers.size, count + numbers.size
         if more:
-            its_mean = float(numbers.mean(dtype=np.float64))
+            apart = numbers.astype(np.float64).ravel()
+            its_mean = float(apart.mean())
+            apart -= its_mean
             step = its_mean - mean
-            squares += more * float(numbers.var(dtype=np.float64))
-            squares += step**2 * count * more / total
+            squares += float(apart @ apart) + step**2 * count * more / total
             self.numbers = total, mean + step * more / total, squares
