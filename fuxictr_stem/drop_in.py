@@ -97,7 +97,8 @@ def run_under_fuxictr(
     folder = Path(params["model_root"]) / params["dataset_id"] / expid
     outputs.check_writable(folder, "model_root")
     outputs.check_appendable(csv_path)
-    with locked(folder / ".lock", "model_root", f"another run of {expid}"):
+    other = f"another run of {expid}"
+    with locked(folder / ".lock", "model_root", other, params["file_locks"]):
         outputs.remove_temporaries(folder)
         # It would contradict the weights.
         outputs.remove_file(folder / "result.json")
@@ -192,7 +193,8 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     folder = data_root / params["dataset_id"]
     wanted = [split for split in ("train", "valid", "test") if params.get(f"{split}_data")]
     outputs.check_writable(data_root, "data_root")
-    with locked(data_root / ".lock", "data_root", "another run that preprocesses these data"):
+    other = "another run that preprocesses these data"
+    with locked(data_root / ".lock", "data_root", other, params["file_locks"]):
         if not all((folder / f"{split}.parquet").exists() for split in wanted):
             shutil.rmtree(folder, ignore_errors=True)
         try:

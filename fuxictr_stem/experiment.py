@@ -100,7 +100,8 @@ def run_experiment(
     outputs.check_appendable(csv_path)
     outputs.check_appendable(log_path)
     # Weights, result and log of a run belong together, so runs of one experiment take turns.
-    turn = locked(folder / ".lock", "model_root", f"another run of {expid}")
+    other = f"another run of {expid}"
+    turn = locked(folder / ".lock", "model_root", other, params["file_locks"])
     with turn, log_to_file(log_path, append=resume):
         outputs.remove_temporaries(folder)
         result = results.read(folder) if resume else None

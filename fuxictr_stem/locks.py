@@ -1,10 +1,17 @@
-"""Locks between processes; the system frees a lock when its holder dies."""
+"""Locks between processes; the system frees a lock when its holder dies.
+
+Some file systems have no locks. There a run ends with a message, unless its config says
+``file_locks: False``: it then goes on without, and nothing keeps two runs apart.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,19 +20,26 @@ from fuxictr_stem.errors import OutputError
 
 logger = logging.getLogger(__name__)
 
+NO_LOCKS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK})
+"""Error numbers of a file system that has no locks."""
+
 
 @contextmanager
-def locked(path: Path, key: str, holder: str) -> Iterator[None]:
+def locked(path: Path, key: str, holder: str, required: bool = True) -> Iterator[None]:
     """Hold a lock, waiting for whoever holds it.
 
     Args:
         path: The lock's file. It stays behind: another process may be waiting for it.
         key: The config's key that chooses its folder, for the message.
         holder: What is waited for, to be logged.
+        required: The config's ``file_locks``: False goes on where the file system has no locks.
 
     Raises:
         OutputError: The lock cannot be made.
     """
+    if not check_locks(path, key, required):
+        yield
+        return
     lock = FileLock(path)
     try:
         try:
@@ -41,9 +55,49 @@ def locked(path: Path, key: str, holder: str) -> Iterator[None]:
         lock.release()
 
 
+def check_locks(path: Path, key: str, required: bool = True) -> bool:
+    """Say whether a file can be locked where a lock's file goes.
+
+    Args:
+        path: The lock's file.
+        key: The config's key that chooses its folder, for the message.
+        required: The config's ``file_locks``.
+
+    Raises:
+        OutputError: It cannot, and must.
+    """
+    if has_locks(path):
+        return True
+    place = f"{key}: the file system of {path.parent} has no locks"
+    if required:
+        raise OutputError(
+            f"{place}. Choose a folder on another one; or set file_locks: False, and then start no two "
+            "runs at once that share data_root or model_root: nothing would keep them apart."
+        )
+    logger.warning(
+        "%s, and file_locks is False: nothing keeps another run, or `cache clear`, out of it.",
+        place,
+    )
+    return False
+
+
+def has_locks(path: Path) -> bool:
+    """Say whether the file system of a lock's file has locks; the file is made if need be."""
+    # Whoever may not make the file is told so when the lock is taken.
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in NO_LOCKS
+        finally:
+            os.close(handle)
+    return True
+
+
 def is_held(path: Path) -> bool:
     """Say whether a process holds a lock; no file is made where there is none."""
-    if not path.is_file():
+    if not path.is_file() or not has_locks(path):
         return False
     try:
         with FileLock(path, timeout=0):

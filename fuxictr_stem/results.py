@@ -136,6 +136,7 @@ def _write_joined(path: Path, frame: polars.DataFrame, beside: Iterable[polars.D
 NO_SETTINGS = (
     "data_root",
     "debug_mode",
+    "file_locks",
     "gpu",
     "memory_budget",
     "model_root",

@@ -30,6 +30,7 @@ from fuxictr_stem.data.id_report import worst
 from fuxictr_stem.data.memory import available_bytes
 from fuxictr_stem.errors import ConfigError, OutputError, TrainingError
 from fuxictr_stem.experiment import check_device, open_data
+from fuxictr_stem.locks import check_locks
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +58,10 @@ def run_benchmark(
     benchmark = load_benchmark(path, config_dir)
     outputs.check_writable(folder, "--out")
     lock = FileLock(folder / ".lock", timeout=0)
+    required = all(params["file_locks"] for params in benchmark.experiments.values())
     try:
-        lock.acquire()
+        if check_locks(folder / ".lock", "--out", required):
+            lock.acquire()
     except Timeout:
         raise OutputError(
             f"--out {folder}: another benchmark is writing there. Wait for it, or choose another folder."

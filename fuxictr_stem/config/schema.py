@@ -139,6 +139,12 @@ EXPERIMENT: dict[str, Key] = {
         optional(whole(1)),
         "bytes that a split may take in memory; by default the splits share half of what training leaves",
     ),
+    "file_locks": Key(
+        BOOLEAN,
+        "end where a file system has no locks; False goes on there, where nothing then keeps runs apart "
+        "that share data_root or model_root",
+        True,
+    ),
     "num_workers": Key(whole(0), "FuxiCTR's; of no effect here", 3),
     "pickle_feature_encoder": Key(BOOLEAN, "FuxiCTR's; of no effect here"),
     "debug_mode": Key(BOOLEAN, "FuxiCTR's tuner reads it; of no effect on a run"),

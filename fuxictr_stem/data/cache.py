@@ -112,7 +112,7 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
         if damage:
             logger.warning("The cache is damaged and built anew: %s", damage)
         check_writable(home, "data_root")
-        with locked(folder):
+        with locked(folder, dataset.get("file_locks", True)):
             # Another run may have built it while this one waited.
             cache, _ = _open(folder)
             if cache is None:

@@ -58,6 +58,8 @@ def remove_stale(folder: Path) -> None:
         if lock_of(stale) == lock_of(folder):
             shutil.rmtree(stale, ignore_errors=True)
             continue
+        if not locks.has_locks(lock_of(stale)):
+            continue
         with suppress(Timeout, OSError), FileLock(lock_of(stale), timeout=0):
             shutil.rmtree(stale, ignore_errors=True)
 
@@ -153,19 +155,24 @@ def unread(folder: Path) -> Iterator[bool]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             # Where there are no locks, nobody can hold one.
-            free = error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
+            free = error.errno in locks.NO_LOCKS
         yield free
     finally:
         os.close(handle)
 
 
-def locked(folder: Path) -> AbstractContextManager[None]:
+def locked(folder: Path, required: bool = True) -> AbstractContextManager[None]:
     """Hold the lock of a cache's folder, waiting for another run that builds it.
+
+    Args:
+        folder: The cache's folder.
+        required: The config's ``file_locks``.
 
     Raises:
         OutputError: The lock cannot be made.
     """
-    return locks.locked(lock_of(folder), "data_root", "another run that builds this cache")
+    holder = "another run that builds this cache"
+    return locks.locked(lock_of(folder), "data_root", holder, required)
 
 
 def lock_of(folder: Path) -> Path:

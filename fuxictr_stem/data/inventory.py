@@ -138,6 +138,11 @@ def clear(found: Found, dry_run: bool = False) -> int | None:
     if dry_run:
         with unread(found.folder) as free:
             return found.size if free and not locks.is_held(lock_of(found.folder)) else None
+    if not locks.has_locks(lock_of(found.folder)):
+        raise OutputError(
+            "its file system has no locks, so it cannot be told whether a run uses it; delete the folder "
+            "when none does"
+        )
     try:
         with FileLock(lock_of(found.folder), timeout=0), unread(found.folder) as free:
             if not free or _identity(found.folder) != found.identity:

@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.job import (
     TEMPORARY,
@@ -30,11 +28,11 @@ from fuxictr_stem.data.preparers.job import (
 )
 from fuxictr_stem.data.preparers.splits import SplitWriter, summary
 from fuxictr_stem.errors import DataError, OutputError
+from fuxictr_stem.locks import locked
 
 logger = logging.getLogger(__name__)
 
 _LOCK = ".prepare.lock"
-_SECONDS_BEFORE_NOTE = 1.0
 
 
 def run(preparer: Preparer, dataset: dict[str, Any]) -> None:
@@ -55,7 +53,7 @@ def run(preparer: Preparer, dataset: dict[str, Any]) -> None:
         # Another process may be moving files just now; the answer under the lock is the one.
         verdict = True
     if verdict:
-        with _locked(job.folder):
+        with _locked(job.folder, dataset.get("file_locks", True)):
             verdict, reason = needed(job)
             if verdict:
                 logger.info("Preparing dataset %s in %s: %s.", job.dataset_id, job.folder, reason)
@@ -142,22 +140,14 @@ def _remove_stale(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, required: bool) -> Iterator[None]:
     """Hold the folder's lock; the system frees it when its holder dies."""
-    lock = filelock.FileLock(folder / _LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=_SECONDS_BEFORE_NOTE)
-        except filelock.Timeout:
-            logger.info("Waiting for another process that prepares %s ...", folder)
-            lock.acquire()
     except OSError as error:
         raise OutputError(
             f"Cannot write into {folder}, where the split files go: {error}. "
             "Choose another folder in the dataset config."
         ) from error
-    try:
+    with locked(folder / _LOCK, "train_data", f"another process that prepares {folder}", required):
         yield
-    finally:
-        lock.release()
