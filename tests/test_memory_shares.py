@@ -161,6 +161,7 @@ def test_train_and_valid_do_not_both_take_the_same_memory(tmp_path, monkeypatch)
         return plans[-1]
 
     def load(*args):
+        assert len(list(planned.FOLDER.glob("*.json"))) == 1
         loaders.append(loading(*args))
         return loaders[-1]
 
@@ -177,6 +178,7 @@ def test_train_and_valid_do_not_both_take_the_same_memory(tmp_path, monkeypatch)
     assert [loader.in_memory for loader in loaders] == [True, False, True], (
         "test comes when train is gone"
     )
+    assert not list(planned.FOLDER.glob("*.json")), "the note goes with the run"
     assert {k: result_of(project)[k] for k in ("valid", "test")} == {
         k: roomy[k] for k in ("valid", "test")
     }
