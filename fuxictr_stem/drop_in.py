@@ -14,6 +14,7 @@ from typing import Any
 from fuxictr_stem import outputs, results
 from fuxictr_stem.cli import RESUME_GOES_ON, run_guarded
 from fuxictr_stem.config.nesting import labels_of_files
+from fuxictr_stem.config.values import function_call
 from fuxictr_stem.errors import ConfigError, DataError, UserError
 from fuxictr_stem.locks import locked
 
@@ -182,6 +183,12 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
         raise ConfigError(
             f"{', '.join(ours)}: FuxiCTR's preprocessing knows no such key. Run with --loader h5, or "
             f"with --engine fuxictr_stem."
+        )
+    made = [c for c in params["feature_cols"] if function_call(c.get("preprocess"), c["name"])]
+    if made:
+        raise ConfigError(
+            f"feature_cols: FuxiCTR's own preprocessing does not know the function that makes "
+            f"{made[0]['name']!r}. Run with --loader h5, or with --engine fuxictr_stem."
         )
     files = find_files(params)
     # FuxiCTR would train on missing labels as on 0, and end in a traceback at text in a number.

@@ -1,10 +1,14 @@
-"""Which models there are: one explicit table, open to other packages through an entry point."""
+"""Which models and preprocess functions there are, those of other packages by their entry points."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fuxictr_stem.errors import ConfigError, UserError, suggest
 
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from fuxictr.pytorch.models import MultiTaskModel
 
 ENTRY_POINT_GROUP = "fuxictr_stem.models"
+PREPROCESS_GROUP = "fuxictr_stem.preprocess"
 
 # name -> "module:class", so that listing the models imports none of them.
 _MODELS = {
@@ -91,3 +96,58 @@ def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskMod
             f"{params['model_id']}: the model needs more memory than there is: {reason}. Choose smaller "
             f"widths, fewer layers or experts, or a larger min_categr_count."
         ) from error
+
+
+class Preprocess(NamedTuple):
+    """A function of an installed package that makes a column.
+
+    Attributes:
+        function: Takes text, returns a polars expression.
+        identity: Its place, its package's version, and a digest of the file that holds it.
+    """
+
+    function: Callable[[str], Any]
+    identity: str
+
+
+def _preprocess_entries() -> dict[str, EntryPoint]:
+    entries: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=PREPROCESS_GROUP):
+        if entries.setdefault(entry.name, entry).value != entry.value:
+            raise ConfigError(
+                f"Two preprocess functions are called {entry.name!r}: {entries[entry.name].value} and "
+                f"{entry.value} (entry points of installed packages in the group "
+                f"{PREPROCESS_GROUP!r}). Rename or uninstall one of them."
+            )
+    return entries
+
+
+def list_preprocess() -> list[str]:
+    """Return the names of the preprocess functions of installed packages, sorted.
+
+    Raises:
+        ConfigError: If two functions claim one name.
+    """
+    return sorted(_preprocess_entries())
+
+
+def get_preprocess(name: str) -> Preprocess:
+    """Return a preprocess function by name.
+
+    Raises:
+        ConfigError: If there is none, or it cannot be imported.
+    """
+    entry = _preprocess_entries().get(name)
+    if entry is None:
+        raise ConfigError(f"No installed package has a preprocess function {name!r}.")
+    try:
+        function = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"The preprocess function {name!r} ({entry.value}) cannot be imported: {error}."
+        ) from error
+    file = inspect.getsourcefile(inspect.unwrap(function)) if callable(function) else None
+    # A package that is being written changes without its version.
+    content = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    return Preprocess(function, f"{entry.value} {package} {content}")

@@ -17,6 +17,7 @@ from fuxictr_stem.config.values import (
     META,
     NUMERIC,
     SEQUENCE,
+    function_call,
 )
 from fuxictr_stem.expressions import PoolingEncoder, parse_encoder
 
@@ -103,6 +104,10 @@ def _check_column(
         if types and kind not in types and col[key] is not None:
             problems.add(f"{place}.{key}", f"is for {' and '.join(types)} columns, not {kind}.")
     check_encoder(kind, col.get("feature_encoder"), place, problems)
+    if kind not in (CATEGORICAL, NUMERIC) and function_call(col.get("preprocess"), col["name"]):
+        problems.add(
+            f"{place}.preprocess", f"a function makes categorical and numeric columns, not {kind}."
+        )
     if kind == NUMERIC and dtype == "str":
         problems.add(f"{place}.dtype", "must be int or float for a numeric column, found 'str'.")
     if kind == SEQUENCE and dtype in ("int", "float") and data_format == "csv":

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from fuxictr_stem.config.checking import Problems
-from fuxictr_stem.config.values import EMBEDDING, META, SEQUENCE, copied_column
+from fuxictr_stem.config.values import EMBEDDING, META, SEQUENCE, copied_column, function_call
 from fuxictr_stem.errors import suggest
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,12 @@ def group_column(
             place,
             f"names {group_id!r}, a column of type {col['type']}, which cannot be copied as groups.",
             "Name a column with one id a row, best of type meta.",
+        )
+    elif function_call(col.get("preprocess"), group_id):
+        problems.add(
+            place,
+            f"names {group_id!r}, which no file holds: it is {col['preprocess']}.",
+            "Name a column of the files.",
         )
     elif copies := [c["name"] for c in cols if c["active"] and _copies(c, group_id)]:
         return copies[0], cols

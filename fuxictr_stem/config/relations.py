@@ -12,6 +12,7 @@ from fuxictr_stem.config.values import (
     SEQUENCE,
     combined_labels,
     copied_column,
+    function_call,
 )
 from fuxictr_stem.errors import suggest
 
@@ -53,6 +54,13 @@ def check_copies(features: Sequence[Entry], labels: Sequence[Entry], problems: P
                 f"copies {chain[1]!r}, which is not a column of feature_cols or label_col.",
                 suggest(chain[1], by_name) or "Declare it; active: False if nothing else uses it.",
             )
+        elif len(chain) == 2 and "type" in by_name[chain[1]] and _is_made(by_name[chain[1]]):
+            source = by_name[chain[1]]["preprocess"]
+            problems.add(
+                at,
+                f"copies {chain[1]!r}, which no file holds: it is {source}.",
+                "Write the same preprocess here, or copy a column of the files.",
+            )
         # An input that copies such a label is refused below: the model would see the answer.
         elif len(chain) == 2 and col.get("type", META) == META:
             source = by_name[chain[1]].get("preprocess")
@@ -73,6 +81,10 @@ def check_copies(features: Sequence[Entry], labels: Sequence[Entry], problems: P
                 f"the answer.",
                 "Remove the feature, or the label.",
             )
+
+
+def _is_made(col: Mapping[str, Any]) -> bool:
+    return function_call(col.get("preprocess"), col["name"]) is not None
 
 
 def _copies(name: str, by_name: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -26,10 +26,10 @@ from fuxictr_stem.config.values import (
     BALANCERS,
     CATEGORICAL,
     COLUMN_TYPES,
-    COPY_FROM,
     EMBEDDING,
     ENCODER,
     EQUAL,
+    FEATURE_SOURCE,
     FP32,
     INITIALIZER,
     LABEL_SOURCE,
@@ -237,7 +237,9 @@ FEATURE: dict[str, Key] = {
     "dtype": Key(choice(DTYPES), "what its values are in the files", REQUIRED),
     "source": Key(STRING, "FuxiCTR's group of features"),
     "fill_na": Key(PLAIN, "value for missing ones"),
-    "preprocess": Key(optional(COPY_FROM), "copy another column"),
+    "preprocess": Key(
+        optional(FEATURE_SOURCE), "copy another column, or make it by a function of a package"
+    ),
     "remap": Key(BOOLEAN, "number the values; False keeps a meta column's integers"),
     "min_categr_count": Key(whole(1), "as for the dataset, for this column", types=_IDS),
     "embedding_dim": Key(_WIDTH, "width of its embedding", types=_FIELDS),

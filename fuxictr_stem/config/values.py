@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fuxictr_stem import registry
 from fuxictr_stem.config.kinds import Kind, Refused, choice, matching, number
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.expressions import parse_encoder, parse_initializer
@@ -121,13 +122,42 @@ def _read_copy(value: Any) -> str:
     return f"copy_from({match[1]})" if match[1] else "copy_from"
 
 
-COPY_FROM = Kind("copy_from(<column>)", _read_copy)
-
-
 def copied_column(preprocess: str | None, name: str) -> str | None:
     """Return the column that a normalised ``preprocess`` of the column ``name`` copies, if any."""
     match = _COPY.fullmatch(preprocess or "")
     return (match[1] or name) if match else None
+
+
+_CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\(\s*([^()]*?)\s*\))?\s*")
+
+
+def _read_feature_source(value: Any) -> str:
+    match = _CALL.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[1] == "copy_from":
+        return _read_copy(value)
+    try:
+        names = registry.list_preprocess()
+    except ConfigError as error:
+        raise Refused(str(error)) from None
+    if match[1] not in names:
+        near = suggest(match[1], ["copy_from", *names]).strip()
+        raise Refused(near or f"Installed functions: {', '.join(names) or 'none'}.")
+    return match[1] if match[2] is None else f"{match[1]}({match[2]})"
+
+
+FEATURE_SOURCE = Kind(
+    "copy_from(<column>), or a function of an installed package (entry-point group "
+    f"{registry.PREPROCESS_GROUP})",
+    _read_feature_source,
+)
+
+
+def function_call(preprocess: str | None, name: str) -> tuple[str, str] | None:
+    """Return the function, and its text, that a normalised ``preprocess`` of a feature calls, if any."""
+    match = _CALL.fullmatch(preprocess or "")
+    if match is None or match[1] == "copy_from":
+        return None
+    return match[1], name if match[2] is None else match[2]
 
 
 _BOTH = re.compile(r"\s*both\s*\(\s*([^(),]*[^(),\s])\s*,\s*([^(),]*[^(),\s])\s*\)\s*")

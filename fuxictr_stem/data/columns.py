@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fuxictr_stem.config.values import combined_labels, copied_column
+from fuxictr_stem.config.values import combined_labels, copied_column, function_call
+from fuxictr_stem.data.derived import columns_read
 from fuxictr_stem.data.dialect import Dialect, dialect_of
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.vocabulary import RESERVED
@@ -91,6 +92,7 @@ class Plan:
         columns: What is read.
         features: FuxiCTR's ``feature_cols``, adapted as the module says.
         labels: FuxiCTR's ``label_col``.
+        derived: The config's entries of the features that a function makes.
     """
 
     dataset_id: str
@@ -102,11 +104,18 @@ class Plan:
     columns: tuple[Column, ...]
     features: list[dict[str, Any]]
     labels: list[dict[str, Any]]
+    derived: tuple[dict[str, Any], ...] = ()
 
     @property
     def in_files(self) -> list[Column]:
         """The columns that are read from the files."""
         return [column for column in self.columns if not column.combines]
+
+    @property
+    def read_features(self) -> list[dict[str, Any]]:
+        """FuxiCTR's dicts of the features that are read or copied, not made by a function."""
+        made = {col["name"] for col in self.derived}
+        return [col for col in self.features if col["name"] not in made]
 
     def source_of(self, feature: str) -> Column:
         """Return the column that a feature's values are read as: its own, or one that FuxiCTR copies."""
@@ -135,11 +144,20 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
         refuse(ConfigError, f"dataset {dataset['dataset_id']!r}", problems)
 
     columns = [_label(col, declared) for col in dataset["label_col"]]
-    features, sources = [], set()
+    features, derived, sources = [], list[dict[str, Any]](), set()
     for col in dataset["feature_cols"]:
         adapted = _adapted(col)
         features.append(adapted)
         if not col["active"]:
+            continue
+        if function_call(col.get("preprocess"), col["name"]):
+            # Our processor's method of this name makes the column.
+            adapted["preprocess"] = "derive"
+            derived.append(dict(col))
+            reads = columns_read(col, declared)
+            sources.update(reads)
+            if col["name"] in reads:
+                columns.append(_feature(col, col["name"]))
             continue
         source = copied_column(col.get("preprocess"), col["name"])
         if source is not None and _copied_by_fuxictr(col, declared.get(source)):
@@ -161,6 +179,7 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
         columns=tuple(replace(column, null_values=null_values) for column in columns),
         features=kept,
         labels=[{"name": col["name"], "dtype": float} for col in dataset["label_col"]],
+        derived=tuple(derived),
     )
 
 

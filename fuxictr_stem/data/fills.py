@@ -76,7 +76,7 @@ def fills(plan: Plan) -> list[Fill]:
         for name in [column.name]
     ]
     places = {col["name"]: place for place, col in enumerate(plan.features)}
-    for col in plan.features:
+    for col in plan.read_features:
         source = plan.source_of(col["name"])
         if not col["active"] or not source.filled:
             continue

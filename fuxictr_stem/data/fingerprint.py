@@ -11,6 +11,8 @@ from typing import Any
 
 import fuxictr
 
+from fuxictr_stem import registry
+from fuxictr_stem.config.values import function_call
 from fuxictr_stem.data.dialect import dialect_of
 from fuxictr_stem.data.partitions import folder_values
 from fuxictr_stem.errors import DataError
@@ -74,6 +76,13 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
             for split, paths in files.items()
         },
     }
+    functions = {
+        call[0]: registry.get_preprocess(call[0]).identity
+        for col in dataset["feature_cols"]
+        if (call := function_call(col.get("preprocess"), col["name"]))
+    }
+    if functions:
+        depends["functions"] = functions
     text = json.dumps(depends, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

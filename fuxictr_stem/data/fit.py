@@ -21,6 +21,7 @@ from fuxictr_stem.data.checks import explained, first_place
 from fuxictr_stem.data.column_remarks import unsplit
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.counting import count_tokens
+from fuxictr_stem.data.derived_checks import check_types, check_values, filled
 from fuxictr_stem.data.pretrained import key_problems, read_pretrained
 from fuxictr_stem.data.remarks import Remark, apart, twice_written
 from fuxictr_stem.data.report import refuse
@@ -53,10 +54,15 @@ class Processor(FeatureProcessor):
         self.source = source
         self.remarks: list[Remark] = []
         self.min_categr_count = plan.min_categr_count
+        self._derived = {col["name"]: filled(col) for col in plan.derived}
         self.data_dir = str(folder)
         self.json_file = str(folder / "feature_map.json")
         self.vocab_file = str(folder / "feature_vocab.json")
         self.feature_map.data_dir = self.data_dir
+
+    def derive(self, name: str) -> pl.Expr:
+        """Return what makes a column, which FuxiCTR asks for by its ``preprocess``."""
+        return self._derived[name]
 
     def preprocess(self, ddf: pl.LazyFrame) -> pl.LazyFrame:
         """Fill and copy as FuxiCTR does, but leave sequences the lists of tokens that they are.
@@ -146,8 +152,13 @@ class Processor(FeatureProcessor):
             refuse(DataError, f"dataset {self.feature_map.dataset_id!r}", problems)
 
     def _reserved(self, name: str, token: str, count: int) -> str:
-        column = self.source.plan.source_of(name)
         times = "once" if count == 1 else f"{count:,} times"
+        if name in self._derived:
+            return (
+                f"the preprocess function of column {name!r} makes {token!r} {times}. FuxiCTR's "
+                f"vocabularies reserve this text; have it make another value."
+            )
+        column = self.source.plan.source_of(name)
         sequence = column.kind == "sequence"
         place = first_place(
             self.source, column, lambda v: v.list.contains(token) if sequence else v == token
@@ -212,9 +223,11 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
             cannot be read.
     """
     _check_pretrained(source.plan)
+    check_types(source)
     processor = Processor(source, folder)
     with explained(source):
         frames = {split: processor.preprocess(source.frame(split)) for split in source.parts}
+        check_values(source, frames)
         meta = merge_meta_ddf(processor, *frames.values())
         processor.fit(frames["train"], meta_ddf=meta, min_categr_count=source.plan.min_categr_count)
     _tell_of_matches(source.plan, processor)

@@ -293,7 +293,8 @@ def _type_problems(plan: Plan, parts: Mapping[str, list[Part]]) -> list[str]:
 def _tables(plan: Plan) -> list[list[Column]]:
     """Return the columns of ids by the table that they share."""
     tables: dict[str, list[Column]] = {}
-    for col in plan.features:
+    # What a function makes is of one type.
+    for col in plan.read_features:
         if col["active"] and col["type"] in (CATEGORICAL, SEQUENCE, META):
             table = tables.setdefault(col.get("share_embedding") or col["name"], [])
             table.append(plan.source_of(col["name"]))
