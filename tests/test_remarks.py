@@ -394,3 +394,28 @@ def test_pickled_arrays_are_named(tmp_path, name):
         keys, vectors = file["key"], file["value"].astype(float)
     np.savez(path, key=np.array(keys.tolist()), value=np.stack(list(vectors)))
     assert opened(tmp_path, columns, features).rows["train"] == 2
+
+
+@pytest.mark.parametrize("data_format", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["categorical", "meta"])
+def test_ids_that_a_float_cannot_tell_apart(tmp_path, kind, data_format):
+    values = [2**53, 2**53 + 1, None, 5]
+    assert float(values[0]) == float(values[1])
+    columns = {"train": {"x": values, "cat": ["a", "b"] * 2}}
+    features = [feature("cat"), feature("x", kind, "float")]
+    with pytest.raises(DataError) as caught:
+        opened(tmp_path, columns, features, data_format)
+    text = "column 'x' is a float in which neighbouring ids are one in 2 rows of train; first in"
+    assert text in str(caught.value)
+    assert "Declare dtype: int or str." in str(caught.value)
+    features[1]["dtype"] = "int"
+    ids = cached(opened(tmp_path / "cured", columns, features, data_format))["train"]["x"]
+    assert len(set(ids.tolist())) == 4
+
+
+def test_ids_that_a_float32_cannot_tell_apart(tmp_path):
+    columns = {"train": {"x": pl.Series([2.0**24, 5.0], dtype=pl.Float32)}}
+    with pytest.raises(DataError, match="neighbouring ids are one in 1 row of train"):
+        opened(tmp_path, columns, [feature("x", dtype="float")], "parquet")
+    columns["train"]["x"] = columns["train"]["x"].cast(pl.Float64)
+    assert opened(tmp_path / "64", columns, [feature("x", dtype="float")], "parquet").rows

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from fuxictr_stem.config.values import CATEGORICAL, META
 from fuxictr_stem.data.values import Reading, finite
 
 _NOT_FINITE = "NaN, infinite or beyond float32"
@@ -73,9 +74,10 @@ def _faults(reading: Reading) -> list[Fault]:
     if column.dtype == "int":
         nan = pl.lit(False) if reading.nan is None else reading.nan
         faults.append(Fault(reading, "NaN", _NULLS, nan))
-    if column.dtype == "int" and column.kind != "numeric":
+    if column.kind in (CATEGORICAL, META):
         merged = pl.lit(False) if reading.inexact is None else reading.inexact
-        faults.append(Fault(reading, _MERGED, _NO_FLOATS, merged))
+        advice = _NO_FLOATS + (" Declare dtype: int or str." if column.dtype == "float" else "")
+        faults.append(Fault(reading, _MERGED, advice, merged.fill_null(False)))
     if column.required:
         advice = (
             "A missing label is no negative: declare missing: nan to leave it out, give the label a "

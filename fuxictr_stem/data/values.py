@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from fuxictr_stem.config.values import CATEGORICAL, META
 from fuxictr_stem.data.columns import Column
 
 _FLOAT32_MAX = 3.4028234663852886e38
@@ -52,6 +53,8 @@ def reading(column: Column, have: pl.DataType) -> Reading:
         have: The type of the raw column in the file.
     """
     found = _reading(column, have)
+    if column.dtype == "float" and column.kind in (CATEGORICAL, META):
+        found = replace(found, inexact=found.value.abs() >= _FIRST_MERGED.get(have, 2.0**53))
     if column.filled:
         found = replace(found, missing=found.value.is_null())
     if column.fill is not None:
