@@ -158,14 +158,15 @@ def test_pretrained_keys_of_another_type_are_themselves(tmp_path, caplog, column
     assert "0 of" not in next(t for t in caplog.messages if "have a pretrained vector" in t)
 
 
-@pytest.mark.parametrize(("keys", "level"), [([7, 8], "INFO"), ([555], "WARNING")])
-def test_the_share_of_tokens_with_a_vector_is_told(tmp_path, caplog, keys, level):
+@pytest.mark.parametrize(("keys", "remarks"), [([7, 8], 0), ([555], 1)])
+def test_the_share_of_tokens_with_a_vector_is_told(tmp_path, caplog, keys, remarks):
     file = pretrained(tmp_path / "vectors.npz", keys)
     features = [feature("num_id", dtype="int", pretrained_emb=file, pretrain_dim=3)]
     caplog.set_level("INFO", "fuxictr_stem")
-    open_cache(write_dataset(tmp_path, frames("num_id"), features))
+    cache = open_cache(write_dataset(tmp_path, frames("num_id"), features))
     told = [r for r in caplog.records if "have a pretrained vector" in r.getMessage()]
-    assert [r.levelname for r in told] == [level]
+    assert [r.levelname for r in told] == ["INFO"]
+    assert sum("has a pretrained vector" in r.text for r in cache.remarks) == remarks
     in_train = {n or 0 for n in COLUMNS["num_id"][0]}
     found = len(in_train & set(keys))
     assert f": {found} of {len(in_train)} tokens" in told[0].getMessage()

@@ -419,3 +419,17 @@ def test_ids_that_a_float32_cannot_tell_apart(tmp_path):
         opened(tmp_path, columns, [feature("x", dtype="float")], "parquet")
     columns["train"]["x"] = columns["train"]["x"].cast(pl.Float64)
     assert opened(tmp_path / "64", columns, [feature("x", dtype="float")], "parquet").rows
+
+
+def test_pretrained_keys_that_no_value_is(tmp_path):
+    path = tmp_path / "vectors.parquet"
+    pl.DataFrame({"key": [1.0, 2.0], "value": [[0.5, 1.0]] * 2}).write_parquet(path)
+    columns = {"train": {"x": [2, 1, 2, 3]}}
+    column = feature("x", pretrained_emb=str(path), pretrain_dim=2)
+    (text,) = remarks(opened(tmp_path, columns, [column], "parquet"))
+    assert text == (
+        "column 'x': none of its 3 tokens of train has a pretrained vector; train has values such as "
+        "'1', the file keys such as '1.0'. Write both in one form."
+    )
+    # As numbers they are the same.
+    assert not remarks(opened(tmp_path / "int", columns, [{**column, "dtype": "int"}], "parquet"))

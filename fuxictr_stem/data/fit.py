@@ -23,7 +23,7 @@ from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.counting import count_tokens
 from fuxictr_stem.data.derived_checks import check_types, check_values, filled
 from fuxictr_stem.data.pretrained import key_problems, read_pretrained
-from fuxictr_stem.data.remarks import Remark, apart, twice_written
+from fuxictr_stem.data.remarks import Remark, apart, no_vectors, twice_written
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.source import FLAG, Source
 from fuxictr_stem.data.values import inner_type
@@ -230,7 +230,7 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
         check_values(source, frames)
         meta = merge_meta_ddf(processor, *frames.values())
         processor.fit(frames["train"], meta_ddf=meta, min_categr_count=source.plan.min_categr_count)
-    _tell_of_matches(source.plan, processor)
+    _match_pretrained(source.plan, processor)
     return processor, frames
 
 
@@ -267,17 +267,19 @@ def _pretrained_problems(path: Path, col: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _tell_of_matches(plan: Plan, processor: Processor) -> None:
-    """Say how many tokens of train have a pretrained vector; FuxiCTR says nothing."""
+def _match_pretrained(plan: Plan, processor: Processor) -> None:
+    """Log how many tokens of train have a pretrained vector; none is worth a remark."""
     for col in plan.features:
         if "pretrained_emb" in col and col["active"]:
             vocab = processor.processor_dict[f"{col['name']}::tokenizer"].vocab
             last = processor.feature_map.features[col["name"]]["oov_idx"]
             keys = read_pretrained(Path(col["pretrained_emb"]))[0].astype(col["dtype"])
             found = sum(0 < vocab.get(key, 0) < last for key in keys.tolist())
-            level = logging.INFO if found else logging.WARNING
             text = "Column %s: %s of %s tokens of train have a pretrained vector."
-            logger.log(level, text, col["name"], f"{found:,}", f"{last - 1:,}")
+            logger.info(text, col["name"], f"{found:,}", f"{last - 1:,}")
+            if not found:
+                tokens = [token for token, id_ in vocab.items() if 0 < id_ < last]
+                processor.remarks.append(no_vectors(col["name"], tokens, keys.tolist()))
 
 
 def _as_tokens(col: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fuxictr_stem.data.vocabulary import RESERVED
 UNKNOWN = "Columns whose ids are mostly unknown, which a model has learnt nothing of"
 FILLS = "Missing values that the model cannot tell from real ones"
 ROUNDED = "Numbers that float32 cannot tell apart"
-TABLES = "Values that get two ids, or never meet in the table that columns share"
+APART = "Values that are written two ways, so that they do not meet"
 
 _ROWS_LOOKED_AT = 10_000
 _VALUES_COMPARED = 1000
@@ -105,7 +105,7 @@ def twice_written(name: str, tokens: Collection[Any]) -> Remark | None:
         return None
     count = "1 value has" if len(twice) == 1 else f"{len(twice):,} values have"
     return Remark(
-        TABLES,
+        APART,
         name,
         f"column {name!r}: {count} two ids, such as {min(twice)[:-2]!r} and {min(twice)!r}. Write numbers "
         "one way, or declare dtype: int.",
@@ -126,11 +126,19 @@ def apart(
         return None
     samples = f"{min(values)!r} and {min(there)!r}"
     return Remark(
-        TABLES,
+        APART,
         name,
         f"column {name!r} shares the table of {owner!r}, but in train they have no value in common, "
         f"such as {samples}. Write both in one form, or give each a table.",
     )
+
+
+def no_vectors(name: str, tokens: Collection[Any], keys: Collection[Any]) -> Remark:
+    """Return the remark on a column of which no token of train is a key of its pretrained file."""
+    text = f"column {name!r}: none of its {len(tokens):,} tokens of train has a pretrained vector"
+    if tokens and keys:
+        text += f"; train has values such as {min(tokens)!r}, the file keys such as {min(keys)!r}"
+    return Remark(APART, name, f"{text}. Write both in one form.")
 
 
 def _example(frame: pl.LazyFrame, name: str, vocabulary: Mapping[Any, int]) -> str:
