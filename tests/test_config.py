@@ -389,7 +389,7 @@ def test_special_characters_of_csv_files(tmp_path):
         r"""toy.sep: must be one ASCII character, found '\\t'. Write it in double quotes: "\t"."""
         in text
     )
-    assert "toy.csv_escape: must be one ASCII character, found 'ab'." in text
+    assert "toy.csv_escape: must be one ASCII character, or null, found 'ab'." in text
     assert "toy.csv_quote: must be one ASCII character, or null, found 'é'." in text
     assert (
         "toy.null_values: must be a list, each entry text, found [-1]. Write it in quotes." in text

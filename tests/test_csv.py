@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from data_helpers import SPLITS, cached, feature, label, write_dataset
+from data_helpers import (
+    SPLITS,
+    assert_same,
+    cached,
+    feature,
+    fuxictr_says,
+    label,
+    write_dataset,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -121,7 +129,7 @@ def agrees(drawn, folder):
     return True
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @example(("a,y,c\n\nx,1,\n\n\n", ",", '"', None))
 @example(('a,y,c\n5" x,1,z\n"p",0,7"\n', ",", '"', None))
 @example(('"a","""b""",y,c\n1,2,1,"x\n\n"""\n', ",", '"', None))
@@ -245,12 +253,12 @@ def test_a_quote_in_a_column_s_name(tmp_path):
 
 
 def test_a_value_longer_than_a_block_and_rows_around_it(tmp_path):
-    # With a row too long for a block, the second reader once said nothing.
     long = "x" * 5_000_000
     dataset = dataset_of(tmp_path, f'a,y,c\n1,1,"{long}\n{long}"\n2,0,3\n')
     assert read(dataset, tmp_path)["c"].str.len_bytes().to_list() == [10_000_001, 1]
+    # With a row too long for its block, the second reader once said nothing.
     with pytest.raises(DataError, match="another number of fields"):
-        read(dataset_of(tmp_path, f'a,y,c\n1,1,"{long}",4\n2,0,3\n'), tmp_path)
+        read(dataset_of(tmp_path, f'a,y,c\n1,1,"{long}\n{long}",4\n2,0,3\n'), tmp_path)
 
 
 NUMBERS = ["1", " 1", "1 ", "\t1\t", "+7", "007", "-0", " 12 ", "\u00a03", "9007199254740993"]
@@ -397,3 +405,15 @@ def test_files_that_fuxictrs_own_preprocessing_would_read_wrong_are_refused(tmp_
         source = open_source(plan_columns(dataset), {"train": [Path(dataset["train_data"])]})
         with pytest.raises(DataError, match="FuxiCTR's own preprocessing cannot read that"):
             check_source(source)
+
+
+@pytest.mark.parametrize("fill", [{}, {"fill_na": "x"}])
+def test_a_copy_has_the_ids_of_the_file_itself(tmp_path, fill):
+    """A quoted empty field is a text, an empty one is missing: FuxiCTR's ids, copied or not."""
+    text = 'a,n,y,c\n"",1,1,x\n,2,0,x\nx,,1,"y"\n"q""",7,0,y\n'
+    features = [feature("a", **fill), feature("n", dtype="int"), feature("c", "sequence")]
+    dataset = dataset_of(tmp_path, text, features)
+    said, _ = fuxictr_says(dataset, tmp_path / "oracle")
+    assert_same(cached(open_cache(dataset)), said)
+    other = dataset_of(tmp_path, text.replace("\n", "\n\n"), features, name="blank.csv")
+    assert_same(cached(open_cache(other)), said)

@@ -202,7 +202,7 @@ DATASET: dict[str, Key] = {
         """around fields of CSV files, by default '"'; null for no quoting""",
     ),
     "csv_escape": Key(
-        SPECIAL_CHARACTER,
+        optional(SPECIAL_CHARACTER),
         "before a character of CSV files that is taken as it is; by default none",
     ),
     "null_values": Key(
