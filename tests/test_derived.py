@@ -42,10 +42,13 @@ def whole(name):
 def reserved(name):
     return pl.when(pl.col(name) > 0).then(pl.lit("__PAD__"))
 
+def days(name):
+    return pl.col(name).str.slice(0, 10).str.replace_all("-", "^")
+
 def nothing(name):
     return name
 """
-NAMES = ("hour", "bucket", "log", "answer", "fails", "nothing", "reserved", "whole")
+NAMES = ("days", "hour", "bucket", "log", "answer", "fails", "nothing", "reserved", "whole")
 _number = count()
 
 
@@ -112,6 +115,18 @@ def test_columns_are_what_the_functions_make(package, tmp_path, data_format):
     np.testing.assert_allclose(got["train"]["amount"], np.log1p([1.5, 100, 0]), rtol=1e-6)
     np.testing.assert_allclose(got["valid"]["kept"], np.log1p([1, 2, 3]), rtol=1e-6)
     assert {"price", "time"}.isdisjoint(got["train"])
+
+
+@pytest.mark.parametrize("data_format", ["csv", "parquet"])
+def test_a_function_makes_sequences(package, tmp_path, data_format):
+    features = [
+        feature("parts", "sequence", preprocess="days(time)"),
+        feature("time", active=False),
+    ]
+    found = cached(open_cache(small(tmp_path / "d", features, data_format)))
+    # 01, 02 and 2026 stand twice each in train; a missing one is padding, and 05 unknown.
+    assert found["train"]["parts"].tolist() == [[3, 1, 2], [0, 0, 0], [3, 1, 2]]
+    assert found["valid"]["parts"].tolist() == [[3, 4, 1]] * 3
 
 
 def test_ids_are_those_of_a_fuxictr_processor_with_the_same_methods(package, tmp_path):
@@ -229,7 +244,7 @@ def test_a_config_names_installed_functions_only(package, tmp_path, monkeypatch)
     for text, told in {
         "hours": "Did you mean 'hour'?",
         "os.system(x)": "must be copy_from(<column>), or a function of an installed package",
-        "eval(x)": "Installed functions: answer, bucket, fails, hour, log, nothing, reserved, whole.",
+        "eval(x)": "Installed functions: answer, bucket, days, fails, hour, log, nothing, reserved, whole.",
         "load_pickle(x)": "Installed functions: ",
     }.items():
         (line,) = problems(tmp_path, dataset=columns({**entry, "preprocess": text}))

@@ -17,7 +17,17 @@ _FILLS: dict[str, Any] = {"str": "", "int": 0, "float": 0.0}
 
 
 def filled(col: Mapping[str, Any]) -> pl.Expr:
-    """Return a column in its declared type, what is missing in it filled as FuxiCTR does."""
+    """Return a column in its declared type, what is missing in it filled as FuxiCTR does.
+
+    A sequence is the list of its tokens.
+    """
+    if col["type"] == "sequence":
+        text = (
+            expression(col)
+            .cast(pl.String)
+            .fill_null(pl.lit(col.get("fill_na", "")).cast(pl.String))
+        )
+        return text.str.split(col.get("splitter", "^"))
     fill = col.get("fill_na", _FILLS[col["dtype"]])
     return expression(col).cast(TYPES[col["dtype"]]).fill_null(fill)
 

@@ -131,7 +131,9 @@ class Processor(FeatureProcessor):
         return stats
 
     def _is_text(self, name: str) -> bool:
-        """Say whether a sequence is text in the files of train, and no list that needs no splitter."""
+        """Say whether a sequence is text in train, where a list would need no splitter."""
+        if name in self._derived:
+            return True
         origin = self.source.plan.source_of(name).origin
         return all(inner_type(part.types[origin]) is None for part in self.source.parts["train"])
 
