@@ -15,7 +15,10 @@ import polars as pl
 import yaml
 from data_helpers import assert_same, cached, fuxictr_says
 from fuzz_outcome import EXPID, RAN, RAN_AS_FUXICTR, Counts, explore, run_whole
+from fuzz_verdict import difference
 from hypothesis import strategies as st
+from oracle import right_reading
+from oracle_files import NoReading
 
 from fuxictr_stem.config import load_dataset
 from fuxictr_stem.data import open_cache
@@ -135,7 +138,22 @@ def outcome(example: Example, folder: Path) -> str:
     """
     example.write(folder)
     result = run_whole(folder)
-    return RAN_AS_FUXICTR if result == RAN and _same_as_fuxictr(folder) else result
+    if result != RAN:
+        return result
+    _assert_right(folder)
+    return RAN_AS_FUXICTR if _same_as_fuxictr(folder) else result
+
+
+def _assert_right(folder: Path) -> None:
+    """Hold every row, label and id of a run's cache against the oracle's."""
+    dataset = load_dataset(folder / "config", "small")
+    try:
+        right = right_reading(dataset)
+    except NoReading as error:
+        raise AssertionError(f"read, although: {error}") from error
+    cache = open_cache(dataset)
+    wrong = difference(right, cached(cache), cache.rows)
+    assert not wrong, wrong
 
 
 def _same_as_fuxictr(folder: Path) -> bool:

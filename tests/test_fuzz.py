@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from pathlib import Path
 
 import fuzz_outcome
@@ -11,9 +12,11 @@ import pytest
 from fuzz_configs import explore_configs
 from fuzz_inputs import explore_inputs
 from fuzz_outcome import Broken, explore
+from fuzz_verdict import explore_readings
 from hypothesis import strategies as st
 
-from benchmarks.robustness import cli, damage
+from benchmarks.robustness import cli, damage, readings
+from benchmarks.robustness.work import Work
 from fuxictr_stem.errors import ConfigError, DataError
 
 
@@ -35,6 +38,13 @@ def test_inputs():
     assert counts.ran > 40
     assert counts.same > 20
     assert len(counts.refused) > 10
+
+
+def test_inputs_with_an_oracle():
+    found = explore_readings(60)
+    assert not found.silent, "\n".join(found.silent.values())
+    assert found.kinds["right"] > 25
+    assert found.kinds["refused"] > 5
 
 
 def ends(error):
@@ -106,6 +116,20 @@ def test_the_script_sees_what_is_not_found(monkeypatch, capsys):
     assert cli.main(["--only", "damage"]) == 1
     told = [line.split() for line in capsys.readouterr().out.splitlines() if "not found" in line]
     assert [line[-1] for line in told] == ["NO", "NO"]
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_the_script_counts_silent_faults(tmp_path, capsys, silent):
+    work = Work(tmp_path, examples=3)
+    faults = {"quotes: rows": "seed 7"} if silent else {}
+    kinds = Counter({"right": 3 - silent, "silent": silent})
+    found = readings.Found(kinds, {"quotes": kinds}, Counter({"train.csv has a fault": 1}), faults)
+    records = {record.what: record for record in readings.account([found], work)}
+    assert records["inputs with an oracle: every row, label and id right"].value == 3 - silent
+    assert records["inputs with an oracle: silently wrong"].met is (silent == 0)
+    assert ("seed 7" in capsys.readouterr().err) == (silent > 0)
+    assert f"| quotes | {3 - silent} | 0 | 0 | {silent} |" in work.sections[0]
+    assert "train.csv has a fault" in work.sections[1]
 
 
 def test_the_script_prints_what_broke(monkeypatch, capsys):

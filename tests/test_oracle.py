@@ -1,294 +1,244 @@
-"""The models against oracles written from the equations, one sample, task and expert at a time.
+"""The oracle of inputs against values worked out by hand, and the verdict against planted faults."""
 
-The oracles read the weights of our models and share no other code with them. They run in float64; both
-sides' outputs and the gradients of every task's loss in every parameter must agree.
-"""
+from __future__ import annotations
 
+import math
+import re
+from datetime import datetime
+
+import fuzz_verdict
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-import torch
-from helpers import batch, feature_map, small_model
-from torch.nn.functional import binary_cross_entropy
+from fuzz_readings import Input
+from fuzz_verdict import REFUSED, RIGHT, SILENT, judge
+from oracle import right_reading
+from oracle_files import NoReading
 
-FIELDS = ["a", "b", "c"]
+from fuxictr_stem.errors import DataError, OutputError
 
-
-def mlp(model_part, group, x, last_is_linear):
-    """One MLP of a group, layer by layer, from its weight matrices."""
-    linears = [layer for layer in model_part.layers if hasattr(layer, "weight")]
-    for depth, layer in enumerate(linears):
-        x = layer.weight[group] @ x + layer.bias[group]
-        if not (last_is_linear and depth == len(linears) - 1):
-            x = x * (x > 0)
-    return x
+CLICK = {"name": "click", "dtype": "float"}
 
 
-def lookup(model, columns, row, table):
-    """x_k of one sample: the table's part of each field's row, one field after the other."""
-    embedding = model.embedding_layer
-    parts = []
-    for field in FIELDS:
-        slot, vocab = embedding.vocab_of[field]
-        tables = embedding.tables[slot]
-        dim = tables.embedding_dim
-        id_ = int(columns[field][row])
-        if id_ == 0:  # padding: zero, and no gradient
-            parts.append(torch.zeros(dim, dtype=torch.double))
+def column(name, dtype="str", kind="categorical", **more):
+    return {"name": name, "dtype": dtype, "type": kind, **more}
+
+
+def dataset(folder, features, files, data_format="csv", **more):
+    """Write a file per split, or the one that is given for each; return the config."""
+    config = {"data_format": data_format, "feature_cols": features, "label_col": [CLICK], **more}
+    by_split = files if isinstance(files, dict) and "train" in files else {"train": files}
+    for split in ("train", "valid", "test"):
+        content = by_split.get(split, by_split["train"])
+        path = folder / f"{split}.{data_format}"
+        config[f"{split}_data"] = str(path)
+        if data_format == "csv":
+            path.write_bytes(content.encode())
         else:
-            wide = tables.table.weight[tables.rows(vocab).start + id_ - 1]
-            parts.append(wide[table * dim : (table + 1) * dim])
-    return torch.cat(parts)
+            rows = len(next(iter(content.values())))
+            pq.write_table(pa.table({**content, "click": [i % 2 for i in range(rows)]}), path)
+    return config
 
 
-def stem_gate(layer, gate, x):
-    hidden = mlp(layer.gates.hidden, gate, x, last_is_linear=False)
-    scores = layer.gates.output[gate].weight @ hidden + layer.gates.output[gate].bias
-    powers = torch.exp(scores - scores.max())
-    return powers / powers.sum()
+def ids(config, name, split="train"):
+    return right_reading(config).arrays[split][name].tolist()
 
 
-def stem_oracle(model, columns, row, gate_input, isolate, auxiliary=()):
-    tasks = model.num_tasks
-    x = [lookup(model, columns, row, k) for k in range(tasks + 1)]
-    layers = list(model.experts.layers)
-    for depth, layer in enumerate(layers):
-        k1 = layer.specific_experts.num_groups // tasks
-        k2 = layer.shared_experts.num_groups
-        s = [
-            [mlp(layer.specific_experts, k * k1 + j, x[k], False) for j in range(k1)]
-            for k in range(tasks)
-        ]
-        h = [mlp(layer.shared_experts, j, x[tasks], False) for j in range(k2)]
-        out = []
-        for i in range(tasks):
-            g = stem_gate(layer, i, x[i] + x[tasks] if gate_input == "task_plus_shared" else x[i])
-            total = 0
-            if i in auxiliary:
-                read = s[i] + h
-                out.append(sum(g[n] * read[n] for n in range(len(read))))
-                continue
-            for k in range(tasks):
-                for j in range(k1):
-                    total = total + g[k * k1 + j] * (s[k][j] if k == i else s[k][j].detach())
-            for j in range(k2):
-                total = total + g[tasks * k1 + j] * h[j]
-            out.append(total)
-        if depth < len(layers) - 1:
-            g = stem_gate(layer, tasks, x[tasks])
-            total = 0
-            for k in range(tasks):
-                for j in range(k1):
-                    total = total + g[k * k1 + j] * (s[k][j].detach() if isolate else s[k][j])
-            for j in range(k2):
-                total = total + g[tasks * k1 + j] * h[j]
-            out.append(total)
-        x = out
-    return [torch.sigmoid(mlp(model.towers, i, x[i], True)[0]) for i in range(tasks)]
+def test_rows_and_labels_of_quotes_that_are_not_doubled(tmp_path):
+    text = 'user,title,click\nu1,"5\\" pad",1\nu2,b,0\nu3,"7\\" tv",1\nu4,d,0\n'
+    right = right_reading(dataset(tmp_path, [column("user")], text))
+    assert right.rows["train"] == 4
+    assert right.arrays["train"]["click"].tolist() == [1, 0, 1, 0]
+    assert right.doubts
 
 
-def streams(model, columns, row, own_tables):
-    """x_0 .. x_T: each task's and the shared stream's, from a table each or all from one."""
-    return [lookup(model, columns, row, k if own_tables else 0) for k in range(model.num_tasks + 1)]
+@pytest.mark.parametrize(
+    "text", ["u,click\na,1\n\nb,0\n", "u,click\r\na,1\r\n\r\nb,0\r\n\r\n", "\nu,click\na,1\nb,0\n"]
+)
+def test_blank_lines_are_no_rows(tmp_path, text):
+    right = right_reading(dataset(tmp_path, [column("u")], text))
+    assert right.rows["train"] == 2
+    assert not right.doubts
 
 
-def ple_oracle(model, columns, row, reads_all, own_tables=False):
-    tasks = model.num_tasks
-    x = streams(model, columns, row, own_tables)
-    layers = list(model.experts.layers)
-    for depth, layer in enumerate(layers):
-        k1 = layer.specific_experts.num_groups // tasks
-        k2 = layer.shared_experts.num_groups
-        s = [
-            [mlp(layer.specific_experts, k * k1 + j, x[k], False) for j in range(k1)]
-            for k in range(tasks)
-        ]
-        h = [mlp(layer.shared_experts, j, x[tasks], False) for j in range(k2)]
-        out = []
-        for i in range(tasks):
-            read = s[i] + h
-            g = stem_gate(layer, i, x[i])
-            out.append(sum(g[n] * read[n] for n in range(len(read))))
-        if depth < len(layers) - 1:
-            read = [e for own in s for e in own] + h if reads_all else h
-            g = stem_gate(layer, tasks, x[tasks])
-            out.append(sum(g[n] * read[n] for n in range(len(read))))
-        x = out
-    return [torch.sigmoid(mlp(model.towers, i, x[i], True)[0]) for i in range(tasks)]
+def test_ids_by_frequency_then_text_and_the_least_count(tmp_path):
+    text = "u,click\n" + "".join(f"{u},1\n" for u in ["b", "c", "a", "c", "", "z", "b"])
+    config = dataset(tmp_path, [column("u")], {"train": text, "valid": "u,click\nnew,0\nz,0\n"})
+    # b and c occur twice, a and z once; 5 is unknown, as is the missing one.
+    assert ids(config, "u") == [1, 2, 3, 2, 5, 4, 1]
+    assert ids(config, "u", "valid") == [5, 4]
+    config["min_categr_count"] = 2
+    assert ids(config, "u") == [1, 2, 3, 2, 3, 3, 1]
 
 
-def mixture_oracle(model, columns, row, one_gate=False, own_tables=False):
-    x = streams(model, columns, row, own_tables)
-    experts = [mlp(model.experts, e, x[-1], False) for e in range(model.experts.num_groups)]
-    outputs = []
-    for i in range(model.num_tasks):
-        gate = 0 if one_gate else i
-        hidden = mlp(model.gates.hidden, gate, x[i], False)
-        scores = model.gates.output[gate].weight @ hidden + model.gates.output[gate].bias
-        powers = torch.exp(scores)
-        g = powers / powers.sum()
-        mixed = sum(g[e] * experts[e] for e in range(len(experts)))
-        outputs.append(torch.sigmoid(mlp(model.towers, i, mixed, True)[0]))
-    return outputs
+def test_ids_of_numbers_are_in_their_order_and_a_missing_one_is_0(tmp_path):
+    text = "n,click\n7,1\n-2,0\n,1\n7,0\n0,0\n"
+    config = dataset(tmp_path, [column("n", "int")], text)
+    assert ids(config, "n") == [3, 1, 2, 3, 2]
+    assert ("fill", "n") in right_reading(config).warned
+    config["feature_cols"][0]["fill_na"] = -1
+    assert ids(config, "n") == [3, 1, 4, 3, 2]
+    assert not right_reading(config).warned
 
 
-def aitm_oracle(model, columns, row):
-    x = lookup(model, columns, row, 0)
-    outputs, z = [], None
-    for i in range(model.num_tasks):
-        q = mlp(model.bottoms, i, x, False)
-        if z is None:
-            z = q
-        else:
-            linear = model.transfers[i - 1]
-            p = linear.weight @ z + linear.bias
-            part = {n: (m.weight, m.bias) for n, m in model.attention.items()}
-            value, key, query = (
-                [part[n][0] @ u + part[n][1] for u in (p, q)] for n in ("value", "key", "query")
-            )
-            scores = [(key[n] * query[n]).sum() / len(q) ** 0.5 for n in range(2)]
-            total = torch.exp(scores[0]) + torch.exp(scores[1])
-            z = sum(torch.exp(scores[n]) / total * value[n] for n in range(2))
-        outputs.append(torch.sigmoid(mlp(model.towers, i, z, True)[0]))
-    return outputs
+# b occurs three times, a twice; x of valid is unknown, and 3.
+@pytest.mark.parametrize(
+    ("padding", "right", "cut"),
+    [
+        ("post", [[2, 1, 0], [1, 0, 0], [0, 0, 0], [2, 0, 1]], [2, 1]),
+        ("pre", [[0, 2, 1], [0, 0, 1], [0, 0, 0], [2, 0, 1]], [3, 3]),
+    ],
+)
+def test_sequences(tmp_path, padding, right, cut):
+    text = "s,click\na^b,1\nb,0\n,0\na^^b,1\n"
+    files = {"train": text, "valid": "s,click\na^b^x^x,1\n"}
+    config = dataset(tmp_path, [column("s", kind="sequence", padding=padding)], files)
+    assert ids(config, "s") == right
+    config["feature_cols"][0]["max_len"] = 2
+    assert ids(config, "s", "valid") == [cut]
 
 
-def bottom_oracle(model, columns, row):
-    bottom = mlp(model.bottom, 0, lookup(model, columns, row, 0), False)
-    return [torch.sigmoid(mlp(model.towers, i, bottom, True)[0]) for i in range(model.num_tasks)]
+def test_elements_of_lists_keep_their_places(tmp_path):
+    files = {"s": [["a", None, "c"], ["a^c"], [], None]}
+    config = dataset(tmp_path, [column("s", kind="sequence")], files, "parquet")
+    # By frequency, then text: a, a^c, c.
+    assert ids(config, "s") == [[1, 0, 3], [2, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
-def esmm_oracle(model, columns, row):
-    """In the order of the labels; the published code's first tower gives the CVR."""
-    x = lookup(model, columns, row, 0)
-    cvr, ctr = (1 / (1 + torch.exp(-mlp(model.towers, i, x, True)[0])) for i in range(2))
-    by_role = {model.click_label: ctr, model.conversion_label: ctr * cvr}
-    return [by_role[label] for label in model.labels]
+def test_columns_that_share_a_table_meet_by_value(tmp_path):
+    files = {"user": [1, 2, 3, 1], "inviter": [2.0, None, 1.0, 3.0]}
+    features = [column("user"), column("inviter", share_embedding="user")]
+    config = dataset(tmp_path, features, files, "parquet")
+    # 1 occurs twice; 4 is unknown.
+    assert ids(config, "user") == [1, 2, 3, 1]
+    assert ids(config, "inviter") == [2, 4, 1, 3]
+    assert right_reading(config).doubts
 
 
-def assert_same(model, columns, oracle):
-    """Predictions and per-task gradients of a model equal an oracle's, (row) -> one output a task."""
-    rows = range(len(columns["a"]))
-    expected = [torch.stack([oracle(row)[i] for row in rows]) for i in range(model.num_tasks)]
-    outputs = model(columns)
-    parameters = list(model.parameters())
-    for i, label in enumerate(model.labels):
-        found = outputs[f"{label}_pred"].flatten()
-        torch.testing.assert_close(found, expected[i], rtol=1e-9, atol=1e-12)
-        y = columns[label].double()
-        ours, theirs = (
-            torch.autograd.grad(
-                binary_cross_entropy(p, y), parameters, retain_graph=True, allow_unused=True
-            )
-            for p in (found, expected[i])
-        )
-        for (name, parameter), a, b in zip(model.named_parameters(), ours, theirs, strict=True):
-            a = torch.zeros_like(parameter) if a is None else a
-            b = torch.zeros_like(parameter) if b is None else b
-            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12, msg=lambda m, n=name: n + m)
+def test_new_tokens_of_a_shared_table_come_behind_the_others(tmp_path):
+    text = "a,b,click\nx,q,1\ny,q,0\nx,x,0\n"
+    config = dataset(tmp_path, [column("a"), column("b", share_embedding="a")], text)
+    assert ids(config, "a") == [1, 2, 1]
+    assert ids(config, "b") == [3, 3, 1]
 
 
-@pytest.mark.parametrize("gate_input", ["task_plus_shared", "task"])
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("tasks", [1, 2, 3])
-@pytest.mark.parametrize(("k1", "k2"), [(1, 2), (2, 1)])
-def test_stem_net(tasks, num_layers, gate_input, k1, k2):
-    fmap = feature_map(labels=tasks)
-    model = small_model(
-        "STEMNet",
-        fmap,
-        num_layers=num_layers,
-        gate_input=gate_input,
-        num_specific_experts=k1,
-        num_shared_experts=k2,
-    ).double()
-    columns = batch(fmap, size=5)
-    columns["a"][0] = 0  # padding
-    assert_same(model, columns, lambda row: stem_oracle(model, columns, row, gate_input, True))
+def test_times_of_two_units_are_one_value(tmp_path):
+    days = [datetime(2024, 1, day) for day in (1, 2, 2)]
+    files = {
+        "train": {"day": pa.array(days, pa.timestamp("us"))},
+        "valid": {"day": pa.array(days, pa.timestamp("ns"))},
+        "test": {"day": pa.array([d.date() for d in days], pa.date32())},
+    }
+    config = dataset(tmp_path, [column("day")], files, "parquet")
+    assert [ids(config, "day", s) for s in files] == [[2, 1, 1]] * 3
 
 
-def test_stem_net_with_the_published_shared_gate():
-    fmap = feature_map(labels=2)
-    model = small_model("STEMNet", fmap, num_layers=3, isolate_shared_gate=False).double()
-    columns = batch(fmap, size=5)
-    assert_same(
-        model, columns, lambda row: stem_oracle(model, columns, row, "task_plus_shared", False)
-    )
+def test_labels(tmp_path):
+    config = dataset(tmp_path, [column("u")], "u,click\na,1\nb,-1\nc,0\n")
+    config["label_col"] = [{**CLICK, "missing": -1}]
+    one, missing, zero = ids(config, "click")
+    assert (one, zero) == (1, 0)
+    assert math.isnan(missing)
 
 
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_stem_net_with_auxiliary_labels(num_layers):
-    fmap = feature_map(labels=3)
-    model = small_model("STEMAL", fmap, num_layers=num_layers, auxiliary_labels=["y0", "y2"])
-    model = model.double()
-    columns = batch(fmap, size=5)
-    assert_same(
-        model,
-        columns,
-        lambda row: stem_oracle(model, columns, row, "task_plus_shared", True, auxiliary=(0, 2)),
-    )
+def test_scaled_numbers(tmp_path):
+    text = "p,click\n1,1\n3,0\n,1\n"
+    config = dataset(tmp_path, [column("p", "float", "numeric", normalizer="MinMaxScaler")], text)
+    assert ids(config, "p") == [1 / 3, 1.0, 0.0]
+    config["feature_cols"][0] |= {"normalizer": "StandardScaler", "fill_na": 2}
+    assert ids(config, "p") == pytest.approx([-math.sqrt(1.5), math.sqrt(1.5), 0])
 
 
-@pytest.mark.parametrize("tasks", [1, 3])
-def test_shared_bottom(tasks):
-    fmap = feature_map(labels=tasks)
-    model = small_model("SharedBottom", fmap).double()
-    columns = batch(fmap, size=5)
-    assert_same(model, columns, lambda row: bottom_oracle(model, columns, row))
+def test_hidden_files_are_no_parts(tmp_path):
+    config = dataset(tmp_path, [column("u")], "u,click\na,1\nb,0\n")
+    (tmp_path / "tr").mkdir()
+    for name in ("part-0.csv", ".part-0.csv", "_part-1.csv"):
+        (tmp_path / "tr" / name).write_text("u,click\na,1\nb,0\n")
+    for path in ("tr", "tr/*.csv", "**/*art-0.csv"):
+        config["train_data"] = str(tmp_path / path)
+        assert right_reading(config).rows["train"] == 2
 
 
-@pytest.mark.parametrize("reads", ["all", "shared"])
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("tasks", [1, 2, 3])
-def test_ple(tasks, num_layers, reads):
-    fmap = feature_map(labels=tasks)
-    model = small_model("PLE", fmap, num_layers=num_layers, shared_gate_reads=reads).double()
-    columns = batch(fmap, size=5)
-    assert_same(model, columns, lambda row: ple_oracle(model, columns, row, reads == "all"))
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("u,n,click\na,1,1\nb,2\n", "another number of fields"),
+        ("u,n,click\na,x,1\n", "is no number"),
+        ("u,n,click\na,1,\n", "a label is missing"),
+        ("u,click\na,1\n", "no column n"),
+        ("u,n,click\n", "has no rows"),
+        ("u,u,n,click\na,a,1,1\n", "twice"),
+    ],
+)
+def test_no_reading(tmp_path, text, why):
+    with pytest.raises(NoReading, match=why):
+        right_reading(dataset(tmp_path, [column("u"), column("n", "int")], text))
 
 
-@pytest.mark.parametrize("name", ["MMoE", "OMoE"])
-@pytest.mark.parametrize("tasks", [1, 3])
-def test_mixtures(name, tasks):
-    fmap = feature_map(labels=tasks)
-    model = small_model(name, fmap).double()
-    columns = batch(fmap, size=5)
-    assert_same(model, columns, lambda row: mixture_oracle(model, columns, row, name == "OMoE"))
+FILES = {f"{split}.csv": b"u,n,click\na,,1\nb,0,0\na,5,0\n" for split in ("train", "valid", "test")}
+GOOD = Input(
+    0,
+    FILES,
+    {
+        "feature_cols": [column("u"), column("n", "int", fill_na=-1)],
+        "label_col": [CLICK],
+        **{f"{split}_data": f"{split}.csv" for split in ("train", "valid", "test")},
+    },
+    ("planted",),
+)
 
 
-@pytest.mark.parametrize("tasks", [1, 2, 3])
-def test_aitm(tasks):
-    fmap = feature_map(labels=tasks)
-    model = small_model("AITM", fmap).double()
-    columns = batch(fmap, size=5)
-    assert_same(model, columns, lambda row: aitm_oracle(model, columns, row))
+def broken(name="train.csv"):
+    return Input(0, {**FILES, name: b"u,n,click\na,x,1\n"}, GOOD.dataset, ("planted",))
 
 
-@pytest.mark.parametrize("tasks", [1, 2, 3])
-def test_me_mmoe(tasks):
-    fmap = feature_map(labels=tasks)
-    model = small_model("MEMMoE", fmap).double()
-    columns = batch(fmap, size=5)
-    columns["a"][0] = 0  # padding
-    assert_same(model, columns, lambda row: mixture_oracle(model, columns, row, own_tables=True))
+def test_verdicts():
+    assert judge(GOOD).kind == RIGHT
+    assert judge(broken()).kind == REFUSED
 
 
-@pytest.mark.parametrize("reads", ["all", "shared"])
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("tasks", [1, 2, 3])
-def test_me_ple(tasks, num_layers, reads):
-    fmap = feature_map(labels=tasks)
-    model = small_model("MEPLE", fmap, num_layers=num_layers, shared_gate_reads=reads).double()
-    columns = batch(fmap, size=5)
-    columns["a"][0] = 0  # padding
-    assert_same(
-        model, columns, lambda row: ple_oracle(model, columns, row, reads == "all", own_tables=True)
-    )
+def ends(error):
+    def open_cache(dataset):
+        raise error
+
+    return open_cache
 
 
-@pytest.mark.parametrize("click", ["y0", "y1"])
-def test_esmm(click):
-    fmap = feature_map()
-    conversion = "y1" if click == "y0" else "y0"
-    model = small_model("ESMM", fmap, click_label=click, conversion_label=conversion).double()
-    columns = batch(fmap, size=5)
-    columns["a"][0] = 0  # padding
-    assert_same(model, columns, lambda row: esmm_oracle(model, columns, row))
+@pytest.mark.parametrize(
+    ("example", "opened", "told"),
+    [
+        (GOOD, ends(RuntimeError("a defect")), "RuntimeError: a defect"),
+        (GOOD, ends(DataError("something is wrong")), "does not say where"),
+        (GOOD, ends(OutputError("train.csv")), "OutputError"),
+        (broken(), ends(DataError("train.csv has a fault")), r"does not name \['n'\]"),
+    ],
+)
+def test_errors_that_say_too_little_are_silent_faults(monkeypatch, example, opened, told):
+    monkeypatch.setattr(fuzz_verdict, "open_cache", opened)
+    verdict = judge(example)
+    assert verdict.kind == SILENT
+    assert re.search(told, verdict.detail)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("train.csv", b"u,n,click\na,,1\nb,0,0\n", "rows"),
+        ("valid.csv", b"u,n,click\nb,,1\nb,0,0\na,5,0\n", "u of valid, row 1: 2, right 1"),
+        ("test.csv", b"u,n,click\na,,0\nb,0,0\na,5,0\n", "click of test, row 1: 0, right 1"),
+    ],
+)
+def test_another_row_id_or_label_is_found(monkeypatch, file, content, told):
+    real = fuzz_verdict.open_cache
+
+    def opened(dataset):
+        # As if the reading had found something else than the file holds.
+        split = file.partition(".")[0]
+        with open(dataset[f"{split}_data"], "wb") as stream:
+            stream.write(content)
+        return real(dataset)
+
+    monkeypatch.setattr(fuzz_verdict, "open_cache", opened)
+    verdict = judge(GOOD)
+    assert verdict.kind == SILENT
+    assert told in verdict.detail

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.records import Record
-from benchmarks.robustness import fuzz
+from benchmarks.robustness import fuzz, readings
 from benchmarks.robustness.work import Work
 
 
 def measure(work: Work) -> Iterator[Record]:
-    """Try many; see `fuzz.measure`."""
+    """Try many as whole runs, and many as caches; see `fuzz.measure` and `readings.measure`."""
     yield from fuzz.measure(work, "inputs")
+    yield from readings.measure(work)
