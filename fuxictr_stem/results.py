@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import platform
 import resource
@@ -24,6 +23,7 @@ from fuxictr.utils import print_to_list
 
 import fuxictr_stem
 from fuxictr_stem.access import check_access
+from fuxictr_stem.config.decisive import as_json
 from fuxictr_stem.config.experiment import GROUP
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.models.evaluation import Predictions
@@ -162,17 +162,8 @@ def settings(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run's result depends on besides the data and the software."""
     device = "cuda" if params["gpu"] >= 0 else "cpu"
     chosen = {key: value for key, value in params.items() if key not in NO_SETTINGS}
-    found: dict[str, Any] = _as_json({**chosen, "device": device})
+    found: dict[str, Any] = as_json({**chosen, "device": device})
     return found
-
-
-def _as_json(value: Any) -> Any:
-    """Return a value as JSON gives it back, which has no NaN (``missing: nan``) and no tuples."""
-    if isinstance(value, Mapping):
-        return {str(key): _as_json(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(one) for one in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from fuxictr_stem import results
 from fuxictr_stem.benchmark.config import Benchmark
+from fuxictr_stem.config.decisive import as_json, decisive
 
 CPU = "CPU"
 Results = Mapping[str, Mapping[str, Any]]
@@ -67,13 +69,18 @@ class Plan:
     def spec(self, expid: str, seed: int, trial: Mapping[str, Any]) -> RunSpec:
         """Return the run of an experiment with a seed and a trial's settings."""
         overrides = {**self.benchmark.settings[expid], **trial, "seed": seed}
-        settings = {**self.benchmark.experiments[expid], **overrides}
-        # What is null or empty decides nothing: a key that a later version adds leaves runs valid.
-        settings = {k: v for k, v in settings.items() if v is not None and v != {} and v != []}
-        decisive: list[Any] = [settings, self.data[expid], self.versions, self.benchmark.threads]
+        # The benchmark's settings are in the experiment's already, normalised.
+        params = {**self.benchmark.experiments[expid], **trial, "seed": seed}
+        settings = {k: v for k, v in decisive(params).items() if k not in results.NO_SETTINGS}
+        parts: list[Any] = [
+            as_json(settings),
+            self.data[expid],
+            self.versions,
+            self.benchmark.threads,
+        ]
         if self.device != CPU:
-            decisive.append(self.device)
-        text = json.dumps(decisive, sort_keys=True)
+            parts.append(self.device)
+        text = json.dumps(parts, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return RunSpec(expid, seed, dict(trial), overrides, f"{expid}-{seed}-{digest}")
 

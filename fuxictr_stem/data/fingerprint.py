@@ -12,6 +12,7 @@ from typing import Any
 import fuxictr
 
 from fuxictr_stem import registry
+from fuxictr_stem.config.decisive import decisive_columns
 from fuxictr_stem.config.values import function_call
 from fuxictr_stem.data.dialect import dialect_of
 from fuxictr_stem.data.partitions import folder_values
@@ -30,7 +31,8 @@ _SAMPLES = 64
 def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]]) -> str:
     """Name the cache of a dataset.
 
-    The name depends on the parts of the config that decide the encoding, on the content of the
+    The name depends on the parts of the config that decide the encoding, keys at their default left
+    out (so that a key that a later version adds leaves caches valid), on the content of the
     source files (not on where they are, but for folders named ``column=value``), on the cache's
     format and on FuxiCTR's version. A file beyond 64 MiB counts by its size, its time of change and
     64 evenly spread blocks of 1 MiB.
@@ -55,7 +57,7 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
         return digests[path]
 
     features = []
-    for col in dataset["feature_cols"]:
+    for col in decisive_columns(dataset, "feature_cols"):
         path = col.get("pretrained_emb")
         if path and col.get("active", True):
             suffix = Path(path).suffix
@@ -65,7 +67,7 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
         "format": FORMAT,
         "fuxictr": fuxictr.__version__,
         "feature_cols": features,
-        "label_col": dataset["label_col"],
+        "label_col": decisive_columns(dataset, "label_col"),
         "min_categr_count": dataset.get("min_categr_count", 1),
         "data_format": dataset["data_format"],
         "csv": dataclasses.astuple(dialect_of(dataset)),

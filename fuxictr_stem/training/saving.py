@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError
 
+from fuxictr_stem.config.decisive import decisive
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from fuxictr_stem.training import snapshot
 from fuxictr_stem.training.states import TrainingStates
@@ -181,6 +182,8 @@ class Saving:
 def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str) -> None:
     """Refuse to go on with other settings.
 
+    A key at its default is the same as none, so a run goes on under a version that has more keys.
+
     Args:
         before: Those of the run that is to be continued.
         now: Those of this one.
@@ -189,7 +192,13 @@ def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str
     Raises:
         ConfigError: With all that differs.
     """
-    changed = list(_differences({**before, "data": None}, {**now, "data": None}, ""))
+    then, here = ({**decisive(side), "data": None} for side in (before, now))
+    changed = [
+        line
+        for key in dict.fromkeys([*then, *here])
+        if then.get(key) != here.get(key)
+        for line in _differences(before.get(key), now.get(key), key)
+    ]
     if before.get("data") != now.get("data"):
         changed.append("data: the source files, or the columns' config, are others now")
     if changed:

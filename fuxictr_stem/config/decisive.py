@@ -1,0 +1,86 @@
+"""What of an experiment's settings decides its numbers, beside its data and the software."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fuxictr_stem import registry
+from fuxictr_stem.config.model_keys import constructor_parameters
+from fuxictr_stem.config.schema import ABSENT, DATASET, EXPERIMENT, FEATURE, LABEL, REQUIRED, Key
+from fuxictr_stem.errors import ConfigError
+
+_COLUMNS = {"feature_cols": FEATURE, "label_col": LABEL}
+
+
+def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those at their default and without the place of pretrained vectors.
+
+    A key that a later version adds, with a default that changes nothing, so leaves older runs valid:
+    a run that does not have the key is one that has its default. The content of the vectors' file is
+    part of the data's fingerprint.
+
+    Args:
+        settings: Checked settings, as `load_experiment` returns them or a run has recorded them.
+    """
+    defaults = {
+        **_defaults(DATASET),
+        **_defaults(EXPERIMENT),
+        **_model_defaults(settings.get("model")),
+    }
+    kept = _without(settings, defaults)
+    for key in _COLUMNS:
+        if isinstance(kept.get(key), list):
+            kept[key] = [{**column, **_marked(column)} for column in decisive_columns(kept, key)]
+    return kept
+
+
+def decisive_columns(settings: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the columns of ``feature_cols`` or ``label_col``, each without what is at its default."""
+    defaults = _defaults(_COLUMNS[key])
+    return [_without(column, defaults) for column in settings[key]]
+
+
+def as_json(value: Any) -> Any:
+    """Return a value as JSON gives it back, which has no NaN (``missing: nan``) and no tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _without(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in defaults or as_json(value) != defaults[key]
+    }
+
+
+def _marked(column: Mapping[str, Any]) -> dict[str, bool]:
+    return {"pretrained_emb": True} if column.get("pretrained_emb") else {}
+
+
+def _defaults(table: Mapping[str, Key]) -> dict[str, Any]:
+    return {
+        name: as_json(key.default)
+        for name, key in table.items()
+        if key.default is not ABSENT and key.default is not REQUIRED
+    }
+
+
+def _model_defaults(name: Any) -> dict[str, Any]:
+    """Return the defaults of a model's own parameters; none where there is no such model."""
+    try:
+        parameters = constructor_parameters(registry.get_model(name))
+    except (ConfigError, ImportError, AttributeError):
+        return {}
+    defaults: dict[str, Any] = {}
+    for _, parameter in parameters:
+        # The constructor nearest to the model decides; the schema's defaults come before any.
+        if parameter.default is not inspect.Parameter.empty and parameter.name not in EXPERIMENT:
+            defaults.setdefault(parameter.name, as_json(parameter.default))
+    return defaults
