@@ -11,6 +11,7 @@ import pytest
 from helpers import batch, feature_map, small_model
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from study_helpers import make_study
 
@@ -20,10 +21,11 @@ from fuxictr_stem.analysis.slice_metrics import slice_lift, slice_metrics
 from fuxictr_stem.analysis.tables import compare_tables
 from fuxictr_stem.benchmark.pictures.inside import inside_pictures
 from fuxictr_stem.benchmark.pictures.outcome import leaderboard_pictures
-from fuxictr_stem.benchmark.pictures.style import wrapped
+from fuxictr_stem.benchmark.pictures.style import SHADE, wrapped
 from fuxictr_stem.benchmark.report import Analysis, Slices, write_report
 from fuxictr_stem.benchmark.scores import build_leaderboard
 from fuxictr_stem.benchmark.summary import summary
+from fuxictr_stem.benchmark.text import span
 
 LEADERBOARD = {
     "quality-auc",
@@ -139,9 +141,8 @@ def test_the_summary_says_what_the_tests_say(study):
         )
         single = leaderboard.score("STEMNet", label, "AUC").single_task
         word = "significant" if single.p_holm < 0.05 else "not significant"
-        assert f"better than SingleTask; over 3 seeds {word}" in line
-        low, high = single.interval[:2]
-        assert f"the interval over test users {'holds' if low <= 0 <= high else 'excludes'}" in line
+        both = span(*single.seeds_and_users[:2])
+        assert f"better than SingleTask, {both} over 3 seeds and test users; {word} (Holm p" in line
     worse = sum(
         leaderboard.score(name, "click", "AUC").single_task.difference < 0
         for name in ("MMoE", "ESMM", "STEMNet")
@@ -168,6 +169,8 @@ def analysis(study):
     fmap = feature_map(labels=2)
     columns = [batch(fmap, size=32, seed=seed) for seed in range(2)]
     found = Analysis()
+    for place, name in enumerate(("STEMNet", "MMoE", "SharedBottom")):
+        found.runs[name] = (f"{name}_toy", 7 + place)
     for name in ("STEMNet", "MMoE", "SharedBottom"):
         model = small_model(name, fmap, task_labels=fmap.labels)
         found.gates[name] = gate_weights(model, columns, np.arange(64) % 3)
@@ -238,6 +241,67 @@ def test_points_stand_where_the_numbers_are(study):
     ]
     assert [x for x in points if x in expected] == expected
     assert [text.get_text() for text in like.texts] == ["no result"]
+
+
+@pytest.mark.parametrize("metric", ["AUC", "logloss"])
+@pytest.mark.parametrize("kind", ["transfer", "quality"])
+def test_the_bad_side_is_shaded_whichever_it_is(study, metric, kind):
+    leaderboard = build_leaderboard(study, resamples=30)
+    name = f"{kind}-{metric.lower()}"
+    picture = next(p for p in leaderboard_pictures(study, leaderboard) if p.name == name)
+    line = 0.0 if kind == "transfer" else leaderboard.score("SingleTask", "click", metric).mean
+    axes = picture.figure.axes[0]
+    (shade,) = (patch for patch in axes.patches if patch.get_facecolor()[:3] == to_rgb(SHADE))
+    left, right = shade.get_x(), shade.get_x() + shade.get_width()
+    ends = axes.get_xlim()
+    assert (left, right) == pytest.approx((ends[0], line) if metric == "AUC" else (line, ends[1]))
+    assert "shaded" in picture.caption
+
+
+def test_only_a_claim_has_a_filled_marker(study):
+    leaderboard = build_leaderboard(study, resamples=30)
+    for metric in ("AUC", "logloss"):
+        name = f"transfer-{metric.lower()}"
+        picture = next(p for p in leaderboard_pictures(study, leaderboard) if p.name == name)
+        filled = [
+            line.get_markerfacecolor() != "white"
+            for line in picture.figure.axes[0].lines
+            # The caps of the error bars are lines, too.
+            if line.get_marker() in ("o", "s")
+        ]
+        expected = [
+            leaderboard.score(model, "click", metric).single_task.is_significant
+            for model in study.names
+            if model != "SingleTask"
+        ]
+        assert filled == expected
+        if metric == "logloss":
+            assert "Differences in logloss are not tested" in picture.caption
+            assert not any(filled)
+
+
+def test_pictures_name_the_run_and_the_seed_that_they_show(study, analysis):
+    for picture in inside_pictures(analysis):
+        if picture.name == "tables-spectra":
+            titles = " ".join(axes.get_title(loc="left") for axes in picture.figure.axes)
+            for name, (expid, seed) in analysis.runs.items():
+                assert name in titles
+                assert f"run {expid}, seed {seed}" in " ".join(titles.split())
+            continue
+        (name,) = (model for model in analysis.runs if f"-{model.lower()}" in picture.name)
+        expid, seed = analysis.runs[name]
+        assert picture.caption.startswith(f"run {expid}, seed {seed}.")
+        assert picture.figure.get_suptitle() == f"{name}: run {expid}, seed {seed}"
+    for picture in leaderboard_pictures(study, build_leaderboard(study, resamples=5)):
+        assert "seeds 1, 2, 3" in picture.caption
+
+
+def test_gates_of_all_models_have_one_scale(analysis):
+    gates = [p for p in inside_pictures(analysis) if p.name.startswith("gates-")]
+    assert len(gates) == 4
+    for picture in gates:
+        bar = picture.figure.axes[-1]
+        assert bar.get_xlim() == (0, 1)
 
 
 @given(st.text(alphabet="ab_. -", min_size=1, max_size=60), st.integers(4, 25))

@@ -178,7 +178,10 @@ def test_a_mixed_monitor_is_weighed():
 
 
 MISTAKES = {
-    "experiments": ({"experiments": "Nothing_*"}, "no experiment id fits 'Nothing_*'"),
+    "experiments": (
+        {"experiments": "Nothing_*"},
+        "no experiment id fits 'Nothing_*' in the folder 'config', which has 5. --config-dir names",
+    ),
     "unknown key": ({"seed": [1]}, "seed: is not a known key. Did you mean 'seeds'"),
     "seeds twice": ({"seeds": [1, 1]}, "Name each seed once"),
     "no model has it": ({"settings": {"num_expert": 2}}, "no experiment has a key 'num_expert'"),

@@ -16,6 +16,7 @@ from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.metrics import METRICS, auc, gauc, group_auc
 from fuxictr_stem.metrics.bootstrap import bootstrap_auc, bootstrap_gauc, resample_counts
 from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
+from fuxictr_stem.metrics.intervals import seeds_and_users
 
 RANKING = [
     name for name, metric in METRICS.items() if name == "AUC" or metric.group_weight is not None
@@ -49,9 +50,10 @@ class SliceLift:
         metric: The metric; the lift is the model's minus the reference's.
         confidence: Coverage of the interval.
         lift: (S,) mean over seeds; NaN where the slice has no such metric.
-        low: (S,) lower end of the percentile interval.
+        low: (S,) lower end of the interval.
         high: (S,) its upper end.
         groups: (S,) groups that were drawn from.
+        seeds: Seeds that the interval is over, beside the groups; 1 where it is over groups only.
     """
 
     metric: str
@@ -60,6 +62,7 @@ class SliceLift:
     low: np.ndarray
     high: np.ndarray
     groups: np.ndarray
+    seeds: int
 
 
 def slice_metrics(
@@ -109,8 +112,9 @@ def slice_lift(
     """Return the lift of a model over a reference on each slice, with a bootstrap interval.
 
     Within a slice, its groups are drawn with replacement, the same for both models and all seeds; a
-    resample's lift is the model's mean over its seeds minus the reference's. So the interval tells of
-    the groups that happened to be in the test split, not of the spread over seeds.
+    resample's lift is the model's mean over its seeds minus the reference's. With as many seeds of the
+    reference as of the model, taken as pairs, the interval is that of `seeds_and_users`. Otherwise, and
+    with one seed, it is the percentile interval over groups, which knows nothing of other trainings.
 
     Args:
         y_true: (N,) labels, 0 or 1.
@@ -140,6 +144,7 @@ def slice_lift(
     for scores in sides:
         for score in scores:
             same_length(y_true=positive, y_pred=score, group_id=group, slice_of_sample=chosen[0])
+    paired = len(sides[0]) == len(sides[1]) > 1
     results = []
     for own in _each(*chosen):
         of_slice = [[score[own] for score in side] for side in sides]
@@ -149,9 +154,16 @@ def slice_lift(
             # Counting every group once gives the lift itself.
             once = np.ones((1, len(names)), np.int32)
             counts = np.concatenate([once, resample_counts(len(names), resamples, seed)])
-            found = _interval(_lifts(metric, positive[own], of_slice, codes, counts), confidence)
+            measured = _measure(metric, positive[own], of_slice, codes, counts)
+            found = _interval(measured[0].mean(axis=0) - measured[1].mean(axis=0), confidence)
+            if paired:
+                pairs = measured[0] - measured[1]
+                both = seeds_and_users(pairs[:, 0], pairs[:, 1:], len(names), confidence)
+                found = (found[0], both.low, both.high) if both else found
         results.append((*found, len(names)))
-    return SliceLift(metric, confidence, *(np.array(v) for v in zip(*results, strict=True)))
+    lift, low, high, groups = (np.array(values) for values in zip(*results, strict=True))
+    seeds = len(sides[0]) if paired else 1
+    return SliceLift(metric, confidence, lift, low, high, groups, seeds)
 
 
 def _is_measurable(metric: str, positive: np.ndarray, codes: np.ndarray) -> bool:
@@ -161,16 +173,16 @@ def _is_measurable(metric: str, positive: np.ndarray, codes: np.ndarray) -> bool
     return not np.isnan(group_auc(positive, positive, codes).auc).all()
 
 
-def _lifts(
+def _measure(
     metric: str,
     positive: np.ndarray,
     sides: list[list[np.ndarray]],
     codes: np.ndarray,
     counts: np.ndarray,
-) -> np.ndarray:
-    """Return the difference of the sides' means over their seeds for each row of counts, (R,)."""
+) -> list[np.ndarray]:
+    """Return the metric of each side at each seed for each row of counts, (seeds, R) a side."""
     weight = METRICS[metric].group_weight
-    means = []
+    measured = []
     for scores in sides:
         each = [
             bootstrap_auc(positive, score, codes, counts)
@@ -178,8 +190,8 @@ def _lifts(
             else bootstrap_gauc(positive, score, codes, counts, weight)
             for score in scores
         ]
-        means.append(np.mean(each, axis=0))
-    return means[0] - means[1]
+        measured.append(np.stack(each))
+    return measured
 
 
 def _interval(lifts: np.ndarray, confidence: float) -> tuple[float, float, float]:

@@ -180,7 +180,7 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
         )
     problems.raise_any(f"Benchmark {path}")
     known = list_experiments(config_dir)
-    chosen, single, proposed = _chosen(values, known, place, problems)
+    chosen, single, proposed = _chosen(values, known, config_dir, place, problems)
     own = _apply(values, chosen + single, config_dir, place, problems)
     # Each experiment would say again what is said.
     problems.raise_any(f"Benchmark {path}")
@@ -236,7 +236,7 @@ def label_types(experiments: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _chosen(
-    values: Mapping[str, Any], known: list[str], place: Any, problems: Problems
+    values: Mapping[str, Any], known: list[str], config_dir: Path, place: Any, problems: Problems
 ) -> tuple[list[str], list[str], list[str]]:
     """Return the ids of the multi-task, the single-task and the proposed experiments."""
     found: dict[str, list[str]] = {}
@@ -245,8 +245,12 @@ def _chosen(
         for pattern in values[key] or []:
             ids = [expid for expid in known if fnmatchcase(expid, pattern)]
             if not ids:
+                near = suggest(pattern, known).strip()
                 problems.add(
-                    place(key), f"no experiment id fits {short(pattern)}.", suggest(pattern, known)
+                    place(key),
+                    f"no experiment id fits {short(pattern)} in the folder {str(config_dir)!r}, which has "
+                    f"{len(known)}.",
+                    f"{near} --config-dir names another folder.".strip(),
                 )
             found[key] += [expid for expid in ids if expid not in found[key]]
     single = [expid for expid in found["single_task"] if expid not in found["exclude"]]

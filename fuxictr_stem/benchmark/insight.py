@@ -34,6 +34,7 @@ class Analysis:
     """A look inside the models of a benchmark, by model; models may be absent.
 
     Attributes:
+        runs: The experiment and the seed of the run that was looked into.
         gates: Mean gate weights; their slices, if any, are those of ``slices``.
         flows: Which task's loss reaches which part.
         findings: What the audit of the gradient flow finds against the model's definition.
@@ -41,8 +42,20 @@ class Analysis:
         slices: Comparable samples, or None.
     """
 
+    runs: dict[str, tuple[str, int]] = field(default_factory=dict)
     gates: dict[str, list[GateWeights]] = field(default_factory=dict)
     flows: dict[str, GradientFlow] = field(default_factory=dict)
     findings: dict[str, list[str]] = field(default_factory=dict)
     tables: dict[str, list[TableComparison]] = field(default_factory=dict)
     slices: Slices | None = None
+
+    def run(self, model: str) -> str:
+        """Return the name of the run that a model's pictures show."""
+        expid, seed = self.runs[model]
+        return f"run {expid}, seed {seed}"
+
+
+def interval_of(lift: SliceLift) -> str:
+    """Return what a lift's interval is over, as a part of a sentence."""
+    over = f"{lift.seeds} seeds and" if lift.seeds > 1 else "one seed, over"
+    return f"{lift.confidence:.0%} interval over {over} the slice's test users"

@@ -16,6 +16,7 @@ from fuxictr_stem.benchmark.scores import (
     build_leaderboard,
     higher_is_better,
 )
+from fuxictr_stem.benchmark.search import at_edge
 from fuxictr_stem.benchmark.statistics import RESAMPLES
 from fuxictr_stem.benchmark.tables import leaderboard_markdown
 
@@ -46,8 +47,14 @@ def write_leaderboard(study: Study, folder: Path, resamples: int = RESAMPLES) ->
 def _comparison_content(found: Comparison | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    interval = found.interval._asdict() if found.interval else None
-    return {**asdict(found), "interval": interval}
+    intervals = {
+        name: own._asdict() if own else None
+        for name, own in (
+            ("interval", found.interval),
+            ("seeds_and_users", found.seeds_and_users),
+        )
+    }
+    return {**asdict(found), **intervals, "is_significant": found.is_significant}
 
 
 def _content(study: Study, leaderboard: Leaderboard) -> dict[str, Any]:
@@ -87,11 +94,13 @@ def _content(study: Study, leaderboard: Leaderboard) -> dict[str, Any]:
         "seeds": study.seeds,
         "single_task": study.single_task,
         "best_baseline": leaderboard.best_baseline,
+        "tested_metric": leaderboard.deciding,
         "resamples": leaderboard.resamples,
         "users": leaderboard.users,
         "models": models,
         "notes": leaderboard.notes,
         "search": study.trials,
+        "search_edges": {expid: at_edge(trials) for expid, trials in study.trials.items()},
         "failures": study.failures,
         "facts": study.facts,
     }
@@ -114,6 +123,7 @@ def _write_csv(path: Path, study: Study, leaderboard: Leaderboard) -> None:
         }
         for prefix, found in (("single_task", score.single_task), ("baseline", score.baseline)):
             interval = found.interval if found else None
+            both = found.seeds_and_users if found else None
             line |= {
                 f"{prefix}_reference": found.reference if found else None,
                 f"{prefix}_difference": found.difference if found else None,
@@ -123,6 +133,9 @@ def _write_csv(path: Path, study: Study, leaderboard: Leaderboard) -> None:
                 f"{prefix}_low": interval.low if interval else None,
                 f"{prefix}_high": interval.high if interval else None,
                 f"{prefix}_bootstrap_p": interval.p if interval else None,
+                f"{prefix}_seeds_and_users_low": both.low if both else None,
+                f"{prefix}_seeds_and_users_high": both.high if both else None,
+                f"{prefix}_seeds_and_users_p": both.p if both else None,
             }
         lines.append({**line, **asdict(leaderboard.costs[name])})
     text = io.StringIO()

@@ -78,6 +78,7 @@ def _look_inside(
     found: Analysis,
 ) -> None:
     params, model, cache = load_run(run, config_dir)
+    found.runs[name] = (run.expid, run.seed)
     batch = next(iter(make_loader(params, model, cache, "valid")))
     found.flows[name] = gradient_flow(model, batch)
     found.findings[name] = audit(model, batch)

@@ -66,11 +66,11 @@ class Entry:
         """Return the run that trained a label."""
         return next(run for run in self.runs if label in run.labels)
 
-    def metric(self, label: str, metric: str) -> float:
-        """Return a test metric of one task; NaN where the entry has not got it."""
+    def metric(self, label: str, metric: str, split: str = "test") -> float:
+        """Return a metric of one task on a split; NaN where the entry has not got it."""
         for run in self.runs:
             if label in run.labels:
-                return run.result["test"].get(f"{label}_{metric}", float("nan"))
+                return run.result[split].get(f"{label}_{metric}", float("nan"))
         return float("nan")
 
     def predictions(self, label: str) -> TaskPredictions:
@@ -94,7 +94,8 @@ class Study:
         name: The benchmark's name.
         dataset_id: The dataset.
         labels: The tasks that are compared.
-        metrics: The metrics that are compared; the first decides which baseline is the best.
+        metrics: The metrics that are compared; the first decides which baseline is the best, and the
+            first that a task has is the one in which differences on it are tested.
         seeds: The seeds of the final runs.
         entries: By model and seed, complete ones only.
         single_task: Name of the single-task row, or None.
@@ -124,6 +125,6 @@ class Study:
         last = [n for n in own if n in self.proposed]
         return first + [n for n in own if n not in first + last] + last
 
-    def values(self, name: str, label: str, metric: str) -> dict[int, float]:
-        """Return a model's test metric of one task by seed."""
-        return {seed: e.metric(label, metric) for seed, e in self.entries[name].items()}
+    def values(self, name: str, label: str, metric: str, split: str = "test") -> dict[int, float]:
+        """Return a model's metric of one task on a split, by seed."""
+        return {seed: e.metric(label, metric, split) for seed, e in self.entries[name].items()}

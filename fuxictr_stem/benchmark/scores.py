@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,8 +31,10 @@ class Comparison:
         seeds: Number of seeds that both have.
         difference: Model minus reference, the mean over those seeds.
         p: P value of the paired t test over seeds; None where it cannot be made.
-        p_holm: The same after Holm's correction over all models and tasks of the metric.
+        p_holm: P value of the claim that the two differ, after Holm's correction over all claims of the
+            leaderboard; None where none is made.
         interval: Paired bootstrap over test users; None where it cannot be made.
+        seeds_and_users: Interval over seeds and test users together; None where it cannot be made.
     """
 
     reference: str
@@ -41,6 +43,7 @@ class Comparison:
     p: float | None
     p_holm: float | None = None
     interval: Interval | None = None
+    seeds_and_users: Interval | None = None
 
     def is_better(self, metric: str) -> bool:
         """Say whether the model is better than the reference in this metric."""
@@ -49,7 +52,7 @@ class Comparison:
 
     @property
     def is_significant(self) -> bool:
-        """Say whether the t test tells the two apart after Holm's correction."""
+        """Say whether the two are told apart after Holm's correction."""
         return self.p_holm is not None and self.p_holm < ALPHA
 
 
@@ -73,6 +76,7 @@ class Score:
 
 
 Scores = dict[str, dict[str, dict[str, Score]]]  # by model, task and metric
+Comparisons = dict[tuple[str, str, str], Comparison]  # by model, task and metric
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ class Leaderboard:
         scores: What a model has not got is absent.
         costs: By model.
         roles: By model: ``single-task``, ``baseline`` or ``proposed``.
-        best_baseline: Name of the best baseline, or None.
+        best_baseline: Name of the baseline that is best on valid, or None.
+        deciding: By task the metric in which differences are tested.
         resamples: Resamples of the bootstrap.
         users: Test users by task.
         notes: What could not be compared, and why.
@@ -119,6 +124,7 @@ class Leaderboard:
     roles: dict[str, str]
     best_baseline: str | None
     resamples: int
+    deciding: dict[str, str] = field(default_factory=dict)
     users: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -164,8 +170,13 @@ def best_model(
 def build_leaderboard(study: Study, resamples: int = RESAMPLES) -> Leaderboard:
     """Compute all numbers of the tables.
 
-    The best baseline is the model, neither single-task nor proposed, with the best mean over tasks of
-    the first metric; only models that have every task count.
+    The best baseline is the model, neither single-task nor proposed, with the best mean of the first
+    metric on valid, over tasks and seeds; only models that have every task count. On test it would
+    be the one that test favours by chance.
+
+    What is tested, as one family of claims: every model against the single-task one, and the proposed
+    models against the best baseline, each on every task in the first metric that the task has. Baselines
+    are not tested against the best of them.
 
     Args:
         study: The finished runs.
@@ -178,11 +189,14 @@ def build_leaderboard(study: Study, resamples: int = RESAMPLES) -> Leaderboard:
             known = {metric: score for metric, score in own.items() if score is not None}
             if known:
                 scores[name][label] = known
-    baseline = _best_baseline(study, scores)
+    candidates = _candidates(study, scores)
+    baseline = _best_baseline(study, candidates)
+    deciding = _deciding(study, scores)
     bootstrap = UserBootstrap(study, resamples)
     notes: list[str] = []
     transfer = _comparisons(scores, study.single_task, bootstrap, notes)
     against = _comparisons(scores, baseline, bootstrap, notes)
+    _test(transfer, against, deciding, study.proposed, len(candidates))
     for name, by_label in scores.items():
         for label, by_metric in by_label.items():
             for metric, score in by_metric.items():
@@ -196,6 +210,7 @@ def build_leaderboard(study: Study, resamples: int = RESAMPLES) -> Leaderboard:
         roles={name: _role(study, name) for name in study.names},
         best_baseline=baseline,
         resamples=resamples,
+        deciding=deciding,
         users=bootstrap.users,
         notes=list(dict.fromkeys(notes)),
     )
@@ -216,34 +231,53 @@ def _score(values: Mapping[int, float]) -> Score | None:
     return Score(known, float(array.mean()), sd)
 
 
-def _best_baseline(study: Study, scores: Scores) -> str | None:
+def _candidates(study: Study, scores: Scores) -> dict[str, float]:
+    """Return the baselines that have every task, with their mean of the first metric on valid."""
     metric = study.metrics[0]
-    higher = higher_is_better(metric)
+    if higher_is_better(metric) is None:
+        return {}
     tasks = [
         label
         for label in study.labels
         if any(metric in by_label.get(label, {}) for by_label in scores.values())
     ]
     means = {
-        name: float(np.mean([scores[name][label][metric].mean for label in tasks]))
+        name: float(
+            np.mean([list(study.values(name, label, metric, "valid").values()) for label in tasks])
+        )
         for name in study.names
         if _role(study, name) == BASELINE
         and tasks
         and all(metric in scores[name].get(label, {}) for label in tasks)
     }
-    if higher is None or not means:
+    return {name: mean for name, mean in means.items() if not math.isnan(mean)}
+
+
+def _best_baseline(study: Study, candidates: Mapping[str, float]) -> str | None:
+    if not candidates:
         return None
-    return max(means, key=lambda name: means[name] if higher else -means[name])
+    sign = 1 if higher_is_better(study.metrics[0]) else -1
+    return max(candidates, key=lambda name: sign * candidates[name])
+
+
+def _deciding(study: Study, scores: Scores) -> dict[str, str]:
+    """Return the first metric that each task has."""
+    return {
+        label: metric
+        for label in study.labels
+        for metric in reversed(study.metrics)
+        if any(metric in by_label.get(label, {}) for by_label in scores.values())
+    }
 
 
 def _comparisons(
     scores: Scores, reference: str | None, bootstrap: UserBootstrap, notes: list[str]
-) -> dict[tuple[str, str, str], Comparison]:
-    """Return the comparisons with a reference by model, task and metric, Holm's correction made.
+) -> Comparisons:
+    """Return the comparisons with a reference by model, task and metric, nothing tested yet.
 
     A pair that was not tested on the same samples is left out and noted.
     """
-    found = {}
+    found: Comparisons = {}
     for name, by_label in scores.items():
         if reference not in scores or name == reference:
             continue
@@ -259,19 +293,57 @@ def _comparisons(
                         f"different samples."
                     )
                     continue
+                differences = {s: score.values[s] - other.values[s] for s in seeds}
+                pair = name, reference, label, metric
                 found[name, label, metric] = Comparison(
                     reference=reference,
                     seeds=len(seeds),
-                    difference=float(np.mean([score.values[s] - other.values[s] for s in seeds])),
+                    difference=float(np.mean(list(differences.values()))),
                     p=paired_t_test(score.values, other.values),
-                    interval=bootstrap.interval(name, reference, label, metric, seeds),
+                    interval=bootstrap.interval(*pair, seeds),
+                    seeds_and_users=bootstrap.seeds_and_users(*pair, differences),
                 )
-    for metric in {metric for _, _, metric in found}:
-        family = [key for key in found if key[2] == metric]
-        adjusted = holm([found[key].p for key in family])
-        for key, p_holm in zip(family, adjusted, strict=True):
-            found[key] = replace(found[key], p_holm=p_holm)
     return found
+
+
+def _test(
+    transfer: Comparisons,
+    against: Comparisons,
+    deciding: Mapping[str, str],
+    proposed: Collection[str],
+    candidates: int,
+) -> None:
+    """Set the Holm p value of every claim; they are one family, so one false claim is as rare as 5 %.
+
+    Args:
+        transfer: The comparisons with the single-task model.
+        against: Those with the best baseline; those of baselines lose their t test.
+        deciding: By task the metric in which differences are tested.
+        proposed: The models that are tested against the best baseline.
+        candidates: Number of baselines that the best was chosen of.
+    """
+    claims: list[tuple[Comparisons, tuple[str, str, str], float | None]] = []
+    for key, found in transfer.items():
+        if key[2] == deciding[key[1]]:
+            claims.append((transfer, key, _claim(found)))
+    for key, found in against.items():
+        if key[0] not in proposed:
+            against[key] = replace(found, p=None)
+        elif key[2] == deciding[key[1]]:
+            p = _claim(found)
+            if p is not None and not found.is_better(key[2]):
+                # A seed that is good on valid is so on test: the best of K baselines is so by chance,
+                # too, and a model that is as good as each of them seems worse. Bonferroni's correction.
+                p = min(1.0, candidates * p)
+            claims.append((against, key, p))
+    adjusted = holm([p for _, _, p in claims])
+    for (comparisons, key, _), p_holm in zip(claims, adjusted, strict=True):
+        comparisons[key] = replace(comparisons[key], p_holm=p_holm)
+
+
+def _claim(found: Comparison) -> float | None:
+    """Return the p value that a claim rests on: over seeds and users, or seeds where users are unknown."""
+    return found.seeds_and_users.p if found.seeds_and_users is not None else found.p
 
 
 def _cost(entries: list[Entry]) -> Cost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fuxictr_stem.config.checking import Place, Problems
@@ -78,6 +78,28 @@ def check_search(
             f"its {len(search)} keys are multiplied.",
             "Name fewer values, or fewer keys.",
         )
+
+
+def at_edge(trials: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return where a search chose the end of a grid, beyond which it might have found better.
+
+    Args:
+        trials: The record of an experiment's search: ``settings`` and whether ``chosen``, of each trial.
+
+    Returns:
+        By key the end, as in ``the lowest of 3``; keys whose values are no numbers have none.
+    """
+    chosen = [trial["settings"] for trial in trials if trial["chosen"]]
+    edges = {}
+    for key, value in chosen[0].items() if chosen else ():
+        grid = {float(v) for v in _numbers(trial["settings"][key] for trial in trials)}
+        if len(grid) > 1 and _numbers([value]) and float(value) in (min(grid), max(grid)):
+            edges[key] = f"the {'lowest' if value == min(grid) else 'highest'} of {len(grid)}"
+    return edges
+
+
+def _numbers(values: Iterable[Any]) -> list[float]:
+    return [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
 
 
 def trials_of(search: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

@@ -1,36 +1,30 @@
-"""Is a difference between two models more than chance: over seeds, and over test users.
+"""Is a difference between two models more than chance: over seeds, over test users, over both.
 
-Two sources of chance are told apart. Over the *seeds* of training: a paired t test, corrected for the
-number of comparisons (S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian
-Journal of Statistics 6, 1979). Over the *users* of the test split: a paired bootstrap (B. Efron and
-R. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 16), in which both models are
-measured on the same resampled users.
+Two sources of chance are told apart. Over the *seeds* of training: a paired t test. Over the *users*
+of the test split: a paired bootstrap (B. Efron and R. Tibshirani, An Introduction to the Bootstrap,
+1993, chapters 13 and 16), in which both models are measured on the same resampled users. Neither
+alone says that a model is better: two trainings of one model differ over users, and the seeds know
+nothing of other users. So claims rest on both together (`seeds_and_users`), corrected for their number
+(S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics
+6, 1979).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import ttest_rel
 
 from fuxictr_stem.benchmark.record import Study, TaskPredictions
+from fuxictr_stem.benchmark.text import ALPHA
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.metrics.bootstrap import bootstrap_auc, bootstrap_gauc, resample_counts
+from fuxictr_stem.metrics.intervals import Interval, seeds_and_users
 
-ALPHA = 0.05
 LEVEL = 1 - ALPHA
 RESAMPLES = 1000
-
-
-class Interval(NamedTuple):
-    """A bootstrap's percentile interval at `LEVEL`, and the two-sided p value of no difference."""
-
-    low: float
-    high: float
-    p: float
 
 
 def paired_t_test(values: Mapping[int, float], reference: Mapping[int, float]) -> float | None:
@@ -142,6 +136,7 @@ class UserBootstrap:
     def __init__(self, study: Study, resamples: int = RESAMPLES, seed: int = 0) -> None:
         self._values: dict[tuple[str, int, str, str], np.ndarray] = {}
         self._samples: dict[tuple[str, int, str], str] = {}
+        self._users: dict[str, int] = {}
         self.users: dict[str, int] = {}
         for label in study.labels:
             counts: dict[str, np.ndarray] = {}
@@ -157,6 +152,7 @@ class UserBootstrap:
                     ids, group = np.unique(found.group_id, return_inverse=True)
                     if samples not in counts:
                         counts[samples] = resample_counts(len(ids), resamples, seed)
+                        self._users[samples] = len(ids)
                         self.users.setdefault(label, len(ids))
                     for metric in study.metrics:
                         if np.isnan(entry.metric(label, metric)):
@@ -172,18 +168,52 @@ class UserBootstrap:
     def interval(
         self, name: str, reference: str, label: str, metric: str, seeds: Sequence[int]
     ) -> Interval | None:
-        """Return the interval of a model's difference to a reference, the mean over seeds.
+        """Return the interval over users of a model's difference to a reference, the mean over seeds.
 
         Returns:
             The interval, or None where the metric cannot be resampled or there are no users.
         """
+        drawn = self._differences(name, reference, label, metric, seeds)
+        return None if drawn is None else bootstrap_interval(drawn.mean(axis=0))
+
+    def seeds_and_users(
+        self,
+        name: str,
+        reference: str,
+        label: str,
+        metric: str,
+        differences: Mapping[int, float],
+    ) -> Interval | None:
+        """Return the interval over seeds and users of a model's difference to a reference.
+
+        Args:
+            name: The model.
+            reference: The other model.
+            label: The task.
+            metric: The metric.
+            differences: The observed difference by seed.
+
+        Returns:
+            The interval, or None as `interval`, and with one seed.
+        """
+        seeds = list(differences)
+        drawn = self._differences(name, reference, label, metric, seeds)
+        if drawn is None:
+            return None
+        users = self._users[self._samples[name, seeds[0], label]]
+        return seeds_and_users(np.array(list(differences.values())), drawn, users, LEVEL)
+
+    def _differences(
+        self, name: str, reference: str, label: str, metric: str, seeds: Sequence[int]
+    ) -> np.ndarray | None:
+        """Return the difference at each seed on each resample, (S, R), if it can be resampled."""
         if (name, seeds[0], label, metric) not in self._values:
             return None
         ours, theirs = (
-            np.mean([self._values[model, seed, label, metric] for seed in seeds], axis=0)
+            np.stack([self._values[model, seed, label, metric] for seed in seeds])
             for model in (name, reference)
         )
-        return bootstrap_interval(ours - theirs)
+        return ours - theirs
 
 
 def _fingerprint(predictions: TaskPredictions) -> str:

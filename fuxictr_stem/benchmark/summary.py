@@ -12,7 +12,8 @@ from fuxictr_stem.benchmark.scores import (
     best_model,
     higher_is_better,
 )
-from fuxictr_stem.benchmark.text import number, p_value, seconds, signed
+from fuxictr_stem.benchmark.search import at_edge
+from fuxictr_stem.benchmark.text import number, p_value, seconds, span
 
 
 def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
@@ -52,15 +53,34 @@ def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
         lines.append(
             "One seed only: nothing is known of the spread over seeds, and no t test was made."
         )
+    lines += _edges(study)
     if study.failures:
         runs = len(study.failures)
         lines.append(f"{runs} {'run' if runs == 1 else 'runs'} failed; see Failures.")
     return lines
 
 
+def _edges(study: Study) -> list[str]:
+    """Return the sentence on searches that chose the end of a grid, if there are any."""
+    searched = {e: own for e, own in study.trials.items() if any(t["settings"] for t in own)}
+    edges = {expid: at_edge(trials) for expid, trials in searched.items()}
+    count = sum(bool(own) for own in edges.values())
+    if not count:
+        return []
+    keys = dict.fromkeys(key for own in edges.values() for key in own)
+    return [
+        f"For {count} of {len(searched)} experiments the search chose the lowest or highest value of its "
+        f"grid ({', '.join(keys)}): a wider grid might have found better, and changed the order of the "
+        "models; see Search."
+    ]
+
+
 def _told(leaderboard: Leaderboard, label: str, metric: str, name: str, what: str) -> str:
     score = leaderboard.scores[name][label][metric]
-    compared = [score.single_task, score.baseline]
+    compared = [score.single_task]
+    # Baselines are not tested against the best of them.
+    if leaderboard.roles[name] == PROPOSED:
+        compared.append(score.baseline)
     verdicts = [_verdict(found, metric) for found in compared if found is not None]
     return " ".join([f"{label}, {metric}: {name} {what}, {_mean(score)}.", *verdicts])
 
@@ -70,22 +90,19 @@ def _mean(score: Score) -> str:
 
 
 def _verdict(found: Comparison, metric: str) -> str:
-    """Return a sentence on a difference: its size, then what each of the two tests says."""
+    """Return a sentence on a difference: its size, its interval, and whether it is more than chance."""
     if found.difference == 0:
         text = f"The same as {found.reference}"
     else:
         way = "better" if found.is_better(metric) else "worse"
         text = f"By {number(abs(found.difference))} {way} than {found.reference}"
+    both = found.seeds_and_users
+    if both is not None:
+        text += f", {span(both.low, both.high)} over {found.seeds} seeds and test users"
     if found.p_holm is None:
-        text += "; over seeds there is no test"
-    else:
-        word = "significant" if found.is_significant else "not significant"
-        text += f"; over {found.seeds} seeds {word} (Holm p {p_value(found.p_holm)})"
-    if found.interval is not None:
-        low, high = found.interval.low, found.interval.high
-        word = "holds" if low <= 0 <= high else "excludes"
-        text += f"; the interval over test users {word} zero [{signed(low)}, {signed(high)}]"
-    return f"{text}."
+        return f"{text}; there is no test."
+    word = "significant" if found.is_significant else "not significant"
+    return f"{text}; {word} (Holm p {p_value(found.p_holm)})."
 
 
 def _transfer(study: Study, leaderboard: Leaderboard, label: str, metric: str) -> str | None:
@@ -97,7 +114,7 @@ def _transfer(study: Study, leaderboard: Leaderboard, label: str, metric: str) -
         return None
     text = f"{label}, {metric}: worse mean than {study.single_task}: {len(worse)} of {len(found)} models"
     if worse and any(c.p_holm is not None for c in found):
-        text += f", {sum(c.is_significant for c in worse)} significantly over seeds"
+        text += f", {sum(c.is_significant for c in worse)} of them significantly"
     return f"{text}."
 
 

@@ -12,10 +12,20 @@ from fuxictr_stem.benchmark.scores import (
     best_model,
     higher_is_better,
 )
-from fuxictr_stem.benchmark.statistics import ALPHA, LEVEL
+from fuxictr_stem.benchmark.search import at_edge
+from fuxictr_stem.benchmark.statistics import LEVEL
 from fuxictr_stem.benchmark.summary import summary
 from fuxictr_stem.benchmark.table import Cell, Table, escape_markdown
-from fuxictr_stem.benchmark.text import LACKING, Section, number, p_value, seconds, signed
+from fuxictr_stem.benchmark.text import (
+    ALPHA,
+    LACKING,
+    Section,
+    number,
+    p_value,
+    seconds,
+    signed,
+    span,
+)
 
 _DIRECTIONS = {
     True: "higher is better: a positive difference is an improvement",
@@ -50,7 +60,7 @@ def quality_tables(study: Study, leaderboard: Leaderboard) -> list[Table]:
 
 
 def difference_tables(study: Study, leaderboard: Leaderboard, to: str) -> list[Table]:
-    """Return a table a metric with the differences to a reference; none without other models.
+    """Return a table for each metric with the differences to a reference, a row for each task and model.
 
     Args:
         study: The finished runs.
@@ -61,29 +71,52 @@ def difference_tables(study: Study, leaderboard: Leaderboard, to: str) -> list[T
     tables = []
     for metric in study.metrics:
         rows = []
-        for name in study.names:
-            if name == reference:
-                continue
-            scores = [leaderboard.score(name, label, metric) for label in study.labels]
-            found = [getattr(score, to) if score else None for score in scores]
-            rows.append([Cell(name), *(_difference(comparison, metric) for comparison in found)])
+        for label in study.labels:
+            for name in study.names:
+                score = leaderboard.score(name, label, metric)
+                found = getattr(score, to) if score else None
+                if found is not None:
+                    rows.append([Cell(name), Cell(label), *_difference(found, metric)])
         title = f"{metric}, difference to {reference}"
-        note = f"{metric}: {_DIRECTIONS[higher_is_better(metric)]}."
-        tables.append(Table(title, note, ["model", *study.labels], rows))
+        note = (
+            f"{metric}: {_DIRECTIONS[higher_is_better(metric)]}.{_tested(leaderboard, metric, to)}"
+        )
+        tables.append(Table(title, note, _DIFFERENCE, rows, ("task",)))
     return [table for table in tables if table.rows]
 
 
-def _difference(found: Comparison | None, metric: str) -> Cell:
-    if found is None:
-        return Cell(LACKING)
-    text = signed(found.difference)
-    if found.interval is not None:
-        text += f" [{signed(found.interval.low)}, {signed(found.interval.high)}]"
-    if found.p is not None and found.p_holm is not None:
-        text += f"; p {p_value(found.p)}, Holm {p_value(found.p_holm)}"
-    if found.is_significant:
-        text += " *"
-    return Cell(text, found.is_significant and found.is_better(metric))
+_DIFFERENCE = [
+    "model",
+    "task",
+    "difference",
+    "over seeds and users",
+    "over users only",
+    "p over seeds only",
+    "Holm p",
+]
+
+
+def _tested(leaderboard: Leaderboard, metric: str, to: str) -> str:
+    """Return a sentence on which differences of a table are tested."""
+    tasks = [label for label, own in leaderboard.deciding.items() if own == metric]
+    if not tasks:
+        first = ", ".join(dict.fromkeys(leaderboard.deciding.values()))
+        return f" Differences are tested in {first} only."
+    which = "" if to == "single_task" else " Only the proposed models are tested here."
+    return (
+        which if len(tasks) == len(leaderboard.deciding) else f"{which} Tested: {', '.join(tasks)}."
+    )
+
+
+def _difference(found: Comparison, metric: str) -> list[Cell]:
+    intervals = [
+        LACKING if own is None else span(own.low, own.high)
+        for own in (found.seeds_and_users, found.interval)
+    ]
+    p_values = [LACKING if p is None else p_value(p) for p in (found.p, found.p_holm)]
+    text = signed(found.difference) + (" *" if found.is_significant else "")
+    strong = found.is_significant and found.is_better(metric)
+    return [Cell(text, strong), *(Cell(own) for own in [*intervals, *p_values])]
 
 
 def cost_table(study: Study, leaderboard: Leaderboard) -> Table:
@@ -138,16 +171,26 @@ def search_table(study: Study) -> Table | None:
                 Cell(f"{number(min(values))} to {number(max(values))}" if values else LACKING),
                 Cell(number(chosen[0]["value"]) if chosen else LACKING),
                 Cell(as_text(chosen[0]["settings"]) if chosen else LACKING),
+                Cell(as_text(at_edge(trials)) if at_edge(trials) else "no"),
             ]
         )
     if not any(trial["settings"] for trials in study.trials.values() for trial in trials):
         return None
-    header = ["experiment", "trials", "monitor", "valid, all trials", "valid, chosen", "settings"]
+    header = [
+        "experiment",
+        "trials",
+        "monitor",
+        "valid, all trials",
+        "valid, chosen",
+        "settings",
+        "at an edge",
+    ]
     note = (
         "Every experiment was given the same trials, with the first seed; valid decided, not test. The "
-        "best trial's run is also that seed's run in the tables above."
+        "best trial's run is also that seed's run in the tables above. At an edge: the chosen value is the "
+        "lowest or highest that was tried, so a better one may lie beyond."
     )
-    return Table("Search", note, header, rows, ("monitor", "settings"))
+    return Table("Search", note, header, rows, ("monitor", "settings", "at an edge"))
 
 
 def failure_table(study: Study) -> Table | None:
@@ -161,22 +204,12 @@ def failure_table(study: Study) -> Table | None:
 
 def definitions(study: Study, leaderboard: Leaderboard) -> list[str]:
     """Return what the tables' numbers mean, a sentence or two each."""
-    users = ", ".join(f"{count:,} ({label})" for label, count in leaderboard.users.items())
     lines = [
         "± is the standard deviation over seeds (n - 1 in the denominator). Bold is a task's best mean, "
         "or among differences an improvement with *.",
-        "p: two-sided paired t test over the seeds that both models have. Holm: the same after Holm's "
-        "correction over all models and tasks of one metric and one reference. "
-        f"* marks Holm p < {number(ALPHA, 2)}. With fewer than two seeds, or where all seeds differ "
-        "by the same amount, there is no test.",
     ]
-    if users:
-        lines.append(
-            f"[low, high]: {LEVEL:.0%} percentile interval of the paired bootstrap over test users, "
-            f"{leaderboard.resamples:,} resamples, test users by task: {users}. Both models are measured "
-            "on the same resampled users, and the mean over seeds is taken in each resample: it holds "
-            "the chance of who is in the test split, not that of training."
-        )
+    if study.single_task is not None or leaderboard.best_baseline is not None:
+        lines += _definitions_of_tests(study, leaderboard)
     if study.single_task is not None:
         lines.append(
             f"{study.single_task}: one run a task, each with a model of its own. Worse than it is "
@@ -185,10 +218,45 @@ def definitions(study: Study, leaderboard: Leaderboard) -> list[str]:
     if leaderboard.best_baseline is not None:
         lines.append(
             f"Best baseline: {leaderboard.best_baseline}, by its mean {study.metrics[0]} over tasks on "
-            "test, among the models that are neither single-task nor proposed and have all tasks."
+            "valid, so that test does not choose what it is then compared on; among the models that are "
+            "neither single-task nor proposed and have all tasks."
         )
     lines.append(f"{LACKING} means that a model has not got the task, or that there is no test.")
     return lines + leaderboard.notes
+
+
+def _definitions_of_tests(study: Study, leaderboard: Leaderboard) -> list[str]:
+    """Return what the intervals and p values of differences mean."""
+    users = ", ".join(f"{count:,} ({label})" for label, count in leaderboard.users.items())
+    lines = []
+    if users:
+        lines += [
+            f"Over seeds and users: {LEVEL:.0%} interval of the difference if both other seeds and other "
+            "test users had been drawn (a two-level bootstrap, with Student's quantiles for few seeds). "
+            "This is the interval to read a difference by; it needs two seeds. No interval is "
+            "corrected for how many there are.",
+            f"Over users only: {LEVEL:.0%} percentile interval of the paired bootstrap over test users, "
+            f"{leaderboard.resamples:,} resamples, test users by task: {users}. Both models are measured "
+            "on the same resampled users, and the mean over seeds is taken in each resample: it holds "
+            "the chance of who is in the test split, not that of training. Two trainings of one model "
+            "differ by it, too.",
+        ]
+    lines.append(
+        "p over seeds only: two-sided paired t test over the seeds that both models have, on these test "
+        "users, uncorrected. With fewer than two seeds, or where all seeds differ by the same amount, "
+        "there is none."
+    )
+    tested = ", ".join(f"{label} in {metric}" for label, metric in leaderboard.deciding.items())
+    basis = "seeds and users" if users else "seeds"
+    lines.append(
+        f"Holm p: that there is no difference, over {basis}, after Holm's correction over all claims of "
+        "this leaderboard: every model against single-task, and proposed models against the best baseline, "
+        f"on every task in its first metric ({tested}). Baselines are not tested against the best of "
+        "them. Where a proposed model is worse than the best of K baselines, its p is first multiplied by "
+        f"K. * marks Holm p < {number(ALPHA, 2)}: of leaderboards without any true difference at most "
+        f"{ALPHA:.0%} have one."
+    )
+    return lines
 
 
 def title(study: Study) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from fuxictr_stem.analysis.tables import TableComparison
-from fuxictr_stem.benchmark.insight import Slices
+from fuxictr_stem.benchmark.insight import Slices, interval_of
 from fuxictr_stem.benchmark.scores import Leaderboard
 from fuxictr_stem.benchmark.table import Cell, Table
-from fuxictr_stem.benchmark.text import LACKING, number, signed
+from fuxictr_stem.benchmark.text import LACKING, number, signed, span
 
 
 def slice_tables(slices: Slices, leaderboard: Leaderboard) -> list[Table]:
@@ -52,17 +52,13 @@ def _lifts(slices: Slices, label: str, leaderboard: Leaderboard) -> list[Table]:
     for name in leaderboard.scores:
         for lift in slices.lifts.get(name, {}).get(label, []):
             cells = [
-                Cell(
-                    LACKING
-                    if np.isnan(value)
-                    else f"{signed(value)} [{signed(low)}, {signed(high)}]"
-                )
+                Cell(LACKING if np.isnan(value) else f"{signed(value)} {span(low, high)}")
                 for value, low, high in zip(lift.lift, lift.low, lift.high, strict=True)
             ]
             by_metric.setdefault(lift.metric, []).append([Cell(name), *cells])
-    note = (
-        f"Mean over seeds of the difference to {slices.reference}, bootstrap interval over users."
-    )
+    lifts = [own for by_label in slices.lifts.values() for own in by_label.get(label, [])]
+    over = f", {interval_of(lifts[0])}" if lifts else ""
+    note = f"Mean over seeds of the difference to {slices.reference}{over}; not corrected for their number."
     header = ["model", *slices.names]
     return [
         Table(f"{label}, {metric}: lift by slice", note, header, rows)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 LACKING = "–"
+# A longer number would hide how small it is.
+_MOST_DIGITS = 8
+ALPHA = 0.05
 
 
 class Section(str, Enum):
@@ -22,7 +26,14 @@ class Section(str, Enum):
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return a number without a leading zero, as in ``.7572``; five figures from 10 on."""
+    """Return a number without a leading zero, as in ``.7572``; five figures from 10 on.
+
+    What is not zero is not written as zero: it gets as many digits as its first figure needs.
+    """
+    if 0 < abs(value) < 0.5 * 10**-digits:
+        digits = -math.floor(math.log10(abs(value)))
+    if digits > _MOST_DIGITS:
+        return f"{value:.0e}"
     text = f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.5g}"
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
@@ -32,11 +43,22 @@ def signed(value: float) -> str:
     return f"+{number(value)}" if value > 0 else number(value)
 
 
+def span(low: float, high: float) -> str:
+    """Return an interval, as in ``[-.0003, +.0012]``; an end is written as zero only if it is zero."""
+    return f"[{signed(low)}, {signed(high)}]"
+
+
 def seconds(value: float) -> str:
     """Return seconds with a decimal, as in ``12.3``, or with two figures where they are few."""
     return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def p_value(p: float) -> str:
-    """Return a p value with three digits, as in ``.012`` or ``< .001``."""
-    return "< .001" if p < 0.0005 else number(p, 3)
+    """Return a p value with three digits, as in ``.012`` or ``< .001``; more where they hide a side.
+
+    A value beside .05 is written so that it shows on which side it is.
+    """
+    digits = 3
+    while round(p, digits) == ALPHA != p and digits < _MOST_DIGITS:
+        digits += 1
+    return "< .001" if p < 0.0005 else number(p, digits)

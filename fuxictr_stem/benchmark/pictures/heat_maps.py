@@ -42,6 +42,7 @@ def draw_heat_maps(
     norm: Normalize,
     text: Callable[[float], str],
     colours: str = HEAT,
+    title: str = "",
 ) -> Figure:
     """Draw heat maps one below the other, on one scale.
 
@@ -54,6 +55,7 @@ def draw_heat_maps(
         norm: The scale.
         text: How a value is written into its cell.
         colours: Name of a colour map of Matplotlib.
+        title: What stands above them, such as the run that they show.
     """
     widest = max(len(grid.columns) for grid in grids)
     names = [_column_names(grid, widest) for grid in grids]
@@ -61,7 +63,9 @@ def draw_heat_maps(
         _ROW * len(grid.rows) + (_ABOVE if flat else _ABOVE_UPRIGHT)
         for grid, (_, flat) in zip(grids, names, strict=True)
     ]
-    figure = Figure(figsize=(WIDTH, sum(heights) + 0.8), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(WIDTH, sum(heights) + 1.1), dpi=DPI, layout="constrained")
+    if title:
+        figure.suptitle(wrapped(title, 80), fontsize=9, x=0.01, ha="left")
     every = figure.subplots(len(grids) + 1, 1, squeeze=False, height_ratios=[*heights, 0.15])[:, 0]
     mappable = ScalarMappable(norm, matplotlib.colormaps[colours])
     for axes, grid, (columns, flat) in zip(every, grids, names, strict=False):

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from fuxictr_stem.analysis.gates import GateWeights
 from fuxictr_stem.analysis.gradient_flow import GradientFlow
 from fuxictr_stem.analysis.tables import TableComparison
-from fuxictr_stem.benchmark.insight import Analysis, Slices
+from fuxictr_stem.benchmark.insight import Analysis, Slices, interval_of
 from fuxictr_stem.benchmark.pictures.heat_maps import Grid, draw_heat_maps
 from fuxictr_stem.benchmark.pictures.panels import Panel, draw_models
 from fuxictr_stem.benchmark.pictures.style import (
@@ -24,10 +24,12 @@ from fuxictr_stem.benchmark.pictures.style import (
     plain_log_ticks,
     wrapped,
 )
-from fuxictr_stem.benchmark.scores import Leaderboard, better
+from fuxictr_stem.benchmark.scores import Leaderboard, better, higher_is_better
 from fuxictr_stem.benchmark.text import Section, number
 
 _MOST_FIELDS = 20
+# One scale for all models: what is dark in one picture is dark in the next.
+_SHARES = Normalize(0, 1)
 
 
 def slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Picture]:
@@ -54,18 +56,20 @@ def slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Picture
                 if np.isfinite([lift.lift[place], lift.low[place], lift.high[place]]).all()
             }
             users = max(int(lift.groups[place]) for lift in found.values())
-            panels.append(Panel(f"{slice_name} ({users:,} users)", points, 0.0))
-        level = next(iter(found.values())).confidence
+            hollow = frozenset(name for name, (_, low, high) in points.items() if low <= 0 <= high)
+            title = f"{slice_name} ({users:,} users)"
+            panels.append(Panel(title, points, 0.0, hollow, higher_is_better(metric)))
+        first = next(iter(found.values()))
         x_label = f"{label}, {metric} minus that of {slices.reference}{better(metric)}"
         yield Picture(
             Section.SLICES,
             file_name("slices", label, metric),
             f"{label}, {metric}: lift over {slices.reference} by slice",
-            f"Mean over seeds and {level:.0%} bootstrap interval over the slice's test users; a hollow "
-            f"marker's interval holds zero. {slices.definition}",
+            f"Mean over seeds and {interval_of(first)}; a hollow marker's interval holds zero. Worse than "
+            f"zero is shaded. With this many intervals some exclude zero by chance. {slices.definition}",
             f"Difference in {metric} of {label} between {len(names)} models and {slices.reference} on "
             f"the slices {', '.join(slices.names)}, with intervals.",
-            draw_models(panels, names, leaderboard.roles, x_label, hollow=True),
+            draw_models(panels, names, leaderboard.roles, x_label),
         )
 
 
@@ -73,18 +77,19 @@ def inside_pictures(analysis: Analysis) -> Iterator[Picture]:
     """Yield the pictures of gates, gradient flow and tables, model by model."""
     names = analysis.slices.names if analysis.slices else []
     for model, places in analysis.gates.items():
+        run = analysis.run(model)
         if places:
-            yield _gates(model, places)
+            yield _gates(model, run, places)
             if names and all(len(place.slice_mean) == len(names) for place in places):
-                yield _gates_by_slice(model, places, names)
+                yield _gates_by_slice(model, run, places, names)
     for model, flow in analysis.flows.items():
-        yield _flow(model, flow)
+        yield _flow(model, analysis.run(model), flow)
     several = {m: own for m, own in analysis.tables.items() if own and len(own[0].tables) > 1}
     for model, comparisons in several.items():
-        yield _similarity(model, comparisons)
+        yield _similarity(model, analysis.run(model), comparisons)
     spectra = {model: own[0] for model, own in analysis.tables.items() if own}
     if spectra:
-        yield _spectra(spectra)
+        yield _spectra(spectra, {model: analysis.run(model) for model in spectra})
 
 
 def _share(value: float) -> str:
@@ -92,13 +97,7 @@ def _share(value: float) -> str:
     return number(round(value, 2) + 0.0, 2)
 
 
-def _from_zero(grids: list[Grid]) -> Normalize:
-    """Return a scale from 0 to the largest value, rounded up to tenths."""
-    largest = max(np.nanmax(grid.values) for grid in grids)
-    return Normalize(0, float(np.ceil(10 * largest)) / 10)
-
-
-def _gates(model: str, places: list[GateWeights]) -> Picture:
+def _gates(model: str, run: str, places: list[GateWeights]) -> Picture:
     grids = [
         Grid(own.place, own.experts, own.gates, np.where(own.reads, own.mean, np.nan).T)
         for own in places
@@ -107,14 +106,14 @@ def _gates(model: str, places: list[GateWeights]) -> Picture:
         Section.GATES,
         file_name("gates", model),
         f"{model}: gate weights",
-        "Mean weight of each expert (row) in each gate (column) over the samples; a column sums to 1. "
-        "Blank: the gate does not read the expert.",
+        f"{run}. Mean weight of each expert (row) in each gate (column) over the samples; a column sums "
+        "to 1. Blank: the gate does not read the expert.",
         f"Heat map of {model}'s mean gate weights, a column a gate, a row an expert.",
-        draw_heat_maps(grids, "mean gate weight (share)", _from_zero(grids), _share),
+        draw_heat_maps(grids, "mean gate weight (share)", _SHARES, _share, title=f"{model}: {run}"),
     )
 
 
-def _gates_by_slice(model: str, places: list[GateWeights], names: list[str]) -> Picture:
+def _gates_by_slice(model: str, run: str, places: list[GateWeights], names: list[str]) -> Picture:
     grids = []
     for own in places:
         # (E, Q * S): the slices of a gate stand beside each other.
@@ -125,14 +124,14 @@ def _gates_by_slice(model: str, places: list[GateWeights], names: list[str]) -> 
         Section.GATES,
         file_name("gates", model, "slices"),
         f"{model}: gate weights by slice",
-        "Mean weight of each expert (row) in each gate (column) over the samples of a slice. Blank: "
-        "the gate does not read the expert, or the slice has no samples.",
+        f"{run}. Mean weight of each expert (row) in each gate (column) over the samples of a slice. "
+        "Blank: the gate does not read the expert, or the slice has no samples.",
         f"Heat map of {model}'s mean gate weights by slice, a column a gate and slice, a row an expert.",
-        draw_heat_maps(grids, "mean gate weight (share)", _from_zero(grids), _share),
+        draw_heat_maps(grids, "mean gate weight (share)", _SHARES, _share, title=f"{model}: {run}"),
     )
 
 
-def _flow(model: str, flow: GradientFlow) -> Picture:
+def _flow(model: str, run: str, flow: GradientFlow) -> Picture:
     reached = flow.norms[flow.norms > 0]
     low, high = (reached.min(), reached.max()) if len(reached) else (0.1, 1.0)
     # A scale needs two ends.
@@ -142,7 +141,7 @@ def _flow(model: str, flow: GradientFlow) -> Picture:
         Section.FLOW,
         file_name("gradient-flow", model),
         f"{model}: gradient flow",
-        "Norm of the gradient of one task's mean loss (column) in each part of the model (row). "
+        f"{run}. Norm of the gradient of one task's mean loss (column) in each part of the model (row). "
         "Hatched 0: exactly zero, the task does not reach the part.",
         f"Heat map of {model}'s gradient norms, {len(flow.parts)} parts by {len(flow.labels)} tasks; "
         f"{zeros} of {flow.norms.size} are exactly zero.",
@@ -151,11 +150,12 @@ def _flow(model: str, flow: GradientFlow) -> Picture:
             "gradient norm, logarithmic",
             norm,
             lambda value: f"{value:.1e}" if value else "0",
+            title=f"{model}: {run}",
         ),
     )
 
 
-def _similarity(model: str, comparisons: list[TableComparison]) -> Picture:
+def _similarity(model: str, run: str, comparisons: list[TableComparison]) -> Picture:
     first = comparisons[0]
     grids = [
         Grid(f"mean cosine, {_fields(first)}", first.tables, first.tables, first.cosine),
@@ -177,8 +177,8 @@ def _similarity(model: str, comparisons: list[TableComparison]) -> Picture:
         Section.TABLES,
         file_name("tables", model),
         f"{model}: similarity of the embedding tables",
-        "Cosine: are an id's vectors in two tables the same (1), unrelated (0) or opposite (-1). CKA: are "
-        f"the tables the same but for rotation and scale (1), or unrelated (0).{fields}",
+        f"{run}. Cosine: are an id's vectors in two tables the same (1), unrelated (0) or opposite (-1). "
+        f"CKA: are the tables the same but for rotation and scale (1), or unrelated (0).{fields}",
         f"Heat maps of cosine and CKA between {model}'s tables {', '.join(first.tables)}.",
         draw_heat_maps(
             grids,
@@ -186,6 +186,7 @@ def _similarity(model: str, comparisons: list[TableComparison]) -> Picture:
             Normalize(-1, 1),
             _share,
             colours="PuOr",
+            title=f"{model}: {run}",
         ),
     )
 
@@ -194,14 +195,14 @@ def _fields(own: TableComparison) -> str:
     return f"{'all fields' if own.field == 'all' else own.field} ({own.ids:,} ids)"
 
 
-def _spectra(spectra: Mapping[str, TableComparison]) -> Picture:
+def _spectra(spectra: Mapping[str, TableComparison], runs: Mapping[str, str]) -> Picture:
     names = list(dict.fromkeys(name for own in spectra.values() for name in own.tables))
-    figure, axes = grid(len(spectra), 3, 2.1, 0.9, sharex=True, sharey=True)
+    figure, axes = grid(len(spectra), 3, 2.3, 0.9, sharex=True, sharey=True)
     style = {
         name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)
     }
     for own, (model, comparison) in zip(axes, spectra.items(), strict=True):
-        own.set_title(wrapped(model, 26), loc="left")
+        own.set_title(f"{wrapped(model, 26)}\n{wrapped(runs[model], 30)}", loc="left", fontsize=8)
         for name, values in zip(comparison.tables, comparison.spectra, strict=True):
             colour, marker = style[name]
             # What is zero but for rounding would stretch the scale without end.
@@ -233,8 +234,8 @@ def _spectra(spectra: Mapping[str, TableComparison]) -> Picture:
         Section.TABLES,
         "tables-spectra",
         "Singular values of the embedding tables",
-        "Each table's singular values, divided by their sum. A steep line: the table uses few of its "
-        "dimensions.",
+        "One run of each model. Each table's singular values, divided by their sum. A steep line: the "
+        "table uses few of its dimensions.",
         f"Singular-value spectra of the tables of {len(spectra)} models; the effective ranks are in the "
         f"table.",
         figure,

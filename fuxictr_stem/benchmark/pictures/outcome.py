@@ -53,15 +53,26 @@ def _quality(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
                 sd = score.sd or 0.0
                 points[name] = (score.mean, score.mean - sd, score.mean + sd)
         single = points.get(study.single_task) if study.single_task else None
-        panels.append(Panel(label, points, single[0] if single else None))
+        panels.append(
+            Panel(
+                label,
+                points,
+                single[0] if single else None,
+                higher_is_better=higher_is_better(metric),
+            )
+        )
     many = any(len(score.values) > 1 for _, _, _, score in leaderboard.each())
     spread = "mean ± standard deviation over seeds" if many else "one seed, so no spread is known"
-    line = f" The dashed line is the mean of {study.single_task}." if study.single_task else ""
+    line = (
+        f" The dashed line is the mean of {study.single_task}{_shaded(metric)}."
+        if study.single_task
+        else ""
+    )
     return Picture(
         Section.QUALITY,
         file_name("quality", metric),
         f"{metric} on test",
-        f"{spread[0].upper()}{spread[1:]}{better(metric)}.{line}",
+        f"{spread[0].upper()}{spread[1:]}{better(metric)}; {seeds_of(study)}.{line}",
         f"{metric} of {len(study.names)} models on {', '.join(study.labels)}, {spread}; the numbers "
         f"are in the table of {metric}.",
         draw_models(panels, study.names, leaderboard.roles, f"{metric} on test{better(metric)}"),
@@ -71,20 +82,26 @@ def _quality(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
 def _lift(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | None:
     panels = []
     for label in study.labels:
-        points = {}
+        points, hollow = {}, set()
         for name in study.names:
             score = leaderboard.score(name, label, metric)
             found = score.single_task if score else None
             if found is not None:
-                low, high = found.interval[:2] if found.interval else (found.difference,) * 2
+                own = found.seeds_and_users
+                low, high = own[:2] if own else (found.difference,) * 2
                 points[name] = (found.difference, low, high)
-        panels.append(Panel(label, points, 0.0))
+                if not found.is_significant:
+                    hollow.add(name)
+        panels.append(Panel(label, points, 0.0, frozenset(hollow), higher_is_better(metric)))
     if not any(panel.points for panel in panels):
         return None
     ranged = any(low < high for panel in panels for _, low, high in panel.points.values())
-    interval = (
-        f" and {LEVEL:.0%} interval of the paired bootstrap over test users; a hollow marker's interval "
-        f"holds zero"
+    interval = f" and {LEVEL:.0%} interval over seeds and test users together" if ranged else ""
+    tested = [label for label, own in leaderboard.deciding.items() if own == metric]
+    filled = (
+        f"A filled marker is a significant difference on {', '.join(tested)} (Holm)."
+        if tested
+        else f"Differences in {metric} are not tested, so all markers are hollow."
     )
     names = [name for name in study.names if name != study.single_task]
     x_label = f"{metric} minus that of {study.single_task}{better(metric)}"
@@ -92,11 +109,22 @@ def _lift(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | None
         Section.TRANSFER,
         file_name("transfer", metric),
         f"{metric}: difference to {study.single_task}",
-        f"Mean over seeds{interval if ranged else ''}. Worse than zero is negative transfer.",
+        f"Mean over seeds{interval}; {seeds_of(study)}. {filled} Worse than zero is negative "
+        f"transfer{_shaded(metric)}.",
         f"Difference in {metric} between each of {len(names)} models and {study.single_task} on "
         f"{', '.join(study.labels)}, with intervals; the numbers are in the transfer table.",
-        draw_models(panels, names, leaderboard.roles, x_label, hollow=True),
+        draw_models(panels, names, leaderboard.roles, x_label),
     )
+
+
+def seeds_of(study: Study) -> str:
+    """Return which seeds a picture of all runs shows."""
+    seeds = sorted({seed for by_seed in study.entries.values() for seed in by_seed})
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _shaded(metric: str) -> str:
+    return "" if higher_is_better(metric) is None else ", the shaded side"
 
 
 def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
@@ -149,8 +177,8 @@ def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
         Section.COST,
         file_name("cost", metric),
         f"{metric} against training time",
-        f"Bars are the standard deviation over seeds. The larger the marker, the larger the peak memory, "
-        f"which the legend gives. {corner} and to the left is better.",
+        f"Bars are the standard deviation over seeds ({seeds_of(study)}). The larger the marker, the "
+        f"larger the peak memory, which the legend gives. {corner} and to the left is better.",
         f"{metric} on test against training seconds per epoch of {len(study.names)} models; the "
         f"numbers are in the tables of {metric} and cost.",
         figure,
@@ -167,7 +195,7 @@ def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
                 Section.TRAINING,
                 file_name("training", label, metric),
                 f"{label}, {metric} on valid while training",
-                "A line a seed; in grey the means of the other models.",
+                f"One line per seed ({seeds_of(study)}); in grey the means of the other models.",
                 f"{metric} of {label} on valid by epoch, one panel for each of {len(lines)} models.",
                 _draw_curves(lines, leaderboard, f"{label}, {metric} on valid", others=True),
             )
@@ -176,8 +204,8 @@ def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
         Section.TRAINING,
         "training-loss",
         "Training loss",
-        "A line a run: the mean loss since the evaluation before, regularisers included. Losses of "
-        "models with other tasks or loss weights do not compare.",
+        f"One line per run ({seeds_of(study)}): the mean loss since the evaluation before, regularisers "
+        "included. Losses of models with other tasks or loss weights do not compare.",
         f"Training loss by epoch, one panel for each of {len(lines)} models.",
         _draw_curves(lines, leaderboard, "training loss"),
     )

@@ -13,6 +13,7 @@ from fuxictr_stem.benchmark.pictures.style import (
     DARK_GREY,
     GREY,
     OF_ROLE,
+    SHADE,
     few_ticks,
     grid,
     in_a_row,
@@ -28,11 +29,15 @@ class Panel:
         title: Its heading, a task as a rule.
         points: By model: value, lower and upper end of its range; absent models are left blank.
         line: Where a vertical line stands, or None.
+        hollow: Models whose marker is hollow.
+        higher_is_better: Which side of the line is the bad one, which is shaded; None for neither.
     """
 
     title: str
     points: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     line: float | None = None
+    hollow: frozenset[str] = frozenset()
+    higher_is_better: bool | None = None
 
 
 def draw_models(
@@ -40,7 +45,6 @@ def draw_models(
     names: Sequence[str],
     roles: Mapping[str, str],
     x_label: str,
-    hollow: bool = False,
 ) -> Figure:
     """Draw panels of models.
 
@@ -49,13 +53,12 @@ def draw_models(
         names: The models from top to bottom.
         roles: Role of each model, which gives its colour and marker.
         x_label: What the values are, with their unit.
-        hollow: Whether a marker is hollow where its range holds the line.
     """
     figure, axes = grid(
         len(panels), in_a_row(len(panels)), 0.9 + 0.34 * len(names), 0.7, sharey=True
     )
     for own, panel in zip(axes, panels, strict=True):
-        _draw_panel(own, panel, names, roles, hollow)
+        _draw_panel(own, panel, names, roles)
         own.set_yticks(range(len(names)), [wrapped(name, 22) for name in names])
         own.set_ylim(len(names) - 0.4, -0.6)
     figure.supxlabel(x_label, fontsize=10)
@@ -68,9 +71,7 @@ def draw_models(
     return figure
 
 
-def _draw_panel(
-    axes: Axes, panel: Panel, names: Sequence[str], roles: Mapping[str, str], hollow: bool
-) -> None:
+def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str], roles: Mapping[str, str]) -> None:
     axes.set_title(wrapped(panel.title, 30), loc="left")
     axes.grid(axis="both")
     axes.set_axisbelow(True)
@@ -92,7 +93,6 @@ def _draw_panel(
             continue
         value, low, high = panel.points[name]
         colour, marker = OF_ROLE[roles[name]]
-        reaches = panel.line is not None and low <= panel.line <= high
         axes.errorbar(
             value,
             y,
@@ -100,8 +100,19 @@ def _draw_panel(
             color=colour,
             marker=marker,
             markersize=6,
-            markerfacecolor="white" if hollow and reaches else colour,
+            markerfacecolor="white" if name in panel.hollow else colour,
             capsize=3,
             linewidth=1.4,
         )
+    if panel.line is not None and panel.higher_is_better is not None:
+        _shade_bad_side(axes, panel.line, panel.higher_is_better)
     few_ticks(axes)
+
+
+def _shade_bad_side(axes: Axes, line: float, higher_is_better: bool) -> None:
+    low, high = axes.get_xlim()
+    ends = (low, line) if higher_is_better else (line, high)
+    # Where all models are on the good side, there is nothing of the other to shade.
+    if ends[0] < ends[1]:
+        axes.axvspan(*ends, color=SHADE, zorder=0, linewidth=0)
+    axes.set_xlim(low, high)

@@ -19,6 +19,7 @@ from fuxictr_stem.benchmark.text import Section
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 LIGHT_GREY, GREY, DARK_GREY = "#cccccc", "#999999", "#595959"
+SHADE = "#f1ecec"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
 OF_ROLE = {SINGLE_TASK: (BLACK, "D"), BASELINE: (BLUE, "o"), PROPOSED: (VERMILLION, "s")}
