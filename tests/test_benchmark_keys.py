@@ -60,7 +60,8 @@ def test_every_key_that_changes_no_number_is_tried_here():
 def test_a_key_that_changes_no_number_makes_nothing_run_again(project, key):
     before = key_of(project)
     if key in EXPERIMENT:
-        project.experiments["STEMNet_toy"][key] = EXPERIMENT[key]
+        # Columns stand beside saved predictions only.
+        project.experiments["STEMNet_toy"] |= {"save_predictions": True, key: EXPERIMENT[key]}
     else:
         project.dataset[key] = DATASET[key]
     assert key_of(project) == before

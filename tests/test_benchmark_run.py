@@ -180,7 +180,8 @@ def test_a_mixed_monitor_is_weighed():
 MISTAKES = {
     "experiments": (
         {"experiments": "Nothing_*"},
-        "no experiment id fits 'Nothing_*' in the folder 'config', which has 5. --config-dir names",
+        # The folder is told as a whole path.
+        "/config', which has 5. --config-dir names another folder.",
     ),
     "unknown key": ({"seed": [1]}, "seed: is not a known key. Did you mean 'seeds'"),
     "seeds twice": ({"seeds": [1, 1]}, "Name each seed once"),
