@@ -31,6 +31,7 @@ def key_of(project):
 # Of the keys that change no number, those that an experiment or a dataset can name.
 EXPERIMENT = {
     "debug_mode": False,
+    "file_locks": False,
     "memory_budget": 10**9,
     "model_root": "./elsewhere/",
     "num_workers": 8,

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 from study_helpers import METRICS, make_study
@@ -292,6 +292,7 @@ def test_what_is_not_zero_is_not_written_as_zero():
     assert [p_value(p) for p in (0.0496, 0.05, 0.05004)] == [".0496", ".050", ".05004"]
 
 
+@settings(deadline=None)
 @given(st.floats(-1, 1), st.floats(-1, 1))
 def test_a_written_interval_holds_zero_as_the_interval_does(low, high):
     low, high = sorted((low, high))
