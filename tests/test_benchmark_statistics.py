@@ -84,6 +84,7 @@ def test_the_interval_is_made_of_percentiles_and_the_p_value_of_both_sides():
     ("task", "metric"),
     [
         ("binary_classification", "AUC"),
+        ("binary_classification", "prAUC"),
         ("binary_classification", "gAUC"),
         ("binary_classification", "avgAUC"),
         ("binary_classification", "logloss"),

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics import auc, gauc
-from fuxictr_stem.metrics.bootstrap import bootstrap_auc, bootstrap_gauc, resample_counts
+from fuxictr_stem.metrics.bootstrap import (
+    bootstrap_auc,
+    bootstrap_gauc,
+    bootstrap_pr_auc,
+    resample_counts,
+)
 
 patient = settings(deadline=None)
 GROUPS = 7
@@ -45,6 +51,19 @@ def test_auc_is_that_of_the_copied_rows(case, seed):
         rows, _ = copied(drawn, g)
         if len(set(y[rows].tolist())) == 2:
             assert found == auc(y[rows], p[rows])
+        else:
+            assert np.isnan(found)
+
+
+@patient
+@given(samples(), st.integers(0, 100))
+def test_pr_auc_is_scikit_learns_of_the_copied_rows(case, seed):
+    y, p, g = case
+    counts = resample_counts(GROUPS, 5, seed)
+    for found, drawn in zip(bootstrap_pr_auc(y, p, g, counts), counts, strict=True):
+        rows, _ = copied(drawn, g)
+        if y[rows].any():
+            assert found == pytest.approx(average_precision_score(y[rows], p[rows]), abs=1e-9)
         else:
             assert np.isnan(found)
 
@@ -113,7 +132,7 @@ ONCE = np.ones((2, 3), np.int32)
         ({"counts": ONCE / 2}, "float64"),
     ],
 )
-@pytest.mark.parametrize("measure", [bootstrap_auc, bootstrap_gauc])
+@pytest.mark.parametrize("measure", [bootstrap_auc, bootstrap_pr_auc, bootstrap_gauc])
 def test_what_does_not_fit_is_refused(measure, change, message):
     case = {"y_true": [0, 1, 0, 1], "y_pred": [0, 1, 1, 1], "group_id": [0, 1, 2, 0]}
     with pytest.raises(DataError, match=message):

@@ -131,6 +131,7 @@ def test_mistakes_of_labels(tmp_path, label, message):
     ("metrics", "task", "settled"),
     [
         (["NE"], "binary_classification", ("NE", "min")),
+        (["NE", "prAUC"], "binary_classification", ("prAUC", "max")),
         (["calibration_error"], "binary_classification", ("calibration_error", "min")),
         (["calibration", "NE", "logloss"], "binary_classification", ("logloss", "min")),
         (["R2"], "regression", ("R2", "max")),

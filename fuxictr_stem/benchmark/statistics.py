@@ -20,7 +20,12 @@ from scipy.stats import ttest_rel
 from fuxictr_stem.benchmark.record import Study, TaskPredictions
 from fuxictr_stem.benchmark.text import ALPHA
 from fuxictr_stem.metrics import METRICS
-from fuxictr_stem.metrics.bootstrap import bootstrap_auc, bootstrap_gauc, resample_counts
+from fuxictr_stem.metrics.bootstrap import (
+    bootstrap_auc,
+    bootstrap_gauc,
+    bootstrap_pr_auc,
+    resample_counts,
+)
 from fuxictr_stem.metrics.intervals import Interval, seeds_and_users
 
 LEVEL = 1 - ALPHA
@@ -102,6 +107,8 @@ def resampled_metric(
     true, pred = predictions.y_true, predictions.y_pred
     if metric == "AUC":
         return bootstrap_auc(true, pred, group, counts)
+    if metric == "prAUC":
+        return bootstrap_pr_auc(true, pred, group, counts)
     weight = METRICS[metric].group_weight
     if weight is not None:
         return bootstrap_gauc(true, pred, group, counts, weight)

@@ -1,4 +1,4 @@
-"""AUC and gAUC of many resamples of the groups (users), exact: a resample is a row of counts.
+"""AUC, prAUC and gAUC of many resamples of the groups (users), exact: a resample is a row of counts.
 
 Samples of one group depend on each other, so whole groups are drawn with replacement (the cluster
 bootstrap; Field and Welsh, JRSS B 2007). A group drawn c times counts c times, and nothing is copied:
@@ -84,6 +84,40 @@ def bootstrap_auc(
         pairs = int(positives.sum()) * int(negatives_before[-1])
         if pairs:
             values[resample] = double / (2 * pairs)
+    return values
+
+
+def bootstrap_pr_auc(
+    y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike, counts: np.ndarray
+) -> np.ndarray:
+    """Return the prAUC of each resample: `pr_auc` of the rows that it holds.
+
+    Args:
+        y_true: (N,) labels, 0 or 1.
+        y_pred: (N,) scores on any scale.
+        group_id: (N,) numbers of the groups, 0 to G-1.
+        counts: (R, G) as of `resample_counts`.
+
+    Returns:
+        (R,) float64; NaN where a resample holds no positive.
+
+    Raises:
+        DataError: As `bootstrap_auc`.
+    """
+    positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
+    group = _group_numbers(group_id, counts)
+    same_length(y_true=positive, y_pred=score, group_id=group)
+    order = np.argsort(score)[::-1]
+    positive, score, group = positive[order], score[order], group[order]
+    last_of_tie = np.flatnonzero(np.append(score[1:] != score[:-1], True))
+    values = np.full(len(counts), np.nan)
+    for resample, drawn in enumerate(counts):
+        copies = drawn[group]
+        rows = np.cumsum(copies, dtype=np.int64)[last_of_tie]
+        positives = np.cumsum(copies * positive, dtype=np.int64)[last_of_tie]
+        if positives[-1]:
+            precision = positives / np.maximum(rows, 1)
+            values[resample] = np.diff(positives, prepend=0) @ precision / positives[-1]
     return values
 
 
