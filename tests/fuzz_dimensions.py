@@ -152,6 +152,15 @@ def numbers_in_other_clothes(draft: Draft) -> str:
 
 
 @dimension()
+def many_rows(draft: Draft) -> str:
+    """A split of thousands of rows, which readers take in several blocks."""
+    rng = draft.rng
+    split, times = rng.choice(SPLITS), rng.choice([100, 1000])
+    draft.parts[split][0] = [dict(row) for row in draft.parts[split][0] * times]
+    return f"{times} times as many in {split}"
+
+
+@dimension()
 def missing_values(draft: Draft) -> str:
     """Cells without a value."""
     rng = draft.rng
@@ -325,7 +334,8 @@ def label_values(draft: Draft) -> str:
         row["buy"] = value
     if draft.format == "parquet":
         for row in draft.rows():
-            row["buy"] = None if row["buy"] is None else float(row["buy"])
+            if isinstance(row["buy"], int):
+                row["buy"] = float(row["buy"])
     return f"{value}, {label}"
 
 
