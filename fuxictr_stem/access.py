@@ -54,7 +54,7 @@ def check_access(path: Path, error: BaseException) -> None:
     if number is None:
         match = _IN_TEXT.search(str(error))
         number = int(match[1]) if match else None
-    if number is None or number in _OF_CONTENT:
+    if not number or number in _OF_CONTENT:
         return
     raise AccessError(
         f"{path} cannot be read now: {os.strerror(number)}. That says nothing about its content, so "

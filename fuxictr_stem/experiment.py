@@ -181,7 +181,8 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
     saving.settings["data"] = cache.folder.name
     raw_columns = None
     if params["save_predictions"]:
-        raw_columns = find_raw_columns(params, params["prediction_columns"] or [], GROUP_KEY)
+        columns = params["prediction_columns"] or []
+        raw_columns = find_raw_columns(params, columns, GROUP_KEY, _folder(params))
     unknown = report_ids(cache, params)
     warn_of_leaks(cache, params)
 

@@ -142,6 +142,7 @@ def refusing(function, place, number):
         FileNotFoundError(errno.ENOENT, "No such file or directory"),
         OSError("Unable to synchronously open file (truncated file: eof = 3)"),
         KeyError("Unable to open object (bad heap)"),
+        OSError("file read failed: errno = 0, error message = 'Success'"),
         ValueError("no JSON"),
     ],
 )

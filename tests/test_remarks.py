@@ -114,6 +114,7 @@ def test_what_train_does_not_know_either_is_no_news(tmp_path):
     ("feature_", "values", "text"),
     [
         (feature("x"), [None] * 4, "100.0 % of the ids of valid are unknown, 0.0 % of train's"),
+        (feature("x"), ["__OOV__", "__PAD__"] * 2, "such as '__OOV__'."),
         (feature("x", "sequence"), ["z^y", "y", "", "x^z"], "such as 'z'"),
         (feature("x", "sequence"), ["1.0^2.0"] * 4, "such as '1.0', where train has '1'"),
         (feature("x", dtype="int"), [8, 9, 7, 8], "such as 8."),
@@ -140,7 +141,7 @@ def test_columns_that_share_a_table_but_no_value(tmp_path):
         for text in texts
     )
     assert (
-        "column 'user': 2 values have two ids, such as '2' and '2.0'. Write numbers one way"
+        "column 'user': 2 values have two ids, such as '2' and '2.0'. Write each number one way."
         in str(sorted(texts))
     )
     columns["train"]["inviter"] = ["2", None, "x", "3"]
@@ -152,6 +153,8 @@ def test_one_value_in_two_forms_in_one_split(tmp_path):
     features = [feature("user"), feature("group", "meta")]
     (text,) = remarks(opened(tmp_path, columns, features))
     assert text.startswith("column 'user': 1 value has two ids, such as '1' and '1.0'.")
+    # No file of text has a whole number '1.0'.
+    assert "dtype: int" not in text
 
 
 FILLS = {
@@ -192,7 +195,7 @@ def test_a_fill_value_that_is_a_real_value(tmp_path, case):
     assert advice in text
     # The advice works.
     if "remap" not in column:
-        fill = "missing" if "missing" in text.split("such as")[1] else -1
+        fill = "missing" if "'missing'" in text.split("such as")[1] else -1
         cured = opened(tmp_path / "cured", columns, [{**column, "fill_na": fill}, cat], "parquet")
         assert not remarks(cured)
         ids = cached(cured)["train"]["x"]

@@ -1,5 +1,6 @@
 """What is wrong with source files is said before anything is built: file, column, row, value."""
 
+import gzip
 from pathlib import Path
 
 import polars as pl
@@ -117,8 +118,26 @@ def test_columns_that_nobody_declares_do_not_matter(tmp_path):
 
 def test_a_wrong_separator(tmp_path):
     found = message(small(tmp_path) | {"sep": "\t"})
-    assert "has no column 'cat'" in found
     assert "its header 'cat,num,n,y' is one column: is sep '\\t' right?" in found
+    # That alone: twenty columns that are not there would hide it.
+    assert "has no column" not in found
+
+
+def test_a_header_of_blank_lines(tmp_path):
+    dataset = small(tmp_path)
+    Path(dataset["valid_data"]).write_text("\n\n")
+    found = message(dataset)
+    assert found.endswith(
+        "(valid): it has no header, only blank lines. Write the names of its columns "
+        "as its first line."
+    )
+
+
+def test_a_gzipped_file_whose_name_does_not_say_so(tmp_path):
+    dataset = small(tmp_path)
+    path = Path(dataset["valid_data"])
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert "it is gzipped, but its name does not say so" in message(dataset)
 
 
 def test_a_tab_separates(tmp_path):
@@ -240,7 +259,7 @@ def test_too_many_fields(tmp_path):
     rewrite(dataset["train_data"], b"b,2.5", b"b,2.5,7,8,9")
     found = message(dataset)
     assert "train.csv (train): 1 row has another number of fields than the header's" in found
-    assert "in row 3, the header" in found
+    assert ": row 3 (the header is row 1) has 7." in found
 
 
 @pytest.mark.parametrize("where", ["first", "last"])

@@ -25,7 +25,7 @@ from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.vocabulary import RESERVED
 from fuxictr_stem.errors import ConfigError
 
-_PYTHON_TYPES = {"str": str, "int": int, "float": float}
+PYTHON_TYPES = {"str": str, "int": int, "float": float}
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _adapted(col: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a feature's dict for FuxiCTR's processor (see the module)."""
     adapted = copy.deepcopy(dict(col))
     # A type, not its name: the processor evaluates names.
-    adapted["dtype"] = _PYTHON_TYPES[col["dtype"]]
+    adapted["dtype"] = PYTHON_TYPES[col["dtype"]]
     if not col["active"]:
         kept = ("name", "active", "type", "dtype", "fill_na", "splitter")
         adapted = {key: adapted[key] for key in kept if key in adapted}

@@ -7,13 +7,13 @@ from typing import Any
 
 import polars as pl
 
+from fuxictr_stem.data.columns import PYTHON_TYPES
 from fuxictr_stem.data.derived import expression
+from fuxictr_stem.data.fills import DEFAULTS
 from fuxictr_stem.data.report import refuse
 from fuxictr_stem.data.source import TYPES, Source
 from fuxictr_stem.data.values import finite
 from fuxictr_stem.errors import DataError
-
-_FILLS: dict[str, Any] = {"str": "", "int": 0, "float": 0.0}
 
 
 def filled(col: Mapping[str, Any]) -> pl.Expr:
@@ -28,7 +28,7 @@ def filled(col: Mapping[str, Any]) -> pl.Expr:
             .fill_null(pl.lit(col.get("fill_na", "")).cast(pl.String))
         )
         return text.str.split(col.get("splitter", "^"))
-    fill = col.get("fill_na", _FILLS[col["dtype"]])
+    fill = col.get("fill_na", DEFAULTS[PYTHON_TYPES[col["dtype"]]])
     return expression(col).cast(TYPES[col["dtype"]]).fill_null(fill)
 
 

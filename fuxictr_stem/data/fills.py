@@ -88,9 +88,8 @@ def fills(plan: Plan) -> list[Fill]:
         value = declared.get("fill_na", DEFAULTS[dtype])
         clashes = _clashes(col, dtype, value)
         if clashes is not None:
-            advice = (
-                f"Set a fill_na that no row holds, such as {'missing' if dtype is str else -1}."
-            )
+            free = "missing" if dtype is str else -1
+            advice = f"Set a fill_na that no row holds, such as {free!r}."
             chosen = col.get("fill_na", DEFAULTS[dtype]) == value and "fill_na" in col
             found.append(
                 Fill(col["name"], col["type"], value, chosen, source.name, clashes, advice)

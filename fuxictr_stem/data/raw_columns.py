@@ -30,12 +30,12 @@ class RawColumns:
     Attributes:
         source: The files, with these columns alone.
         origins: By the name that a column gets, its name in the files.
-        home: The folder in which copies of CSV files may be made for a while.
+        scratch: A folder that is made for copies of CSV files, and removed again.
     """
 
     source: Source
     origins: Mapping[str, str]
-    home: Path
+    scratch: Path
 
     def blocks(self, split: str, block_rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:
         """Read the columns of a split.
@@ -53,14 +53,13 @@ class RawColumns:
         Raises:
             DataError: A file cannot be read.
         """
-        scratch = temporary_name(self.home / "columns")
         try:
-            source, problems = made_ready(self.source, split, scratch)
+            source, problems = made_ready(self.source, split, self.scratch)
             if problems:
                 refuse(DataError, f"dataset {source.plan.dataset_id!r}", problems)
             yield from self._blocks(source, split, block_rows)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _blocks(self, source: Source, split: str, block_rows: int) -> Iterator[pl.DataFrame]:
         is_csv = source.plan.data_format == "csv"
@@ -83,7 +82,7 @@ class RawColumns:
 
 
 def find_raw_columns(
-    dataset: Mapping[str, Any], names: Sequence[str], group_key: str
+    dataset: Mapping[str, Any], names: Sequence[str], group_key: str, folder: Path
 ) -> RawColumns | None:
     """Find columns in the files of valid and test.
 
@@ -91,6 +90,8 @@ def find_raw_columns(
         dataset: The dataset config, checked and normalised.
         names: Columns of the files, declared or not, or declared columns that copy one.
         group_key: The name that the raw values of the ``group_id`` column get.
+        folder: Where CSV files may be copied to for a while. It is the run's: ``data_root`` may be
+            read-only.
 
     Returns:
         The columns, that of the groups first; None if there are none.
@@ -115,5 +116,4 @@ def find_raw_columns(
     ]
     plan = replace(plan, columns=tuple(columns), features=[])
     files = {split: paths for split, paths in find_files(dataset).items() if split != "train"}
-    home = Path(dataset["data_root"]) / plan.dataset_id
-    return RawColumns(open_source(plan, files), origins, home)
+    return RawColumns(open_source(plan, files), origins, temporary_name(folder / "columns"))

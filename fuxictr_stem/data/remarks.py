@@ -107,8 +107,8 @@ def twice_written(name: str, tokens: Collection[Any]) -> Remark | None:
     return Remark(
         APART,
         name,
-        f"column {name!r}: {count} two ids, such as {min(twice)[:-2]!r} and {min(twice)!r}. Write numbers "
-        "one way, or declare dtype: int.",
+        f"column {name!r}: {count} two ids, such as {min(twice)[:-2]!r} and {min(twice)!r}. Write each "
+        "number one way.",
     )
 
 
@@ -146,7 +146,8 @@ def _example(frame: pl.LazyFrame, name: str, vocabulary: Mapping[Any, int]) -> s
     values = frame.select(name).head(_ROWS_LOOKED_AT).collect(engine="streaming")[name]
     if values.dtype == pl.List:
         values = values.explode()
-    unknown = [v for v in values.unique(maintain_order=True) if v not in vocabulary and v != ""]
+    distinct = [v for v in values.unique(maintain_order=True) if v != ""]
+    unknown = [v for v in distinct if v not in vocabulary or v in RESERVED]
     if not unknown:
         return "; they have no value"
     forms = {_form(token): token for token in vocabulary if token not in RESERVED}

@@ -59,9 +59,9 @@ def count_rows(path: Path, dialect: Dialect, fields: int, longest: int) -> int:
         return rows - 1
     number, actual = first
     many = "1 row has" if count == 1 else f"{count:,} rows have"
-    place = "" if number is None else f" in row {number:,}, the header's being 1"
+    place = "the first of them" if number is None else f"row {number:,} (the header is row 1)"
     raise DataError(
-        f"{many} another number of fields than the header's {fields}; first {actual} fields{place}. "
+        f"{many} another number of fields than the header's {fields}: {place} has {actual}. "
         f"Is a value with {dialect.sep!r} not quoted, or the file cut off?"
     )
 

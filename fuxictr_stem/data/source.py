@@ -242,11 +242,16 @@ def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
                 f"has no column {column.origin!r} ({use} {column.name!r})."
                 + suggest(column.origin, types)
             )
-    return found + _separator_problem(plan, list(types)) if found else []
+    # Behind a wrong separator there is no column; twenty lines of these would hide the reason.
+    return _header_problem(plan, list(types)) or found if found else []
 
 
-def _separator_problem(plan: Plan, header: Sequence[str]) -> list[str]:
-    """Return what the header says of the separator, if it is not the config's."""
+def _header_problem(plan: Plan, header: Sequence[str]) -> list[str]:
+    """Return why a CSV file's header has no name of the config, where that shows."""
+    if plan.data_format == "csv" and not header:
+        return [
+            "it has no header, only blank lines. Write the names of its columns as its first line."
+        ]
     sep, first = plan.dialect.sep, header[0] if header else ""
     if plan.data_format == "csv" and re.fullmatch(r"(?i)sep=.?", first):
         says = first[4:] or sep
@@ -321,8 +326,11 @@ def _unlike(columns: Sequence[Column], parts: Sequence[tuple[str, Part]]) -> str
     if len(kinds) < 2 or kinds <= neutral:
         return None
     types = " and ".join(where for kind, where in seen.items() if kind in kinds)
+    # Dates and times have no such example.
+    dates = any(kind.startswith(("Date", "Time")) for kind in kinds)
+    such = "" if dates else f", such as {example}"
     shared = ", which share a table" if len(columns) > 1 else ""
     return (
-        f"{types}{shared}: as {dtype} the same value would be two tokens, such as {example}. Write it "
-        "with one type everywhere."
+        f"{types}{shared}: as {dtype} the same value would be two tokens{such}. Write it with one "
+        "type everywhere."
     )
