@@ -142,11 +142,15 @@ def get_preprocess(name: str) -> Preprocess:
         raise ConfigError(f"No installed package has a preprocess function {name!r}.")
     try:
         function = entry.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise ConfigError(
-            f"The preprocess function {name!r} ({entry.value}) cannot be imported: {error}."
+            f"The preprocess function {name!r} ({entry.value}) cannot be imported: {error!r}."
         ) from error
-    file = inspect.getsourcefile(inspect.unwrap(function)) if callable(function) else None
+    if inspect.isfunction(function):
+        file = inspect.getsourcefile(inspect.unwrap(function))
+    else:
+        # A partial, or an object that is called, has no file of its own.
+        file = getattr(importlib.import_module(entry.module), "__file__", None)
     # A package that is being written changes without its version.
     content = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
     package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""

@@ -18,6 +18,8 @@ from fuxictr_stem.data.fingerprint import fingerprint
 from fuxictr_stem.errors import ConfigError, DataError
 
 MODULE = """
+from functools import partial
+
 import polars as pl
 
 def hour(name):
@@ -47,8 +49,10 @@ def days(name):
 
 def nothing(name):
     return name
+
+part = partial(hour)
 """
-NAMES = ("days", "hour", "bucket", "log", "answer", "fails", "nothing", "reserved", "whole")
+NAMES = ("days", "hour", "bucket", "log", "answer", "fails", "nothing", "part", "reserved", "whole")
 _number = count()
 
 
@@ -168,9 +172,10 @@ def test_ids_are_those_of_a_fuxictr_processor_with_the_same_methods(package, tmp
     assert_same(cached(open_cache(dataset)), said)
 
 
-def test_a_cache_is_of_the_functions_version_and_content(package, tmp_path):
+@pytest.mark.parametrize("name", ["hour", "part"])
+def test_a_cache_is_of_the_functions_version_and_content(package, tmp_path, name):
     plain = small(tmp_path / "p", [feature("kept", "numeric", "float")])
-    dataset = small(tmp_path / "d", [feature("hour", preprocess="hour"), feature("time")])
+    dataset = small(tmp_path / "d", [feature("hour", preprocess=name), feature("time")])
 
     def names():
         return [fingerprint(one, find_files(one)) for one in (plain, dataset)]
@@ -244,7 +249,7 @@ def test_a_config_names_installed_functions_only(package, tmp_path, monkeypatch)
     for text, told in {
         "hours": "Did you mean 'hour'?",
         "os.system(x)": "must be copy_from(<column>), or a function of an installed package",
-        "eval(x)": "Installed functions: answer, bucket, days, fails, hour, log, nothing, reserved, whole.",
+        "eval(x)": f"Installed functions: {', '.join(sorted(NAMES))}.",
         "load_pickle(x)": "Installed functions: ",
     }.items():
         (line,) = problems(tmp_path, dataset=columns({**entry, "preprocess": text}))
@@ -252,12 +257,21 @@ def test_a_config_names_installed_functions_only(package, tmp_path, monkeypatch)
         assert told in line
     meta = {"name": "m", "dtype": "int", "type": "meta", "preprocess": "hour"}
     (line,) = problems(tmp_path, dataset=columns(meta))
-    assert "a function makes categorical and numeric columns, not meta" in line
+    assert "a function makes categorical, numeric and sequence columns, not meta" in line
+    sequence = {"name": "s", "dtype": "str", "type": "sequence", "preprocess": "days(user)"}
+    assert load(tmp_path, dataset=columns({**sequence, "splitter": "^"}))
     copy = {"name": "z", **more, "preprocess": "copy_from(x)"}
     (line,) = problems(tmp_path, dataset=columns(entry, copy))
     assert "copies 'x', which no file holds: it is hour(user)" in line
     (line,) = problems(tmp_path, {"group_id": "x"}, columns(entry))
     assert "names 'x', which no file holds" in line
+
+
+def test_a_package_that_cannot_be_imported_is_named(package, tmp_path):
+    package.path.write_text("raise RuntimeError('no such device')")
+    dataset = small(tmp_path, [feature("x", preprocess="hour"), feature("time")])
+    with pytest.raises(ConfigError, match=r"'hour' .* cannot be imported: .*no such device"):
+        plan_columns(dataset)
 
 
 def test_two_functions_of_one_name_are_refused(package, tmp_path):

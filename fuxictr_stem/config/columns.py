@@ -104,9 +104,11 @@ def _check_column(
         if types and kind not in types and col[key] is not None:
             problems.add(f"{place}.{key}", f"is for {' and '.join(types)} columns, not {kind}.")
     check_encoder(kind, col.get("feature_encoder"), place, problems)
-    if kind not in (CATEGORICAL, NUMERIC) and function_call(col.get("preprocess"), col["name"]):
+    call = function_call(col.get("preprocess"), col["name"])
+    if call and kind not in (CATEGORICAL, NUMERIC, SEQUENCE):
         problems.add(
-            f"{place}.preprocess", f"a function makes categorical and numeric columns, not {kind}."
+            f"{place}.preprocess",
+            f"a function makes {CATEGORICAL}, {NUMERIC} and {SEQUENCE} columns, not {kind}.",
         )
     if kind == NUMERIC and dtype == "str":
         problems.add(f"{place}.dtype", "must be int or float for a numeric column, found 'str'.")
