@@ -20,7 +20,11 @@ from fuxictr_stem.training.saving import check_settings
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return make_project(tmp_path)
+    made = make_project(tmp_path)
+    # One experiment is read much faster than four with all their trials.
+    made.benchmark |= {"experiments": "STEMNet_toy", "single_task": None}
+    made.benchmark |= {"search": {}, "slices": None}
+    return made
 
 
 def key_of(project):
@@ -61,14 +65,13 @@ def test_every_key_that_changes_no_number_is_tried_here():
 def test_a_key_that_changes_no_number_makes_nothing_run_again(project, key):
     before = key_of(project)
     if key in EXPERIMENT:
-        # Columns stand beside saved predictions only.
-        project.experiments["STEMNet_toy"] |= {"save_predictions": True, key: EXPERIMENT[key]}
+        project.experiments["STEMNet_toy"][key] = EXPERIMENT[key]
     else:
         project.dataset[key] = DATASET[key]
     assert key_of(project) == before
 
 
-@pytest.mark.parametrize("key", ["num_workers", "state_minutes", "verbose"])
+@pytest.mark.parametrize("key", ["num_workers", "prediction_columns", "state_minutes", "verbose"])
 def test_nor_does_it_under_the_benchmarks_settings(project, key):
     before = key_of(project)
     project.benchmark["settings"] = {**project.benchmark["settings"], key: EXPERIMENT[key]}
@@ -174,8 +177,8 @@ def test_resume_goes_on_where_a_later_version_has_more_keys():
 
 
 def test_a_second_start_with_other_paths_and_nothing_to_show_trains_nothing(project):
-    project.benchmark |= {"search": {}, "seeds": [1], "slices": None, "settings": {"epochs": 1}}
-    project.benchmark |= {"experiments": "SharedBottom_toy", "single_task": None, "proposed": []}
+    project.benchmark |= {"seeds": [1], "settings": {"epochs": 1}}
+    project.benchmark |= {"experiments": "SharedBottom_toy", "proposed": []}
     assert run(project) == 0
     stamps = {path: path.stat().st_mtime_ns for path in Path("out/runs").rglob("*")}
     Path("moved").mkdir()

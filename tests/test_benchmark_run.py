@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 from run_helpers import Project
@@ -45,7 +46,9 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert run(make_project(folder), "--jobs", "2") == 0
+        made = make_project(folder)
+        made.benchmark["settings"] = {**BENCHMARK["settings"], "prediction_columns": ["age"]}
+        assert run(made, "--jobs", "2") == 0
     return folder
 
 
@@ -262,6 +265,15 @@ def test_a_mistake_ends_in_one_message_before_any_run(project, mistake, capfd):
     assert not Path("out").exists()
 
 
+def test_a_column_that_no_file_has_ends_it_before_any_run(project, capfd):
+    project.experiments["Single_toy_like"]["prediction_columns"] = ["age", "agee"]
+    assert run(project) == 2
+    error = capfd.readouterr().err
+    assert "prediction_columns" in error
+    assert "agee" in error
+    assert not Path("out/runs").exists()
+
+
 def test_a_circle_of_links_is_no_benchmark_file(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     Path("loop").symlink_to("loop")
@@ -367,6 +379,9 @@ def test_a_benchmark_ends_with_its_files(finished):
     assert set(found["slices"]["lifts"]) == {"STEMNet", "SharedBottom"}
     assert len(list((out / "runs").iterdir())) == 12
     assert not list(out.rglob("*.tmp*"))
+    expected = pl.read_csv(finished / "test.csv")["age"].to_list()
+    for path in out.rglob("predictions_test.parquet"):
+        assert pl.read_parquet(path)["age"].to_list() == pytest.approx(expected)
 
 
 def test_the_tables_hold_what_the_runs_report(finished):

@@ -34,6 +34,8 @@ from fuxictr_stem.metrics.tasks import BINARY
 
 # The runner's own: a benchmark that set them would break its own bookkeeping.
 _RUNNERS = ("seed", "model_root", "save_predictions", "model", "dataset_id")
+# The comparison reads them.
+SAVED = {"save_predictions": True}
 
 
 def _read_seeds(value: Any) -> list[int]:
@@ -270,7 +272,7 @@ def _apply(
     keys: dict[str, set[str]] = {}
     for expid in ids:
         try:
-            keys[expid] = accepted_keys(config_dir, expid)
+            keys[expid] = accepted_keys(config_dir, expid, SAVED)
         except ConfigError as error:
             problems.add_error(place("experiments"), error)
     everything = set().union(*keys.values()) if keys else set()
@@ -316,9 +318,9 @@ def _load_all(
         if expid not in own:
             continue
         try:
-            params = load_experiment(config_dir, expid, overrides=own[expid])
+            params = load_experiment(config_dir, expid, overrides=own[expid] | SAVED)
             for trial in trials:
-                tried = load_experiment(config_dir, expid, overrides={**own[expid], **trial})
+                tried = load_experiment(config_dir, expid, overrides=own[expid] | SAVED | trial)
                 if tried["task_labels"] != params["task_labels"]:
                     problems.add(
                         place("search"),
@@ -332,7 +334,7 @@ def _load_all(
                 own[expid]["metrics"] = list(dict.fromkeys(reported))
                 # A default would follow the metrics, and early stopping with it.
                 own[expid] |= {key: params[key] for key in ("monitor", "monitor_mode")}
-                params = load_experiment(config_dir, expid, overrides=own[expid])
+                params = load_experiment(config_dir, expid, overrides=own[expid] | SAVED)
         except ConfigError as error:
             problems.add_error(place("experiments"), error)
             continue

@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fuxictr_stem import outputs
-from fuxictr_stem.benchmark.config import Benchmark
+from fuxictr_stem.benchmark.config import SAVED, Benchmark
 from fuxictr_stem.benchmark.plan import Plan, RunSpec
 from fuxictr_stem.benchmark.whole import read_whole
 from fuxictr_stem.benchmark.worker import work
@@ -165,7 +165,7 @@ def _job(
         "overrides": {
             **spec.overrides,
             "model_root": str(home.resolve()),
-            "save_predictions": True,
+            **SAVED,
             "verbose": 0,
         },
         "csv_path": str((place.folder / "runs.csv").resolve()),

@@ -17,7 +17,7 @@ from fuxictr_stem.analysis.gradient_flow import gradient_flow
 from fuxictr_stem.analysis.slice_metrics import RANKING, SliceLift, slice_lift, slice_metrics
 from fuxictr_stem.analysis.slices import PositiveBalance, positive_balance
 from fuxictr_stem.analysis.tables import compare_tables
-from fuxictr_stem.benchmark.config import Benchmark, label_types
+from fuxictr_stem.benchmark.config import SAVED, Benchmark, label_types
 from fuxictr_stem.benchmark.insight import Analysis, Slices
 from fuxictr_stem.benchmark.record import WEIGHTS, Run, Study, TaskPredictions
 from fuxictr_stem.config import load_experiment
@@ -96,7 +96,8 @@ def load_run(run: Run, config_dir: Path) -> tuple[dict[str, Any], MultiTaskModel
         run: The run.
         config_dir: Folder of the model and dataset configs.
     """
-    overrides = {**run.settings, "seed": run.seed, "model_root": str(run.folder.parent.parent)}
+    home = str(run.folder.parent.parent)
+    overrides = {**run.settings, **SAVED, "seed": run.seed, "model_root": home}
     params = {
         **load_experiment(config_dir, run.expid, overrides=overrides),
         "gpu": -1,

@@ -25,9 +25,11 @@ from fuxictr_stem.benchmark.plan import CPU, Plan
 from fuxictr_stem.benchmark.record import Study
 from fuxictr_stem.benchmark.report import write_report
 from fuxictr_stem.benchmark.study import collect
+from fuxictr_stem.config.experiment import GROUP_KEY
 from fuxictr_stem.data import Cache, report_ids, warn_of_leaks
 from fuxictr_stem.data.id_report import worst
 from fuxictr_stem.data.memory import available_bytes
+from fuxictr_stem.data.raw_columns import find_raw_columns
 from fuxictr_stem.errors import ConfigError, OutputError, TrainingError
 from fuxictr_stem.experiment import check_device, open_data
 from fuxictr_stem.locks import check_locks
@@ -80,6 +82,9 @@ def run_benchmark(
 def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: int) -> Study:
     # Faulty data must end here with one message, not once a run.
     caches = {expid: open_data(params) for expid, params in benchmark.experiments.items()}
+    for params in benchmark.experiments.values():
+        if params["prediction_columns"]:
+            find_raw_columns(params, params["prediction_columns"], GROUP_KEY, folder)
     expid = next(iter(caches))
     unknown = report_ids(caches[expid], benchmark.experiments[expid])
     warn_of_leaks(caches[expid], benchmark.experiments[expid])

@@ -86,13 +86,15 @@ def load_experiment(
     return {**params, **dataset, "model_id": expid}
 
 
-def accepted_keys(config_dir: str | Path, expid: str) -> set[str]:
+def accepted_keys(
+    config_dir: str | Path, expid: str, overrides: Mapping[str, Any] | None = None
+) -> set[str]:
     """Return the keys that an experiment may hold, those of its model included.
 
     Raises:
-        ConfigError: If the experiment or its model is absent.
+        ConfigError: As `load_experiment`, which has the same arguments.
     """
-    params = load_experiment(config_dir, expid)
+    params = load_experiment(config_dir, expid, overrides=overrides)
     return {*EXPERIMENT, *model_keys(params["model"], "model", Problems())[1]}
 
 
