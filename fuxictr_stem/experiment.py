@@ -224,8 +224,8 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
             predictions = predict(model, loader, f"Evaluate {split}")
             figures[split] = evaluate_predictions(tasks, predictions, params["metrics"])
             if split == "valid":
-                steps = history.evaluations[-1]["step"]
-                warn_of_constants(tasks, predictions, steps, params["learning_rate"])
+                steps, weighted = history.evaluations[-1]["step"], bool(params["sample_weight"])
+                warn_of_constants(tasks, predictions, steps, params["learning_rate"], weighted)
             if params["save_predictions"]:
                 path = _folder(params) / _PREDICTIONS[split]
                 blocks = _raw_blocks(raw_columns, params, cache, split)

@@ -197,6 +197,19 @@ def test_a_logloss_above_the_constants_is_warned_of(p, warned, caplog):
         assert "change learning_rate (0.01 now)" in text
 
 
+def test_weights_of_rows_may_move_predictions_so_that_is_no_warning(caplog):
+    """Positives that count five times: the right probability of one in five is .556, not .2."""
+    caplog.set_level(logging.INFO)
+    y, p = np.array([1.0] + [0.0] * 4), np.full(5, 5 / 9)
+    warn_of_constants(
+        {"click": BINARY}, Predictions({"click": y}, {"click": p}, None), 1000, 0.01, True
+    )
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert "sample_weight may move" in record.getMessage()
+    assert "normalizer" not in record.getMessage()
+
+
 @pytest.mark.parametrize("y", [0.0, 1.0])
 def test_a_split_of_one_class_has_no_constant_to_compare_with(y, caplog):
     predictions = Predictions({"click": np.full(4, y)}, {"click": np.full(4, 0.5)}, None)

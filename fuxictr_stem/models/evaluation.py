@@ -107,18 +107,24 @@ def evaluate_predictions(
 
 
 def warn_of_constants(
-    tasks: Mapping[str, str], predictions: Predictions, steps: int, learning_rate: float
+    tasks: Mapping[str, str],
+    predictions: Predictions,
+    steps: int,
+    learning_rate: float,
+    weighted: bool = False,
 ) -> None:
     """Warn of binary tasks whose logloss on valid is above that of the best constant.
 
-    That is the entropy of the share of positives. A model of a few steps that is still about as good as
-    a fresh one, which predicts .5, is told of, but not warned of.
+    That is the entropy of the share of positives. Only a note is logged of a model of a few steps that is
+    still about as good as a fresh one, which predicts .5, and where rows are weighted: a model that counts
+    positives ten times rightly predicts more than their share.
 
     Args:
         tasks: Task type by label.
         predictions: Labels and predictions of valid, by the best weights.
         steps: Training steps of the run.
         learning_rate: The run's, for the advice.
+        weighted: Whether training weights the rows.
     """
     for label, task in tasks.items():
         if task != BINARY:
@@ -130,9 +136,20 @@ def warn_of_constants(
         # With one class the best constant is perfect and tells nothing.
         if not 0 < share < 1 or loss <= constant * (1 + 1e-9):
             continue
-        fresh = steps < _FEW_STEPS and loss < 1.05 * math.log(2)
+        if weighted:
+            level, advice = logging.INFO, "sample_weight may move its predictions so"
+        elif steps < _FEW_STEPS and loss < 1.05 * math.log(2):
+            level, advice = logging.INFO, "train longer (epochs)"
+        else:
+            level, advice = (
+                logging.WARNING,
+                (
+                    "set normalizer: StandardScaler for numeric features, declare ids categorical, or "
+                    f"change learning_rate ({learning_rate:g} now)"
+                ),
+            )
         logger.log(
-            logging.INFO if fresh else logging.WARNING,
+            level,
             "Task %r: its logloss on valid, %.4g, is above the %.4g of always predicting the share of "
             "positives, %.3g, so after %s steps the model is worse than a constant: %s.",
             label,
@@ -140,10 +157,7 @@ def warn_of_constants(
             constant,
             share,
             f"{steps:,}",
-            "train longer (epochs)"
-            if fresh
-            else "set normalizer: StandardScaler for numeric features, declare ids categorical, or "
-            f"change learning_rate ({learning_rate:g} now)",
+            advice,
         )
 
 
