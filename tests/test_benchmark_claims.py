@@ -34,7 +34,7 @@ def test_of_fifty_leaderboards_on_identical_models_at_most_two_claim_anything():
     claiming = 0
     for _ in range(50):
         study = simulate(rng, ALIKE, seeds=10, users=20, rows_of_user=6)
-        leaderboard = build_leaderboard(study, resamples=40)
+        leaderboard = build_leaderboard(dataclasses.replace(study, metrics=["AUC"]), resamples=40)
         claiming += bool(claims(leaderboard))
     assert claiming <= 2
 
@@ -67,6 +67,24 @@ def test_trainings_of_one_model_that_differ_over_users_are_no_claim():
     text = leaderboard_markdown(study, leaderboard)
     assert "there is no test" in text
     assert "excludes" not in text
+
+
+def test_a_metric_without_resamples_is_tested_over_seeds_and_the_leaderboard_says_so():
+    study = simulate(np.random.default_rng(1), ALIKE, seeds=3)
+    for entries in study.entries.values():
+        for entry in entries.values():
+            for split in ("valid", "test"):
+                figures = entry.runs[0].result[split]
+                figures["like_NE"] = figures.pop("like_logloss")
+                del figures["like_AUC"]
+    study = dataclasses.replace(study, metrics=["AUC", "NE"])
+    leaderboard = build_leaderboard(study, resamples=20)
+    found = leaderboard.score("STEMNet", "like", "NE").single_task
+    assert found.seeds_and_users is None
+    assert found.p_holm is not None
+    text = leaderboard_markdown(study, leaderboard)
+    assert "over seeds and users (on like over seeds alone: the metric has no interval" in text
+    assert "without any true difference on these test users at most 5% have one" in text
 
 
 def test_the_family_is_all_claims_and_baselines_are_not_tested_against_the_best_of_them():

@@ -316,8 +316,11 @@ def trials(*rates, chosen, key="learning_rate"):
         (trials(16, 8, chosen=8, key="embedding_dim"), {"embedding_dim": "the lowest of 2"}),
         (trials("adam", "sgd", chosen="sgd"), {}),
         (trials(True, False, chosen=True), {}),
-        (trials(None, 1e-6, 1e-5, chosen=1e-6), {"learning_rate": "the lowest of 2"}),
+        # No penalty is the lowest that there is, and was tried.
         (trials(None, 1e-6, 1e-5, chosen=None), {}),
+        (trials(None, 1e-6, 1e-5, chosen=1e-6), {}),
+        (trials(None, 1e-6, 1e-5, chosen=1e-5), {"learning_rate": "the highest of 3"}),
+        (trials(0, 0.5, chosen=0, key="net_dropout"), {}),
         (trials(1e-3, chosen=1e-3), {}),
         (trials(2e-3, 1e-3, chosen=None), {}),
     ],

@@ -8,6 +8,7 @@ import pytest
 from study_helpers import make_study
 
 from fuxictr_stem.analysis.slices import positive_balance
+from fuxictr_stem.benchmark.insight import interval_of
 from fuxictr_stem.benchmark.look import measure_slices
 from fuxictr_stem.benchmark.record import PREDICTIONS
 from fuxictr_stem.metrics import auc
@@ -84,3 +85,12 @@ def test_a_regression_task_has_no_slices(study, balance):
         relabel(study, name, lambda likes: likes + 0.5)
     found = measured(study, balance, like=REGRESSION)
     assert set(found.metrics["MMoE"]) == set(found.lifts["MMoE"]) == {"click"}
+
+
+def test_an_interval_says_what_it_is_over(study, balance):
+    lift = measured(study, balance).lifts["MMoE"]["like"][0]
+    assert interval_of(lift) == "95% interval over 2 seeds and the slice's test users"
+    # Two seeds against one are no pairs, and the mean is not over one seed.
+    del study.entries["SingleTask"][2]
+    lift = measured(study, balance).lifts["MMoE"]["like"][0]
+    assert interval_of(lift) == "95% interval over the slice's test users only"

@@ -57,5 +57,6 @@ class Analysis:
 
 def interval_of(lift: SliceLift) -> str:
     """Return what a lift's interval is over, as a part of a sentence."""
-    over = f"{lift.seeds} seeds and" if lift.seeds > 1 else "one seed, over"
-    return f"{lift.confidence:.0%} interval over {over} the slice's test users"
+    users = "the slice's test users"
+    over = f"{lift.seeds} seeds and {users}" if lift.seeds > 1 else f"{users} only"
+    return f"{lift.confidence:.0%} interval over {over}"

@@ -87,19 +87,22 @@ def at_edge(trials: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         trials: The record of an experiment's search: ``settings`` and whether ``chosen``, of each trial.
 
     Returns:
-        By key the end, as in ``the lowest of 3``; keys whose values are no numbers have none.
+        By key the end, as in ``the lowest of 3``; keys whose values are no numbers have none, and 0
+        or null, such as no dropout or penalty, is no edge: nothing lies below.
     """
     chosen = [trial["settings"] for trial in trials if trial["chosen"]]
     edges = {}
     for key, value in chosen[0].items() if chosen else ():
-        grid = {float(v) for v in _numbers(trial["settings"][key] for trial in trials)}
-        if len(grid) > 1 and _numbers([value]) and float(value) in (min(grid), max(grid)):
+        grid = set(_numbers(trial["settings"][key] for trial in trials))
+        if len(grid) > 1 and any(_numbers([value])) and value in (min(grid), max(grid)):
             edges[key] = f"the {'lowest' if value == min(grid) else 'highest'} of {len(grid)}"
     return edges
 
 
 def _numbers(values: Iterable[Any]) -> list[float]:
-    return [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    """Return those that are numbers; null is 0, as of a penalty."""
+    plain = [0 if value is None else value for value in values]
+    return [v for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
 
 
 def trials_of(search: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

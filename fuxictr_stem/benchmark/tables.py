@@ -247,16 +247,32 @@ def _definitions_of_tests(study: Study, leaderboard: Leaderboard) -> list[str]:
         "there is none."
     )
     tested = ", ".join(f"{label} in {metric}" for label, metric in leaderboard.deciding.items())
-    basis = "seeds and users" if users else "seeds"
+    alone = _over_seeds_alone(leaderboard)
+    basis = "seeds and users" if set(leaderboard.deciding) - set(alone) else "seeds"
+    if alone and basis != "seeds":
+        basis += f" (on {', '.join(alone)} over seeds alone: the metric has no interval over users)"
     lines.append(
         f"Holm p: that there is no difference, over {basis}, after Holm's correction over all claims of "
         "this leaderboard: every model against single-task, and proposed models against the best baseline, "
         f"on every task in its first metric ({tested}). Baselines are not tested against the best of "
         "them. Where a proposed model is worse than the best of K baselines, its p is first multiplied by "
-        f"K. * marks Holm p < {number(ALPHA, 2)}: of leaderboards without any true difference at most "
-        f"{ALPHA:.0%} have one."
+        f"K. * marks Holm p < {number(ALPHA, 2)}: of leaderboards without any true difference"
+        f"{' on these test users' if alone else ''} at most {ALPHA:.0%} have one."
     )
     return lines
+
+
+def _over_seeds_alone(leaderboard: Leaderboard) -> list[str]:
+    """Return the tasks whose differences are tested without the chance of the users."""
+    resampled = {
+        label
+        for _, label, metric, score in leaderboard.each()
+        for found in (score.single_task, score.baseline)
+        if metric == leaderboard.deciding[label]
+        and found is not None
+        and found.interval is not None
+    }
+    return [label for label in leaderboard.deciding if label not in resampled]
 
 
 def title(study: Study) -> str:
