@@ -313,14 +313,14 @@ def _test(
     proposed: Collection[str],
     candidates: int,
 ) -> None:
-    """Set the Holm p value of every claim; they are one family, so one false claim is as rare as 5 %.
+    """Set the Holm p value of every claim, as one family: the chance of any false claim is at most 5 %.
 
     Args:
         transfer: The comparisons with the single-task model.
-        against: Those with the best baseline; those of baselines lose their t test.
+        against: Those with the best baseline; a baseline's t test is removed.
         deciding: By task the metric in which differences are tested.
         proposed: The models that are tested against the best baseline.
-        candidates: Number of baselines that the best was chosen of.
+        candidates: Number of baselines that the best was chosen from.
     """
     claims: list[tuple[Comparisons, tuple[str, str, str], float | None]] = []
     for key, found in transfer.items():
@@ -332,8 +332,8 @@ def _test(
         elif key[2] == deciding[key[1]]:
             p = _claim(found)
             if p is not None and not found.is_better(key[2]):
-                # A seed that is good on valid is so on test: the best of K baselines is so by chance,
-                # too, and a model that is as good as each of them seems worse. Bonferroni's correction.
+                # Weights that are good on valid are good on test, so the best of K equal baselines is
+                # above average there, and an equal model seems worse. Hence Bonferroni's correction.
                 p = min(1.0, candidates * p)
             claims.append((against, key, p))
     adjusted = holm([p for _, _, p in claims])

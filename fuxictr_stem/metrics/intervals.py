@@ -28,13 +28,13 @@ def seeds_and_users(
 ) -> Interval | None:
     """Return the interval of a mean difference in which other seeds and other users could have been drawn.
 
-    It is a two-level bootstrap, mended where few seeds break it. Users are resampled, and so give the
-    variance over users, skewed metrics and unequal users included. Seeds drawn with replacement would
-    give a known variance, which is too small by (S - 1) / S and knows no tails, and would count the
-    interaction of seeds and users twice: of five seeds such a 95% interval covers 82 to 99% in our
-    simulations. So the variance over seeds is the sample's, the interaction is taken out of the variance
-    over users, and the quantile is the mean of both Student distributions', weighted by the variances
-    (W. Cochran and G. Cox, Experimental Designs, 2nd ed. 1957, sec. 4.14): 94 to 98%, from two seeds on
+    It is a two-level bootstrap, corrected for few seeds. Resampled users give the variance over users,
+    also for skewed metrics and users of unequal size. Resampled seeds would give a variance that is too
+    small by (S - 1) / S, treat it as known, and count the interaction of seeds and users twice: with five
+    seeds such a 95% interval covers 82 to 99% in our simulations. So the variance over seeds is the
+    sample's, the interaction is taken out of the variance over users, and the quantile is the mean of
+    both Student distributions', weighted by the variances (W. Cochran and G. Cox, Experimental Designs,
+    2nd ed. 1957, sec. 4.14): 94 to 98%, from two seeds on; a little less where few heavy users decide
     (tests/test_intervals.py).
 
     Args:
