@@ -147,7 +147,7 @@ def test_quotes_that_are_not_doubled_are_rejected_with_their_line(tmp_path):
     dataset = dataset_of(tmp_path, SPARK, [feature("user")], CLICK)
     with pytest.raises(DataError) as caught:
         open_cache(dataset)
-    assert 'train.csv (train): line 2, at u1,"5\\" pad",1: a quoted field goes on' in str(
+    assert 'train.csv (train): line 2, at u1,"5\\" pad",1: a quoted field continues' in str(
         caught.value
     )
     assert 'set csv_escape ("\\\\" for a backslash)' in str(caught.value)
@@ -219,8 +219,8 @@ def test_a_quoted_empty_field_is_a_row_of_one_column_and_a_blank_line_is_not(tmp
             'line 3, at "x,0,3: the quote opens a field that no quote closes',
         ),
         ('a,y,c\n"p\n""q",1,"2\n3,4,5\n', "line 3, at "),
-        ('a,y,c\n1,1,"2" \n', 'line 2, at 1,1,"2" : a quoted field goes on behind a quote'),
-        ('"a"b,y,c\n1,1,2\n', 'line 1, at "a"b,y,c: a quoted field goes on behind a quote'),
+        ('a,y,c\n1,1,"2" \n', 'line 2, at 1,1,"2" : a quoted field continues after a quote'),
+        ('"a"b,y,c\n1,1,2\n', 'line 1, at "a"b,y,c: a quoted field continues after a quote'),
         ("a,y,c\n1,1,2\rx,0,3\n", "line 2, at '1,1,2\\rx,0,3': a CR without LF, outside of quotes"),
     ],
 )
@@ -233,7 +233,7 @@ def test_files_without_one_right_reading(tmp_path, text, line):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a,y,c\nx\\z,1,2\n", "line 2, at x\\z,1,2: the escape stands before a character"),
+        ("a,y,c\nx\\z,1,2\n", "line 2, at x\\z,1,2: the escape is before a character"),
         ("a,y,c\nx,1,2\\", "line 2, at x,1,2\\: the file ends with an escape"),
         ('a,y,c\n"x"z,1,2\n', "Escape or double a quote within a quoted value."),
     ],
@@ -375,7 +375,7 @@ def test_every_key_of_the_reading_makes_another_cache(tmp_path):
     [
         (
             'i,t,n\n1,"5\\" pad",1\n2,b,0\n',
-            'raw.csv, line 2, at 1,"5\\" pad",1: a quoted field goes on',
+            'raw.csv, line 2, at 1,"5\\" pad",1: a quoted field continues',
         ),
         ('i,t,n\n1,"5,1\n2,b,0\n', "raw.csv, line 2, at "),
         ("i,t,n\n1,a,1\n\n2,b,0\n", "raw.csv, row 3: i is empty."),

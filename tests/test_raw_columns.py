@@ -197,15 +197,24 @@ def test_a_run_saves_raw_keys_and_columns(project, monkeypatch):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"save_predictions": False}, "prediction_columns: stand beside .* Set save_predictions"),
+        (
+            {"save_predictions": False},
+            "prediction_columns: adds columns to .* Set save_predictions",
+        ),
         ({"prediction_columns": ["age", "age"]}, "prediction_columns: names 'age' twice"),
-        ({"prediction_columns": ["like"]}, "names 'like', as which the labels are saved"),
+        (
+            {"prediction_columns": ["like"]},
+            "names 'like', but in saved predictions that is the name of the labels",
+        ),
         (
             {"prediction_columns": ["like_pred"]},
-            "names 'like_pred', as which the outputs of 'like'",
+            "names 'like_pred', but .* the name of the outputs of 'like'",
         ),
-        ({"prediction_columns": ["group"]}, "names 'group', as which the groups are saved"),
-        ({"prediction_columns": ["group_key"]}, "names 'group_key', as which the raw values"),
+        ({"prediction_columns": ["group"]}, "names 'group', but .* the name of the groups"),
+        (
+            {"prediction_columns": ["group_key"]},
+            "names 'group_key', but .* the name of the raw values",
+        ),
         ({"prediction_columns": "age"}, "prediction_columns: must be"),
     ],
 )

@@ -176,7 +176,7 @@ def _check_predictions(
         if more:
             problems.add(
                 place("prediction_columns"),
-                "stand beside saved predictions, but none are saved.",
+                "adds columns to saved predictions, but none are saved.",
                 "Set save_predictions: True.",
             )
         return
@@ -198,7 +198,7 @@ def _check_predictions(
         if column in names:
             problems.add(
                 place("prediction_columns"),
-                f"names {column!r}, as which the {names[column]} are saved.",
+                f"names {column!r}, but in saved predictions that is the name of the {names[column]}.",
                 "Leave it out, or declare a copy by another name: type: meta, preprocess: "
                 f"copy_from({column}).",
             )

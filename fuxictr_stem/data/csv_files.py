@@ -56,7 +56,7 @@ def _ready(part: Part, plan: Plan, target: Path | None) -> Part:
     if rows != shape.records - 1:
         raise DataError(
             f"{shape.records - 1:,} rows by its line ends and quotes, {rows:,} by another reader. Write "
-            "the file anew, with every value quoted, or as parquet."
+            "the file again, with every value quoted, or as parquet."
         )
     special = shape.special
     special_characters = (plan.dialect.quote or "\n", "\n", "\r")

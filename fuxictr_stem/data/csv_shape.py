@@ -119,8 +119,8 @@ class _Scan:
         idle = ~np.isin(raw[escapes + 1], wanted)
         if idle.any():
             raise DataError(
-                f"{self._place(int(escapes[idle.argmax()]))}: the escape stands before a character that "
-                f"needs none, which some readers keep and others drop. Double it ({escape * 2}), or "
+                f"{self._place(int(escapes[idle.argmax()]))}: the escape is before a character that "
+                f"needs none; some readers keep it, others drop it. Double it ({escape * 2}), or "
                 "leave csv_escape out."
             )
         self._special = self._special or "has escaped characters"
@@ -179,7 +179,7 @@ class _Scan:
                 inside = False
             else:
                 raise DataError(
-                    f"{self._place(place)}: a quoted field goes on behind a quote that is not doubled. "
+                    f"{self._place(place)}: a quoted field continues after a quote that is not doubled. "
                     f"{self._advice()}"
                 )
         return toggles

@@ -34,7 +34,7 @@ class Dialect:
         """Read rows as Python's csv module does.
 
         Raises:
-            csv.Error: A quoted field goes on behind its closing quote, or has none.
+            csv.Error: A quoted field continues after its closing quote, or has none.
         """
         return csv.reader(
             lines,

@@ -48,7 +48,7 @@ def _not_nested(reading: Reading, parent: Reading) -> Fault:
     name = parent.column.name
     what = f"not 0 where its parent {name!r} is 0"
     advice = (
-        f'Mend these rows, or leave `parent` out. A label with preprocess: "both({name}, <label>)" is '
+        f'Fix these rows, or leave `parent` out. A label with preprocess: "both({name}, <label>)" is '
         f"always nested in {name!r}."
     )
     outside = (parent.value == 0) & (reading.value != 0) & finite(reading.value)

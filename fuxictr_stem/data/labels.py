@@ -100,7 +100,7 @@ def one_class(
 
 def _regression(found: Mapping[str, Any], split: str, metrics: Collection[str]) -> str | None:
     if found["nonfinite"]:
-        return f"is not finite in {_rows(found['nonfinite'])} of {split}; mend or drop the rows."
+        return f"is not finite in {_rows(found['nonfinite'])} of {split}; fix or drop the rows."
     if found["nulls"] == found["rows"]:
         return f"is missing in all {_rows(found['rows'])} of {split}: there is nothing to learn."
     return constant(found["min"], found["max"], split, metrics)

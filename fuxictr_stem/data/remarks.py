@@ -11,10 +11,10 @@ from fuxictr_stem.data.fills import Fill
 from fuxictr_stem.data.tally import Tally
 from fuxictr_stem.data.vocabulary import RESERVED
 
-UNKNOWN = "Columns whose ids are mostly unknown, which a model has learnt nothing of"
+UNKNOWN = "Columns whose ids are mostly unknown, so that a model has learned nothing about them"
 FILLS = "Missing values that the model cannot tell from real ones"
 ROUNDED = "Numbers that float32 cannot tell apart"
-APART = "Values that are written two ways, so that they do not meet"
+APART = "Values written in two ways, which get different ids"
 
 _ROWS_LOOKED_AT = 10_000
 _VALUES_COMPARED = 1000
