@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import glob
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -148,6 +150,18 @@ def _run(
     return figures
 
 
+def _check_same_files(key: str, path: str, data_format: str, ours: Sequence[Path]) -> None:
+    """Reject a path by which FuxiCTR's ``FeatureProcessor.read_data`` would read other files than ours."""
+    pattern = path if path.endswith(data_format) else os.path.join(path, f"*.{data_format}")
+    different = set(map(Path, glob.glob(pattern))).symmetric_difference(ours)
+    if different:
+        raise ConfigError(
+            f"{key}: FuxiCTR's preprocessing and ours find different files by {path!r}, such as "
+            f"{str(min(different))!r}, which only one of the two reads. Run with --loader h5, or with "
+            f"--engine fuxictr_stem."
+        )
+
+
 def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     """Run FuxiCTR's preprocessing, put its files into the params, and return the feature map.
 
@@ -191,6 +205,8 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
             f"{made[0]['name']!r}. Run with --loader h5, or with --engine fuxictr_stem."
         )
     files = find_files(params)
+    for split, paths in files.items():
+        _check_same_files(f"{split}_data", params[f"{split}_data"], params["data_format"], paths)
     # FuxiCTR would train on missing labels as on 0, and end in a traceback at text in a number.
     _, stats = check_source(open_source(plan_columns(params), files))
     label_stats = {split: found.labels for split, found in stats.items()}

@@ -18,7 +18,7 @@ import yaml
 import fuxictr_stem.models
 from fuxictr_stem import drop_in
 from fuxictr_stem.config import load_experiment
-from fuxictr_stem.errors import DataError, TrainingError
+from fuxictr_stem.errors import ConfigError, DataError, TrainingError
 
 ROOT = Path(__file__).parents[1]
 
@@ -175,6 +175,24 @@ def test_fuxictrs_preprocessing_gets_no_data_that_it_would_misread(
     train.write_csv(params["train_data"])
     with pytest.raises(DataError, match=re.escape(told)):
         drop_in._build_with_fuxictr(params)
+
+
+@pytest.mark.parametrize(
+    ("names", "path", "told"),
+    [
+        (["a.csv", "_b.csv"], "tr", "tr/_b.csv"),
+        (["a.csv", "sub/b.csv"], "tr/**/*.csv", "tr/a.csv"),
+        (["day=1/a.csv", "day=2/a.csv"], "tr", "tr/day=1/a.csv"),
+    ],
+)
+def test_files_that_fuxictr_would_not_read_alike(entry, monkeypatch, names, path, told):
+    monkeypatch.chdir(entry)
+    params = load_experiment("config", "STEMNet_test")
+    for name in names:
+        (entry / "tr" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(params["train_data"], entry / "tr" / name)
+    with pytest.raises(ConfigError, match=f"^train_data: .* find different files .*{told}"):
+        drop_in._build_with_fuxictr({**params, "train_data": path})
 
 
 def test_fuxictrs_loop_stops_where_a_step_is_lost(entry, monkeypatch, root_logging):
