@@ -109,7 +109,8 @@ def test_nothing_copies_a_label_that_no_file_holds(tmp_path, net):
 def test_a_feature_has_no_such_thing(tmp_path, net):
     features = [{"name": "x", "dtype": "str", "type": "categorical", "preprocess": "both(a, b)"}]
     (line,) = config_problems(tmp_path, dataset={"feature_cols": features})
-    assert "must be copy_from(<column>), or null, found 'both(a, b)'" in line
+    assert "must be copy_from(<column>), or a function of an installed package" in line
+    assert "found 'both(a, b)'" in line
 
 
 LABELS = [
@@ -241,7 +242,7 @@ def test_fuxictrs_preprocessing_reads_the_other_labels(tmp_path, monkeypatch):
     monkeypatch.setattr(fuxictr.preprocess, "build_dataset", build)
     frames = {split: rows([0, 1], [0, 1]) for split in SPLITS}
     params = write_dataset(tmp_path, frames, [feature("cat")], LABELS)
-    params["task"] = ["binary_classification"] * 2
+    params |= {"task": ["binary_classification"] * 2, "metrics": ["AUC"], "file_locks": True}
     with pytest.raises(DataError, match="preprocessing stopped: InterruptedError"):
         drop_in._build_with_fuxictr({**params, "task_labels": ["click", "buy"]})
     assert made[0].feature_map.labels == ["click", "buy"]
