@@ -10,9 +10,16 @@ from helpers import feature_map
 
 from fuxictr_stem import errors, registry
 from fuxictr_stem.data.preparers import runner
-from fuxictr_stem.errors import ConfigError, DataError, OutputError, TrainingError, UserError
+from fuxictr_stem.errors import (
+    AccessError,
+    ConfigError,
+    DataError,
+    OutputError,
+    TrainingError,
+    UserError,
+)
 
-KINDS = [ConfigError, DataError, OutputError, TrainingError]
+KINDS = [AccessError, ConfigError, DataError, OutputError, TrainingError]
 
 
 def test_no_handler_of_system_or_library_errors_catches_ours():
