@@ -76,7 +76,7 @@ def make_study(
         noises: How blurred each model's predictions are, by name.
         labels: The tasks.
         seeds: The seeds.
-        lacking: Pairs of a model and a task that it has not got.
+        lacking: Pairs of a model and a task that it lacks.
         world: How the test split is made.
     """
     split = World(labels, **world)

@@ -45,7 +45,7 @@ def audit(model: MultiTaskModel, batch: Batch) -> list[str]:
     findings = list(_reach_findings(model, batch))
     for mixture in find_mixtures(model):
         measured = measure(model, batch, mixture)
-        # Gates that are never asked are dead parts, which are told of above.
+        # Gates that are never asked are dead parts, which are reported above.
         if measured is not None:
             findings += _mixture_findings(model, mixture, measured)
     return findings

@@ -67,7 +67,7 @@ class Entry:
         return next(run for run in self.runs if label in run.labels)
 
     def metric(self, label: str, metric: str, split: str = "test") -> float:
-        """Return a metric of one task on a split; NaN where the entry has not got it."""
+        """Return a metric of one task on a split; NaN where the entry lacks it."""
         for run in self.runs:
             if label in run.labels:
                 return run.result[split].get(f"{label}_{metric}", float("nan"))

@@ -109,7 +109,7 @@ class Leaderboard:
     """All numbers of a study's tables.
 
     Attributes:
-        scores: What a model has not got is absent.
+        scores: What a model lacks is absent.
         costs: By model.
         roles: By model: ``single-task``, ``baseline`` or ``proposed``.
         best_baseline: Name of the baseline that is best on valid, or None.

@@ -19,7 +19,7 @@ from fuxictr_stem.benchmark.text import number, p_value, seconds, span
 def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
     """Return which model is best on each task, against what, whether by chance, and at what cost.
 
-    Only the first metric is told.
+    Only the first metric is shown.
 
     Args:
         study: The finished runs.

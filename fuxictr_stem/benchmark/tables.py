@@ -221,7 +221,7 @@ def definitions(study: Study, leaderboard: Leaderboard) -> list[str]:
             "valid, so that test does not choose what it is then compared on; among the models that are "
             "neither single-task nor proposed and have all tasks."
         )
-    lines.append(f"{LACKING} means that a model has not got the task, or that there is no test.")
+    lines.append(f"{LACKING} means that a model lacks the task, or that there is no test.")
     return lines + leaderboard.notes
 
 
@@ -315,7 +315,7 @@ def leaderboard_markdown(study: Study, leaderboard: Leaderboard) -> str:
 
 
 def sections(study: Study, leaderboard: Leaderboard) -> dict[Section, list[Table]]:
-    """Return the tables by part of the report; what a study has not got is left out."""
+    """Return the tables by part of the report; what a study lacks is left out."""
     found = {Section.QUALITY: quality_tables(study, leaderboard)}
     if study.single_task in leaderboard.scores:
         found[Section.TRANSFER] = difference_tables(study, leaderboard, "single_task")
