@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or 1 where an audit or a check of caches found something, or 2 after a mistake that the
-        user can mend, told in one message, or 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+        user can fix, reported in one message, or 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     args = _parser().parse_args(argv)
     advice = _GO_ON.get(args.command, "")
@@ -224,7 +224,7 @@ def _prepare(args: argparse.Namespace) -> None:
 def _benchmark(args: argparse.Namespace) -> None:
     from fuxictr_stem.benchmark.run import run_benchmark
 
-    # Unlike Path.resolve, it takes a circle of links, which is told where the file is read.
+    # Unlike Path.resolve, it takes a circle of links, which is reported where the file is read.
     above = Path(os.path.realpath(args.config)).parent.parent
     beside = above if any(above.glob("model_config*")) else None
     config_dir = _config_dir(args.config_dir or beside)

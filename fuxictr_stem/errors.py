@@ -1,4 +1,4 @@
-"""What a user can mend: each error names the argument, the rule, the value found and the next step.
+"""What a user can fix: each error names the argument, the rule, the value found and the next step.
 
 A command ends with the message alone and exit code 2; a traceback is left for our own defects.
 """

@@ -47,7 +47,7 @@ def check_copies(features: Sequence[Entry], labels: Sequence[Entry], problems: P
         at = f"{place}.preprocess"
         if chain[-1] in chain[:-1]:
             problems.add(at, f"copies in a circle: {' <- '.join(chain)}.")
-        # A longer chain is the fault of the copy before, which is told there.
+        # A longer chain is the fault of the copy before, which is reported there.
         elif chain[-1] not in by_name and len(chain) == 2:
             problems.add(
                 at,

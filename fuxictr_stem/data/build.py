@@ -20,8 +20,9 @@ from fuxictr_stem.data.checks import SplitStats, check_source
 from fuxictr_stem.data.column_remarks import filled_remarks, scale_remarks
 from fuxictr_stem.data.columns import Plan
 from fuxictr_stem.data.encode import BLOCK_ROWS, Encoder, encoded, encoders
-from fuxictr_stem.data.fills import fills
+from fuxictr_stem.data.fills import Fill, fills
 from fuxictr_stem.data.remarks import (
+    Remark,
     fill_remarks,
     rounded_remarks,
     unknown_remarks,
@@ -79,7 +80,6 @@ def build(
     _check_space(folder, columns, sum(rows.values()))
     layout = {column.name: (column.dtype, column.width) for column in columns}
     filled = fills(plan)
-    kinds = {col["name"]: col["type"] for col in plan.features}
     tallies = {split: {column.name: Tally() for column in columns} for split in frames}
     for split, frame in frames.items():
         path, owner = folder / f"{split}.h5", manifest.owner(fingerprint, split)
@@ -87,21 +87,31 @@ def build(
             blocks = encoded(source, frame, columns, block_rows, filled, tallies[split])
             _write_split(source, blocks, split, rows[split], write)
     shares = unknown_shares(tallies)
-    made_up = list(filled_remarks(filled, tallies, rows))
-    rounded = list(rounded_remarks(tallies))
-    others = {remark.column for remark in made_up}
     remarks = [
         *processor.remarks,
         *unknown_remarks(shares, frames, processor.vocabularies()),
-        *made_up,
-        *fill_remarks([fill for fill in filled if fill.name not in others], tallies),
-        *rounded,
-        *scale_remarks(tallies["train"], kinds, [remark.column for remark in rounded]),
+        *_number_remarks(plan, filled, tallies, rows),
     ]
     if scratch.exists():
         shutil.rmtree(scratch)
     content = _content(plan, fingerprint, columns, stats)
     manifest.write(folder, {**content, "unknown": shares, "remarks": remarks})
+
+
+def _number_remarks(
+    plan: Plan,
+    filled: Sequence[Fill],
+    tallies: Mapping[str, Mapping[str, Tally]],
+    rows: Mapping[str, int],
+) -> Iterator[Remark]:
+    """Yield what is odd about fill values and numbers: one remark per column and cause."""
+    made_up, rounded = list(filled_remarks(filled, tallies, rows)), list(rounded_remarks(tallies))
+    yield from made_up
+    others = {remark.column for remark in made_up}
+    yield from fill_remarks([fill for fill in filled if fill.name not in others], tallies)
+    yield from rounded
+    kinds = {col["name"]: col["type"] for col in plan.features}
+    yield from scale_remarks(tallies["train"], kinds, [remark.column for remark in rounded])
 
 
 @contextmanager

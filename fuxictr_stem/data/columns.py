@@ -1,4 +1,4 @@
-"""What a dataset config means for reading: which column comes from where, and what FuxiCTR is told.
+"""What a dataset config means for reading: which column comes from where, and what FuxiCTR gets.
 
 FuxiCTR's ``FeatureProcessor`` decides what an id is, so its column dicts go to it as they are,
 except where it would fail or quietly mean something else:

@@ -64,9 +64,7 @@ def bootstrap_auc(
         DataError: If lengths differ, a label is not 0/1, a score is not finite, or a group's number
             has no column in the counts.
     """
-    positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
-    group = _group_numbers(group_id, counts)
-    same_length(y_true=positive, y_pred=score, group_id=group)
+    positive, score, group = _rows(y_true, y_pred, group_id, counts)
     order = np.argsort(score)
     positive, score, group = positive[order], score[order], group[order]
     of_positive, of_negative = group[positive], group[~positive]
@@ -104,9 +102,7 @@ def bootstrap_pr_auc(
     Raises:
         DataError: As `bootstrap_auc`.
     """
-    positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
-    group = _group_numbers(group_id, counts)
-    same_length(y_true=positive, y_pred=score, group_id=group)
+    positive, score, group = _rows(y_true, y_pred, group_id, counts)
     order = np.argsort(score)[::-1]
     positive, score, group = positive[order], score[order], group[order]
     last_of_tie = np.flatnonzero(np.append(score[1:] != score[:-1], True))
@@ -156,6 +152,16 @@ def bootstrap_gauc(
         if total:
             values[resample] = weights @ auc / total
     return values
+
+
+def _rows(
+    y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return checked labels, scores and numbers of groups, (N,) each."""
+    positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
+    group = _group_numbers(group_id, counts)
+    same_length(y_true=positive, y_pred=score, group_id=group)
+    return positive, score, group
 
 
 def _group_numbers(group_id: ArrayLike, counts: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def binary_labels(y_true: ArrayLike) -> np.ndarray:
     if wrong.any():
         raise DataError(
             f"y_true has {np.count_nonzero(wrong)} of {len(array)} labels that are neither 0 nor "
-            f"1, such as {array[wrong][0]!s}. Logloss and AUC need 0/1 labels: mend the labels, or "
+            f"1, such as {array[wrong][0]!s}. Logloss and AUC need 0/1 labels: fix the labels, or "
             f"declare the task as regression."
         )
     return positive.astype(bool, copy=False)

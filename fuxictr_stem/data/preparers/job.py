@@ -62,7 +62,7 @@ class Job:
         except OSError as error:
             raise DataError(
                 f"prepare.raw_dir: the raw files cannot be looked for in {short(str(self.raw_dir))}: "
-                f"{error.strerror}. Name another folder, or mend its permissions."
+                f"{error.strerror}. Name another folder, or fix its permissions."
             ) from error
         if others:
             raise DataError(
