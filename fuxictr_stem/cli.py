@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 import fuxictr_stem
-from fuxictr_stem import interrupts
-from fuxictr_stem.errors import Stopped, UserError
-from fuxictr_stem.logs import log_to_console, tell
+from fuxictr_stem.runtime import signals
+from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
+from fuxictr_stem.runtime.logs import tell
 
 logger = logging.getLogger(__name__)
 
-RESUME_GOES_ON = "A run goes on by the same command with --resume."
 _GO_ON = {"run": RESUME_GOES_ON, "benchmark": "The same command goes on where it was."}
 
 PACKAGED_CONFIG = Path(__file__).parent / "packaged" / "config"
@@ -134,53 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command_line(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command as a process of its own, and end it; arguments as of `main`."""
-    interrupts.end_at_once()
+    signals.end_at_once()
     code = main(argv)
     if code > 128:
-        interrupts.ignore()
+        signals.ignore()
     sys.exit(code)
-
-
-def run_guarded(run: Callable[[], int | None], advice: str) -> int:
-    """Run something with logging to the console; end a user's mistake in one message.
-
-    Args:
-        run: Does it, and returns the exit code.
-        advice: How to go on after a signal, a sentence, or nothing.
-
-    Returns:
-        The exit code, as of `main`.
-    """
-    log_to_console()
-    try:
-        with interrupts.obeyed(advice):
-            code = run()
-            interrupts.check()
-    except UserError as error:
-        logger.debug("Stopped by a mistake of the user.", exc_info=True)
-        _complain(f"error: {error}")
-        return 2
-    except BaseException as error:
-        stopped = _stop_behind(error, advice)
-        if stopped is None:
-            raise
-        _complain(str(stopped))
-        return 128 + stopped.signal
-    return code or 0
-
-
-def _complain(text: str) -> None:
-    with suppress(OSError):  # the console may be gone
-        print(text, file=sys.stderr)
-
-
-def _stop_behind(error: BaseException | None, advice: str) -> Stopped | None:
-    """Return the signal behind an error: FuxiCTR has bare excepts that raise another one."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    if error is None or isinstance(error, Stopped):
-        return error
-    return interrupts.stopped(signal.SIGINT, advice)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -222,7 +177,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _benchmark(args: argparse.Namespace) -> None:
-    from fuxictr_stem.benchmark.run import run_benchmark
+    from fuxictr_stem.benchmark.run_benchmark import run_benchmark
 
     # Unlike Path.resolve, it takes a circle of links, which is reported where the file is read.
     above = Path(os.path.realpath(args.config)).parent.parent
@@ -240,7 +195,7 @@ def _audit(args: argparse.Namespace) -> int:
 
 
 def _cache(args: argparse.Namespace) -> int:
-    from fuxictr_stem import cache_command
+    from fuxictr_stem.data.cache import cache_commands as cache_command
 
     which = _config_dir(args.config), args.data_root, args.dataset
     if args.action == "clear":

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fuxictr_stem.config.kinds import short
-from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.errors import ConfigError, short
 from fuxictr_stem.layers import GroupedLinear, GroupedMLP
 from fuxictr_stem.layers.grouped import PerUnit
 from fuxictr_stem.models import AITM, ESMM, PLE, MMoE, MultiTaskNet, OMoE, SharedBottom, STEMNet

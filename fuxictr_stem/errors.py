@@ -6,7 +6,13 @@ A command ends with the message alone and exit code 2; a traceback is left for o
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_MOST_SHOWN = 20
 
 
 class UserError(Exception):
@@ -68,3 +74,35 @@ def suggest(name: str, known: Iterable[str], limit: int = 3) -> str:
         folded = {n.lower(): n for n in names}
         near = [folded[m] for m in difflib.get_close_matches(str(name).lower(), folded, n=limit)]
     return f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+
+
+def short(value: object) -> str:
+    """Return a value as text of bounded length."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return f"a {type(value).__name__}"
+
+
+def refuse(error: type[UserError], heading: str, problems: Sequence[str]) -> NoReturn:
+    """Raise one error that lists every problem.
+
+    Args:
+        error: The kind of error.
+        heading: What was looked at, e.g. ``"dataset 'tiny': its files"``.
+        problems: One sentence or more for each problem.
+
+    Raises:
+        UserError: Always, of the given kind.
+    """
+    count = "" if len(problems) == 1 else f": {len(problems)} problems"
+    raise error(listed(f"{heading}{count}", problems))
+
+
+def listed(heading: str, texts: Sequence[str]) -> str:
+    """Return a heading and the texts below it, the first twenty of them; a single one stands beside it."""
+    if len(texts) == 1:
+        return f"{heading}: {texts[0]}"
+    shown = [f"\n- {text}" for text in texts[:_MOST_SHOWN]]
+    more = len(texts) - len(shown)
+    return f"{heading}{''.join(shown)}" + (f"\n- and {more} more" if more else "")

@@ -17,9 +17,10 @@ from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json, print_to_list
 from torch import nn
 
-from fuxictr_stem import interrupts, outputs, results
+from fuxictr_stem import results
 from fuxictr_stem.config import load_experiment
-from fuxictr_stem.config.experiment import GROUP_KEY
+from fuxictr_stem.config.decisive import check_settings, result_settings
+from fuxictr_stem.config.experiment_config import GROUP_KEY
 from fuxictr_stem.data import (
     Cache,
     H5Loader,
@@ -30,26 +31,28 @@ from fuxictr_stem.data import (
     report_ids,
     warn_of_leaks,
 )
-from fuxictr_stem.data.files import find_files
-from fuxictr_stem.data.fingerprint import fingerprint
-from fuxictr_stem.data.memory import Share
-from fuxictr_stem.data.planned import Planned
+from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.preparers import has_data, prepare
-from fuxictr_stem.data.raw_columns import RawColumns, find_raw_columns
+from fuxictr_stem.data.source.files import find_files
+from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
 from fuxictr_stem.errors import ConfigError, UserError
-from fuxictr_stem.locks import locked
-from fuxictr_stem.logs import log_to_file
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import parameter_counts
-from fuxictr_stem.models.evaluation import evaluate_predictions, predict, warn_of_constants
 from fuxictr_stem.registry import build_model
+from fuxictr_stem.runtime import outputs, signals
+from fuxictr_stem.runtime.locks import locked
+from fuxictr_stem.runtime.logs import log_to_file
+from fuxictr_stem.runtime.memory import Share, peak_rss_bytes
+from fuxictr_stem.runtime.memory_shares import Planned
+from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.training import (
     Saving,
     Trainer,
-    check_settings,
     keep_freed_memory,
     plan_memory,
 )
+from fuxictr_stem.training.evaluation import evaluate_predictions, predict, warn_of_constants
+from fuxictr_stem.training.predictions_file import write_predictions
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +110,7 @@ def run_experiment(
         result = results.read(folder) if resume else None
         if result is not None:
             logger.info("--resume: this run is finished.")
-            before, now = result["settings"], results.settings(params)
+            before, now = result["settings"], result_settings(params)
             if "data" in before:
                 # The source files need not be there any more.
                 now["data"] = _name_of_data(params) or before["data"]
@@ -154,8 +157,9 @@ def _report(folder: Path, result: Mapping[str, Any]) -> None:
 def _saving(params: Mapping[str, Any], resume: bool) -> Saving:
     return Saving(
         _folder(params) / "states",
-        results.settings(params),
-        results.versions(),
+        result_settings(params),
+        check_settings,
+        versions(),
         steps=params["state_steps"],
         minutes=params["state_minutes"],
         kept=params["states_kept"],
@@ -207,7 +211,7 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
     for name in ("result.json", *_PREDICTIONS.values()):
         outputs.remove_file(_folder(params) / name)
     history = trainer.fit(train, valid, params["epochs"], saving)
-    interrupts.check()
+    signals.check()
     seconds["train"] = history.seconds
     del train
     gc.collect()
@@ -229,7 +233,7 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
             if params["save_predictions"]:
                 path = _folder(params) / _PREDICTIONS[split]
                 blocks = _raw_blocks(raw_columns, params, cache, split)
-                results.write_predictions(path, predictions, blocks)
+                write_predictions(path, predictions, blocks)
     seconds["evaluate"] = time.monotonic() - start
 
     return {
@@ -243,7 +247,7 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
         "unknown": unknown,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "samples_per_second": round(history.samples_per_second, 1),
-        "peak_rss_bytes": results.peak_rss_bytes(),
+        "peak_rss_bytes": peak_rss_bytes(),
         "versions": saving.versions,
         "settings": saving.settings,
         "evaluations": history.evaluations,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from fuxictr_stem.benchmark.config import BENCHMARK, SLICES
+from fuxictr_stem.benchmark.run.benchmark_config import BENCHMARK, SLICES
 from fuxictr_stem.config.schema import (
     ABSENT,
     DATASET,

@@ -12,10 +12,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from resume_helpers import Toy
-from run_helpers import Project
 
-from fuxictr_stem.data import planned
+from fuxictr_stem.runtime import memory_shares as planned
+from tests.support.crashes import Toy
+from tests.support.project import Project
 
 
 def _folder(variable: str) -> Path:

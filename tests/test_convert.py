@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from helpers import SMALL, batch, categorical, feature_map, numeric, small_model
-from plain import PlainSharedBottom
-from test_models import AS_PUBLISHED, PLAIN
 
 from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.errors import ConfigError
+from tests.models.test_models import AS_PUBLISHED, PLAIN
+from tests.support.plain_models import PlainSharedBottom
+from tests.support.small_models import SMALL, batch, categorical, feature_map, numeric, small_model
 
 EMBEDDING = "embedding_layer.embedding_layer.embedding_layers.a.weight"
 BIAS = "tower.0.mlp.0.bias"

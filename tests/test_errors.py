@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from helpers import feature_map
 
 from fuxictr_stem import errors, registry
 from fuxictr_stem.data.preparers import runner
@@ -18,6 +17,7 @@ from fuxictr_stem.errors import (
     TrainingError,
     UserError,
 )
+from tests.support.small_models import feature_map
 
 KINDS = [AccessError, ConfigError, DataError, OutputError, TrainingError]
 

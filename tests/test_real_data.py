@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from run_helpers import Project
+
+from tests.support.project import Project
 
 # Test AUC of smoothed train rates of user and item, the floor that a model must pass.
 FLOOR = {"long_view": 0.7235, "is_like": 0.863}

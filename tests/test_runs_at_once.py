@@ -6,13 +6,13 @@ import os
 import shutil
 
 import pytest
-from process_helpers import at_once, killed_at
-from run_helpers import Project
 from safetensors.torch import load_file
 
-from fuxictr_stem import outputs
 from fuxictr_stem.cli import main
 from fuxictr_stem.experiment import run_experiment
+from fuxictr_stem.runtime import outputs
+from tests.support.processes import at_once, killed_at
+from tests.support.project import Project
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def with_cache_only(project):
 
 
 @pytest.mark.parametrize(
-    "place", ["fuxictr_stem.outputs:os.replace", "fuxictr_stem.outputs:sync_file"]
+    "place", ["fuxictr_stem.runtime.outputs:os.replace", "fuxictr_stem.runtime.outputs:sync_file"]
 )
 def test_the_next_run_removes_what_a_killed_one_left(project, place):
     with_cache_only(project)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fuxictr_stem.analysis.definitions import Reach, expected_reach, gate_definition
 from fuxictr_stem.analysis.gradient_flow import Batch, norms
 from fuxictr_stem.analysis.mixtures import Measured, Mixture, find_mixtures, measure
-from fuxictr_stem.analysis.parts import SHARED, model_labels, model_parts
+from fuxictr_stem.analysis.model_parts import SHARED, model_labels, model_parts
 from fuxictr_stem.models.stemnet import STEMNet
 
 # Gate weights are float32 numbers up to 1, summed over some dozens of experts.

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from fuxictr.pytorch.models import MultiTaskModel
 
-from fuxictr_stem.analysis.parts import SHARED, Part, model_labels
+from fuxictr_stem.analysis.model_parts import SHARED, Part, model_labels
 from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.esmm import ESMM

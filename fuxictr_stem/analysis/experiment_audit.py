@@ -9,10 +9,11 @@ import torch
 
 from fuxictr_stem.analysis.audit import audit
 from fuxictr_stem.analysis.gradient_flow import GradientFlow, gradient_flow
+from fuxictr_stem.analysis.synthetic_features import synthetic_feature_map
 from fuxictr_stem.config import load_experiment
-from fuxictr_stem.config.values import FP32
-from fuxictr_stem.data.synthetic import synthetic_batch, synthetic_feature_map
 from fuxictr_stem.registry import build_model
+from fuxictr_stem.training.precision import FP32
+from fuxictr_stem.training.synthetic_batch import synthetic_batch
 
 
 @dataclass(frozen=True)

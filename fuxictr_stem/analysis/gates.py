@@ -16,10 +16,10 @@ from torch import Tensor
 
 from fuxictr_stem.analysis.gradient_flow import undisturbed
 from fuxictr_stem.analysis.mixtures import Mixture, find_mixtures, watch_inputs
-from fuxictr_stem.analysis.parts import model_labels
+from fuxictr_stem.analysis.model_parts import model_labels
 from fuxictr_stem.analysis.slices import slice_numbers
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.models.evaluation import Batches
+from fuxictr_stem.training.evaluation import Batches
 
 
 @dataclass(frozen=True)

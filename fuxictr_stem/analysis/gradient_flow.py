@@ -14,7 +14,7 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
-from fuxictr_stem.analysis.parts import Part, model_labels, model_parts
+from fuxictr_stem.analysis.model_parts import Part, model_labels, model_parts
 
 Batch = dict[str, Tensor]
 

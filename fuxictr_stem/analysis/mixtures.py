@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fuxictr_stem.analysis.gradient_flow import Batch, undisturbed
-from fuxictr_stem.analysis.parts import expert_names, model_labels, stream_names
+from fuxictr_stem.analysis.model_parts import expert_names, model_labels, stream_names
 from fuxictr_stem.layers import ExpertLayer, GateBank, GroupedMLP
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from fuxictr_stem.config.kinds import Kind, Refused, short
+from fuxictr_stem.config.kinds import Kind, Refused
 from fuxictr_stem.config.schema import ABSENT, REFUSED, RENAMED, REQUIRED, Key
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import ConfigError, short, suggest
 
 # Says where a key stands, for a message.
 Place = Callable[[object], str]

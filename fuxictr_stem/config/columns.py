@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fuxictr_stem.config.checking import Problems, read_entries
-from fuxictr_stem.config.kinds import short
 from fuxictr_stem.config.nesting import check_combined, check_parents
 from fuxictr_stem.config.relations import check_copies, check_names, check_sharing
 from fuxictr_stem.config.schema import FEATURE, LABEL
@@ -19,7 +18,8 @@ from fuxictr_stem.config.values import (
     SEQUENCE,
     function_call,
 )
-from fuxictr_stem.expressions import PoolingEncoder, parse_encoder
+from fuxictr_stem.errors import short
+from fuxictr_stem.models.expressions import PoolingEncoder, parse_encoder
 
 Columns = list[dict[str, Any]]
 

@@ -12,7 +12,38 @@ from fuxictr_stem.config.model_keys import constructor_parameters
 from fuxictr_stem.config.schema import ABSENT, DATASET, EXPERIMENT, FEATURE, LABEL, REQUIRED, Key
 from fuxictr_stem.errors import ConfigError
 
+# Where things are and what is shown: a run may go on with others.
+NO_SETTINGS = (
+    "data_root",
+    "debug_mode",
+    "file_locks",
+    "gpu",
+    "memory_budget",
+    "model_root",
+    "num_workers",
+    "pickle_feature_encoder",
+    "prediction_columns",
+    "prepare",
+    "save_predictions",
+    "source",
+    "state_minutes",
+    "state_steps",
+    "states_kept",
+    "test_data",
+    "train_data",
+    "valid_data",
+    "verbose",
+)
+
 _COLUMNS = {"feature_cols": FEATURE, "label_col": LABEL}
+
+
+def result_settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's result depends on besides the data and the software."""
+    device = "cuda" if params["gpu"] >= 0 else "cpu"
+    chosen = {key: value for key, value in params.items() if key not in NO_SETTINGS}
+    found: dict[str, Any] = as_json({**chosen, "device": device})
+    return found
 
 
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,3 +115,42 @@ def _model_defaults(name: Any) -> dict[str, Any]:
         if parameter.default is not inspect.Parameter.empty and parameter.name not in EXPERIMENT:
             defaults.setdefault(parameter.name, as_json(parameter.default))
     return defaults
+
+
+def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str) -> None:
+    """Refuse to go on with other settings.
+
+    A key at its default is the same as none, so a run goes on under a version that has more keys.
+
+    Args:
+        before: Those of the run that is to be continued.
+        now: Those of this one.
+        place: Where the former are from.
+
+    Raises:
+        ConfigError: With all that differs.
+    """
+    then, here = ({**decisive(side), "data": None} for side in (before, now))
+    changed = [
+        line
+        for key in dict.fromkeys([*then, *here])
+        if then.get(key) != here.get(key)
+        for line in _differences(before.get(key), now.get(key), key)
+    ]
+    if before.get("data") != now.get("data"):
+        changed.append("data: the source files, or the columns' config, are others now")
+    if changed:
+        lines = "\n".join(f"  {line}" for line in changed)
+        raise ConfigError(
+            f"--resume: {place} is of other settings:\n{lines}\nSet them back to go on, or run without "
+            f"--resume to start from the beginning."
+        )
+
+
+def _differences(before: Any, now: Any, at: str) -> Any:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            name = f"{at}.{key}" if at else str(key)
+            yield from _differences(before.get(key), now.get(key), name)
+    elif before != now:
+        yield f"{at}: {before!r} then, {now!r} now"

@@ -6,17 +6,12 @@ import json
 import math
 import os
 import re
-import reprlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import yaml
 
 from fuxictr_stem.errors import suggest
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
-
 
 _LARGEST = 2**63 - 1
 _BEYOND_FLOAT32 = 1e38
@@ -36,14 +31,6 @@ class Kind(NamedTuple):
 
     rule: str
     read: Callable[[Any], Any]
-
-
-def short(value: object) -> str:
-    """Return a value as text of bounded length."""
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # a whole number of thousands of digits
-        return f"a {type(value).__name__}"
 
 
 def whole(low: int, high: int | None = None) -> Kind:

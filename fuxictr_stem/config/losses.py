@@ -39,7 +39,7 @@ def check_losses(
     name = params.get("gradient_balancing")
     if name is not None:
         # It imports `config.values`, and with it this package.
-        from fuxictr_stem.models.balancing import GradientBalancer
+        from fuxictr_stem.training.balancing import GradientBalancer
 
         try:
             GradientBalancer(name)

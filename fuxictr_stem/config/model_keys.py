@@ -8,9 +8,8 @@ from typing import Any
 
 from fuxictr_stem import registry
 from fuxictr_stem.config.checking import Place, Problems, key_by_name
-from fuxictr_stem.config.kinds import short
 from fuxictr_stem.config.schema import ABSENT, EXPERIMENT, MODEL, REQUIRED, Key
-from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.errors import ConfigError, short
 
 # Given by the runner, not by a config.
 _RUNNERS = ("self", "feature_map", "model_id", "gpu")

@@ -8,27 +8,12 @@ from typing import Any
 from fuxictr_stem.config.checking import Entry, Problems
 from fuxictr_stem.config.values import combined_labels
 from fuxictr_stem.errors import suggest
+from fuxictr_stem.models.nesting import ancestors
 
 
 def labels_of_files(label_col: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the labels of a dataset that its files hold: those that combine no others."""
     return [dict(col) for col in label_col if not combined_labels(col.get("preprocess"))]
-
-
-def ancestors(label_col: Sequence[Mapping[str, Any]], label: str) -> list[str]:
-    """Return the labels that a label is declared nested in: its ``parent``, that one's, and so on.
-
-    Args:
-        label_col: A dataset's labels, a dict each.
-        label: The label to begin with.
-    """
-    parents = {col["name"]: col.get("parent") for col in label_col}
-    found: list[str] = []
-    parent = parents.get(label)
-    while parent is not None and parent not in found:
-        found.append(parent)
-        parent = parents.get(parent)
-    return found
 
 
 def check_combined(labels: Sequence[Entry], problems: Problems) -> None:

@@ -23,23 +23,18 @@ from fuxictr_stem.config.kinds import (
 )
 from fuxictr_stem.config.values import (
     ACTIVATION,
-    BALANCERS,
     CATEGORICAL,
     COLUMN_TYPES,
     EMBEDDING,
     ENCODER,
-    EQUAL,
     FEATURE_SOURCE,
-    FP32,
     INITIALIZER,
     LABEL_SOURCE,
     LOSS_WEIGHT,
-    LOSSES,
     MISSING,
     MONITOR,
     NUMERIC,
     OPTIMIZERS,
-    PRECISIONS,
     PRETRAINED_FILE,
     REGULARIZER,
     SAMPLE_SPACES,
@@ -47,8 +42,12 @@ from fuxictr_stem.config.values import (
     SPECIAL_CHARACTER,
     SPLITTER,
 )
-from fuxictr_stem.expressions import WIDEST
 from fuxictr_stem.metrics import METRICS, TASKS
+from fuxictr_stem.models.expressions import WIDEST
+from fuxictr_stem.training.balancing import METHODS
+from fuxictr_stem.training.loss_weights import EQUAL
+from fuxictr_stem.training.precision import FP32, PRECISIONS
+from fuxictr_stem.training.task_loss import LOSSES
 
 REQUIRED: Any = object()
 ABSENT: Any = object()
@@ -85,7 +84,7 @@ EXPERIMENT: dict[str, Key] = {
     "loss": Key(optional(one_or_list(choice(LOSSES))), "loss, by default by the task type", None),
     "loss_weight": Key(LOSS_WEIGHT, "how the tasks' losses are weighted", EQUAL),
     "gradient_balancing": Key(
-        optional(choice(BALANCERS)), "how the tasks' gradients of shared weights are combined", None
+        optional(choice(METHODS)), "how the tasks' gradients of shared weights are combined", None
     ),
     "sample_spaces": Key(
         optional(SAMPLE_SPACES), "label -> label whose 1 makes a row one of its samples", None

@@ -11,8 +11,8 @@ from typing import Any
 from fuxictr_stem import registry
 from fuxictr_stem.config.kinds import Kind, Refused, choice, matching, number
 from fuxictr_stem.errors import ConfigError, suggest
-from fuxictr_stem.expressions import parse_encoder, parse_initializer
-from fuxictr_stem.metrics.tasks import BINARY, REGRESSION
+from fuxictr_stem.models.expressions import parse_encoder, parse_initializer
+from fuxictr_stem.training.loss_weights import LOSS_WEIGHTS
 
 COLUMN_TYPES = CATEGORICAL, NUMERIC, SEQUENCE, EMBEDDING, META = (
     "categorical",
@@ -21,14 +21,6 @@ COLUMN_TYPES = CATEGORICAL, NUMERIC, SEQUENCE, EMBEDDING, META = (
     "embedding",
     "meta",
 )
-
-_BCE = ("binary_crossentropy", "binary_cross_entropy", "bce")
-# loss -> the task type it fits; the first of a type is its default.
-LOSSES = {
-    **dict.fromkeys(_BCE, BINARY),
-    **dict.fromkeys(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"), REGRESSION),
-}
-DEFAULT_LOSS = {task: loss for loss, task in reversed(LOSSES.items())}
 
 # What needs no more than parameters and a learning rate, nor second derivatives or closures.
 OPTIMIZERS = (
@@ -194,10 +186,6 @@ PRETRAINED_FILE = Kind("a .h5, .npz or .parquet file with key and value", _read_
 
 _WEIGHT = number()
 _LOSS_WEIGHT = number(0)
-PRECISIONS = FP32, TF32, BF16 = ("fp32", "tf32", "bf16")
-
-# How the tasks' losses are weighted by themselves; see `fuxictr_stem.models.loss_weights`.
-LOSS_WEIGHTS = EQUAL, UNCERTAINTY, DYNAMIC_AVERAGE = ("EQ", "UW", "DWA")
 _BY_NAME = choice(LOSS_WEIGHTS)
 
 
@@ -212,20 +200,6 @@ def _read_loss_weight(value: Any) -> str | list[float] | dict[str, float]:
 LOSS_WEIGHT = Kind(
     f"one of {', '.join(LOSS_WEIGHTS)}, or numbers >= 0: a list, or a mapping from labels",
     _read_loss_weight,
-)
-
-# Aggregators of torchjd that need no argument and treat the tasks alike, and Sum to compare with.
-BALANCERS = (
-    "AlignedMTL",
-    "CAGrad",
-    "ConFIG",
-    "DualProj",
-    "GradDrop",
-    "IMTLG",
-    "MGDA",
-    "PCGrad",
-    "Sum",
-    "UPGrad",
 )
 
 

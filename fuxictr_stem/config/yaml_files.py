@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from fuxictr_stem.config.kinds import short
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import ConfigError, short, suggest
 
 BASE = "Base"
 # Ids become file names, so they hold no path.

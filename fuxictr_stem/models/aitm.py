@@ -10,11 +10,11 @@ import torch
 from fuxictr.features import FeatureMap
 from torch import Tensor, nn
 
-from fuxictr_stem.config.nesting import ancestors
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.models.nesting import ancestors
 
 
 class AITM(MultiTaskNet):

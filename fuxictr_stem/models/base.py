@@ -16,21 +16,26 @@ from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from fuxictr_stem.config.values import DEFAULT_LOSS, EQUAL, FP32
 from fuxictr_stem.errors import ConfigError, DataError, suggest
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
-from fuxictr_stem.models.adam_step import AdamStep, l2_penalty
-from fuxictr_stem.models.balancing import GradientBalancer
-from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
-from fuxictr_stem.models.graphed_step import GraphedStep
-from fuxictr_stem.models.loss_sums import LossSums
-from fuxictr_stem.models.loss_weights import DynamicWeightAverage, LossWeight, weights_of
-from fuxictr_stem.models.precision import autocast, check_precision, products_in, widen
-from fuxictr_stem.models.samples import Labels, mean_loss, sample_weights, spaces_of
-from fuxictr_stem.models.weights import read_into
-from fuxictr_stem.outputs import replacing
+from fuxictr_stem.runtime.outputs import replacing
+from fuxictr_stem.training.adam_step import AdamStep, l2_penalty
+from fuxictr_stem.training.balancing import GradientBalancer
+from fuxictr_stem.training.evaluation import Batches, evaluate_predictions, predict
+from fuxictr_stem.training.graphed_step import GraphedStep
+from fuxictr_stem.training.loss_sums import LossSums
+from fuxictr_stem.training.loss_weights import EQUAL, DynamicWeightAverage, LossWeight, weights_of
+from fuxictr_stem.training.precision import FP32, autocast, check_precision, products_in, widen
+from fuxictr_stem.training.task_loss import (
+    DEFAULT_LOSS,
+    Labels,
+    mean_loss,
+    sample_weights,
+    spaces_of,
+)
+from fuxictr_stem.training.weights import read_into
 
 
 class MultiTaskNet(MultiTaskModel):

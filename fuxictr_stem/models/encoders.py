@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.expressions import LinearEncoder, PoolingEncoder, parse_encoder
 from fuxictr_stem.layers import GroupedLinear
+from fuxictr_stem.models.expressions import LinearEncoder, PoolingEncoder, parse_encoder
 
 
 class FieldEncoder(nn.Module):

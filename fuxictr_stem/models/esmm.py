@@ -9,11 +9,11 @@ import torch
 from fuxictr.features import FeatureMap
 from torch import Tensor
 
-from fuxictr_stem.config.nesting import ancestors
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.precision import widen
+from fuxictr_stem.models.nesting import ancestors
+from fuxictr_stem.training.precision import widen
 
 
 class ESMM(MultiTaskNet):

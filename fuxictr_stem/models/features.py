@@ -14,11 +14,11 @@ import torch
 from fuxictr.features import FeatureMap
 from torch import Tensor, nn
 
-from fuxictr_stem.data.pretrained import read_pretrained
 from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.expressions import parse_initializer
 from fuxictr_stem.layers import FieldTables, NumericTables, PretrainedTables
 from fuxictr_stem.models.encoders import FieldEncoder
+from fuxictr_stem.models.expressions import parse_initializer
+from fuxictr_stem.models.pretrained_vectors import read_pretrained
 
 DEFAULT_INITIALIZER = "partial(nn.init.normal_, std=1e-4)"
 

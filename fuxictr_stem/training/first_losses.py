@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Protocol, runtime_checkable
 
-from fuxictr_stem.config.values import UNCERTAINTY
 from fuxictr_stem.metrics.tasks import REGRESSION
-from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.loss_weights import FixedWeights
+from fuxictr_stem.training.loss_sums import LossSums
+from fuxictr_stem.training.loss_weights import UNCERTAINTY, FixedWeights, LossWeight, TaskWeights
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +16,19 @@ LIMIT = 20.0
 _LAST_STEP = 64
 
 
-def warn_of_first_losses(model: MultiTaskNet) -> bool:
+@runtime_checkable
+class TaskLosses(Protocol):
+    """A model that sums its tasks' losses, as `MultiTaskNet` does."""
+
+    labels: list[str]
+    tasks: dict[str, str]
+    loss_weight: LossWeight
+    task_weights: TaskWeights
+    loss_sums: LossSums
+    _total_steps: int
+
+
+def warn_of_first_losses(model: TaskLosses) -> bool:
     """Warn of tasks whose first loss, times its fixed weight, is over 20 times another's.
 
     The losses are looked at after steps 1, 2, 4 and so on until each task has had a sample, for 64 steps
@@ -65,7 +77,7 @@ def warn_of_first_losses(model: MultiTaskNet) -> bool:
     return True
 
 
-def _cure(model: MultiTaskNet, labels: list[str], weights: str) -> str:
+def _cure(model: TaskLosses, labels: list[str], weights: str) -> str:
     """Return what to do: scale the first of two labels that is a number, or weight the losses."""
     scaled = next((label for label in labels if model.tasks[label] == REGRESSION), None)
     if scaled is None:

@@ -20,12 +20,12 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
-from fuxictr_stem.data.memory import Share, available_bytes
-from fuxictr_stem.data.synthetic import synthetic_batch
 from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.models.graphed_step import GraphedStep
 from fuxictr_stem.registry import build_model
-from fuxictr_stem.training.finite import LOOK_TOGETHER
+from fuxictr_stem.runtime.memory import Share, available_bytes
+from fuxictr_stem.training.graphed_step import GraphedStep
+from fuxictr_stem.training.nan_guard import LOOK_TOGETHER
+from fuxictr_stem.training.synthetic_batch import synthetic_batch
 
 logger = logging.getLogger(__name__)
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError
 
-from fuxictr_stem.config.decisive import decisive
-from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.training import snapshot
-from fuxictr_stem.training.states import TrainingStates
+from fuxictr_stem.training.state_folders import TrainingStates
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,9 @@ class Saving:
 
     Args:
         folder: Where the states are.
-        settings: What the run's result depends on; a state of other settings is refused.
+        settings: What the run's result depends on.
+        check_settings: Raises ConfigError where a state's settings and these are not the same; it is
+            given both, and where the former are from.
         versions: Of the software; a state of others is warned about.
         steps: Steps between two states, or None.
         minutes: Minutes between two states, or None.
@@ -47,6 +48,7 @@ class Saving:
         self,
         folder: Path,
         settings: Mapping[str, Any],
+        check_settings: Callable[[Mapping[str, Any], Mapping[str, Any], str], None],
         versions: Mapping[str, str],
         steps: int | None = None,
         minutes: float | None = None,
@@ -55,6 +57,7 @@ class Saving:
     ) -> None:
         self.states = TrainingStates(folder, kept)
         self.settings = dict(settings)
+        self.check_settings = check_settings
         self.versions = dict(versions)
         self.steps, self.minutes, self.resume = steps, minutes, resume
         self._last = time.monotonic()
@@ -98,7 +101,7 @@ class Saving:
                 )
             return None
         folder, content = found
-        check_settings(content["settings"], self.settings, str(folder))
+        self.check_settings(content["settings"], self.settings, str(folder))
         try:
             snapshot.read(model, folder, content)
         except (RuntimeError, ValueError, SafetensorError) as error:
@@ -177,42 +180,3 @@ class Saving:
                 f"{needed / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free. Make room, choose "
                 f"another model_root, or keep fewer (states_kept)."
             )
-
-
-def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str) -> None:
-    """Refuse to go on with other settings.
-
-    A key at its default is the same as none, so a run goes on under a version that has more keys.
-
-    Args:
-        before: Those of the run that is to be continued.
-        now: Those of this one.
-        place: Where the former are from.
-
-    Raises:
-        ConfigError: With all that differs.
-    """
-    then, here = ({**decisive(side), "data": None} for side in (before, now))
-    changed = [
-        line
-        for key in dict.fromkeys([*then, *here])
-        if then.get(key) != here.get(key)
-        for line in _differences(before.get(key), now.get(key), key)
-    ]
-    if before.get("data") != now.get("data"):
-        changed.append("data: the source files, or the columns' config, are others now")
-    if changed:
-        lines = "\n".join(f"  {line}" for line in changed)
-        raise ConfigError(
-            f"--resume: {place} is of other settings:\n{lines}\nSet them back to go on, or run without "
-            f"--resume to start from the beginning."
-        )
-
-
-def _differences(before: Any, now: Any, at: str) -> Any:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in [*before, *(key for key in now if key not in before)]:
-            name = f"{at}.{key}" if at else str(key)
-            yield from _differences(before.get(key), now.get(key), name)
-    elif before != now:
-        yield f"{at}: {before!r} then, {now!r} now"

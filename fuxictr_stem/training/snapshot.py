@@ -14,8 +14,8 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor
 
-from fuxictr_stem.models.weights import read_into
-from fuxictr_stem.outputs import replacing
+from fuxictr_stem.runtime.outputs import replacing
+from fuxictr_stem.training.weights import read_into
 
 WEIGHTS = "weights.safetensors"
 TENSORS = "tensors.safetensors"

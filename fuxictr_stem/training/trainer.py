@@ -17,15 +17,13 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError
 
 from fuxictr_stem.errors import OutputError, Stopped
-from fuxictr_stem.interrupts import heeded
-from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.evaluation import Batches, evaluate_predictions, predict
-from fuxictr_stem.outputs import remove_file
-from fuxictr_stem.progress import Progress
-from fuxictr_stem.training.finite import LOOK_TOGETHER, LossWatch, finite_losses
-from fuxictr_stem.training.first_losses import warn_of_first_losses
+from fuxictr_stem.runtime.outputs import remove_file
+from fuxictr_stem.runtime.progress import Progress
+from fuxictr_stem.runtime.signals import StopRequest, heeded, stop_requests
+from fuxictr_stem.training.evaluation import Batches, evaluate_predictions, predict
+from fuxictr_stem.training.first_losses import TaskLosses, warn_of_first_losses
+from fuxictr_stem.training.nan_guard import LOOK_TOGETHER, LossWatch, finite_losses
 from fuxictr_stem.training.saving import Position, Saving
-from fuxictr_stem.training.signals import StopRequest, stop_requests
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +86,7 @@ class Trainer:
         self._losses: list[float] = []  # since the last evaluation
         self._evaluation_due = False
         # Of models that are not ours there are none.
-        self._sums = model.loss_sums if isinstance(model, MultiTaskNet) else None
+        self._sums = model.loss_sums if isinstance(model, TaskLosses) else None
         self._first_losses_seen = False
         self._saving: Saving | None = None
         self._request = StopRequest()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fuxictr_stem.config.kinds import short
 from fuxictr_stem.data.preparers import kuairand, qkvideo, tiktok, tiktok_sample
-from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.job import can_be_had, job_of
+from fuxictr_stem.data.preparers.preparer import Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.runner import run
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import ConfigError, short, suggest
 
 PREPARERS: dict[str, Preparer] = {
     module.PREPARER.name: module.PREPARER for module in (tiktok, qkvideo, kuairand, tiktok_sample)

@@ -21,12 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.config.kinds import short
 from fuxictr_stem.config.nesting import labels_of_files
-from fuxictr_stem.data.dialect import Dialect, dialect_of
-from fuxictr_stem.data.preparers.base import PERMISSION, Preparer, RawFilesMissing
+from fuxictr_stem.data.preparers.preparer import PERMISSION, Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.splits import SPLITS
-from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.data.source.dialect import Dialect, dialect_of
+from fuxictr_stem.errors import ConfigError, DataError, short
 
 RECORD = "prepared.json"
 TEMPORARY = ".preparing-"

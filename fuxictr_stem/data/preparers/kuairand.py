@@ -22,12 +22,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.config.kinds import short
-from fuxictr_stem.data.preparers.base import PERMISSION, Preparer, RawFilesMissing
+from fuxictr_stem.data.preparers.preparer import PERMISSION, Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.raw import Rule, Watch, read_blocks
 from fuxictr_stem.data.preparers.splits import TEST, TRAIN, VALID, SplitWriter
-from fuxictr_stem.errors import ConfigError, DataError
-from fuxictr_stem.progress import track
+from fuxictr_stem.errors import ConfigError, DataError, short
+from fuxictr_stem.runtime.progress import track
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
+from fuxictr_stem.data.preparers.preparer import Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.raw import read_blocks
 from fuxictr_stem.data.preparers.splits import SplitWriter
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.progress import track
+from fuxictr_stem.runtime.progress import track
 
 FILE = "ctr_data_1M.csv"
 LABELS = ("click", "follow", "like", "share")

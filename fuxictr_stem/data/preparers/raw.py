@@ -11,11 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from fuxictr_stem.access import check_access
-from fuxictr_stem.config.kinds import short
-from fuxictr_stem.data.csv_shape import csv_shape
-from fuxictr_stem.data.dialect import UNREADABLE, Dialect
-from fuxictr_stem.errors import DataError, suggest
+from fuxictr_stem.data.source.csv_shape import csv_shape
+from fuxictr_stem.data.source.dialect import UNREADABLE, Dialect
+from fuxictr_stem.errors import DataError, short, suggest
+from fuxictr_stem.runtime.file_errors import check_access
 
 _BLOCK_BYTES = 1 << 22
 _MENDED = "The file is damaged or incomplete: compare its size with the source's, fetch it again."

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.job import (
     TEMPORARY,
     Job,
@@ -26,9 +25,10 @@ from fuxictr_stem.data.preparers.job import (
     read_record,
     write_record,
 )
+from fuxictr_stem.data.preparers.preparer import Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.splits import SplitWriter, summary
 from fuxictr_stem.errors import DataError, OutputError
-from fuxictr_stem.locks import locked
+from fuxictr_stem.runtime.locks import locked
 
 logger = logging.getLogger(__name__)
 

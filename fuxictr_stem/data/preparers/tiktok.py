@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fuxictr_stem.data.preparers.base import Preparer, RawFilesMissing
+from fuxictr_stem.data.preparers.preparer import Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.raw import read_blocks
 from fuxictr_stem.data.preparers.splits import TEST, TRAIN, VALID, SplitWriter
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.progress import track
+from fuxictr_stem.runtime.progress import track
 
 COLUMNS = (
     "uid",

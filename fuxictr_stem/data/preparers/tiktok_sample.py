@@ -39,7 +39,7 @@ import polars as pl
 from fuxictr_stem.config.checking import Problems, read_value
 from fuxictr_stem.config.kinds import number, whole
 from fuxictr_stem.data.preparers import tiktok
-from fuxictr_stem.data.preparers.base import Preparer
+from fuxictr_stem.data.preparers.preparer import Preparer
 from fuxictr_stem.data.preparers.splits import SplitWriter
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
 

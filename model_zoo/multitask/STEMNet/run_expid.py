@@ -9,7 +9,7 @@ import sys  # noqa: E402
 import fuxictr_version  # noqa: E402, F401
 import src as model_zoo  # noqa: E402
 
-from fuxictr_stem.drop_in import main  # noqa: E402
+from fuxictr_stem.fuxictr_entry import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(model_zoo))

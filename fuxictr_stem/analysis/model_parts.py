@@ -1,0 +1,231 @@
+"""A model cut into the parts that people name: tables, experts, gates, bottoms, towers.
+
+What belongs to several tasks or experts lies in one parameter here (a wide row holds K tables, a batched
+MLP holds all experts), so a part is a list of slices of parameters. The parts do not overlap, and
+together are all trainable parameters but those that weigh the losses.
+
+Symbols: T tasks, K tables, G groups of a batched MLP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from fuxictr.pytorch.layers import FeatureEmbedding
+from fuxictr.pytorch.models import MultiTaskModel
+from torch import Tensor, nn
+
+from fuxictr_stem.layers import (
+    ExpertLayer,
+    ExpertStack,
+    GateBank,
+    GroupedLinear,
+    GroupedMLP,
+    expert_owner,
+)
+from fuxictr_stem.models.esmm import ESMM
+from fuxictr_stem.models.features import TaskEmbedding
+from fuxictr_stem.training.loss_weights import TaskWeights
+
+SHARED = "shared"
+
+# A parameter, and the axis and range of it that belong to a part.
+Piece = tuple[nn.Parameter, int, slice]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a model.
+
+    Attributes:
+        name: Its name for people, such as ``layer 1 expert like.2``.
+        kind: ``table``, ``expert``, ``gate``, ``bottom``, ``tower``, ``transfer``; for what is not
+            known, the path of the module.
+        owner: The label of the task that it belongs to, ``shared``, or None where nobody owns it.
+        layer: Number of its expert layer, from 0, or None outside of one.
+        pieces: The slices of parameters that it consists of.
+    """
+
+    name: str
+    kind: str
+    owner: str | None
+    layer: int | None
+    pieces: tuple[Piece, ...]
+
+    def take(self, gradients: dict[nn.Parameter, Tensor]) -> Iterator[Tensor]:
+        """Yield this part's slices of gradients by parameter; what has none is left out."""
+        for parameter, axis, own in self.pieces:
+            if parameter in gradients:
+                index = (slice(None),) * axis + (own,)
+                yield gradients[parameter][index]
+
+
+def model_labels(model: MultiTaskModel) -> list[str]:
+    """Return the labels that a model trains, ours or FuxiCTR's."""
+    return list(getattr(model, "labels", model.feature_map.labels))
+
+
+def stream_names(labels: list[str], count: int) -> list[str]:
+    """Return whom tables or gates belong to: the tasks, then where there is one more, all.
+
+    Args:
+        labels: The tasks' labels.
+        count: How many tables or gates there are, T or T + 1.
+    """
+    return [*labels, SHARED][:count]
+
+
+def expert_names(layer: ExpertLayer, labels: list[str]) -> tuple[list[str], list[str]]:
+    """Return the owner and the name (``like.2``, ``shared.1``) of each expert of a layer."""
+    specific = layer.specific_experts.num_groups // layer.num_tasks
+    slots = expert_owner(layer.num_tasks, specific, layer.shared_experts.num_groups)
+    owners = [[*labels, SHARED][slot] for slot in slots.tolist()]
+    names = [f"{owner}.{owners[: i + 1].count(owner)}" for i, owner in enumerate(owners)]
+    return owners, names
+
+
+def model_parts(model: MultiTaskModel) -> list[Part]:
+    """Cut a model into its parts, in reading order.
+
+    Tables, expert layers, gates and batched MLPs are known by their type, also in models of other
+    packages. Any other module is a part by itself, named by its path; lists of modules, and modules
+    that hold lists, are opened.
+
+    Args:
+        model: Any of FuxiCTR's multi-task models.
+
+    Returns:
+        The parts; those without a trainable parameter are left out.
+    """
+    labels = model_labels(model)
+    if isinstance(model, ESMM):
+        # Its towers are in the order of the published code, whatever that of the labels.
+        labels = [str(model.conversion_label), str(model.click_label)]
+    parts = [part for child in _opened(model, "", labels) for part in child]
+    return [part for part in parts if part.pieces]
+
+
+def _opened(module: nn.Module, path: str, labels: list[str]) -> Iterator[list[Part]]:
+    """Yield the parts of each child, and each parameter that is the module's own."""
+    for name, child in module.named_children():
+        yield _parts(child, f"{path}.{name}".lstrip("."), labels)
+    for name, parameter in module.named_parameters(recurse=False):
+        own = f"{path}.{name}".lstrip(".")
+        yield [Part(own, own, None, None, _whole([parameter]))]
+
+
+def _parts(module: nn.Module, path: str, labels: list[str]) -> list[Part]:
+    name = path.rpartition(".")[2]
+    if isinstance(module, TaskWeights):
+        # Learnt weights of the losses are no part of the network.
+        return []
+    if isinstance(module, TaskEmbedding):
+        return _tables(module, labels)
+    if isinstance(module, ExpertStack):
+        layers = cast("list[ExpertLayer]", list(module.layers))
+        return [part for i, layer in enumerate(layers) for part in _expert_layer(layer, i, labels)]
+    if isinstance(module, GateBank):
+        return _gates(module, None, labels)
+    if isinstance(module, GroupedMLP):
+        return _mlps(module, name, labels)
+    if name == "transfers" and isinstance(module, nn.ModuleList):
+        return [
+            Part(f"transfer to {to}", "transfer", to, None, _whole(child.parameters()))
+            for to, child in zip(labels[1:], module, strict=True)
+        ]
+    if isinstance(module, FeatureEmbedding):
+        return [Part("table", "table", None, None, _whole(module.parameters()))]
+    if any(_is_opened(child) for child in module.modules()):
+        return [part for child in _opened(module, path, labels) for part in child]
+    return [Part(path.replace(".", " "), path, None, None, _whole(module.parameters()))]
+
+
+def _is_opened(module: nn.Module) -> bool:
+    kinds = (nn.ModuleList, nn.ModuleDict, TaskEmbedding, ExpertStack, GateBank, GroupedMLP)
+    return isinstance(module, kinds)
+
+
+def _tables(embedding: TaskEmbedding, labels: list[str]) -> list[Part]:
+    """Cut wide rows by columns, and batched projections by their first axis."""
+    count = embedding.num_tables
+    batched = {
+        parameter
+        for module in embedding.modules()
+        if isinstance(module, GroupedLinear)
+        for parameter in module.parameters()
+    }
+    pieces: list[list[Piece]] = [[] for _ in range(count)]
+    for parameter in _trainable(embedding.parameters()):
+        for own, piece in zip(
+            pieces, _cut(parameter, count, parameter not in batched), strict=True
+        ):
+            own.append(piece)
+    if count == 1:
+        return [Part("table", "table", None, None, tuple(pieces[0]))]
+    owners = stream_names(labels, count)
+    return [
+        Part(f"table {owner}", "table", owner, None, tuple(own))
+        for owner, own in zip(owners, pieces, strict=True)
+    ]
+
+
+def _expert_layer(layer: ExpertLayer, number: int, labels: list[str]) -> list[Part]:
+    groups = [*_groups(layer.specific_experts), *_groups(layer.shared_experts)]
+    owners, names = expert_names(layer, labels)
+    experts = [
+        Part(f"layer {number + 1} expert {name}", "expert", owner, number, own)
+        for name, owner, own in zip(names, owners, groups, strict=True)
+    ]
+    return experts + _gates(layer.gates, number, labels)
+
+
+def _gates(bank: GateBank, layer: int | None, labels: list[str]) -> list[Part]:
+    hidden = _groups(bank.hidden)
+    count = len(bank.output)
+    owners: list[str | None] = [None] if count == 1 else [*stream_names(labels, count)]
+    prefix = "" if layer is None else f"layer {layer + 1} "
+    parts = []
+    for i, (owner, output) in enumerate(zip(owners, bank.output, strict=True)):
+        name = f"{prefix}gate {owner}" if owner else f"{prefix}gate"
+        own = hidden[i] + _whole(output.parameters())
+        parts.append(Part(name, "gate", owner, layer, own))
+    return parts
+
+
+def _mlps(module: GroupedMLP, name: str, labels: list[str]) -> list[Part]:
+    """Name the MLPs of a batch: by task where there is one a task, else by number."""
+    kind = name.removesuffix("s")
+    groups = _groups(module)
+    if len(groups) == 1:
+        return [Part(kind, kind, None, None, groups[0])]
+    # As many experts as tasks are no task's own.
+    if len(groups) == len(labels) and kind != "expert":
+        return [
+            Part(f"{kind} {label}", kind, label, None, own)
+            for label, own in zip(labels, groups, strict=True)
+        ]
+    return [Part(f"{kind} {i}", kind, None, None, own) for i, own in enumerate(groups, start=1)]
+
+
+def _groups(module: GroupedMLP) -> list[tuple[Piece, ...]]:
+    """Cut each parameter of a batch of MLPs along its first axis, one part a group.
+
+    That axis has G entries, or G times the units where a module keeps a state a unit.
+    """
+    cuts = [_cut(parameter, module.num_groups, 0) for parameter in _trainable(module.parameters())]
+    return [tuple(pieces[group] for pieces in cuts) for group in range(module.num_groups)]
+
+
+def _cut(parameter: nn.Parameter, count: int, axis: int) -> list[Piece]:
+    width = parameter.shape[axis] // count
+    return [(parameter, int(axis), slice(i * width, (i + 1) * width)) for i in range(count)]
+
+
+def _whole(parameters: object) -> tuple[Piece, ...]:
+    return tuple((parameter, 0, slice(None)) for parameter in _trainable(parameters))
+
+
+def _trainable(parameters: object) -> list[nn.Parameter]:
+    return [p for p in cast("Iterator[nn.Parameter]", parameters) if p.requires_grad]

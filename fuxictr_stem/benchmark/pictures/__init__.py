@@ -1,1 +1,0 @@
-"""Pictures of a benchmark: what the models reach, and what is inside them."""

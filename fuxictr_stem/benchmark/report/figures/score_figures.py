@@ -1,0 +1,283 @@
+"""Pictures of the leaderboard: quality, transfer, cost and training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from fuxictr_stem.benchmark.report.figures.panels import Panel, draw_models
+from fuxictr_stem.benchmark.report.figures.style import (
+    COLOURS,
+    GREY,
+    LIGHT_GREY,
+    MARKERS,
+    OF_ROLE,
+    Picture,
+    file_name,
+    grid,
+    in_a_row,
+    wrapped,
+)
+from fuxictr_stem.benchmark.report.formatting import Section
+from fuxictr_stem.benchmark.score.scores import Leaderboard, better, higher_is_better
+from fuxictr_stem.benchmark.score.statistics import LEVEL
+from fuxictr_stem.benchmark.score.study import Run, Study
+
+
+def leaderboard_pictures(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
+    """Yield the pictures of a leaderboard, in the report's order."""
+    for metric in study.metrics:
+        yield _quality(study, leaderboard, metric)
+    for metric in study.metrics:
+        picture = _lift(study, leaderboard, metric)
+        if picture is not None:
+            yield picture
+    yield _cost(study, leaderboard, study.metrics[0])
+    yield from _curves(study, leaderboard)
+
+
+def _quality(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
+    panels = []
+    for label in study.labels:
+        points = {}
+        for name in study.names:
+            score = leaderboard.score(name, label, metric)
+            if score is not None:
+                sd = score.sd or 0.0
+                points[name] = (score.mean, score.mean - sd, score.mean + sd)
+        single = points.get(study.single_task) if study.single_task else None
+        panels.append(
+            Panel(
+                label,
+                points,
+                single[0] if single else None,
+                higher_is_better=higher_is_better(metric),
+            )
+        )
+    many = any(len(score.values) > 1 for _, _, _, score in leaderboard.each())
+    spread = "mean ± standard deviation over seeds" if many else "one seed, so no spread is known"
+    line = (
+        f" The dashed line is the mean of {study.single_task}{_shaded(metric)}."
+        if study.single_task
+        else ""
+    )
+    return Picture(
+        Section.QUALITY,
+        file_name("quality", metric),
+        f"{metric} on test",
+        f"{spread[0].upper()}{spread[1:]}{better(metric)}; {seeds_of(study)}.{line}",
+        f"{metric} of {len(study.names)} models on {', '.join(study.labels)}, {spread}; the numbers "
+        f"are in the table of {metric}.",
+        draw_models(panels, study.names, leaderboard.roles, f"{metric} on test{better(metric)}"),
+    )
+
+
+def _lift(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | None:
+    panels = []
+    for label in study.labels:
+        points, hollow = {}, set()
+        for name in study.names:
+            score = leaderboard.score(name, label, metric)
+            found = score.single_task if score else None
+            if found is not None:
+                own = found.seeds_and_users
+                low, high = own[:2] if own else (found.difference,) * 2
+                points[name] = (found.difference, low, high)
+                if not found.is_significant:
+                    hollow.add(name)
+        panels.append(Panel(label, points, 0.0, frozenset(hollow), higher_is_better(metric)))
+    if not any(panel.points for panel in panels):
+        return None
+    ranged = any(low < high for panel in panels for _, low, high in panel.points.values())
+    interval = f" and {LEVEL:.0%} interval over seeds and test users together" if ranged else ""
+    tested = [label for label, own in leaderboard.deciding.items() if own == metric]
+    filled = (
+        f"A filled marker is a significant difference on {', '.join(tested)} (Holm)."
+        if tested
+        else f"Differences in {metric} are not tested, so all markers are hollow."
+    )
+    names = [name for name in study.names if name != study.single_task]
+    x_label = f"{metric} minus that of {study.single_task}{better(metric)}"
+    return Picture(
+        Section.TRANSFER,
+        file_name("transfer", metric),
+        f"{metric}: difference to {study.single_task}",
+        f"Mean over seeds{interval}; {seeds_of(study)}. {filled} Worse than zero is negative "
+        f"transfer{_shaded(metric)}.",
+        f"Difference in {metric} between each of {len(names)} models and {study.single_task} on "
+        f"{', '.join(study.labels)}, with intervals; the numbers are in the transfer table.",
+        draw_models(panels, names, leaderboard.roles, x_label),
+    )
+
+
+def seeds_of(study: Study) -> str:
+    """Return which seeds a picture of all runs shows."""
+    seeds = sorted({seed for by_seed in study.entries.values() for seed in by_seed})
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _shaded(metric: str) -> str:
+    return "" if higher_is_better(metric) is None else ", the shaded side"
+
+
+def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
+    labels = [
+        label
+        for label in study.labels
+        if any(leaderboard.score(name, label, metric) is not None for name in study.names)
+    ] or study.labels
+    columns = in_a_row(len(labels))
+    figure, axes = grid(len(labels), columns, 3.0, 0.5 + 0.22 * -(-len(study.names) // 2))
+    costs = leaderboard.costs
+    most = max(cost.peak_mib for cost in costs.values())
+    seconds = [cost.seconds_per_epoch for cost in costs.values()]
+    handles = []
+    for number, name in enumerate(study.names):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        mib = costs[name].peak_mib
+        text = f"{wrapped(name, 30)}, {mib:,.0f} MiB"
+        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=text))
+        for own, label in zip(axes, labels, strict=True):
+            score = leaderboard.score(name, label, metric)
+            if score is not None:
+                own.errorbar(
+                    costs[name].seconds_per_epoch,
+                    score.mean,
+                    yerr=score.sd,
+                    color=colour,
+                    marker=marker,
+                    markersize=4 + 6 * mib / most,
+                    alpha=0.85,
+                    capsize=2,
+                    linewidth=1,
+                )
+    for place, (own, label) in enumerate(zip(axes, labels, strict=True)):
+        own.set_title(label, loc="left")
+        own.grid(visible=True)
+        own.set_axisbelow(True)
+        own.margins(0.1)
+        if min(seconds) > 0 and max(seconds) > 20 * min(seconds):
+            own.set_xscale("log")
+        else:
+            own.set_xlim(left=0)
+        if place % columns == 0:
+            own.set_ylabel(f"{metric} on test")
+        if place + columns >= len(axes):
+            own.set_xlabel("training seconds per epoch")
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    corner = "Up" if higher_is_better(metric) else "Down"
+    return Picture(
+        Section.COST,
+        file_name("cost", metric),
+        f"{metric} against training time",
+        f"Bars are the standard deviation over seeds ({seeds_of(study)}). The larger the marker, the "
+        f"larger the peak memory, which the legend gives. {corner} and to the left is better.",
+        f"{metric} on test against training seconds per epoch of {len(study.names)} models; the "
+        f"numbers are in the tables of {metric} and cost.",
+        figure,
+    )
+
+
+def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
+    """Yield the validation metric of each task and the training loss, a panel a model."""
+    metric = study.metrics[0]
+    for label in study.labels:
+        lines = _lines(study, partial(_valid, key=f"{label}_{metric}"))
+        if any(lines.values()):
+            yield Picture(
+                Section.TRAINING,
+                file_name("training", label, metric),
+                f"{label}, {metric} on valid while training",
+                f"One line per seed ({seeds_of(study)}); in grey the means of the other models.",
+                f"{metric} of {label} on valid by epoch, one panel for each of {len(lines)} models.",
+                _draw_curves(lines, leaderboard, f"{label}, {metric} on valid", others=True),
+            )
+    lines = _lines(study, lambda record: record["train_loss"])
+    yield Picture(
+        Section.TRAINING,
+        "training-loss",
+        "Training loss",
+        f"One line per run ({seeds_of(study)}): the mean loss since the evaluation before, regularisers "
+        "included. Losses of models with other tasks or loss weights do not compare.",
+        f"Training loss by epoch, one panel for each of {len(lines)} models.",
+        _draw_curves(lines, leaderboard, "training loss"),
+    )
+
+
+def _lines(
+    study: Study, read: Callable[[dict[str, Any]], float | None]
+) -> dict[str, list[np.ndarray]]:
+    """Return (2, E) epochs and values of each run that has them, by model.
+
+    Args:
+        study: The finished runs.
+        read: Returns the value of an evaluation's record, or None.
+    """
+    lines: dict[str, list[np.ndarray]] = {}
+    for name in study.names:
+        runs = [run for entry in study.entries[name].values() for run in entry.runs]
+        found = [_line(run, read) for run in runs]
+        lines[name] = [line for line in found if line.size]
+    return lines
+
+
+def _valid(record: dict[str, Any], key: str) -> float | None:
+    return record["valid"].get(key)
+
+
+def _line(run: Run, read: Callable[[dict[str, Any]], float | None]) -> np.ndarray:
+    by_epoch: dict[int, list[dict[str, Any]]] = {}
+    for record in run.result["evaluations"]:
+        by_epoch.setdefault(record["epoch"], []).append(record)
+    points = []
+    for epoch, records in by_epoch.items():
+        for place, record in enumerate(records):
+            value = read(record)
+            if value is not None:
+                # Evaluations inside an epoch stand between the whole numbers.
+                points.append((epoch - 1 + (place + 1) / len(records), value))
+    return np.array(points).T
+
+
+def _draw_curves(
+    lines: dict[str, list[np.ndarray]], leaderboard: Leaderboard, y_label: str, others: bool = False
+) -> Figure:
+    """Draw a panel a model, with the means of the other models if wanted."""
+    columns = 4 if len(lines) > 6 else 3
+    figure, axes = grid(len(lines), columns, 1.75, 0.5, sharex=True, sharey=True)
+    means = {name: _mean_line(own) for name, own in lines.items()}
+    for own, name in zip(axes, lines, strict=True):
+        own.set_title(wrapped(name, 20), fontsize=9, loc="left")
+        for other, mean in means.items():
+            if others and other != name and mean.size:
+                own.plot(*mean, color=LIGHT_GREY, linewidth=0.8, zorder=1)
+        colour, _ = OF_ROLE[leaderboard.roles[name]]
+        for line in lines[name]:
+            own.plot(*line, color=colour, linewidth=1, marker="o", markersize=2.5, zorder=2)
+        if not lines[name]:
+            own.text(0.5, 0.5, "no result", transform=own.transAxes, ha="center", color=GREY)
+        _whole_epochs(own)
+    figure.supxlabel("epoch", fontsize=10)
+    figure.supylabel(y_label, fontsize=10)
+    return figure
+
+
+def _mean_line(lines: list[np.ndarray]) -> np.ndarray:
+    """Return the mean over the lines as far as all of them reach."""
+    if not lines:
+        return np.array([])
+    length = min(line.shape[1] for line in lines)
+    return np.array(np.mean([line[:, :length] for line in lines], axis=0))
+
+
+def _whole_epochs(axes: Axes) -> None:
+    axes.grid(visible=True)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

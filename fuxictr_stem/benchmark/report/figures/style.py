@@ -1,0 +1,132 @@
+"""How the report's pictures look: colours, fonts, panels; readable in print and colour-blind."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from fuxictr_stem.benchmark.report.formatting import Section
+from fuxictr_stem.benchmark.score.scores import BASELINE, PROPOSED, SINGLE_TASK
+
+# M. Okabe and K. Ito, Color Universal Design, 2008; without yellow, which is faint on white.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+LIGHT_GREY, GREY, DARK_GREY = "#cccccc", "#999999", "#595959"
+SHADE = "#f1ecec"
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
+OF_ROLE = {SINGLE_TASK: (BLACK, "D"), BASELINE: (BLUE, "o"), PROPOSED: (VERMILLION, "s")}
+HEAT = "cividis"
+
+WIDTH = 7.5  # inches: fonts stay readable when a page or a phone shows the whole width
+DPI = 150
+STYLE: Any = {  # Matplotlib types the keys of newer releases only
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
+    "axes.grid": False,
+    "grid.color": "#dddddd",
+    "text.parse_math": False,
+    "hatch.linewidth": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the report.
+
+    Attributes:
+        section: The part of the report that it stands in.
+        name: Its file's name, without the ending.
+        title: Its heading.
+        caption: How to read it.
+        alt: What it shows, for those who do not see it.
+        figure: The drawing.
+    """
+
+    section: Section
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure
+
+
+def file_name(*parts: str) -> str:
+    """Return a file's name made of parts: letters, digits, points and dashes only."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-.").lower()
+
+
+def wrapped(name: str, width: int = 20) -> str:
+    """Return a name in lines of at most a width, broken after ``_``, ``.``, spaces or dashes."""
+    lines = [""]
+    for piece in re.findall(r"[^_.\s-]*[_.\s-]?", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+        while len(lines[-1]) > width + 1:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def grid(
+    count: int, columns: int, panel_height: float, extra: float = 0.6, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels in rows, and its panels; places left over stay empty.
+
+    Args:
+        count: Number of panels.
+        columns: The most panels in a row.
+        panel_height: Height of a panel in inches.
+        extra: Height in inches for what stands below all panels.
+        options: For `Figure.subplots`, such as ``sharex``.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, rows * panel_height + extra), dpi=DPI, layout="constrained")
+    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False, **options)))
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return figure, axes[:count]
+
+
+def in_a_row(panels: int) -> int:
+    """Return how many panels of models stand in a row."""
+    return panels if panels <= 3 else 2
+
+
+def few_ticks(axes: Axes, most: int = 4) -> None:
+    """Leave so few ticks on the x axis that their labels do not touch."""
+    axes.xaxis.set_major_locator(MaxNLocator(most))
+
+
+def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Label a logarithmic axis with plain numbers, as in ``0.02`` or ``1e-05``, few enough to read.
+
+    Args:
+        axis: The axis.
+        low: Its lower end.
+        high: Its upper end.
+    """
+    within = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=within))
+    axis.set_major_formatter(_plain)
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float, place: float | None = None) -> str:
+    return f"{value:g}"

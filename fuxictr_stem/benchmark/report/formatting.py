@@ -1,0 +1,65 @@
+"""How the leaderboard and the report write numbers, and what their parts are called."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+from fuxictr_stem.benchmark.score.statistics import ALPHA
+
+LACKING = "–"
+# A longer number would hide how small it is.
+_MOST_DIGITS = 8
+
+
+class Section(str, Enum):
+    """The parts of the report, in order; the value is the heading."""
+
+    QUALITY = "Quality"
+    TRANSFER = "Transfer: against single-task"
+    BASELINE = "Against the best baseline"
+    COST = "Cost and search"
+    TRAINING = "Training"
+    SLICES = "Comparable samples"
+    GATES = "Gates"
+    FLOW = "Gradient flow"
+    TABLES = "Embedding tables"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a number without a leading zero, as in ``.7572``; five figures from 10 on.
+
+    What is not zero is not written as zero: it gets as many digits as its first figure needs.
+    """
+    if 0 < abs(value) < 0.5 * 10**-digits:
+        digits = -math.floor(math.log10(abs(value)))
+    if digits > _MOST_DIGITS:
+        return f"{value:.0e}"
+    text = f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.5g}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign, as in ``+.0012``; an exact zero has none."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def span(low: float, high: float) -> str:
+    """Return an interval, as in ``[-.0003, +.0012]``; an end is written as zero only if it is zero."""
+    return f"[{signed(low)}, {signed(high)}]"
+
+
+def seconds(value: float) -> str:
+    """Return seconds with a decimal, as in ``12.3``, or with two figures where they are few."""
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def p_value(p: float) -> str:
+    """Return a p value with three digits, as in ``.012`` or ``< .001``; more where they hide a side.
+
+    A value beside .05 is written so that it shows on which side it is.
+    """
+    digits = 3
+    while round(p, digits) == ALPHA != p and digits < _MOST_DIGITS:
+        digits += 1
+    return "< .001" if p < 0.0005 else number(p, digits)

@@ -1,0 +1,111 @@
+"""What a benchmark's search may try: the grid, its size, and the keys that are no part of a model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fuxictr_stem.config.checking import Place, Problems
+from fuxictr_stem.config.decisive import NO_SETTINGS
+from fuxictr_stem.config.kinds import PLAIN_MAPPING, Kind, Refused
+from fuxictr_stem.errors import short
+
+# Each is a training of every model; more is a slip of the finger, and takes minutes only to check.
+MOST_TRIALS = 256
+
+# By what, and on which samples, models are compared: of trials that differ in it none is the best.
+_COMPARED_BY = (
+    "group_id",
+    "metrics",
+    "monitor",
+    "monitor_mode",
+    "num_tasks",
+    "sample_spaces",
+    "task",
+    "task_labels",
+)
+
+
+def _read_grid(value: Any) -> dict[str, list[Any]]:
+    grid = PLAIN_MAPPING.read(value)
+    if not all(isinstance(values, list) and values for values in grid.values()):
+        raise Refused("Give each key a list of values.")
+    if any(value in values[:i] for values in grid.values() for i, value in enumerate(values)):
+        raise Refused("Name each value once.")
+    return grid
+
+
+GRID = Kind("a mapping of keys to lists of values", _read_grid)
+
+
+def check_search(
+    search: Mapping[str, list[Any]],
+    keys: Mapping[str, set[str]],
+    place: Place,
+    problems: Problems,
+) -> None:
+    """Refuse keys that not all experiments have or that are no setting of a model, and huge grids.
+
+    Args:
+        search: The values to try, by key.
+        keys: The keys that each experiment may hold, by id.
+        place: Says where a key of the benchmark stands.
+        problems: Takes what is wrong.
+    """
+    everything = set().union(*keys.values()) if keys else set()
+    for key in search:
+        if key in _COMPARED_BY:
+            problems.add(
+                place("search"),
+                f"{key} decides how trials are compared, so it must be the same in all of them.",
+                "Set it under settings.",
+            )
+        elif key in NO_SETTINGS:
+            problems.add(place("search"), f"{key} changes no result.", "Leave it out.")
+        lacking = [expid for expid, own in keys.items() if key in everything and key not in own]
+        if lacking:
+            problems.add(
+                place("search"),
+                f"{', '.join(lacking)} have no key {key!r}: the search is one budget for all models.",
+                "Search keys that every model has.",
+            )
+    count = math.prod(len(values) for values in search.values())
+    if count > MOST_TRIALS:
+        problems.add(
+            place("search"),
+            f"must give at most {MOST_TRIALS} trials, gives {short(count)}: the numbers of values of "
+            f"its {len(search)} keys are multiplied.",
+            "Name fewer values, or fewer keys.",
+        )
+
+
+def at_edge(trials: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return where a search chose the end of a grid, beyond which it might have found better.
+
+    Args:
+        trials: The record of an experiment's search: ``settings`` and whether ``chosen``, of each trial.
+
+    Returns:
+        By key the end, as in ``the lowest of 3``; keys whose values are no numbers have none, and 0
+        or null, such as no dropout or penalty, is no edge: nothing lies below.
+    """
+    chosen = [trial["settings"] for trial in trials if trial["chosen"]]
+    edges = {}
+    for key, value in chosen[0].items() if chosen else ():
+        grid = set(_numbers(trial["settings"][key] for trial in trials))
+        if len(grid) > 1 and any(_numbers([value])) and value in (min(grid), max(grid)):
+            edges[key] = f"the {'lowest' if value == min(grid) else 'highest'} of {len(grid)}"
+    return edges
+
+
+def _numbers(values: Iterable[Any]) -> list[float]:
+    """Return those that are numbers; null is 0, as of a penalty."""
+    plain = [0 if value is None else value for value in values]
+    return [v for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
+
+
+def trials_of(search: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return the settings of each trial: every combination, or one empty mapping without a search."""
+    return [dict(zip(search, point, strict=True)) for point in itertools.product(*search.values())]

@@ -1,0 +1,59 @@
+"""One run of a benchmark, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+
+def work(job: dict[str, Any], log: Path, parent: Connection) -> None:
+    """Make a run and end the process: with 0, with 2 after a mistake of the user, or with 1.
+
+    Args:
+        job: ``config_dir``, ``expid``, ``gpu``, ``overrides``, ``csv_path``, ``threads`` and
+            ``share``.
+        log: File of all that the run says.
+        parent: Reads nothing until the benchmark ends, even one that is killed.
+    """
+    with log.open("wb") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
+
+    import torch
+
+    from fuxictr_stem.experiment import run_experiment
+    from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
+    from fuxictr_stem.runtime.memory import Share
+
+    torch.set_num_threads(job["threads"])
+
+    def run() -> None:
+        run_experiment(
+            Path(job["config_dir"]),
+            job["expid"],
+            job["gpu"],
+            allow_stand_in=False,
+            overrides=job["overrides"],
+            csv_path=Path(job["csv_path"]),
+            resume=True,
+            share=Share(**job["share"]),
+        )
+
+    sys.exit(run_guarded(run, RESUME_GOES_ON))
+
+
+def _end_with(parent: Connection) -> None:
+    """End the process with its parent.
+
+    A run that outlived the benchmark would write into the folder in which its next start makes the
+    run again.
+    """
+    try:
+        parent.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)

@@ -1,0 +1,231 @@
+"""Is a difference between two models more than chance: over seeds, over test users, over both.
+
+Two sources of chance are told apart. Over the *seeds* of training: a paired t test. Over the *users*
+of the test split: a paired bootstrap (B. Efron and R. Tibshirani, An Introduction to the Bootstrap,
+1993, chapters 13 and 16), in which both models are measured on the same resampled users. Neither
+alone says that a model is better: two trainings of one model differ over users, and the seeds know
+nothing of other users. So claims rest on both together (`seeds_and_users`), corrected for their number
+(S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics
+6, 1979).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.stats import ttest_rel
+
+from fuxictr_stem.benchmark.score.study import Study, TaskPredictions
+from fuxictr_stem.metrics import METRICS
+from fuxictr_stem.metrics.bootstrap import (
+    bootstrap_auc,
+    bootstrap_gauc,
+    bootstrap_pr_auc,
+    resample_counts,
+)
+from fuxictr_stem.metrics.intervals import Interval, seeds_and_users
+
+ALPHA = 0.05
+LEVEL = 1 - ALPHA
+RESAMPLES = 1000
+
+
+def paired_t_test(values: Mapping[int, float], reference: Mapping[int, float]) -> float | None:
+    """Return the two-sided p value of a paired t test over the seeds that both have.
+
+    Args:
+        values: A model's metric by seed.
+        reference: The reference's metric by seed.
+
+    Returns:
+        The p value; None with fewer than two seeds, or where all differences are the same, so that
+        there is no spread to test against.
+    """
+    seeds = [seed for seed in values if seed in reference]
+    ours = np.array([values[seed] for seed in seeds])
+    theirs = np.array([reference[seed] for seed in seeds])
+    if len(seeds) < 2 or np.ptp(ours - theirs) <= 1e-12 * max(1.0, np.abs(theirs).max()):
+        return None
+    return float(ttest_rel(ours, theirs).pvalue)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return Holm's adjusted p values of a family of tests.
+
+    With the m values in rising order, the i-th (from 0) becomes the largest of (m - j) p_j over
+    j <= i, at most 1.
+
+    Args:
+        p_values: The family; None for what was not tested, which does not count.
+    """
+    tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p))
+        adjusted[place] = largest
+    return adjusted
+
+
+def bootstrap_interval(differences: np.ndarray) -> Interval | None:
+    """Return the percentile interval and p value of resampled differences.
+
+    The p value is twice the smaller share of resamples on either side of zero, the observed sample
+    counted in (A. Davison and D. Hinkley, Bootstrap Methods and their Application, 1997, eq. 4.11),
+    so it is never below 2 / (R + 1).
+
+    Args:
+        differences: (R,) differences; NaN where a resample had only one class.
+
+    Returns:
+        The interval, or None where no resample has a value.
+    """
+    found = differences[np.isfinite(differences)]
+    if not len(found):
+        return None
+    low, high = np.quantile(found, [ALPHA / 2, 1 - ALPHA / 2])
+    sides = np.count_nonzero(found <= 0), np.count_nonzero(found >= 0)
+    return Interval(float(low), float(high), min(1.0, 2 * (min(sides) + 1) / (len(found) + 1)))
+
+
+def resampled_metric(
+    metric: str, predictions: TaskPredictions, group: np.ndarray, counts: np.ndarray
+) -> np.ndarray | None:
+    """Return a metric on each resample.
+
+    Args:
+        metric: A name of `METRICS`.
+        predictions: Labels and predictions, (N,).
+        group: (N,) codes 0 to G - 1.
+        counts: (R, G) how often each group is in each resample.
+
+    Returns:
+        (R,) values, or None for a metric that is neither an AUC nor a mean over samples.
+    """
+    true, pred = predictions.y_true, predictions.y_pred
+    if metric == "AUC":
+        return bootstrap_auc(true, pred, group, counts)
+    if metric == "prAUC":
+        return bootstrap_pr_auc(true, pred, group, counts)
+    weight = METRICS[metric].group_weight
+    if weight is not None:
+        return bootstrap_gauc(true, pred, group, counts, weight)
+    loss = _loss_per_sample(metric, true.astype(np.float64), pred.astype(np.float64))
+    if loss is None:
+        return None
+    total, samples = np.bincount(group, loss), np.bincount(group)
+    # Row by row: all of them as floating point numbers would take twice the counts' memory.
+    return np.array([(drawn @ total) / (drawn @ samples) for drawn in counts])
+
+
+def _loss_per_sample(metric: str, true: np.ndarray, pred: np.ndarray) -> np.ndarray | None:
+    if metric in ("logloss", "binary_crossentropy"):
+        eps = np.finfo(np.float64).eps
+        return -np.log(np.clip(np.where(true == 1, pred, 1 - pred), eps, 1 - eps))
+    if metric == "MSE":
+        return np.square(pred - true)
+    return np.abs(pred - true) if metric == "MAE" else None
+
+
+class UserBootstrap:
+    """Every model's test metrics on the same resampled users.
+
+    A model's (R,) values are computed once for each seed, task and metric, then serve all differences.
+
+    Args:
+        study: The finished runs with their test predictions.
+        resamples: Number of resamples R.
+        seed: Seed of the resampling.
+    """
+
+    def __init__(self, study: Study, resamples: int = RESAMPLES, seed: int = 0) -> None:
+        self._values: dict[tuple[str, int, str, str], np.ndarray] = {}
+        self._samples: dict[tuple[str, int, str], str] = {}
+        self._users: dict[str, int] = {}
+        self.users: dict[str, int] = {}
+        for label in study.labels:
+            counts: dict[str, np.ndarray] = {}
+            for name, entries in study.entries.items():
+                for at, entry in entries.items():
+                    if label not in entry.labels:
+                        continue
+                    found = entry.predictions(label)
+                    samples = _fingerprint(found)
+                    self._samples[name, at, label] = samples
+                    if found.group_id is None:
+                        continue
+                    ids, group = np.unique(found.group_id, return_inverse=True)
+                    if samples not in counts:
+                        counts[samples] = resample_counts(len(ids), resamples, seed)
+                        self._users[samples] = len(ids)
+                        self.users.setdefault(label, len(ids))
+                    for metric in study.metrics:
+                        if np.isnan(entry.metric(label, metric)):
+                            continue
+                        values = resampled_metric(metric, found, group, counts[samples])
+                        if values is not None:
+                            self._values[name, at, label, metric] = values
+
+    def same_samples(self, names: Sequence[str], label: str, seeds: Sequence[int]) -> bool:
+        """Say whether models were tested on the same samples of a task."""
+        return len({self._samples[name, seed, label] for name in names for seed in seeds}) == 1
+
+    def interval(
+        self, name: str, reference: str, label: str, metric: str, seeds: Sequence[int]
+    ) -> Interval | None:
+        """Return the interval over users of a model's difference to a reference, the mean over seeds.
+
+        Returns:
+            The interval, or None where the metric cannot be resampled or there are no users.
+        """
+        drawn = self._differences(name, reference, label, metric, seeds)
+        return None if drawn is None else bootstrap_interval(drawn.mean(axis=0))
+
+    def seeds_and_users(
+        self,
+        name: str,
+        reference: str,
+        label: str,
+        metric: str,
+        differences: Mapping[int, float],
+    ) -> Interval | None:
+        """Return the interval over seeds and users of a model's difference to a reference.
+
+        Args:
+            name: The model.
+            reference: The other model.
+            label: The task.
+            metric: The metric.
+            differences: The observed difference by seed.
+
+        Returns:
+            The interval, or None as `interval`, and with one seed.
+        """
+        seeds = list(differences)
+        drawn = self._differences(name, reference, label, metric, seeds)
+        if drawn is None:
+            return None
+        users = self._users[self._samples[name, seeds[0], label]]
+        return seeds_and_users(np.array(list(differences.values())), drawn, users, LEVEL)
+
+    def _differences(
+        self, name: str, reference: str, label: str, metric: str, seeds: Sequence[int]
+    ) -> np.ndarray | None:
+        """Return the difference at each seed on each resample, (S, R), if it can be resampled."""
+        if (name, seeds[0], label, metric) not in self._values:
+            return None
+        ours, theirs = (
+            np.stack([self._values[model, seed, label, metric] for seed in seeds])
+            for model in (name, reference)
+        )
+        return ours - theirs
+
+
+def _fingerprint(predictions: TaskPredictions) -> str:
+    digest = hashlib.blake2b()
+    for column in (predictions.row, predictions.y_true, predictions.group_id):
+        if column is not None:
+            digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,181 @@
+"""Build the content of a cache folder: check, fit, encode, account."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fuxictr
+import h5py
+import polars as pl
+
+from fuxictr_stem.data.cache import h5_store as store
+from fuxictr_stem.data.cache import manifest
+from fuxictr_stem.data.encoding.column_remarks import filled_remarks, scale_remarks
+from fuxictr_stem.data.encoding.column_tally import Tally
+from fuxictr_stem.data.encoding.encode import Encoder, encoded, encoders
+from fuxictr_stem.data.encoding.fill_values import Fill, fills
+from fuxictr_stem.data.encoding.id_remarks import (
+    Remark,
+    fill_remarks,
+    rounded_remarks,
+    unknown_remarks,
+    unknown_shares,
+)
+from fuxictr_stem.data.encoding.vocabulary import Array
+from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
+from fuxictr_stem.data.source.split_files import Source, open_source
+from fuxictr_stem.data.source.validate import SplitStats, check_source
+from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from fuxictr_stem.runtime.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+def build(
+    plan: Plan,
+    files: Mapping[str, list[Path]],
+    fingerprint: str,
+    folder: Path,
+    block_rows: int = BLOCK_ROWS,
+) -> None:
+    """Fill an empty folder with a dataset's cache.
+
+    Args:
+        plan: What is read.
+        files: The source files of each split.
+        fingerprint: Name of the cache, written into its manifest.
+        folder: Where the files go.
+        block_rows: Rows encoded at a time.
+
+    Raises:
+        ConfigError: FuxiCTR is not the release that this package is for.
+        DataError: The source files are not what the config declares.
+        OutputError: The disk is too small.
+    """
+    source = open_source(plan, files)
+    scratch = folder / "text"
+    source, stats = check_source(source, scratch)
+    # FuxiCTR's preprocessing takes seconds to import, so it is only here.
+    try:
+        from fuxictr_stem.data.encoding.fit import fit
+    except ImportError as error:
+        raise ConfigError(
+            f"The FuxiCTR in {Path(fuxictr.__file__).parent} cannot prepare data for us: {error}. Use the "
+            f"release that PyPI has (pip install fuxictr==2.3.10). A source checkout of the same number is "
+            f"another one: take it off PYTHONPATH."
+        ) from error
+
+    start = time.monotonic()
+    with _collector_paused():
+        processor, frames = fit(source, folder)
+    logger.info("Fitted the vocabularies in %.1f s", time.monotonic() - start)
+    columns = encoders(source, processor, stats)
+    rows = {split: found.rows for split, found in stats.items()}
+    _check_space(folder, columns, sum(rows.values()))
+    layout = {column.name: (column.dtype, column.width) for column in columns}
+    filled = fills(plan)
+    tallies = {split: {column.name: Tally() for column in columns} for split in frames}
+    for split, frame in frames.items():
+        path, owner = folder / f"{split}.h5", manifest.owner(fingerprint, split)
+        with store.create(path, rows[split], layout, owner) as write:
+            blocks = encoded(source, frame, columns, block_rows, filled, tallies[split])
+            _write_split(source, blocks, split, rows[split], write)
+    shares = unknown_shares(tallies)
+    remarks = [
+        *processor.remarks,
+        *unknown_remarks(shares, frames, processor.vocabularies()),
+        *_number_remarks(plan, filled, tallies, rows),
+    ]
+    if scratch.exists():
+        shutil.rmtree(scratch)
+    content = _content(plan, fingerprint, columns, stats)
+    manifest.write(folder, {**content, "unknown": shares, "remarks": remarks})
+
+
+def _number_remarks(
+    plan: Plan,
+    filled: Sequence[Fill],
+    tallies: Mapping[str, Mapping[str, Tally]],
+    rows: Mapping[str, int],
+) -> Iterator[Remark]:
+    """Yield what is odd about fill values and numbers: one remark per column and cause."""
+    made_up, rounded = list(filled_remarks(filled, tallies, rows)), list(rounded_remarks(tallies))
+    yield from made_up
+    others = {remark.column for remark in made_up}
+    yield from fill_remarks([fill for fill in filled if fill.name not in others], tallies)
+    yield from rounded
+    kinds = {col["name"]: col["type"] for col in plan.features}
+    yield from scale_remarks(tallies["train"], kinds, [remark.column for remark in rounded])
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python from looking for cycles among millions of tokens, which have none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _content(
+    plan: Plan, fingerprint: str, columns: Sequence[Encoder], stats: Mapping[str, SplitStats]
+) -> dict[str, Any]:
+    return {
+        "fingerprint": fingerprint,
+        "dataset_id": plan.dataset_id,
+        "versions": {
+            "fuxictr": fuxictr.__version__,
+            "polars": pl.__version__,
+            "h5py": h5py.__version__,
+        },
+        "rows": {split: found.rows for split, found in stats.items()},
+        "columns": {
+            column.name: {
+                "dtype": str(column.dtype),
+                "shape": [column.width] if column.width else [],
+            }
+            for column in columns
+        },
+        "labels": {split: found.labels for split, found in stats.items()},
+        "missing": {split: found.missing for split, found in stats.items()},
+    }
+
+
+def _check_space(folder: Path, columns: Sequence[Encoder], rows: int) -> None:
+    row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
+    needed, free = int(rows * row_bytes * 1.02), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"data_root {folder.parent}: the cache needs {needed / 2**20:,.1f} MiB and "
+            f"{free / 2**20:,.1f} MiB are free. Make room, or choose another data_root."
+        )
+
+
+def _write_split(
+    source: Source, blocks: Iterable[Mapping[str, Array]], split: str, rows: int, write: store.Write
+) -> None:
+    """Write the encoded blocks of a split into its h5 file, by what `store.create` yields."""
+    done, start = 0, time.monotonic()
+    with Progress(f"Encoding {split}", rows, unit="rows") as progress:
+        for block in blocks:
+            count = len(next(iter(block.values())))
+            if done + count <= rows:
+                write(done, block)
+            done += count
+            progress.update(count)
+    if done != rows:
+        raise DataError(
+            f"dataset {source.plan.dataset_id!r}: {split} had {rows:,} rows and then {done:,}: "
+            "its files changed meanwhile. Start again when they are complete."
+        )
+    logger.info("Encoded %s: %s rows in %.1f s", split, f"{rows:,}", time.monotonic() - start)

@@ -1,0 +1,113 @@
+"""What a cache depends on, as one short hexadecimal name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fuxictr
+
+from fuxictr_stem import registry
+from fuxictr_stem.config.decisive import decisive_columns
+from fuxictr_stem.config.values import function_call
+from fuxictr_stem.data.source.dialect import dialect_of
+from fuxictr_stem.data.source.partitions import folder_values
+from fuxictr_stem.errors import DataError
+
+FORMAT = 4
+"""Number of the cache's layout; a change of it makes every older cache stale."""
+
+_MIB = 1 << 20
+WHOLE_BYTES = 64 * _MIB
+"""Files up to this size count by their whole content."""
+
+_SAMPLES = 64
+
+
+def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]]) -> str:
+    """Name the cache of a dataset.
+
+    The name depends on the parts of the config that decide the encoding, keys at their default left
+    out (so that a key that a later version adds leaves caches valid), on the content of the
+    source files (not on where they are, but for folders named ``column=value``), on the cache's
+    format and on FuxiCTR's version. A file beyond 64 MiB counts by its size, its time of change and
+    64 evenly spread blocks of 1 MiB.
+
+    Args:
+        dataset: The normalised dataset config.
+        files: The source files of each split.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digests: dict[Path, str] = {}
+
+    def digest(path: Path) -> str:
+        if path not in digests:
+            try:
+                digests[path] = content_digest(path)
+            except OSError as error:
+                raise DataError(
+                    f"dataset {dataset['dataset_id']!r}: {path} cannot be read: {error.strerror}."
+                ) from error
+        return digests[path]
+
+    features = []
+    for col in decisive_columns(dataset, "feature_cols"):
+        path = col.get("pretrained_emb")
+        if path and col.get("active", True):
+            suffix = Path(path).suffix
+            col = {**col, "pretrained_emb": digest(Path(path)) + suffix}
+        features.append(col)
+    depends = {
+        "format": FORMAT,
+        "fuxictr": fuxictr.__version__,
+        "feature_cols": features,
+        "label_col": decisive_columns(dataset, "label_col"),
+        "min_categr_count": dataset.get("min_categr_count", 1),
+        "data_format": dataset["data_format"],
+        "csv": dataclasses.astuple(dialect_of(dataset)),
+        "null_values": sorted(set(dataset.get("null_values") or ())),
+        "group_id": dataset.get("group_id"),
+        "files": {
+            split: [[digest(path), folder_values(path)] for path in paths]
+            for split, paths in files.items()
+        },
+    }
+    functions = {
+        call[0]: registry.get_preprocess(call[0]).identity
+        for col in dataset["feature_cols"]
+        if (call := function_call(col.get("preprocess"), col["name"]))
+    }
+    if functions:
+        depends["functions"] = functions
+    text = json.dumps(depends, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or, beyond 64 MiB, of its size, time and sampled blocks."""
+    found = path.stat()
+    if found.st_size <= WHOLE_BYTES:
+        return whole_digest(path)
+    sha = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        sha.update(f"{found.st_size} {found.st_mtime_ns} ".encode())
+        last = found.st_size - _MIB
+        for i in range(_SAMPLES):
+            file.seek(last * i // (_SAMPLES - 1))
+            sha.update(file.read(_MIB))
+    return f"sampled-{sha.hexdigest()}"
+
+
+def whole_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    sha = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_MIB):
+            sha.update(block)
+    return sha.hexdigest()

@@ -1,0 +1,198 @@
+"""The h5 files of a cache: one dataset a column, checksums on, and nothing read from elsewhere."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from fuxictr_stem.data.encoding.vocabulary import Array
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.runtime.file_errors import check_access
+from fuxictr_stem.runtime.h5_files import inside
+
+Write = Callable[[int, Mapping[str, Array]], None]
+
+CHUNK_ROWS = 1 << 14
+_CHUNK_BYTES = 1 << 22
+_OWNER = "owner"
+# What h5py raises, depending on which structure of a file is damaged.
+_BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+_ADVICE = (
+    "Run `fuxictr_stem cache clear`, which removes damaged caches, or delete the folder {}; the next "
+    "run builds it anew."
+)
+
+
+class _Disk(io.FileIO):
+    """A file that keeps its first error and seems to go on.
+
+    Where a write fails, HDF5 leaves what it has half open, and ends the process by a signal when Python
+    exits.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            if self.error is None:
+                return super().truncate(size)
+        except OSError as error:
+            self.error = error
+        return size or 0
+
+
+@contextmanager
+def create(
+    path: Path, rows: int, columns: Mapping[str, tuple[np.dtype[Any], int]], owner: str = ""
+) -> Iterator[Write]:
+    """Create a file of columns and yield what writes rows into it: ``write(first_row, values)``.
+
+    Args:
+        path: The file.
+        rows: Length of every column.
+        columns: Type and width of each; width 0 is one value a row.
+        owner: What the file is part of, for `check`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with _Disk(path, "w+") as disk:
+        # The latest format has checksums on its own structures; Fletcher-32 guards the data.
+        with h5py.File(disk, "w", libver="latest") as file:
+            _layout(file, rows, columns, owner)
+
+            def write(start: int, values: Mapping[str, Array]) -> None:
+                for name, column in values.items():
+                    file[name][start : start + len(column)] = column
+                    if disk.error is not None:
+                        raise disk.error
+
+            yield write
+        if disk.error is not None:
+            raise disk.error
+
+
+def _layout(
+    file: h5py.File, rows: int, columns: Mapping[str, tuple[np.dtype[Any], int]], owner: str
+) -> None:
+    # Of fixed length: the heap of other texts has no checksum.
+    file.attrs[_OWNER] = np.bytes_(owner)
+    for name, (dtype, width) in columns.items():
+        tail = (width,) if width else ()
+        fits = _CHUNK_BYTES // (dtype.itemsize * max(width, 1))
+        chunk = max(1, min(rows, CHUNK_ROWS, 1 << max(fits.bit_length() - 1, 0)))
+        file.create_dataset(
+            name, shape=(rows, *tail), dtype=dtype, chunks=(chunk, *tail), fletcher32=True
+        )
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a cache file for reading.
+
+    The file is open until it is closed, whatever is put in its place or removed meanwhile.
+
+    Raises:
+        DataError: There is no such file, or it is no h5 file.
+        AccessError: The system does not let it be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileNotFoundError
+        # A cache's files never change, so HDF5's own locks guard nothing: a notebook that has one
+        # would keep every run out, and some file systems have none.
+        return h5py.File(path, "r", locking=False)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"no cache file {path}: build the cache of the dataset first.") from error
+    except OSError as error:
+        check_access(path, error)
+        raise DataError(f"{path} is damaged: {error}. {_ADVICE.format(path.parent)}") from error
+
+
+def read_ahead(path: Path) -> None:
+    """Have the system begin to read a file, where it can be told to."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError), path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+
+def check(file: h5py.File, owner: str, columns: Collection[str]) -> None:
+    """Compare a file with what it must be.
+
+    Args:
+        file: The open file.
+        owner: What it was created as a part of.
+        columns: The names of its columns.
+
+    Raises:
+        DataError: It is another's, is damaged or has other columns.
+        AccessError: The system does not let it be read.
+    """
+    try:
+        found, names = file.attrs.get(_OWNER), set(file)
+    except _BROKEN as error:
+        check_access(Path(file.filename), error)
+        raise DataError(f"{file.filename} is damaged ({error}). {_advice(file)}") from error
+    if not isinstance(found, bytes) or found != owner.encode():
+        raise DataError(f"{file.filename} is not of {owner}: another file is in its place.")
+    if names != set(columns):
+        raise DataError(f"{file.filename} has other columns than its manifest.")
+
+
+def column(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a column of numbers that lies in the file itself.
+
+    Raises:
+        DataError: There is no such column, or its data are elsewhere, damaged or no numbers.
+    """
+    try:
+        data = inside(file, name)
+        numbers = data.ndim in (1, 2) and data.dtype.kind in "iuf"
+    except DataError:
+        raise
+    except _BROKEN as error:
+        raise _damaged(file, name, error) from error
+    if not numbers:
+        raise DataError(f"{file.filename}: column {name!r} is no array of numbers by row: refused.")
+    return data
+
+
+def read(data: h5py.Dataset, start: int, stop: int) -> Array:
+    """Read rows of a column.
+
+    Raises:
+        DataError: Their checksum is wrong or the file is cut off.
+        AccessError: The system does not let them be read.
+    """
+    try:
+        return data[start:stop]
+    except _BROKEN as error:
+        raise _damaged(data.file, data.name.lstrip("/"), error) from error
+
+
+def _damaged(file: h5py.File, name: str, error: Exception) -> DataError:
+    check_access(Path(file.filename), error)
+    return DataError(
+        f"{file.filename} is damaged: column {name!r} cannot be read ({error}). {_advice(file)}"
+    )
+
+
+def _advice(file: h5py.File) -> str:
+    return _ADVICE.format(Path(file.filename).parent)

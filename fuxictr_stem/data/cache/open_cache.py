@@ -1,0 +1,192 @@
+"""The content-addressed cache of encoded splits.
+
+``<data_root>/<dataset_id>/<fingerprint>/`` holds manifest.json, FuxiCTR's feature_map.json and
+feature_vocab.json, one h5 file a split, and the pretrained files. The folder appears by one rename
+when everything in it is complete and checked; what a killed build leaves is removed by the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fuxictr.features import FeatureMap
+
+from fuxictr_stem.data.cache import manifest
+from fuxictr_stem.data.cache.build import build
+from fuxictr_stem.data.cache.cache_folder import MANIFEST, hold, locked, put_in_place, remove_stale
+from fuxictr_stem.data.cache.fingerprint import fingerprint
+from fuxictr_stem.data.encoding.id_remarks import Remark
+from fuxictr_stem.data.source.column_plan import Plan, plan_columns
+from fuxictr_stem.data.source.files import find_files
+from fuxictr_stem.errors import DataError, OutputError, UserError
+from fuxictr_stem.runtime.file_errors import check_access
+from fuxictr_stem.runtime.outputs import check_writable, sync, temporary_name
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """An encoded dataset on disk, which stays there as long as this object lives.
+
+    Attributes:
+        dataset_id: The dataset's name.
+        folder: Where its files are.
+        rows: Rows of each split.
+        label_stats: By split and label: ``rows``, ``nulls``, ``nonfinite``, ``min``, ``max``,
+            ``sum``, ``positives``, ``other`` and ``example``.
+        missing: By split: rows without a value, of each meta column.
+        unknown: By split and column: the share of its ids that are the unknown one, which missing text
+            has, too; a sequence's without padding.
+        remarks: What is odd about its columns.
+    """
+
+    dataset_id: str
+    folder: Path
+    rows: dict[str, int]
+    label_stats: dict[str, dict[str, dict[str, Any]]]
+    missing: dict[str, dict[str, int]] = field(default_factory=dict)
+    unknown: dict[str, dict[str, float]] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
+
+    def path(self, split: str) -> Path | None:
+        """Return the h5 file of a split, or None if the dataset has no such split."""
+        return self.folder / f"{split}.h5" if split in self.rows else None
+
+    def feature_map(self, params: Mapping[str, Any]) -> FeatureMap:
+        """Return FuxiCTR's feature map for a run, as `load_feature_map` does."""
+        return load_feature_map(self.dataset_id, self.folder, params)
+
+
+def load_feature_map(dataset_id: str, folder: Path, params: Mapping[str, Any]) -> FeatureMap:
+    """Load a folder's feature map for a run.
+
+    As FuxiCTR's ``FeatureMap.load``, except that ``use_features`` keeps the ``group_id`` column and
+    ``num_fields`` counts the features that are used.
+
+    Args:
+        dataset_id: The dataset's name.
+        folder: Where feature_map.json is.
+        params: The run's checked parameters: ``group_id``, ``embedding_dim``, ``use_features`` and
+            ``feature_specs`` count.
+    """
+    group, used = params.get("group_id"), list(params.get("use_features") or [])
+    if used and group and group not in used:
+        used.append(group)
+    feature_map = FeatureMap(dataset_id, str(folder))
+    feature_map.load(str(folder / "feature_map.json"), {**params, "use_features": used})
+    feature_map.num_fields = feature_map.get_num_fields()
+    return feature_map
+
+
+def open_cache(dataset: Mapping[str, Any]) -> Cache:
+    """Open the cache of a dataset; build it if there is none, or none that is whole.
+
+    Args:
+        dataset: The dataset config, checked and normalised; other keys of a run do not matter.
+
+    Returns:
+        The cache.
+
+    Raises:
+        ConfigError: A column is declared in a way that cannot be encoded.
+        DataError: The source files are absent or not what the config declares.
+        OutputError: ``data_root`` cannot be written.
+        AccessError: The system does not let the cache's files be read, whatever they hold.
+    """
+    plan = plan_columns(dataset)
+    files = find_files(dataset)
+    name = fingerprint(dataset, files)
+    home = Path(dataset["data_root"]) / plan.dataset_id
+    folder = home / name
+    cache, damage = _open(folder)
+    if cache is None:
+        if damage:
+            logger.warning("The cache is damaged and built anew: %s", damage)
+        check_writable(home, "data_root")
+        with locked(folder, dataset.get("file_locks", True)):
+            # Another run may have built it while this one waited.
+            cache, _ = _open(folder)
+            if cache is None:
+                cache = _rebuild(dataset, plan, files, folder)
+    rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
+    logger.info("Cache %s: %s rows", folder, rows)
+    return cache
+
+
+def _open(folder: Path) -> tuple[Cache | None, str]:
+    """Return the cache in a folder, or what is wrong with it ("" if there is none)."""
+    # Path.is_dir raises where a name is too long.
+    if not os.path.isdir(folder):
+        return None, ""
+    try:
+        handle = hold(folder)
+    except OSError as error:
+        check_access(folder / MANIFEST, error)
+        return None, str(error)
+    try:
+        said = manifest.read(folder)
+    except BaseException as error:
+        os.close(handle)
+        if isinstance(error, manifest.Damaged):
+            return None, str(error)
+        raise
+    cache = Cache(
+        said["dataset_id"],
+        folder,
+        said["rows"],
+        said["labels"],
+        said["missing"],
+        said["unknown"],
+        [Remark(*remark) for remark in said["remarks"]],
+    )
+    weakref.finalize(cache, os.close, handle)
+    return cache, ""
+
+
+def _rebuild(
+    dataset: Mapping[str, Any], plan: Plan, files: Mapping[str, list[Path]], folder: Path
+) -> Cache:
+    """Build into a folder beside it, check that, and put it in place. The lock is held."""
+    start = time.monotonic()
+    remove_stale(folder)
+    fresh = temporary_name(folder)
+    logger.info("Building the cache %s", folder)
+    try:
+        fresh.mkdir()
+        build(plan, files, folder.name, fresh)
+        _check_unchanged(dataset, folder.name, files)
+        manifest.read(fresh)
+        sync(fresh)
+        put_in_place(fresh, folder)
+    except UserError:
+        raise
+    except (OSError, manifest.Damaged) as error:
+        raise OutputError(
+            f"data_root {folder.parent}: the cache could not be written: {error}. Free some space "
+            "or choose another data_root."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    logger.info("Built the cache in %.1f s", time.monotonic() - start)
+    cache, damage = _open(folder)
+    assert cache is not None, damage
+    return cache
+
+
+def _check_unchanged(
+    dataset: Mapping[str, Any], name: str, files: Mapping[str, list[Path]]
+) -> None:
+    if fingerprint(dataset, files) != name:
+        raise DataError(
+            f"dataset {dataset['dataset_id']!r}: its files changed while they were read. Start "
+            "again when they are complete."
+        )

@@ -1,0 +1,108 @@
+"""What missing values become, and whether real values are that, too.
+
+Ids are FuxiCTR's: a missing integer is the token 0, missing text is unknown, a sequence's fill value is
+padding. Where real values are the same, a model cannot tell the two apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from fuxictr_stem.data.source.column_plan import DEFAULTS, Plan
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What a column's missing values become.
+
+    Attributes:
+        name: The column.
+        kind: Its type; ``label`` for a label.
+        value: The fill value.
+        chosen: Whether the config names it; FuxiCTR then takes real values that equal it for missing.
+        source: The column that says which rows have none.
+        clashes: Whether a value, after filling, is what missing ones become.
+        advice: The next step.
+    """
+
+    name: str
+    kind: str
+    value: Any
+    chosen: bool
+    source: str
+    clashes: pl.Expr
+    advice: str
+
+    def remark(self, missing: int, clashes: int) -> str | None:
+        """Return what to say of rows without a value and of rows that hold the fill value."""
+        what = f"{'label' if self.kind == 'label' else 'column'} {self.name!r}"
+        hold = "1 row holds" if clashes == 1 else f"{clashes:,} rows hold"
+        if not clashes:
+            return None
+        if missing:
+            rows = (
+                "1 row without a value becomes"
+                if missing == 1
+                else (f"{missing:,} rows without a value become")
+            )
+            return f"{what}: {rows} {self.value!r}, which {hold} as a real value. {self.advice}"
+        if self.chosen and self.kind in ("categorical", "sequence"):
+            becomes = "padding" if self.kind == "sequence" else "unknown"
+            return (
+                f"{what}: {hold} its fill_na {self.value!r} as a real value, which is taken for missing "
+                f"and becomes {becomes}. {self.advice}"
+            )
+        return None
+
+
+def fills(plan: Plan) -> list[Fill]:
+    """Return the fill of each column that may have missing values.
+
+    Args:
+        plan: What is read.
+    """
+    advice = "Declare missing: nan instead of fill_na to leave these rows out."
+    found = [
+        Fill(name, "label", column.fill, True, name, pl.col(name) == column.fill, advice)
+        for column in plan.columns
+        if column.kind == "label" and column.fill is not None
+        for name in [column.name]
+    ]
+    places = {col["name"]: place for place, col in enumerate(plan.features)}
+    for col in plan.read_features:
+        source = plan.source_of(col["name"])
+        if not col["active"] or not source.filled:
+            continue
+        # FuxiCTR goes through the columns from the last to the first: a copy of a later one is of filled
+        # values.
+        filled = source.name if places[source.name] > places[col["name"]] else col["name"]
+        declared = plan.features[places[filled]]
+        dtype = declared["dtype"]
+        value = declared.get("fill_na", DEFAULTS[dtype])
+        clashes = _clashes(col, dtype, value)
+        if clashes is not None:
+            free = "missing" if dtype is str else -1
+            advice = f"Set a fill_na that no row holds, such as {free!r}."
+            chosen = col.get("fill_na", DEFAULTS[dtype]) == value and "fill_na" in col
+            found.append(
+                Fill(col["name"], col["type"], value, chosen, source.name, clashes, advice)
+            )
+    return found
+
+
+def _clashes(col: Mapping[str, Any], dtype: type, value: Any) -> pl.Expr | None:
+    """Return whether a row holds the fill value; None where that is no harm."""
+    held = pl.col(col["name"])
+    if dtype is not str:
+        return held == value
+    text = pl.lit(value).cast(pl.String)
+    if col["type"] != "sequence":
+        return held == text
+    if value == "":
+        # An empty list and a missing one are padding alike, and should be.
+        return None
+    return held.list.set_intersection(text.str.split(col.get("splitter", "^"))).list.len() > 0

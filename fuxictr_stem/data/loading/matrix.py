@@ -1,0 +1,179 @@
+"""Columns of a cache file side by side in one matrix per type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from fuxictr_stem.data.cache import h5_store as store
+from fuxictr_stem.data.loading.order import Index
+from fuxictr_stem.errors import DataError
+
+Matrices = list[torch.Tensor]
+
+# Rows read at a time: short enough for the rows of all columns to stay in the processor's cache.
+_READ_ROWS = 1 << 15
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which matrix holds which column.
+
+    Columns of four bytes lie in one int32 matrix whatever they are: one visit to memory gathers a row.
+
+    Attributes:
+        dtypes: Of the matrices.
+        widths: Columns of the matrices.
+        places: Per column of the file: its matrix, its column or columns there, and its type.
+    """
+
+    dtypes: tuple[torch.dtype, ...]
+    widths: tuple[int, ...]
+    places: Mapping[str, tuple[int, int | slice, torch.dtype]]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in all matrices."""
+        return sum(d.itemsize * w for d, w in zip(self.dtypes, self.widths, strict=True))
+
+    def columns(self, matrices: Matrices) -> dict[str, torch.Tensor]:
+        """Return the columns of some rows as views of their matrices."""
+        found = dict.fromkeys(self.places, matrices[0])
+        for (group, dtype), single, wide in self._kinds:
+            view = _as(matrices[group], dtype)
+            columns = view.unbind(1)
+            found.update((name, columns[place]) for name, place in single)
+            found.update((name, view[:, place]) for name, place in wide)
+        return found
+
+    @cached_property
+    def _kinds(self) -> list[tuple[tuple[int, torch.dtype], list[Any], list[Any]]]:
+        """By matrix and type: the names and places of columns of one value, and of several."""
+        kinds: dict[tuple[int, torch.dtype], tuple[list[Any], list[Any]]] = {}
+        for name, (group, place, dtype) in self.places.items():
+            single_and_wide = kinds.setdefault((group, dtype), ([], []))
+            single_and_wide[isinstance(place, slice)].append((name, place))
+        return [(kind, *lists) for kind, lists in kinds.items()]
+
+
+def _as(matrix: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return matrix if matrix.dtype == dtype else matrix.view(dtype)
+
+
+class Rows:
+    """Rows of matrices in the order in which they are handed out.
+
+    Args:
+        matrices: What the rows are taken from.
+        index: Place of each row in the matrices; None takes them as they stand.
+        base: Without an index, the place of the first row.
+    """
+
+    def __init__(self, matrices: Matrices, index: Index | None, base: int = 0) -> None:
+        self._matrices = matrices
+        self._index: Index | torch.Tensor | None = index
+        if index is not None and matrices[0].is_cuda:
+            self._index = torch.from_numpy(index).to(matrices[0].device)
+        self._base = base
+
+    def take(self, start: int, stop: int) -> Matrices:
+        """Return copies of some rows of each matrix."""
+        if self._index is None:
+            start, stop = start + self._base, stop + self._base
+            return [matrix[start:stop].clone() for matrix in self._matrices]
+        index = self._index[start:stop]
+        if isinstance(index, torch.Tensor):
+            return [matrix.index_select(0, index) for matrix in self._matrices]
+        # NumPy's takes one core: PyTorch's would keep another from making the next order.
+        return [torch.from_numpy(matrix.numpy().take(index, axis=0)) for matrix in self._matrices]
+
+
+def layout(file: h5py.File, features: Sequence[str], labels: Sequence[str]) -> tuple[int, Layout]:
+    """Plan the matrices for some columns of a file.
+
+    Args:
+        file: The open h5 file.
+        features: Columns that keep their kind: ids are int32 (int64 where the file has them),
+            numbers float32.
+        labels: Columns that are float32 whatever they are in the file.
+
+    Returns:
+        The file's rows and the layout.
+
+    Raises:
+        DataError: A column is absent, stored elsewhere, or of another length.
+    """
+    places: dict[str, tuple[int, int | slice, torch.dtype]] = {}
+    widths: dict[torch.dtype, int] = {}
+    lengths: dict[str, int] = {}
+    for name in [*features, *labels]:
+        data = store.column(file, name)
+        lengths[name] = data.shape[0]
+        dtype = torch.float32 if name in labels else _dtype(data.dtype)
+        kept = torch.int32 if dtype.itemsize == torch.int32.itemsize else dtype
+        group = list(widths).index(kept) if kept in widths else len(widths)
+        at = widths.setdefault(kept, 0)
+        width = 1 if data.ndim == 1 else data.shape[1]
+        places[name] = (group, at if data.ndim == 1 else slice(at, at + width), dtype)
+        widths[kept] += width
+    if len(set(lengths.values())) != 1:
+        raise DataError(f"{file.filename}: its columns have different lengths: {lengths}.")
+    return next(iter(lengths.values())), Layout(tuple(widths), tuple(widths.values()), places)
+
+
+def whole_row_bytes(file: h5py.File) -> int:
+    """Return the bytes that a row of all columns of a file takes in matrices.
+
+    Raises:
+        DataError: A column is stored elsewhere.
+    """
+    columns = [store.column(file, name) for name in file]
+    return sum(_dtype(data.dtype).itemsize * math.prod(data.shape[1:]) for data in columns)
+
+
+def read_rows(file: h5py.File, plan: Layout, starts: Index, stops: Index) -> Matrices:
+    """Read runs of rows, one after the other.
+
+    Args:
+        file: The open h5 file.
+        plan: Layout of the matrices.
+        starts: First row of each run.
+        stops: The row after each run's last.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    size = int((stops - starts).sum())
+    shapes = zip(plan.widths, plan.dtypes, strict=True)
+    matrices = [torch.empty((size, width), dtype=dtype) for width, dtype in shapes]
+    columns = [
+        (store.column(file, name), _as(matrices[group], dtype).numpy(), place)
+        for name, (group, place, dtype) in plan.places.items()
+    ]
+    at = 0
+    for first, last in zip(starts.tolist(), stops.tolist(), strict=True):
+        for start in range(first, last, _READ_ROWS):
+            stop = min(start + _READ_ROWS, last)
+            _fill(columns, start, stop, at)
+            at += stop - start
+    return matrices
+
+
+def _fill(
+    columns: Sequence[tuple[h5py.Dataset, store.Array, int | slice]], start: int, stop: int, at: int
+) -> None:
+    for data, view, place in columns:
+        view[at : at + stop - start, place] = store.read(data, start, stop)
+
+
+def _dtype(stored: np.dtype[Any]) -> torch.dtype:
+    if stored.kind == "f":
+        return torch.float32
+    return torch.int32 if np.can_cast(stored, np.int32) else torch.int64

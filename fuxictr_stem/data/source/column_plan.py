@@ -1,0 +1,304 @@
+"""What a dataset config means for reading: which column comes from where, and what FuxiCTR gets.
+
+FuxiCTR's ``FeatureProcessor`` decides what an id is, so its column dicts go to it as they are,
+except where it would fail or quietly mean something else:
+
+- a copy (``preprocess: copy_from(x)``) of a column with another dtype is read from the file under
+  its own dtype (FuxiCTR keeps whatever type ``x`` happens to have);
+- a sequence is text, also where a parquet file holds lists (FuxiCTR's ``fill_null`` fails there);
+- a meta column without ``remap`` is read by itself and is an integer, also where text is declared;
+- an inactive column is left out unless something copies it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fuxictr_stem.config.values import combined_labels, copied_column, function_call
+from fuxictr_stem.data.source.derived_columns import columns_read
+from fuxictr_stem.data.source.dialect import Dialect, dialect_of
+from fuxictr_stem.errors import ConfigError, refuse
+
+BLOCK_ROWS = 1 << 18
+PYTHON_TYPES = {"str": str, "int": int, "float": float}
+RESERVED = ("__PAD__", "__OOV__")
+"""FuxiCTR's own tokens: no value can have their ids."""
+DEFAULTS: dict[type, Any] = {str: "", int: 0, float: 0.0}
+"""What FuxiCTR fills a column of each dtype with."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column as it is read: its name in the cache and its place in the files.
+
+    Attributes:
+        name: Name in the config and in the cache.
+        kind: ``label``, or the feature's ``type``.
+        dtype: ``str``, ``int`` or ``float``: what its values are after reading.
+        origin: The column of the file that it is read from; "" for one that combines others.
+        splitter: Between the tokens of a sequence.
+        dim: Length of an embedding's vectors.
+        raw_id: A meta column that keeps its integers (``remap: false``).
+        required: Missing values are refused.
+        fill: What a missing label becomes, where the config says so.
+        missing: Value of a label that says that the row has none; NaN stands for null, too.
+        combines: Two labels whose product it is.
+        parent: A label without which it must be 0.
+        null_values: Fields of a CSV file that mean that a value is missing.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    origin: str
+    splitter: str = "^"
+    dim: int = 0
+    raw_id: bool = False
+    required: bool = False
+    fill: float | None = None
+    missing: float | None = None
+    combines: tuple[str, str] | None = None
+    parent: str | None = None
+    null_values: tuple[str, ...] = ()
+
+    @property
+    def filled(self) -> bool:
+        """Whether a missing value becomes another one."""
+        if self.kind == "label":
+            return self.fill is not None
+        return self.kind != "embedding" and not self.required
+
+    @property
+    def described(self) -> str:
+        """How messages call it."""
+        name = f"{'label' if self.kind == 'label' else 'column'} {self.name!r}"
+        if self.combines:
+            return f"{name} (both {' and '.join(map(repr, self.combines))})"
+        return name if self.origin == self.name else f"{name} (read from {self.origin!r})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The reading side of a dataset config.
+
+    Attributes:
+        dataset_id: The dataset's name.
+        data_format: ``csv`` or ``parquet``.
+        dialect: The special characters of a CSV file.
+        null_values: Fields of a CSV file that mean that a value is missing.
+        min_categr_count: Least count of a token that gets an id of its own.
+        group_id: Name of the column that groups rows for gAUC.
+        columns: What is read.
+        features: FuxiCTR's ``feature_cols``, adapted as the module says.
+        labels: FuxiCTR's ``label_col``.
+        derived: The config's entries of the features that a function makes.
+    """
+
+    dataset_id: str
+    data_format: str
+    dialect: Dialect
+    null_values: tuple[str, ...]
+    min_categr_count: int
+    group_id: str | None
+    columns: tuple[Column, ...]
+    features: list[dict[str, Any]]
+    labels: list[dict[str, Any]]
+    derived: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def in_files(self) -> list[Column]:
+        """The columns that are read from the files."""
+        return [column for column in self.columns if not column.combines]
+
+    @property
+    def read_features(self) -> list[dict[str, Any]]:
+        """FuxiCTR's dicts of the features that are read or copied, not made by a function."""
+        made = {col["name"] for col in self.derived}
+        return [col for col in self.features if col["name"] not in made]
+
+    def source_of(self, feature: str) -> Column:
+        """Return the column that a feature's values are read as: its own, or one that FuxiCTR copies."""
+        read = {column.name: column for column in self.columns}
+        copies = {col["name"]: col.get("preprocess") for col in self.features}
+        while feature not in read:
+            feature = str(copied_column(copies[feature], feature))
+        return read[feature]
+
+
+def plan_columns(dataset: Mapping[str, Any]) -> Plan:
+    """Work out what to read for a dataset and what to hand to FuxiCTR.
+
+    Args:
+        dataset: The dataset config, checked and normalised.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigError: A column is declared in a way that cannot be encoded; all of them are named.
+    """
+    declared = {col["name"]: col for col in [*dataset["feature_cols"], *dataset["label_col"]]}
+    problems = [problem for col in declared.values() for problem in _problems(col)]
+    if problems:
+        refuse(ConfigError, f"dataset {dataset['dataset_id']!r}", problems)
+
+    columns = [_label(col, declared) for col in dataset["label_col"]]
+    features, derived, sources = [], list[dict[str, Any]](), set()
+    for col in dataset["feature_cols"]:
+        adapted = _adapted(col)
+        features.append(adapted)
+        if not col["active"]:
+            continue
+        if function_call(col.get("preprocess"), col["name"]):
+            # Our processor's method of this name makes the column.
+            adapted["preprocess"] = "derive"
+            derived.append(dict(col))
+            reads = columns_read(col, declared)
+            sources.update(reads)
+            if col["name"] in reads:
+                columns.append(_feature(col, col["name"]))
+            continue
+        source = copied_column(col.get("preprocess"), col["name"])
+        if source is not None and _copied_by_fuxictr(col, declared.get(source)):
+            sources.add(source)
+        else:
+            adapted.pop("preprocess", None)
+            columns.append(_feature(col, origin_of(col["name"], declared)))
+    kept = [col for col in features if col["active"] or col["name"] in sources]
+    idle = [declared[col["name"]] for col in kept if not col["active"]]
+    columns += [_feature(col, origin_of(col["name"], declared)) for col in idle]
+    null_values = tuple(dataset.get("null_values") or ())
+    return Plan(
+        dataset_id=dataset["dataset_id"],
+        data_format=dataset["data_format"],
+        dialect=dialect_of(dataset),
+        null_values=null_values,
+        min_categr_count=dataset.get("min_categr_count", 1),
+        group_id=dataset.get("group_id"),
+        columns=tuple(replace(column, null_values=null_values) for column in columns),
+        features=kept,
+        labels=[{"name": col["name"], "dtype": float} for col in dataset["label_col"]],
+        derived=tuple(derived),
+    )
+
+
+def _problems(col: Mapping[str, Any]) -> list[str]:
+    """Return what the cache cannot do with a column that FuxiCTR could be given."""
+    problems = []
+    name = col["name"]
+    if "/" in name or name == ".":
+        problems.append(
+            f"column {name!r}: h5 files need a name without '/', and not '.'. Name it otherwise, with "
+            f"preprocess: copy_from({name})."
+        )
+    elif name == "*" or (name.startswith("^") and name.endswith("$")):
+        problems.append(
+            f"column {name!r}: polars takes the name for a pattern of names. Rename the column in the "
+            f"files."
+        )
+    fill = col.get("fill_na")
+    if isinstance(fill, str):
+        tokens = fill.split(col.get("splitter", "^")) if col.get("type") == "sequence" else [fill]
+        reserved = [token for token in RESERVED if token in tokens]
+        if reserved:
+            problems.append(
+                f"column {name!r}: fill_na {fill!r} is FuxiCTR's own token {reserved[0]}. Choose another "
+                "text."
+            )
+    if _raw_id(col) and "fill_na" in col:
+        try:
+            whole = float(int(col["fill_na"])) == float(col["fill_na"])
+            whole = whole and abs(int(col["fill_na"])) < 2**63
+        except (TypeError, ValueError, OverflowError):
+            whole = False
+        if not whole:
+            problems.append(
+                f"column {col['name']!r}: fill_na must be a whole number of 64 bits, since remap: "
+                f"false keeps it as the id, found {col['fill_na']!r}."
+            )
+    return problems
+
+
+def _raw_id(col: Mapping[str, Any]) -> bool:
+    return col.get("type") == "meta" and not col.get("remap", True)
+
+
+def _adapted(col: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a feature's dict for FuxiCTR's processor (see the module)."""
+    adapted = copy.deepcopy(dict(col))
+    # A type, not its name: the processor evaluates names.
+    adapted["dtype"] = PYTHON_TYPES[col["dtype"]]
+    if not col["active"]:
+        kept = ("name", "active", "type", "dtype", "fill_na", "splitter")
+        adapted = {key: adapted[key] for key in kept if key in adapted}
+    if col["type"] == "sequence":
+        adapted["dtype"] = str
+    elif col["type"] == "embedding":
+        # A type that the processor has no fill value for: filling fails on lists.
+        adapted["dtype"] = list
+    elif _raw_id(col):
+        adapted["dtype"] = int
+        if "fill_na" in col:
+            adapted["fill_na"] = int(col["fill_na"])
+    return adapted
+
+
+def _copied_by_fuxictr(col: Mapping[str, Any], source: Mapping[str, Any] | None) -> bool:
+    """Whether FuxiCTR's own copy means the same: only then its order of filling nulls counts."""
+    if source is None or "type" not in source or source["name"] == col["name"]:
+        return False
+    kinds = {col["type"], source["type"]}
+    if "embedding" in kinds or ("sequence" in kinds and len(kinds) == 2):
+        return False
+    if _raw_id(col) or _raw_id(source):
+        return False
+    same_splitter = col.get("splitter", "^") == source.get("splitter", "^")
+    return bool(col["dtype"] == source["dtype"] and same_splitter)
+
+
+def origin_of(name: str, declared: Mapping[str, Mapping[str, Any]]) -> str:
+    """Follow copies to the column that is in the file."""
+    # Bounded, although the config check refuses circles.
+    for _ in declared:
+        source = copied_column(declared.get(name, {}).get("preprocess"), name)
+        if source is None:
+            break
+        name = source
+    return name
+
+
+def _label(col: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) -> Column:
+    name, parent = col["name"], col.get("parent")
+    pair = combined_labels(col.get("preprocess"))
+    if pair:
+        return Column(name, "label", "float", "", combines=pair, parent=parent)
+    fill, missing = col.get("fill_na"), col.get("missing")
+    return Column(
+        name=name,
+        kind="label",
+        dtype="float",
+        origin=origin_of(name, declared),
+        required=fill is None and (missing is None or not math.isnan(missing)),
+        fill=fill,
+        missing=missing,
+        parent=parent,
+    )
+
+
+def _feature(col: Mapping[str, Any], origin: str) -> Column:
+    dtype = {"sequence": "str", "embedding": "float"}.get(col["type"], col["dtype"])
+    return Column(
+        name=col["name"],
+        kind=col["type"],
+        dtype="int" if _raw_id(col) else dtype,
+        origin=origin,
+        splitter=col.get("splitter", "^"),
+        dim=col.get("pretrain_dim", 0),
+        raw_id=_raw_id(col),
+        # FuxiCTR fills missing text with "", which is no integer.
+        required=_raw_id(col) and col["dtype"] == "str" and "fill_na" not in col,
+    )

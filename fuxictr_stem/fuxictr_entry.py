@@ -1,0 +1,235 @@
+"""Entries of a FuxiCTR checkout's model_zoo: the same experiment ids under either engine."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import glob
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fuxictr_stem import results
+from fuxictr_stem.config.nesting import labels_of_files
+from fuxictr_stem.config.values import function_call
+from fuxictr_stem.errors import ConfigError, DataError, UserError
+from fuxictr_stem.runtime import outputs
+from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
+from fuxictr_stem.runtime.locks import locked
+
+logger = logging.getLogger(__name__)
+
+
+def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
+    """Run an experiment id with FuxiCTR's options, under our engine or FuxiCTR's.
+
+    Args:
+        model_zoo: Where FuxiCTR's engine looks up the model.
+        argv: The arguments, without the program's name.
+
+    Returns:
+        The exit code, as of `fuxictr_stem.cli.main`.
+    """
+    parser = argparse.ArgumentParser(description="Run one experiment id.")
+    parser.add_argument("--config", type=Path, default=Path("./config/"))
+    parser.add_argument("--expid", required=True)
+    parser.add_argument("--gpu", type=int, default=-1, help="the CUDA device; -1 is the CPU")
+    parser.add_argument(
+        "--engine",
+        choices=["fuxictr_stem", "fuxictr"],
+        default="fuxictr_stem",
+        help="whose preprocessing, loader and training loop to use",
+    )
+    parser.add_argument(
+        "--loader",
+        choices=["fuxictr", "h5"],
+        default="fuxictr",
+        help="with --engine fuxictr: FuxiCTR's preprocessing and loader, or our h5 cache and loader",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last saved state of a stopped run"
+    )
+    args = parser.parse_args(argv)
+
+    def run() -> None:
+        from fuxictr_stem.experiment import run_experiment
+
+        if args.engine == "fuxictr":
+            if args.resume:
+                raise ConfigError(
+                    "--resume: FuxiCTR's training loop saves no states. Leave it out, or leave out "
+                    "--engine fuxictr."
+                )
+            run_under_fuxictr(model_zoo, args.config, args.expid, args.gpu, args.loader == "h5")
+        else:
+            run_experiment(args.config, args.expid, args.gpu, resume=args.resume)
+
+    return run_guarded(run, RESUME_GOES_ON if args.engine == "fuxictr_stem" else "")
+
+
+def run_under_fuxictr(
+    model_zoo: ModuleType, config_dir: Path, expid: str, gpu: int = -1, our_loader: bool = False
+) -> dict[str, dict[str, float]]:
+    """Run an experiment id as FuxiCTR's own runner does, after our checks of its config.
+
+    Works with the PyPI release, whose ``RankDataLoader`` returns the loaders, and with a source
+    checkout, where it is a class with ``make_iterator``.
+
+    Args:
+        model_zoo: Where the model is looked up by its name.
+        config_dir: Folder of the configs.
+        expid: The experiment id.
+        gpu: Number of the CUDA device, or -1 for the CPU.
+        our_loader: Whether our cache and loader feed FuxiCTR's loop.
+
+    Returns:
+        ``valid`` and ``test`` metrics.
+
+    Raises:
+        UserError: If the config, the device or an output folder is not as it must be.
+    """
+    from fuxictr_stem.config import load_experiment
+    from fuxictr_stem.experiment import check_device
+
+    check_device(gpu)
+    params: dict[str, Any] = {**load_experiment(config_dir, expid), "gpu": gpu}
+    csv_path = Path(f"{config_dir.resolve().name}.csv")
+    folder = Path(params["model_root"]) / params["dataset_id"] / expid
+    outputs.check_writable(folder, "model_root")
+    outputs.check_appendable(csv_path)
+    other = f"another run of {expid}"
+    with locked(folder / ".lock", "model_root", other, params["file_locks"]):
+        outputs.remove_temporaries(folder)
+        # It would contradict the weights.
+        outputs.remove_file(folder / "result.json")
+        figures = _run(model_zoo, params, our_loader)
+        results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
+    return figures
+
+
+def _run(
+    model_zoo: ModuleType, params: dict[str, Any], our_loader: bool
+) -> dict[str, dict[str, float]]:
+    """Prepare, train and evaluate by FuxiCTR's parts."""
+    from fuxictr.pytorch.dataloaders import RankDataLoader
+    from fuxictr.pytorch.torch_utils import seed_everything
+
+    from fuxictr_stem.data import H5Loader
+    from fuxictr_stem.experiment import open_data
+    from fuxictr_stem.training.nan_guard import finite_losses
+
+    seed_everything(params["seed"])
+    if our_loader:
+        cache = open_data(params)
+        feature_map = cache.feature_map(params)
+        # A model that knows no task_labels trains the feature map's labels.
+        feature_map.labels = list(params["task_labels"])
+        paths = {f"{split}_data": cache.path(split) for split in ("train", "valid", "test")}
+        params |= {key: str(path) for key, path in paths.items() if path is not None}
+        params["data_loader"] = H5Loader
+    else:
+        feature_map = _build_with_fuxictr(params)
+
+    def loaders(stage: str) -> Any:
+        made = RankDataLoader(feature_map, stage=stage, **params)
+        return made.make_iterator() if hasattr(made, "make_iterator") else made
+
+    model = getattr(model_zoo, params["model"])(feature_map, **params)
+    model.count_parameters()
+    train, valid = loaders("train")
+    with finite_losses(model):
+        model.fit(train, validation_data=valid, **params)
+    figures = {"valid": model.evaluate(valid), "test": {}}
+    del train, valid
+    gc.collect()
+    if params.get("test_data"):
+        figures["test"] = model.evaluate(loaders("test"))
+    return figures
+
+
+def _check_same_files(key: str, path: str, data_format: str, ours: Sequence[Path]) -> None:
+    """Reject a path by which FuxiCTR's ``FeatureProcessor.read_data`` would read other files than ours."""
+    pattern = path if path.endswith(data_format) else os.path.join(path, f"*.{data_format}")
+    different = set(map(Path, glob.glob(pattern))).symmetric_difference(ours)
+    if different:
+        raise ConfigError(
+            f"{key}: FuxiCTR's preprocessing and ours find different files by {path!r}, such as "
+            f"{str(min(different))!r}, which only one of the two reads. Run with --loader h5, or with "
+            f"--engine fuxictr_stem."
+        )
+
+
+def _build_with_fuxictr(params: dict[str, Any]) -> Any:
+    """Run FuxiCTR's preprocessing, put its files into the params, and return the feature map.
+
+    FuxiCTR takes a folder with a feature map for complete and current. So each state of config and
+    sources gets a folder of its own, and one that died half-way is removed.
+    """
+    from fuxictr.preprocess import FeatureProcessor, build_dataset
+
+    from fuxictr_stem.data import check_labels, load_feature_map
+    from fuxictr_stem.data.cache.fingerprint import fingerprint
+    from fuxictr_stem.data.source.column_plan import plan_columns
+    from fuxictr_stem.data.source.files import find_files
+    from fuxictr_stem.data.source.split_files import open_source
+    from fuxictr_stem.data.source.validate import check_source
+    from fuxictr_stem.experiment import task_types
+
+    read = labels_of_files(params["label_col"])
+    for label in params["task_labels"]:
+        if label not in (col["name"] for col in read):
+            raise ConfigError(
+                f"task_labels: FuxiCTR's preprocessing cannot combine labels to {label!r}. Use "
+                f"--engine fuxictr_stem, or FuxiCTR's engine with --loader h5."
+            )
+    params["label_col"] = read
+    missing = [col["name"] for col in params["label_col"] if "missing" in col]
+    if missing:
+        raise ConfigError(
+            f"label_col: FuxiCTR's preprocessing turns the missing labels of {', '.join(missing)} into "
+            f"0. Run with --loader h5, or with --engine fuxictr_stem."
+        )
+    ours = [key for key in ("csv_quote", "csv_escape", "null_values") if key in params]
+    if ours:
+        raise ConfigError(
+            f"{', '.join(ours)}: FuxiCTR's preprocessing knows no such key. Run with --loader h5, or "
+            f"with --engine fuxictr_stem."
+        )
+    made = [c for c in params["feature_cols"] if function_call(c.get("preprocess"), c["name"])]
+    if made:
+        raise ConfigError(
+            f"feature_cols: FuxiCTR's own preprocessing does not know the function that makes "
+            f"{made[0]['name']!r}. Run with --loader h5, or with --engine fuxictr_stem."
+        )
+    files = find_files(params)
+    for split, paths in files.items():
+        _check_same_files(f"{split}_data", params[f"{split}_data"], params["data_format"], paths)
+    # FuxiCTR would train on missing labels as on 0, and end in a traceback at text in a number.
+    _, stats = check_source(open_source(plan_columns(params), files))
+    label_stats = {split: found.labels for split, found in stats.items()}
+    check_labels(label_stats, task_types(params), params["metrics"])
+    name = f"fuxictr-{fingerprint(params, files)}"
+    data_root = Path(params["data_root"]) / params["dataset_id"] / name
+    folder = data_root / params["dataset_id"]
+    wanted = [split for split in ("train", "valid", "test") if params.get(f"{split}_data")]
+    outputs.check_writable(data_root, "data_root")
+    other = "another run that preprocesses these data"
+    with locked(data_root / ".lock", "data_root", other, params["file_locks"]):
+        if not all((folder / f"{split}.parquet").exists() for split in wanted):
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            processor = FeatureProcessor(**{**params, "data_root": str(data_root)})
+            built = build_dataset(processor, **params)
+        except UserError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"dataset {params['dataset_id']!r}: FuxiCTR's preprocessing stopped: {error!r}. "
+                f"Run with --loader h5, or with --engine fuxictr_stem, which name what is wrong."
+            ) from error
+    params |= dict(zip(("train_data", "valid_data", "test_data"), built, strict=True))
+    return load_feature_map(params["dataset_id"], folder, params)

@@ -1,0 +1,24 @@
+"""h5 files that hold what they name: nothing is read from elsewhere."""
+
+from __future__ import annotations
+
+import h5py
+
+from fuxictr_stem.errors import DataError, suggest
+
+
+def inside(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a dataset that lies in the file itself: no link, no external or virtual storage.
+
+    Raises:
+        DataError: There is no such dataset, or its data are elsewhere.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise DataError(f"{file.filename} has no column {name!r}.{suggest(name, file)}")
+    if not isinstance(link, h5py.HardLink):
+        raise DataError(f"{file.filename}: column {name!r} is a link to elsewhere: refused.")
+    data = file[name]
+    if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
+        raise DataError(f"{file.filename}: column {name!r} is stored elsewhere: refused.")
+    return data

@@ -1,0 +1,162 @@
+"""Ctrl-C, SIGTERM and SIGHUP: obeyed at once, or in training after the step that runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+from fuxictr_stem.errors import Stopped
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+HANGUP: int | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
+_NAMES = {int(signal.SIGINT): "Ctrl-C", int(signal.SIGTERM): "SIGTERM"}
+if HANGUP is not None:
+    _NAMES[int(HANGUP)] = "SIGHUP"
+
+_asked: list[Stopped] = []
+
+
+def heeded() -> dict[int, str]:
+    """Return the signals that stop a run, with their names; not a SIGHUP that nohup wants ignored."""
+    ignored = HANGUP is not None and signal.getsignal(HANGUP) is signal.SIG_IGN
+    return {number: name for number, name in _NAMES.items() if number != HANGUP or not ignored}
+
+
+@contextmanager
+def obeyed(advice: str) -> Iterator[None]:
+    """Raise `Stopped` at a signal; outside of the main thread signals are left alone.
+
+    Args:
+        advice: How to go on, a sentence, or nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if number == HANGUP and _asked:
+            return  # the shell and the kernel each send one when a terminal is closed
+        _asked.append(stopped(number, advice))
+        raise _asked[-1]
+
+    before = {number: signal.signal(number, stop) for number in heeded()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked.clear()
+
+
+def check() -> None:
+    """Raise again what Python dropped: it does so in callbacks of weak references and finalizers.
+
+    Raises:
+        Stopped: A signal came.
+    """
+    if _asked:
+        raise _asked[0]
+
+
+def stopped(number: int, advice: str) -> Stopped:
+    """Return what says that a signal has stopped a command, and how to go on."""
+    return Stopped(number, f"Stopped by {_NAMES[number]}. {advice}".rstrip())
+
+
+def end_at_once() -> None:
+    """Have a signal end the process without a word: around a command there is nothing to save.
+
+    For a process that is nothing but the command.
+    """
+    for number in heeded():
+        signal.signal(number, lambda n, frame: os._exit(128 + n))
+
+
+def ignore() -> None:
+    """Have no further signal disturb the end of a process that was stopped, and has said so."""
+    for number in heeded():
+        signal.signal(number, signal.SIG_IGN)
+
+
+class _AtOnce(BaseException):
+    """Leaves work that may be left at any place."""
+
+
+class StopRequest:
+    """Whether somebody wants the process to stop.
+
+    Attributes:
+        signal: The signal that said so, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._interruptible = False
+
+    def note(self, number: int) -> None:
+        """Take note of a signal."""
+        self.signal = number
+        if self._interruptible:
+            raise _AtOnce
+
+    def or_stop(self, work: Callable[[], Result]) -> Result | None:
+        """Do some work, but leave it as soon as a signal comes; it must change nothing that is saved.
+
+        Returns:
+            What the work returns; None if it was left.
+        """
+        try:
+            self._interruptible = True
+            try:
+                return work()
+            finally:
+                self._interruptible = False
+        except _AtOnce:
+            return None
+
+
+@contextmanager
+def stop_requests(enabled: bool) -> Iterator[StopRequest]:
+    """Take note of Ctrl-C, SIGTERM and SIGHUP instead of obeying at once.
+
+    A second one is obeyed, but for SIGHUP: a terminal that is closed sends several.
+
+    Args:
+        enabled: Whether to do anything; signals are also left alone outside the main thread.
+    """
+    check()
+    request = StopRequest()
+    if not enabled or threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    names = heeded()
+    before = {number: signal.getsignal(number) for number in names}
+
+    def restore(but: int | None = None) -> None:
+        for number, handler in before.items():
+            if number != but:
+                signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if request.signal is not None:
+            return
+        restore(but=HANGUP)
+        logger.info("%s: the run saves its state and stops; again stops at once.", names[number])
+        request.note(number)
+
+    for number in names:
+        signal.signal(number, note)
+    try:
+        yield request
+    finally:
+        restore()

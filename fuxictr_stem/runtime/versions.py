@@ -1,0 +1,20 @@
+"""The versions of the software that a number depends on."""
+
+from __future__ import annotations
+
+import platform
+
+import fuxictr
+import h5py
+import numpy
+import polars
+import torch
+
+import fuxictr_stem
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a number depends on."""
+    modules = (fuxictr_stem, fuxictr, torch, polars, numpy, h5py)
+    found = {module.__name__: str(module.__version__) for module in modules}
+    return {"python": platform.python_version(), **found}

@@ -1,0 +1,139 @@
+"""Gradient balancing: the tasks' gradients of the weights that they share, combined by `torchjd`.
+
+Only dense parameters are balanced, never tables, and of them only the rows (along the first dimension:
+an expert of a stack, a unit) that the losses of at least two tasks reach. All else keeps the plain sum.
+
+Symbols: T tasks, P numbers that are balanced.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fuxictr_stem.errors import ConfigError, suggest
+
+_INSTALL = 'pip install "torchjd[quadprog-projector,cagrad]"'
+
+
+class Method(NamedTuple):
+    """How an aggregator is made, and what makes a sum of it.
+
+    Attributes:
+        arguments: Of the aggregator's constructor.
+        scale: Factor, by the number of gradients, with which equal gradients give their sum: learning
+            rate and tables then mean the same as without balancing.
+    """
+
+    arguments: dict[str, Any]
+    scale: Callable[[int], float]
+
+
+def _as_it_is(count: int) -> float:
+    return 1.0
+
+
+def _mean_to_sum(count: int) -> float:
+    return float(count)
+
+
+# The radius of the paper's NYU-v2 experiment (Liu et al., NeurIPS 2021).
+_CAGRAD_C = 0.4
+
+# Aggregators of torchjd that need no argument and treat the tasks alike, and Sum to compare with.
+METHODS = {
+    "AlignedMTL": Method({}, _mean_to_sum),
+    # Equal gradients g give (1 + c) g.
+    "CAGrad": Method({"c": _CAGRAD_C}, lambda count: count / (1 + _CAGRAD_C)),
+    "ConFIG": Method({}, _as_it_is),
+    "DualProj": Method({}, _mean_to_sum),
+    "GradDrop": Method({}, _as_it_is),
+    "IMTLG": Method({}, _mean_to_sum),
+    "MGDA": Method({}, _mean_to_sum),
+    "PCGrad": Method({}, _as_it_is),
+    "Sum": Method({}, _as_it_is),
+    "UPGrad": Method({}, _mean_to_sum),
+}
+
+
+class GradientBalancer:
+    """Combines the tasks' gradients of shared parameters by an aggregator of torchjd.
+
+    Args:
+        name: The aggregator's class, one of `METHODS`; ``Sum`` changes nothing.
+
+    Raises:
+        ConfigError: If there is no such method, or torchjd or what it needs is not installed.
+    """
+
+    def __init__(self, name: str) -> None:
+        if name not in METHODS:
+            raise ConfigError(
+                f"gradient_balancing must be one of {', '.join(METHODS)}, found {name!r}."
+                f"{suggest(str(name), METHODS)}"
+            )
+        arguments, self.scale = METHODS[name]
+        try:
+            aggregation = importlib.import_module("torchjd.aggregation")
+            self.aggregator = getattr(aggregation, name)(**arguments)
+        except ImportError as error:
+            raise ConfigError(
+                f"{name} balances gradients by packages that are not installed ({error}). Run: "
+                f"{_INSTALL}"
+            ) from error
+
+    def combine(self, gradients_TP: Tensor) -> Tensor:
+        """Combine gradients, (T, P) to (P,); equal ones give their sum.
+
+        A gradient of zeros, such as of a task without a sample in the batch, takes no part: it has no
+        say, while MGDA would stop at it.
+        """
+        gradients_TP = gradients_TP[(gradients_TP != 0).any(dim=1)]
+        if len(gradients_TP) < 2:
+            return gradients_TP.sum(dim=0)
+        return self.scale(len(gradients_TP)) * self.aggregator(gradients_TP)
+
+    def corrections(self, losses_T: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+        """Return what to add to each parameter's plain gradient, of its shape.
+
+        Args:
+            losses_T: What each task adds to the loss; their graph is kept.
+            parameters: The dense parameters.
+        """
+        by_task = [
+            torch.autograd.grad(
+                loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            for loss in losses_T
+        ]
+        # (T, rows, numbers of a row) for each parameter.
+        gradients = [
+            torch.stack(of_tasks).reshape(len(losses_T), *_as_rows(parameter))
+            for parameter, of_tasks in zip(parameters, zip(*by_task, strict=True), strict=True)
+        ]
+        shared = [(one != 0).any(dim=2).sum(dim=0) >= 2 for one in gradients]
+        parts = [one[:, rows].flatten(1) for one, rows in zip(gradients, shared, strict=True)]
+        gradients_TP = torch.cat(parts, dim=1)
+        corrections = [
+            torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+            for parameter in parameters
+        ]
+        # Training that has diverged is stopped by its loss.
+        if not gradients_TP.numel() or not torch.isfinite(gradients_TP).all():
+            return corrections
+        change_P = self.combine(gradients_TP) - gradients_TP.sum(dim=0)
+        changes = change_P.split([part.shape[1] for part in parts])
+        for correction, rows, change in zip(corrections, shared, changes, strict=True):
+            by_row = correction.view(_as_rows(correction))
+            by_row[rows] = change.view(by_row[rows].shape)
+        return corrections
+
+
+def _as_rows(parameter: Tensor) -> tuple[int, int]:
+    """Return a parameter's rows and the numbers in each; a single number, of no dimension, is one row."""
+    rows = len(parameter) if parameter.dim() else 1
+    return rows, parameter.numel() // max(rows, 1)

@@ -1,0 +1,177 @@
+"""Predictions and metrics of any FuxiCTR `MultiTaskModel`, without Python per row."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from fuxictr.pytorch.models import MultiTaskModel
+from torch import Tensor
+
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.metrics import evaluate_task, logloss, mean_over_tasks
+from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.runtime.progress import Progress
+from fuxictr_stem.training.precision import FP32, autocast, products_in
+
+logger = logging.getLogger(__name__)
+
+_FEW_STEPS = 100
+
+Batches = Iterable[dict[str, Tensor]]
+
+
+class Predictions(NamedTuple):
+    """What a pass over a split gives: labels and predictions by label, (N,) each, and the groups.
+
+    A label is NaN in a row that is no sample of its task.
+    """
+
+    y_true: dict[str, np.ndarray]
+    y_pred: dict[str, np.ndarray]
+    group_id: np.ndarray | None
+
+
+@torch.no_grad()
+def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> Predictions:
+    """Run a model over one pass of batches, in evaluation mode.
+
+    Args:
+        model: The model; its mode is evaluation afterwards, as with FuxiCTR.
+        batches: Batches of one pass; `num_samples`, where they have it, gives the time left.
+        title: Name of the pass in the progress.
+    """
+    model.eval()
+    labels = list(getattr(model, "labels", model.feature_map.labels))
+    # Copies of columns: views would keep whole batches.
+    group = model.feature_map.group_id
+    true: dict[str, list[Tensor]] = {label: [] for label in labels}
+    pred: dict[str, list[Tensor]] = {label: [] for label in labels}
+    groups: list[Tensor] = []
+    precision = getattr(model, "precision", FP32)
+    total = getattr(batches, "num_samples", None)
+    with Progress(title, total, enabled=model._verbose > 0) as progress:
+        for batch in batches:
+            with products_in(precision), autocast(precision, model.device):
+                outputs = model.forward(batch)
+            for label, y in zip(labels, model.get_labels(batch), strict=True):
+                true[label].append(y.flatten().contiguous())
+                pred[label].append(outputs[f"{label}_pred"].flatten())
+            if group is not None:
+                groups.append(batch[group].flatten().contiguous())
+            progress.update(len(batch[labels[0]]))
+    return Predictions(
+        {label: _joined(parts).double().numpy() for label, parts in true.items()},
+        {label: _joined(parts).double().numpy() for label, parts in pred.items()},
+        _joined(groups).numpy() if groups else None,
+    )
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Return a pass' values on the host: one copy a column, not one a batch, waits for a device."""
+    return torch.cat(parts).cpu()
+
+
+def evaluate_predictions(
+    tasks: Mapping[str, str], predictions: Predictions, names: Sequence[str]
+) -> dict[str, float]:
+    """Return the metrics of each task over its samples, and their means over the tasks that have them.
+
+    Args:
+        tasks: Task type by label.
+        predictions: Labels and predictions of a split.
+        names: Metrics (``AUC``), or results (``like_AUC``), which stand for their metric: each is
+            computed for every task it applies to, so that a mean is one over all of them.
+
+    Returns:
+        ``{label}_{metric}`` for each task, and each mean under the metric's own name.
+    """
+    results = {}
+    wanted = list(names)
+    for label in tasks:
+        wanted += [name.removeprefix(f"{label}_") for name in names]
+    for label, task in tasks.items():
+        y_true, y_pred, group_id = _samples(predictions, label)
+        results[label] = evaluate_task(task, y_true, y_pred, wanted, group_id)
+        figures = " - ".join(f"{name}: {value:.6f}" for name, value in results[label].items())
+        logger.info("[Task: %s][Metrics] %s", label, figures)
+    by_task = {
+        f"{label}_{name}": value for label, r in results.items() for name, value in r.items()
+    }
+    return {**by_task, **mean_over_tasks(results)}
+
+
+def warn_of_constants(
+    tasks: Mapping[str, str],
+    predictions: Predictions,
+    steps: int,
+    learning_rate: float,
+    weighted: bool = False,
+) -> None:
+    """Warn of binary tasks whose logloss on valid is above that of the best constant.
+
+    That is the entropy of the share of positives. Only a note is logged of a model of a few steps that is
+    still about as good as a fresh one, which predicts .5, and where rows are weighted: a model that counts
+    positives ten times rightly predicts more than their share.
+
+    Args:
+        tasks: Task type by label.
+        predictions: Labels and predictions of valid, by the best weights.
+        steps: Training steps of the run.
+        learning_rate: The run's, for the advice.
+        weighted: Whether training weights the rows.
+    """
+    for label, task in tasks.items():
+        if task != BINARY:
+            continue
+        y_true, y_pred, _ = _samples(predictions, label)
+        share = float(y_true.mean())
+        constant = logloss(y_true, np.full_like(y_true, share))
+        loss = logloss(y_true, y_pred)
+        # With one class the best constant is perfect and tells nothing.
+        if not 0 < share < 1 or loss <= constant * (1 + 1e-9):
+            continue
+        if weighted:
+            level, advice = logging.INFO, "sample_weight may move its predictions so"
+        elif steps < _FEW_STEPS and loss < 1.05 * math.log(2):
+            level, advice = logging.INFO, "train longer (epochs)"
+        else:
+            level, advice = (
+                logging.WARNING,
+                (
+                    "set normalizer: StandardScaler for numeric features, declare ids categorical, or "
+                    f"change learning_rate ({learning_rate:g} now)"
+                ),
+            )
+        logger.log(
+            level,
+            "Task %r: its logloss on valid, %.4g, is above the %.4g of always predicting the share of "
+            "positives, %.3g, so after %s steps the model is worse than a constant: %s.",
+            label,
+            loss,
+            constant,
+            share,
+            f"{steps:,}",
+            advice,
+        )
+
+
+def _samples(
+    predictions: Predictions, label: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return a task's labels, predictions and groups, its samples alone."""
+    y_true, y_pred = predictions.y_true[label], predictions.y_pred[label]
+    group_id = predictions.group_id
+    present = ~np.isnan(y_true)
+    if present.all():
+        return y_true, y_pred, group_id
+    if not present.any():
+        raise DataError(
+            f"label {label!r} has no sample in this split: it is missing, or outside its sample "
+            f"space, in all {len(y_true):,} rows. Check the label, or leave it out of task_labels."
+        )
+    return y_true[present], y_pred[present], None if group_id is None else group_id[present]

@@ -1,0 +1,174 @@
+"""How the tasks' losses are weighted in their sum.
+
+Symbols: T tasks; L_i the mean loss of task i over its samples of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.metrics.tasks import REGRESSION
+
+LOSS_WEIGHTS = EQUAL, UNCERTAINTY, DYNAMIC_AVERAGE = ("EQ", "UW", "DWA")
+LossWeight = str | Sequence[float] | Mapping[str, float]
+
+
+class TaskWeights(nn.Module):
+    """How the tasks' losses are weighted; of itself ``EQ``: each task adds its loss."""
+
+    def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
+        """Return what each task adds to the loss of a batch, (T,).
+
+        Args:
+            losses_T: The tasks' losses; 0 for a task without a sample.
+            present_T: Which tasks have a sample in the batch.
+        """
+        return losses_T
+
+    def observe(self, losses_T: Tensor, present_T: Tensor, epoch: int) -> None:
+        """Take note of a batch's losses, before its step.
+
+        Args:
+            losses_T: The tasks' losses.
+            present_T: Which tasks have a sample in the batch.
+            epoch: Number of the epoch, from 0.
+        """
+
+
+class FixedWeights(TaskWeights):
+    """A number a task: task i adds ``w_i L_i``.
+
+    Args:
+        weights: The numbers, in the order of the tasks.
+    """
+
+    weights_T: Tensor
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("weights_T", torch.tensor(weights), persistent=False)
+
+    def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
+        """Return what each task adds to the loss of a batch, (T,)."""
+        return self.weights_T * losses_T
+
+
+class UncertaintyWeights(TaskWeights):
+    """``UW``: weights from learnt uncertainties (Kendall, Gal and Cipolla, CVPR 2018).
+
+    With ``s_i = log sigma_i^2`` a classification task adds ``exp(-s_i) L_i + s_i / 2`` (their eq. 10),
+    a regression task ``exp(-s_i) L_i / 2 + s_i / 2`` (eq. 7). A task without a sample in the batch adds
+    nothing, so that its uncertainty stays as it is. All ``s_i`` start at 0.
+
+    Args:
+        tasks: The tasks' types.
+    """
+
+    factors_T: Tensor
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__()
+        # Not called weight or bias: FuxiCTR's net_regularizer leaves it alone.
+        self.log_variances = nn.Parameter(torch.zeros(len(tasks)))
+        factors = torch.tensor([0.5 if task == REGRESSION else 1.0 for task in tasks])
+        self.register_buffer("factors_T", factors, persistent=False)
+
+    def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
+        """Return what each task adds to the loss of a batch, (T,)."""
+        s_T = self.log_variances
+        return torch.where(present_T, self.factors_T * torch.exp(-s_T) * losses_T + s_T / 2, 0.0)
+
+
+class DynamicWeightAverage(TaskWeights):
+    """``DWA``: weights from how fast the losses fall (Liu, Johns and Davison, CVPR 2019, eq. 7).
+
+    Task i adds ``w_i L_i`` with ``w = T softmax(r / 2)``, where ``r_i`` is its mean loss over the batches
+    of the last epoch over that of the epoch before. In the first two epochs all weights are 1. The sums
+    of this epoch and the means of the two before are buffers: weights that are saved go on from there.
+
+    Args:
+        num_tasks: T.
+    """
+
+    temperature = 2.0
+    epoch: Tensor
+    sums_T: Tensor
+    counts_T: Tensor
+    means_2T: Tensor
+
+    def __init__(self, num_tasks: int) -> None:
+        super().__init__()
+        self.register_buffer("epoch", torch.zeros(1, dtype=torch.long))
+        self.register_buffer("sums_T", torch.zeros(num_tasks))
+        self.register_buffer("counts_T", torch.zeros(num_tasks))
+        # The epoch before the last, and the last one; NaN before there are any.
+        self.register_buffer("means_2T", torch.full((2, num_tasks), torch.nan))
+
+    def weights(self) -> Tensor:
+        """Return the tasks' weights in this epoch, (T,)."""
+        before_T, last_T = self.means_2T
+        rates_T = last_T / before_T
+        # A task that had no sample, or no loss left to fall, neither rises nor falls.
+        rates_T = torch.where(torch.isfinite(rates_T), rates_T, 1.0)
+        return len(rates_T) * torch.softmax(rates_T / self.temperature, dim=0)
+
+    def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
+        """Return what each task adds to the loss of a batch, (T,)."""
+        return self.weights() * losses_T
+
+    @torch.no_grad()
+    def observe(self, losses_T: Tensor, present_T: Tensor, epoch: int) -> None:
+        """Add a batch's losses to its epoch's; the first batch of another epoch closes the last."""
+        if epoch != int(self.epoch):
+            self.means_2T.copy_(torch.stack([self.means_2T[1], self.sums_T / self.counts_T]))
+            self.sums_T.zero_()
+            self.counts_T.zero_()
+            self.epoch.fill_(epoch)
+        self.sums_T += torch.where(present_T, losses_T, 0.0)
+        self.counts_T += present_T
+
+
+def weights_of(loss_weight: LossWeight, tasks: Mapping[str, str]) -> TaskWeights:
+    """Return the weighting that a ``loss_weight`` names.
+
+    Args:
+        loss_weight: ``EQ``, ``UW``, ``DWA``, a number a task, or a mapping of labels to numbers.
+        tasks: Task type by label, in the model's order.
+
+    Raises:
+        ConfigError: If it is none of these, or its numbers do not fit the tasks.
+    """
+    if isinstance(loss_weight, str):
+        if loss_weight == EQUAL:
+            return TaskWeights()
+        if loss_weight == UNCERTAINTY:
+            return UncertaintyWeights(list(tasks.values()))
+        if loss_weight == DYNAMIC_AVERAGE:
+            return DynamicWeightAverage(len(tasks))
+        raise ConfigError(
+            f"loss_weight must be {', '.join(LOSS_WEIGHTS)}, or a number a task, found "
+            f"{loss_weight!r}.{suggest(loss_weight, LOSS_WEIGHTS)}"
+        )
+    labels = list(tasks)
+    if isinstance(loss_weight, Mapping):
+        if set(loss_weight) != set(labels):
+            raise ConfigError(
+                f"loss_weight must have one number for each of the labels {labels}, found those for "
+                f"{list(loss_weight)}."
+            )
+        loss_weight = [loss_weight[label] for label in labels]
+    numbers = [float(weight) for weight in loss_weight]
+    if len(numbers) != len(labels):
+        raise ConfigError(
+            f"loss_weight has {len(numbers)} entries {numbers}, but there are {len(labels)} tasks: "
+            f"{labels}. Give one number a task."
+        )
+    if not all(0 <= number < float("inf") for number in numbers) or not any(numbers):
+        raise ConfigError(
+            f"loss_weight must be finite numbers >= 0, not all of them 0, found {numbers}."
+        )
+    return FixedWeights(numbers)

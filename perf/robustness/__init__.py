@@ -1,0 +1,1 @@
+"""What nothing may break: bad inputs, kills, damage, runs at once. See `perf/README.md`."""

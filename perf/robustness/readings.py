@@ -1,0 +1,82 @@
+"""Odd inputs that each have an oracle: which caches are right, and what is refused."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+from perf.records import Record, markdown_table
+from perf.robustness.work import Work
+from tests.support.fuzz.verdict import explore_readings
+
+_KINDS = ("right", "refused", "could be read", "silent")
+_ABOUT = "inputs with an oracle"
+
+
+class Found(NamedTuple):
+    """Verdicts of one process; the fields are those of ``fuzz_verdict.Readings``."""
+
+    kinds: Counter[str]
+    dimensions: dict[str, Counter[str]]
+    refusals: Counter[str]
+    silent: dict[str, str]
+
+
+def measure(work: Work) -> Iterator[Record]:
+    """Build the caches of many inputs and compare every row, label and id with the oracle's.
+
+    Args:
+        work: How many inputs, in how many processes; gets the sections of `account`.
+
+    Yields:
+        The records of `account`.
+    """
+    share = -(-work.examples // work.processes)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(work.processes, context) as pool:
+        parts = [pool.submit(_explore, share, i * share) for i in range(work.processes)]
+        found = [part.result() for part in parts]
+    yield from account(found, work)
+
+
+def account(found: Sequence[Found], work: Work) -> Iterator[Record]:
+    """Sum up what several processes found; print an input for each silent fault.
+
+    Args:
+        found: The verdicts of each process.
+        work: Gets a table by dimension, and one of the refusals that nothing speaks for.
+
+    Yields:
+        How many inputs were read right, were refused, and were silently wrong.
+    """
+    kinds: Counter[str] = sum((part.kinds for part in found), Counter())
+    refusals: Counter[str] = sum((part.refusals for part in found), Counter())
+    dimensions: dict[str, Counter[str]] = {}
+    for part in found:
+        for name, counts in part.dimensions.items():
+            dimensions.setdefault(name, Counter()).update(counts)
+        for fault, example in part.silent.items():
+            print(f"silent: {fault}\n{example}\n", file=sys.stderr, flush=True)
+    yield Record(f"{_ABOUT}: tried", kinds.total(), "examples", f">= {work.examples}")
+    yield Record(f"{_ABOUT}: every row, label and id right", kinds["right"], "examples")
+    yield Record(f"{_ABOUT}: refused, having no right reading", kinds["refused"], "examples")
+    yield Record(f"{_ABOUT}: refused, having one", kinds["could be read"], "examples")
+    yield Record(f"{_ABOUT}: silently wrong", kinds["silent"], "examples", "<= 0")
+    rows = [[name, *(str(c[kind]) for kind in _KINDS)] for name, c in sorted(dimensions.items())]
+    head = ["what is odd", "right", "refused", "refused, but readable", "silent"]
+    work.sections.append(f"## {_ABOUT}: by what is odd\n\n{markdown_table([head, *rows])}")
+    common = [[text.replace("|", "\\|"), str(n)] for text, n in refusals.most_common(20)]
+    work.sections.append(
+        f"## {_ABOUT}: refused, although nothing speaks against the one reading\n\n"
+        + markdown_table([["refusal", "times"], *common])
+    )
+
+
+def _explore(count: int, start: int) -> Found:
+    """Try the inputs of some seeds in this process."""
+    readings = explore_readings(count, start)
+    return Found(readings.kinds, readings.dimensions, readings.refusals, readings.silent)

@@ -1,0 +1,139 @@
+"""The benchmark's tests against scipy, the definitions, and physically resampled users."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_rel
+
+from fuxictr_stem.benchmark.score.statistics import (
+    UserBootstrap,
+    bootstrap_interval,
+    holm,
+    paired_t_test,
+    resampled_metric,
+)
+from fuxictr_stem.benchmark.score.study import TaskPredictions
+from fuxictr_stem.metrics import evaluate_task
+from fuxictr_stem.metrics.bootstrap import resample_counts
+from tests.support.studies import make_study
+
+
+def test_the_t_test_is_scipys_over_the_seeds_of_both():
+    ours = {1: 0.71, 2: 0.73, 3: 0.72, 9: 0.1}
+    theirs = {3: 0.70, 1: 0.705, 2: 0.71, 8: 0.9}
+    expected = ttest_rel([0.71, 0.73, 0.72], [0.705, 0.71, 0.70]).pvalue
+    assert paired_t_test(ours, theirs) == pytest.approx(expected, rel=1e-12)
+    assert paired_t_test(theirs, ours) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {},
+        {1: 0.7},
+        {1: 0.7, 2: 0.8},
+        # Nothing but rounding tells these differences apart.
+        {1: 0.7 - 0.1, 2: 0.8 - 0.1},
+    ],
+)
+def test_without_two_seeds_or_a_spread_there_is_no_t_test(theirs):
+    assert paired_t_test({1: 0.7, 2: 0.8}, theirs) is None
+
+
+def test_holm_on_a_known_case():
+    assert holm([0.01, None, 0.04, 0.03, 0.005]) == pytest.approx([0.03, None, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([None]) == [None]
+    assert holm([]) == []
+
+
+@given(
+    st.lists(st.floats(0, 1) | st.none() | st.sampled_from([0.01, 0.02]), max_size=12),
+    st.floats(0.001, 0.999),
+)
+def test_holm_rejects_what_the_step_down_procedure_rejects(p_values, alpha):
+    """Holm (1979): in rising order, reject as long as p <= alpha / (tests that are left)."""
+    left = sum(p is not None for p in p_values)
+    rejected = set()
+    for p, place in sorted((p, place) for place, p in enumerate(p_values) if p is not None):
+        if p * left > alpha:
+            break
+        rejected.add(place)
+        left -= 1
+    adjusted = holm(p_values)
+    assert {i for i, p in enumerate(adjusted) if p is not None and p <= alpha} == rejected
+    assert [p is None for p in adjusted] == [p is None for p in p_values]
+
+
+def test_the_interval_is_made_of_percentiles_and_the_p_value_of_both_sides():
+    drawn = np.random.default_rng(0).normal(0.02, 0.02, 999)
+    low, high, p = bootstrap_interval(drawn)
+    ordered = np.sort(drawn)
+    assert ordered[23] <= low <= ordered[26]
+    assert ordered[-27] <= high <= ordered[-24]
+    assert p == 2 * (np.count_nonzero(drawn <= 0) + 1) / 1000
+    assert bootstrap_interval(-drawn).p == p
+    assert bootstrap_interval(np.full(999, 0.1)).p == 2 / 1000
+    assert bootstrap_interval(np.zeros(10)).p == 1
+    assert bootstrap_interval(np.array([np.nan, 0.5, np.nan])) == (0.5, 0.5, 1.0)
+    assert bootstrap_interval(np.full(3, np.nan)) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("binary_classification", "AUC"),
+        ("binary_classification", "prAUC"),
+        ("binary_classification", "gAUC"),
+        ("binary_classification", "avgAUC"),
+        ("binary_classification", "logloss"),
+        ("regression", "MSE"),
+        ("regression", "MAE"),
+    ],
+)
+def test_a_resampled_metric_is_that_of_the_resampled_rows(task, metric):
+    rng = np.random.default_rng(3)
+    group = rng.permutation(np.repeat(np.arange(12), 10))
+    true = (rng.random(120) < 0.4).astype("float32")
+    pred = rng.random(120).astype("float32").round(1)
+    counts = resample_counts(12, 8, seed=1)
+    found = resampled_metric(
+        metric, TaskPredictions(true, pred, group, np.arange(120)), group, counts
+    )
+    for value, drawn in zip(found, counts, strict=True):
+        copies = [(g, c) for g in range(12) for c in range(drawn[g])]
+        rows = np.concatenate([np.flatnonzero(group == g) for g, _ in copies])
+        # A user drawn twice is two users.
+        users = np.repeat(np.arange(len(copies)), 10)
+        expected = evaluate_task(task, true[rows], pred[rows], [metric], users)[metric]
+        assert value == pytest.approx(expected, abs=1e-9)
+
+
+def test_differences_are_paired_and_averaged_over_seeds(tmp_path):
+    study = make_study(tmp_path, {"SingleTask": 1.5, "STEMNet": 1.0}, rows=300, users=15)
+    bootstrap = UserBootstrap(study, resamples=40, seed=5)
+    found = bootstrap.interval("STEMNet", "SingleTask", "like", "AUC", [1, 3])
+    counts = resample_counts(15, 40, seed=5)
+    group = study.entries["STEMNet"][1].predictions("like").group_id
+    differences = []
+    for drawn in counts:
+        rows = np.repeat(np.arange(300), drawn[np.unique(group, return_inverse=True)[1]])
+        values = []
+        for name in ("STEMNet", "SingleTask"):
+            for seed in (1, 3):
+                own = study.entries[name][seed].predictions("like")
+                true, pred = own.y_true[rows], own.y_pred[rows]
+                figures = evaluate_task("binary_classification", true, pred, ["AUC"])
+                values.append(figures["AUC"])
+        differences.append(values[0] + values[1] - values[2] - values[3])
+    low, high = np.quantile(np.array(differences) / 2, [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
+    assert bootstrap.users == {"click": 15, "like": 15}
+
+
+def test_a_model_does_not_differ_from_itself(tmp_path):
+    study = make_study(tmp_path, {"MMoE": 1.0})
+    bootstrap = UserBootstrap(study, resamples=20)
+    assert bootstrap.interval("MMoE", "MMoE", "like", "gAUC", [1, 2]) == (0, 0, 1)
+    assert bootstrap.same_samples(("MMoE", "MMoE"), "like", [1, 2, 3])

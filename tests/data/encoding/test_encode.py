@@ -1,0 +1,457 @@
+"""The cache holds what FuxiCTR's own processor says, row by row."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.encoding import encode
+from fuxictr_stem.data.encoding.vocabulary import integer_type
+from fuxictr_stem.data.source.column_plan import plan_columns
+from fuxictr_stem.data.source.files import find_files
+from fuxictr_stem.data.source.split_files import open_source
+from fuxictr_stem.errors import ConfigError, DataError
+from tests.support.datasets import (
+    COLUMNS,
+    SPLITS,
+    assert_same,
+    built,
+    cached,
+    feature,
+    frames,
+    fuxictr_says,
+    label,
+    with_labels,
+    write_dataset,
+)
+
+CASES = {
+    "categorical str": [feature("cat")],
+    "categorical with a fill value": [feature("cat", fill_na="a")],
+    "categorical with its own minimum": [feature("cat", min_categr_count=2)],
+    "categorical int": [feature("num_id", dtype="int")],
+    "categorical int, missing is no token": [feature("num_id", dtype="int", fill_na=-3)],
+    "categorical float": [feature("num", dtype="float")],
+    "numeric raw": [feature("num", "numeric", "float")],
+    "numeric int": [feature("num_id", "numeric", "int", fill_na=5)],
+    "numeric filled": [feature("num", "numeric", "float", fill_na=-1.5)],
+    "numeric standard": [feature("num", "numeric", "float", normalizer="StandardScaler")],
+    "numeric min-max": [feature("num", "numeric", "float", normalizer="MinMaxScaler")],
+    "sequence": [feature("seq", "sequence")],
+    "sequence pre": [feature("seq", "sequence", padding="pre")],
+    "sequence cut": [feature("seq", "sequence", max_len=3)],
+    "sequence cut pre": [feature("seq", "sequence", max_len=3, padding="pre")],
+    "sequence of one": [feature("seq", "sequence", max_len=1)],
+    "sequence longer than any": [feature("seq", "sequence", max_len=20, padding="pre")],
+    "sequence with a missing token": [feature("seq", "sequence", fill_na="b")],
+    "sequence filled with a number": [feature("seq", "sequence", fill_na=0)],
+    "sequence filled with a fraction": [feature("seq", "sequence", fill_na=1e-7)],
+    "sequence filled with tokens": [feature("seq", "sequence", fill_na="x^b", padding="pre")],
+    "sequence and copy with other fill values": [
+        feature("seq", "sequence", fill_na="b"),
+        feature("twin", "sequence", preprocess="copy_from(seq)", fill_na="c"),
+    ],
+    "copy before its sequence, with other fill values": [
+        feature("twin", "sequence", preprocess="copy_from(seq)", fill_na="c"),
+        feature("seq", "sequence", fill_na="b^x"),
+    ],
+    "copy of an inactive sequence with a fill value": [
+        feature("twin", "sequence", preprocess="copy_from(seq)", fill_na="c"),
+        feature("cat"),
+        feature("seq", "sequence", active=False, fill_na="b"),
+    ],
+    "shared cat + seq": [feature("cat"), feature("seq", "sequence", share_embedding="cat")],
+    "shared seq + cat": [feature("seq", "sequence"), feature("cat", share_embedding="seq")],
+    "shared cat + cat": [feature("cat"), feature("group", share_embedding="cat")],
+    "shared by three": [
+        feature("cat"),
+        feature("group", share_embedding="cat"),
+        feature("seq", "sequence", share_embedding="cat", fill_na="c", padding="pre"),
+    ],
+    "shared, a token missing in one only": [
+        feature("seq", "sequence", fill_na="zz"),
+        feature("cat", share_embedding="seq"),
+    ],
+    "shared without tokens of its own": [
+        feature("cat"),
+        feature("group", share_embedding="cat", remap=False),
+    ],
+    "meta": [feature("cat"), feature("group", "meta")],
+    "meta int": [feature("cat"), feature("num_id", "meta", "int")],
+    "meta raw": [feature("cat"), feature("num_id", "meta", "int", remap=False)],
+    "meta raw, filled": [
+        feature("cat"),
+        feature("num_id", "meta", "int", remap=False, fill_na=-70000),
+    ],
+    "copy": [feature("cat"), feature("twin", "meta", preprocess="copy_from(cat)")],
+    "copy first": [feature("twin", preprocess="copy_from(cat)"), feature("cat", fill_na="b")],
+    "copy last": [
+        feature("cat", fill_na="b"),
+        feature("twin", preprocess="copy_from(cat)", fill_na="c"),
+    ],
+    "copy of an inactive column": [
+        feature("twin", preprocess="copy_from(cat)"),
+        feature("num_id", dtype="int"),
+        feature("cat", active=False, fill_na="a"),
+    ],
+    "copy of a sequence": [
+        feature("seq", "sequence", max_len=2),
+        feature("twin", "sequence", preprocess="copy_from(seq)", padding="pre"),
+    ],
+    "all": [
+        feature("cat", min_categr_count=2),
+        feature("num_id", dtype="int"),
+        feature("seq", "sequence", share_embedding="cat"),
+        feature("num", "numeric", "float", normalizer="StandardScaler"),
+        feature("group", "meta"),
+    ],
+}
+
+
+@pytest.mark.parametrize("data_format", ["csv", "parquet"])
+@pytest.mark.parametrize("case", CASES)
+def test_cache_is_fuxictrs_transform(tmp_path, case, data_format):
+    dataset = write_dataset(tmp_path, frames(*COLUMNS), CASES[case], data_format=data_format)
+    said, processor = fuxictr_says(dataset, tmp_path / "oracle")
+    cache = open_cache(dataset)
+    assert_same(cached(cache), said)
+    ours, theirs = cache.folder, Path(processor.data_dir)
+    for name in ("feature_map.json", "feature_vocab.json"):
+        assert json.loads((ours / name).read_text()) == json.loads((theirs / name).read_text())
+
+
+def test_wide_rows_make_small_blocks(monkeypatch):
+    """A sequence of half a million tokens in one row is the width of every row."""
+    column = encode.Encoder(
+        "a", np.dtype(np.int32), 500, pl.col("a"), lambda values: values.to_numpy()
+    )
+    frame = pl.LazyFrame({"a": range(100)})
+    monkeypatch.setattr(encode, "_BLOCK_BYTES", 9 * 2000)
+    blocks = [block["a"] for block in encode.encoded(None, frame, [column])]
+    assert max(len(block) for block in blocks) <= 8
+    assert np.concatenate(blocks).tolist() == list(range(100))
+
+
+@pytest.mark.parametrize("block_rows", [1, 2, 5])
+def test_blocks_join_in_order(tmp_path, block_rows):
+    dataset = write_dataset(tmp_path, frames(*COLUMNS), CASES["all"])
+    said, _ = fuxictr_says(dataset, tmp_path / "oracle")
+    assert_same(built(dataset, tmp_path / "blocks", block_rows), said)
+
+
+@pytest.mark.parametrize("data_format", ["csv", "parquet"])
+def test_many_blocks_of_parts(tmp_path, data_format):
+    rng = np.random.default_rng(5)
+    rows = 30_000
+    parts = with_labels(
+        {
+            "cat": rng.zipf(1.3, rows) % 5000,
+            "num": rng.integers(-1000, 1000, rows) / 4,
+            "seq": [f"{a},{b}" for a, b in rng.integers(0, 300, (rows, 2))],
+        }
+    ).with_columns(pl.col("cat").cast(pl.String))
+    features = [
+        feature("cat", min_categr_count=3),
+        feature("num", "numeric", "float"),
+        feature("seq", "sequence", splitter=",", padding="pre"),
+    ]
+    small = {"train": parts[:100], "valid": parts[100:300], "test": parts[:9]}
+    dataset = write_dataset(tmp_path, small, features, data_format=data_format)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for i, start in enumerate(range(0, rows, 7000)):
+        part = parts[start : start + 7000]
+        getattr(part, f"write_{data_format}")(folder / f"part-{i}.{data_format}")
+    dataset["train_data"] = str(folder)
+    said, _ = fuxictr_says(dataset, tmp_path / "oracle")
+    assert_same(built(dataset, tmp_path / "blocks", 1000), said)
+
+
+def test_real_impressions(tmp_path, stem_data):
+    folder = stem_data / "kuairand_pure"
+    skipped = {"date", "hourmin", "time_ms", "is_like", "long_view", "watch_ratio", "tag"}
+    shown = pl.read_parquet(folder / "valid.parquet", n_rows=20_000)
+    later = pl.read_parquet(folder / "test.parquet", n_rows=5_000)
+    names = [name for name in shown.columns if name not in skipped]
+    features = [
+        *(feature(name) for name in names),
+        feature("tag", "sequence", splitter=","),
+        feature("watch_ratio", "numeric", "float"),
+        feature("group", "meta", preprocess="copy_from(user_id)"),
+    ]
+    written = {"train": shown[:15_000], "valid": shown[15_000:], "test": later}
+    labels = [label("long_view"), label("is_like")]
+    dataset = write_dataset(tmp_path, written, features, labels, min_categr_count=10)
+    said, _ = fuxictr_says(dataset, tmp_path / "oracle")
+    assert_same(built(dataset, tmp_path / "blocks", 1 << 12), said)
+
+
+TOKENS = st.sampled_from(
+    [
+        "a",
+        "b",
+        "c",
+        "A",
+        "",
+        " ",
+        "^",
+        "^^",
+        "a^b",
+        "é",
+        "日本",
+        "1",
+        "01",
+        "1.0",
+    ]
+)
+TEXT = st.none() | TOKENS | st.text("ab^ ,\"'\n", max_size=4)
+NUMBER = st.none() | st.floats(-1e6, 1e6, width=32)
+INTEGER = st.none() | st.integers(-5, 5) | st.integers(-(2**62), 2**62)
+ROW = st.tuples(TEXT, TEXT, INTEGER, NUMBER, TEXT)
+
+
+@given(
+    splits=st.tuples(*[st.lists(ROW, min_size=1, max_size=8)] * 3),
+    padding=st.sampled_from(["pre", "post"]),
+    max_len=st.integers(0, 4),
+    least=st.integers(1, 2),
+    share=st.booleans(),
+    fill=st.sampled_from([None, "a", "^"]),
+    scaler=st.sampled_from([None, "StandardScaler", "MinMaxScaler"]),
+    data_format=st.sampled_from(["csv", "parquet"]),
+    block_rows=st.integers(1, 9),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_small_frame(
+    tmp_path_factory,
+    splits,
+    padding,
+    max_len,
+    least,
+    share,
+    fill,
+    scaler,
+    data_format,
+    block_rows,
+):
+    tmp_path = tmp_path_factory.mktemp("any")
+    names = ["cat", "seq", "num_id", "num", "group"]
+    types = [pl.String, pl.String, pl.Int64, pl.Float64, pl.String]
+    # Two rows of train keep every vocabulary from being empty.
+    sure = ("b", "b", 4, 1.0, "b")
+    written = {}
+    for split, rows in zip(SPLITS, splits, strict=True):
+        rows = [*rows, sure, sure] if split == "train" else rows
+        frame = pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+        written[split] = frame.with_columns(y=pl.Series(np.arange(frame.height) % 2 * 1.0))
+    features = [
+        feature("cat", **({} if fill is None else {"fill_na": fill})),
+        feature("seq", "sequence", padding=padding, max_len=max_len),
+        feature("num_id", dtype="int"),
+        feature("num", "numeric", "float"),
+        feature("group", "meta"),
+    ]
+    if share:
+        features[1]["share_embedding"] = "cat"
+    if scaler:
+        features[3]["normalizer"] = scaler
+    dataset = write_dataset(
+        tmp_path, written, features, data_format=data_format, min_categr_count=least
+    )
+    said, _ = fuxictr_says(dataset, tmp_path / "oracle")
+    assert_same(built(dataset, tmp_path / "blocks", block_rows), said)
+
+
+def test_statistics_are_fuxictrs(tmp_path):
+    # More rows than a block is counted at a time, and merges between.
+    from fuxictr.preprocess import FeatureProcessor
+
+    from fuxictr_stem.data.encoding import count_tokens as counting
+    from fuxictr_stem.data.encoding.fit import Processor
+
+    dataset = write_dataset(tmp_path, frames(*COLUMNS), CASES["all"])
+    plan = plan_columns(dataset)
+    source = open_source(plan, find_files(dataset))
+    processor = Processor(source, tmp_path)
+    train = processor.preprocess(source.frame("train"))
+    meta = pl.concat([processor.preprocess(source.frame(s)).select("group") for s in SPLITS])
+    text = train.with_columns(pl.col("seq").list.join("^"))
+    theirs = FeatureProcessor._collect_statistics(processor, text, meta)
+    assert processor._collect_statistics(train, meta) == theirs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "_MERGE_ROWS", 2)
+        blocks = counting.count_tokens(train, ["cat", "seq"], block_rows=1)
+        many = counting.TokenCounts()
+        for _ in range(20):
+            many.add(pl.Series(["a", "b", "a"]))
+            assert len(many._blocks) <= 3, "counts are merged on the way"
+        assert many.counts() == {"a": 40, "b": 20}
+    for name, found in blocks.items():
+        assert found.counts() == theirs[name]["value_counts"]
+    assert blocks["seq"].longest == theirs["seq"]["max_len"] == 4
+
+
+def test_copy_under_another_dtype(tmp_path):
+    # As in FuxiCTR's shipped configs: the group is the raw integer of a column declared str.
+    features = [
+        feature("user"),
+        feature("group", "meta", "int", remap=False, preprocess="copy_from(user)"),
+        feature("size", "numeric", "float", preprocess="copy_from(user)"),
+    ]
+    users = {"train": [300, 5, 300, None], "valid": [5, 70000, 5, 9], "test": [1, 2]}
+    written = {split: with_labels({"user": values}) for split, values in users.items()}
+    dataset = write_dataset(tmp_path, written, features)
+    found = cached(open_cache(dataset))
+    for split, values in users.items():
+        values = [value or 0 for value in values]
+        assert found[split]["group"].tolist() == values
+        assert found[split]["size"].tolist() == values
+        assert found[split]["group"].dtype == np.int32
+    assert found["valid"]["user"].tolist() == [2, 3, 2, 3]
+
+
+def test_copy_of_text_as_a_number_is_refused(tmp_path):
+    features = [feature("cat"), feature("size", "numeric", "float", preprocess="copy_from(cat)")]
+    dataset = write_dataset(tmp_path, frames("cat"), features)
+    with pytest.raises(DataError, match=r"'size' \(read from 'cat'\) is not a number .float. in 5"):
+        open_cache(dataset)
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_copy_of_a_copy(tmp_path, active):
+    features = [
+        feature("third", preprocess="copy_from(second)"),
+        feature("second", preprocess="copy_from(cat)", active=active),
+    ]
+    dataset = write_dataset(tmp_path, frames("cat"), features)
+    direct = write_dataset(tmp_path / "direct", frames("cat"), [feature("cat")])
+    found, wanted = cached(open_cache(dataset)), cached(open_cache(direct))
+    for split in SPLITS:
+        assert ("second" in found[split]) == active
+        for name in set(found[split]) - {"y"}:
+            assert found[split][name].tolist() == wanted[split]["cat"].tolist()
+
+
+def test_raw_ids_that_are_text(tmp_path):
+    written = {
+        "train": with_labels({"g": ["12", None, "-4"]}),
+        "valid": with_labels({"g": ["3"] * 2}),
+    }
+    cat = feature("cat", preprocess="copy_from(g)")
+    dataset = write_dataset(tmp_path, written, [cat, feature("g", "meta", remap=False)])
+    with pytest.raises(DataError, match=r"column 'g' is missing in 1 row of train.*row 2"):
+        open_cache(dataset)
+    dataset["feature_cols"][1]["fill_na"] = "70000"
+    assert cached(open_cache(dataset))["train"]["g"].tolist() == [12, 70000, -4]
+    dataset["feature_cols"][1]["fill_na"] = "none"
+    with pytest.raises(ConfigError, match="fill_na must be a whole number.*found 'none'"):
+        open_cache(dataset)
+
+
+def test_labels_keep_their_values(tmp_path):
+    written = {
+        split: pl.DataFrame(
+            {"cat": ["a", "b", "a"], "y": [0.0, 1.0, one], "watch": [0.5, 3.25, -1e3]}
+        )
+        for split, one in zip(SPLITS, (1.0, 0.0, 1.0), strict=True)
+    }
+    labels = [label(), label("watch"), label("again", preprocess="copy_from(y)")]
+    dataset = write_dataset(tmp_path, written, [feature("cat")], labels)
+    cache = open_cache(dataset)
+    for split, columns in cached(cache).items():
+        assert columns["y"].dtype == np.uint8
+        assert columns["watch"].dtype == np.float32
+        assert columns["y"].tolist() == columns["again"].tolist() == written[split]["y"].to_list()
+        assert columns["watch"].tolist() == written[split]["watch"].to_list()
+    stats = cache.label_stats["train"]
+    assert stats["y"] == {
+        **{"rows": 3, "nulls": 0, "nonfinite": 0, "min": 0.0, "max": 1.0, "sum": 2.0},
+        **{"positives": 2, "other": 0, "example": None},
+    }
+    assert (stats["watch"]["other"], stats["watch"]["example"]) == (3, 0.5)
+    assert (stats["watch"]["min"], stats["watch"]["max"]) == (-1000.0, 3.25)
+
+
+def test_a_missing_label_is_filled_only_on_request(tmp_path):
+    written = {s: pl.DataFrame({"cat": ["a", "b", "a"], "y": [0.0, None, 1.0]}) for s in SPLITS}
+    dataset = write_dataset(tmp_path, written, [feature("cat")], [label(fill_na=1)])
+    assert cached(open_cache(dataset))["test"]["y"].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [
+        *((0, 0, np.uint8), (0, 255, np.uint8), (0, 256, np.uint16), (0, 65535, np.uint16)),
+        *((0, 65536, np.int32), (-1, 1, np.int32), (0, 2**31 - 1, np.int32)),
+        *((0, 2**31, np.int64), (-(2**31) - 1, 0, np.int64)),
+    ],
+)
+def test_ids_take_the_smallest_type(low, high, dtype):
+    assert integer_type(low, high) == dtype
+
+
+@pytest.mark.parametrize("size", [253, 254, 65533, 65534])
+def test_ids_at_the_edge_of_a_type(tmp_path, size):
+    # With padding and the unknown token, the largest id is size + 1.
+    tokens = np.arange(size).astype(str)
+    unseen = pl.DataFrame({"cat": ["x", "0", "1"], "y": [0.0, 1.0, 1.0]})
+    train = with_labels({"cat": tokens})
+    dataset = write_dataset(tmp_path, {"train": train, "valid": unseen}, [feature("cat")])
+    found = cached(open_cache(dataset))
+    assert sorted(found["train"]["cat"].tolist()) == list(range(1, size + 1))
+    assert found["valid"]["cat"][0] == size + 1
+    assert found["valid"]["cat"].dtype == integer_type(0, size + 1)
+
+
+def test_empty_vocabularies_are_named(tmp_path):
+    written = {
+        split: frame.with_columns(empty=pl.lit("")) for split, frame in frames("cat", "seq").items()
+    }
+    features = [
+        feature("cat", min_categr_count=3),
+        feature("filled", fill_na="a", min_categr_count=3, preprocess="copy_from(cat)"),
+        feature("seq", "sequence"),
+        feature("empty"),
+        feature("nobody", "meta", preprocess="copy_from(empty)"),
+    ]
+    dataset = write_dataset(tmp_path, written, features, min_categr_count=9)
+    features[3]["min_categr_count"] = 1
+    with pytest.raises(DataError) as caught:
+        open_cache(dataset)
+    message = str(caught.value)
+    assert "column 'cat' would have an empty vocabulary: min_categr_count is 3" in message
+    assert "occurs 2 times in train" in message
+    assert "column 'filled' would have an empty vocabulary: min_categr_count is 3" in message
+    assert "column 'seq' would have an empty vocabulary: min_categr_count is 9" in message
+    assert "column 'empty' has no value in train" in message
+    assert "column 'nobody' has no value in any split" in message
+    assert not list(Path(dataset["data_root"]).rglob("*.h5"))
+
+
+def test_a_name_with_a_slash_is_refused(tmp_path):
+    dataset = write_dataset(tmp_path, frames("cat"), [feature("a/b", preprocess="copy_from(cat)")])
+    with pytest.raises(ConfigError, match="column 'a/b': h5 files need a name without '/'"):
+        open_cache(dataset)
+
+
+def test_overflow_of_a_normalizer_is_refused(tmp_path):
+    # Finite in float32 as it is, beyond it after the scaling.
+    train = with_labels({"num": [0.0, 1e-30, 2e-30]})
+    valid = with_labels({"num": [1e30, 0.0]})
+    features = [feature("num", "numeric", "float", normalizer="MinMaxScaler")]
+    dataset = write_dataset(tmp_path, {"train": train, "valid": valid}, features)
+    with pytest.raises(DataError, match="column 'num': a value is beyond float32 after"):
+        open_cache(dataset)
+
+
+def test_labels_of_all_splits_decide_their_type(tmp_path):
+    rows = {"cat": ["a", "b", "a", "c"]}
+    split = {name: with_labels(rows) for name in SPLITS}
+    split["test"] = split["test"].with_columns(y=pl.Series([0.0, 0.5, 1.0, 1.0]))
+    found = cached(open_cache(write_dataset(tmp_path, split, [feature("cat")])))
+    assert {name: found[name]["y"].dtype for name in SPLITS} == dict.fromkeys(SPLITS, np.float32)

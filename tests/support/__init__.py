@@ -1,0 +1,1 @@
+"""What the tests share: data, models, projects, oracles. `perf/` uses it, too."""

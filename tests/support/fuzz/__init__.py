@@ -1,0 +1,1 @@
+"""Inputs and configs as nobody wants them, drawn from a seed, and what may become of them."""

@@ -1,0 +1,1 @@
+"""What is right for an input, in plain Python."""

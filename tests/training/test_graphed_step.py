@@ -1,0 +1,359 @@
+"""The step as a CUDA device takes it, without one: fixed shapes, no look at numbers, the same result.
+
+What asks `layers.device.on_host` takes its other way here; a CUDA device would take that way, too.
+"""
+
+import copy
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fuxictr_stem.config.decisive import check_settings
+from fuxictr_stem.errors import ConfigError, TrainingError
+from fuxictr_stem.layers import device
+from fuxictr_stem.layers.row_gradients import RowGradients
+from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.training import Saving, Trainer, trainer
+from fuxictr_stem.training.graphed_step import WARM_UP, GraphedStep
+from fuxictr_stem.training.nan_guard import finite_losses
+from tests.support.small_models import (
+    SMALL,
+    Batches,
+    batch,
+    categorical,
+    feature_map,
+    numeric,
+    sequence,
+    small_model,
+)
+
+ALL = sorted(SMALL)
+MIXED = {
+    "a": categorical(40),
+    "b": categorical(6, embedding_dim=2),
+    "n": numeric(),
+    "s": sequence(30, 4),
+    "t": sequence(40, 3, share_embedding="a"),
+}
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Have all tensors count as lying on a device."""
+
+    def switch(on=True):
+        monkeypatch.setattr(device, "on_host", lambda x: not on)
+
+    return switch
+
+
+def steps(model, fmap, count, edit=lambda columns: columns):
+    return [model.train_step(edit(batch(fmap, seed=i))).item() for i in range(count)]
+
+
+@pytest.mark.parametrize("max_norm", [1e9, 0.05])
+@pytest.mark.parametrize("row_sparse", [False, True])
+@pytest.mark.parametrize("name", ALL)
+def test_the_same_losses_and_weights_as_on_the_host(name, row_sparse, max_norm, elsewhere):
+    fmap = feature_map(MIXED)
+    model = small_model(name, fmap, embedding_regularizer=1e-2, row_sparse=row_sparse)
+    model._max_gradient_norm = max_norm
+    twin = small_model(name, fmap, embedding_regularizer=1e-2, row_sparse=row_sparse)
+    twin.load_state_dict(copy.deepcopy(model.state_dict()))
+    twin._max_gradient_norm = max_norm
+    host = steps(model, fmap, 20)
+    elsewhere()
+    np.testing.assert_allclose(steps(twin, fmap, 20), host, rtol=1e-5)
+    for (name, weight), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(other, weight, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_missing_labels_and_sample_weights(weights, elsewhere):
+    """Rows without a label are left out by a weight of 0, not by an index."""
+    fmap = feature_map({"a": categorical(9), "w": numeric()})
+
+    def edit(columns):
+        for number, label in enumerate(fmap.labels):
+            columns[label][number::2] = torch.nan
+        columns["w"] = columns["w"].abs()
+        return columns
+
+    settings = {"sample_weight": "w"} if weights else {}
+    losses = []
+    for on in (False, True):
+        elsewhere(on)
+        model = small_model("STEMNet", fmap, **settings)
+        losses.append(steps(model, fmap, 5, edit))
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("row_sparse", [False, True])
+@pytest.mark.parametrize("name", ALL)
+def test_a_step_looks_at_no_number(name, row_sparse, elsewhere):
+    """Fake tensors have shapes and no numbers: whatever waits for one, or for a shape, raises."""
+    elsewhere()
+    fmap = feature_map(MIXED)
+    model = small_model(name, fmap, embedding_regularizer=1e-2, row_sparse=row_sparse)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        columns = {key: x + 0 for key, x in batch(fmap).items()}
+        for _ in range(2):
+            assert model.train_step(columns).shape == ()
+
+
+def test_fake_tensors_do_catch_a_look():
+    fmap = feature_map(MIXED)
+    model = small_model("STEMNet", fmap)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        columns = {key: x + 0 for key, x in batch(fmap).items()}
+        with pytest.raises(DataDependentOutputException):
+            model.train_step(columns)
+
+
+@pytest.mark.parametrize("row_sparse", [False, True])
+def test_a_lost_step_changes_nothing(row_sparse, elsewhere):
+    elsewhere()
+    fmap = feature_map({"a": categorical(9), "n": numeric()})
+    model = small_model("STEMNet", fmap, embedding_regularizer=1e-3, row_sparse=row_sparse)
+    twin = small_model("STEMNet", fmap, embedding_regularizer=1e-3, row_sparse=row_sparse)
+    twin.load_state_dict(copy.deepcopy(model.state_dict()))
+    steps(model, fmap, 3), steps(twin, fmap, 3)
+    bad = batch(fmap, seed=9)
+    bad["n"][0] = torch.inf
+    assert not np.isfinite(model.train_step(bad).item())
+    for weight, other in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weight, other)
+    assert steps(model, fmap, 3) == steps(twin, fmap, 3)
+
+
+def test_rows_in_fixed_shapes(elsewhere):
+    rows, values = torch.tensor([7, 0, 3, 7, 3, 3]), torch.randn(6, 2)
+    found = []
+    for on in (False, True):
+        elsewhere(on)
+        gradients = RowGradients()
+        gradients.add(rows, values)
+        found.append(gradients.take())
+    (touched, sums), (padded, padded_sums) = found
+    assert padded.tolist() == [0, 3, 7, 0, 0, 0]
+    assert touched.tolist() == [3, 7]
+    torch.testing.assert_close(padded_sums[1:3], sums)
+    assert not padded_sums[[0, 3, 4, 5]].any()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bf16_stays_near_fp32_and_keeps_float_weights(name):
+    fmap = feature_map(MIXED)
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        model = small_model(name, fmap, precision=precision)
+        losses[precision] = steps(model, fmap, 10)
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
+    np.testing.assert_allclose(losses["bf16"], losses["fp32"], rtol=2e-2)
+    assert losses["bf16"] != losses["fp32"]
+
+
+def test_tf32_needs_a_cuda_device():
+    with pytest.raises(ConfigError, match="precision: tf32 is a format of CUDA devices"):
+        small_model("STEMNet", feature_map(), precision="tf32")
+    with pytest.raises(ConfigError, match="precision must be fp32, tf32, bf16"):
+        small_model("STEMNet", feature_map(), precision="fp16")
+
+
+class Recording:
+    """Stands in for CUDA's graphs: recording a step keeps its arguments, replaying takes it."""
+
+    def __init__(self, step):
+        self.step, self.optimizer, self.model = step, step.optimizer, step.model
+        self.hold_after_lost_step = step.hold_after_lost_step
+        self.graph = None
+        self.calls, self.recorded = 0, 0
+        self.sizes = []
+
+    def __call__(self, columns, max_norm):
+        self.calls += 1
+        if self.graph is None:
+            return self.step(columns, max_norm)
+        self.recorded += 1
+        self.sizes.append(len(columns["a"]))
+        loss = torch.zeros(())
+        self.graph.replay = lambda: loss.copy_(self.step(columns, max_norm))
+        return loss
+
+    @contextmanager
+    def record(self, graph):
+        self.graph = graph
+        yield
+        self.graph = None
+
+
+@pytest.fixture
+def graphed(monkeypatch):
+    """Return a model, and the stand-in that its steps go through."""
+    fmap = feature_map(MIXED)
+    model = small_model("STEMNet", fmap, embedding_regularizer=1e-3)
+    recording = Recording(model._adam_step)
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, value in {
+        "CUDAGraph": SimpleNamespace,
+        "graph": recording.record,
+        "Stream": lambda: stream,
+        "current_stream": lambda: stream,
+        "stream": lambda other: nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    model._adam_step = GraphedStep(recording)
+    return model, fmap, recording
+
+
+def test_a_graph_takes_the_steps_of_whole_batches_and_learns_of_new_rates(graphed):
+    model, fmap, recording = graphed
+    twin = small_model("STEMNet", fmap, embedding_regularizer=1e-3)
+    losses = []
+    for one in (model, twin):
+        trace = []
+        for step, size in enumerate([16] * 6 + [5] + [16] * 6):
+            if step == 9:
+                one.lr_decay()
+            trace.append(one.train_step(batch(fmap, size=size, seed=step)).item())
+        losses.append(trace)
+    assert losses[0] == losses[1]
+    assert recording.recorded == 2
+    # Before each recording the warm-up, and the short batch.
+    assert recording.calls == 2 * (WARM_UP + 1) + 1
+
+
+def test_a_run_that_resumes_at_a_short_batch_records_the_whole_ones(graphed):
+    """The last batch of an epoch is the first that such a run sees."""
+    model, fmap, recording = graphed
+    twin = small_model("STEMNet", fmap, embedding_regularizer=1e-3)
+    losses = [
+        [
+            one.train_step(batch(fmap, size=size, seed=step)).item()
+            for step, size in enumerate([5] + [16] * 6 + [5] + [16] * 2)
+        ]
+        for one in (model, twin)
+    ]
+    assert losses[0] == losses[1]
+    assert recording.sizes == [16]
+
+
+class Looks(TorchDispatchMode):
+    """Counts how often the host waits for a number of the device."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.count = 0
+        for name in ("tolist", "numpy", "cpu"):
+            monkeypatch.setattr(torch.Tensor, name, self.counted(getattr(torch.Tensor, name)))
+
+    def counted(self, function):
+        def count(*args, **kwargs):
+            self.count += 1
+            return function(*args, **kwargs)
+
+        return count
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def on_device(elsewhere, monkeypatch):
+    """Have models train as on a CUDA device, and count the looks of the training loop."""
+    elsewhere()
+    monkeypatch.setattr(MultiTaskNet, "skips_lost_steps", True)
+    monkeypatch.setattr(trainer, "predict", lambda *args: None)
+    monkeypatch.setattr(trainer, "evaluate_predictions", lambda *args: {"AUC": 0.5, "logloss": 1.0})
+    return Looks(monkeypatch)
+
+
+def test_sixteen_steps_wait_for_the_device_once(on_device, tmp_path, monkeypatch):
+    for name in ("save_weights", "load_weights"):
+        monkeypatch.setattr(MultiTaskNet, name, lambda model, path: None)
+    fmap = feature_map(MIXED)
+    model = small_model("STEMNet", fmap, model_root=str(tmp_path))
+    batches = Batches(*(batch(fmap, seed=seed) for seed in range(64)))
+    with on_device:
+        history = Trainer(model, model.tasks).fit(batches, batches, epochs=1)
+    # 64 / 16, the first losses by task, and those of the evaluation by task.
+    assert on_device.count == 4 + 1 + 1
+    twin = small_model("STEMNet", fmap)
+    losses = [twin.train_step(columns).item() for columns in batches]
+    assert history.evaluations[0]["train_loss"] == np.mean(losses)
+
+
+@pytest.mark.parametrize("bad", [4, 15, 16, 19])
+@pytest.mark.parametrize("row_sparse", [False, True])
+def test_the_first_lost_step_is_named_and_nothing_after_it_is_kept(
+    bad, row_sparse, on_device, tmp_path
+):
+    """Among the losses that are looked at together, the last of these, the first and in the rest."""
+    fmap = feature_map(MIXED)
+    settings = {"embedding_regularizer": 1e-3, "row_sparse": row_sparse}
+    settings |= {"task": ["regression", "binary_classification"]}
+    settings |= {"loss": ["mse_loss", "binary_crossentropy"]}
+    columns = [batch(fmap, seed=seed) for seed in range(20)]
+    columns[bad]["y0"][3] = torch.inf
+    model = small_model("STEMNet", fmap, model_root=str(tmp_path), **settings)
+    saving = Saving(tmp_path / "states", {}, check_settings, {}, steps=3)
+    train = Batches(*columns)
+    train.state_dict = dict
+    message = (
+        rf"before step {bad + 1} \(epoch 1, batch {bad + 1}\): .* not finite: task 'y0', inf\."
+    )
+    with pytest.raises(TrainingError, match=message):
+        Trainer(model, model.tasks).fit(train, train, epochs=1, saving=saving)
+    twin = small_model("STEMNet", fmap, **settings)
+    for one in columns[:bad]:
+        twin.train_step(one)
+    for (name, weight), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weight, other), name
+    assert not Path(model.checkpoint).exists()
+    _, content = saving.states.newest()
+    assert content["schedule"]["_total_steps"] == bad // 3 * 3
+    assert len(content["progress"]["losses"]) == bad // 3 * 3
+    # The model goes on where somebody else takes its steps.
+    assert np.isfinite(model.train_step(columns[0]).item())
+
+
+def test_a_lost_step_in_a_graph_holds_the_others(graphed, on_device):
+    model, fmap, recording = graphed
+    twin = small_model("STEMNet", fmap, embedding_regularizer=1e-3)
+    columns = [batch(fmap, seed=seed) for seed in range(12)]
+    columns[7]["n"][2] = torch.nan
+
+    def run():
+        with finite_losses(model, together=16) as watch:
+            for number, one in enumerate(columns):
+                model._total_steps, model._batch_index = number + 1, number
+                model.train_step(one)
+            watch.look()
+
+    with pytest.raises(TrainingError, match="step 8 .* are not finite: task 'y0' in 1 rows"):
+        run()
+    assert recording.recorded == 1
+    for one in columns[:7]:
+        twin.train_step(one)
+    for weight, other in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weight, other)
+
+
+def test_what_cannot_be_recorded_runs_all_the_same(graphed, monkeypatch, caplog):
+    model, fmap, recording = graphed
+    twin = small_model("STEMNet", fmap, embedding_regularizer=1e-3)
+
+    def refuse(graph):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    assert steps(model, fmap, 8) == steps(twin, fmap, 8)
+    assert caplog.text.count("not recorded as a CUDA graph") == 1

@@ -1,0 +1,371 @@
+"""Which samples a task learns from, with which weight: of the rows and of the tasks."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from torch.nn import functional
+
+from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.models.base import parameter_counts
+from fuxictr_stem.training import Trainer
+from fuxictr_stem.training.loss_weights import DynamicWeightAverage, weights_of
+from tests.models.test_models import WITHOUT_ORDER, _permute_tasks
+from tests.support.small_models import SMALL, Batches, batch, feature_map, small_model
+
+ALL = sorted(SMALL)
+BINARY, REGRESSION = "binary_classification", "regression"
+NAN = float("nan")
+
+
+def gradients(model, columns):
+    """The gradient of a batch's loss by parameter."""
+    model.zero_grad()
+    model.add_loss(model(columns), model.get_labels(columns)).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def rows(columns, index):
+    return {name: values[index] for name, values in columns.items()}
+
+
+def assert_close(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_task_learns_from_the_rows_that_have_its_label(name):
+    """The gradient is that of task 0 on all rows and of task 1 on the rows with its label."""
+    fmap = feature_map()
+    model = small_model(name, fmap)
+    columns = batch(fmap)
+    has = torch.arange(16) % 3 != 0
+    some = {**columns, "y1": torch.where(has, columns["y1"], NAN)}
+    found = gradients(model, some)
+    expected = {key: torch.zeros_like(value) for key, value in found.items()}
+    for task, one in ((0, columns), (1, rows(columns, has))):
+        model.zero_grad()
+        model.task_losses(model(one), model.get_labels(one))[task].backward()
+        for key, p in model.named_parameters():
+            if p.grad is not None:
+                expected[key] += p.grad
+    assert_close(found, expected)
+    with torch.no_grad():
+        pred = model(columns)["y1_pred"].flatten()[has]
+        loss = model.task_losses(model(some), model.get_labels(some))[1]
+    assert loss.item() == pytest.approx(log_loss(columns["y1"][has], pred.double()), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rows_without_labels_are_no_rows(name):
+    """Three steps with such rows among the others end as three steps without them."""
+    fmap = feature_map()
+    one = small_model(name, fmap)
+    twin = copy.deepcopy(one)
+    for seed in range(3):
+        columns = batch(fmap, seed=seed)
+        has = torch.arange(16) % 4 != 2
+        blank = {f"y{i}": torch.where(has, columns[f"y{i}"], NAN) for i in range(2)}
+        ours = one.train_step({**columns, **blank})
+        theirs = twin.train_step(rows(columns, has))
+        torch.testing.assert_close(ours, theirs)
+    assert_close(dict(one.named_parameters()), dict(twin.named_parameters()))
+
+
+@pytest.mark.parametrize("loss_weight", ["EQ", "UW", "DWA", [1.0, 3.0]])
+@pytest.mark.parametrize("name", ALL)
+def test_a_batch_without_a_tasks_label_teaches_it_nothing(name, loss_weight):
+    fmap = feature_map()
+    model = small_model(name, fmap, loss_weight=loss_weight)
+    columns = {**batch(fmap), "y1": torch.full((16,), NAN)}
+    found = gradients(model, columns)
+    assert all(torch.isfinite(value).all() for value in found.values())
+    losses = model.task_losses(model(columns), model.get_labels(columns))
+    assert losses[1].item() == 0
+    model.zero_grad()
+    model.weighted_losses(model(columns), model.get_labels(columns))[0].backward()
+    alone = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+    assert_close(found, alone)
+    if name != "ESMM":
+        assert not found["towers.layers.0.weight"][1].any()
+    model.train_step(columns)
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("task", [BINARY, REGRESSION])
+@pytest.mark.parametrize("loss", [None, "huber_loss"])
+def test_missing_labels_of_every_loss(task, loss):
+    fmap = feature_map()
+    columns = batch(fmap)
+    columns["y0"][5] = NAN
+    if task == BINARY:
+        loss = None
+    model = small_model("MMoE", fmap, task=task, loss=loss)
+    y_pred = model(columns)["y0_pred"].flatten()
+    has = torch.arange(16) != 5
+    by_name = {BINARY: functional.binary_cross_entropy, REGRESSION: functional.mse_loss}
+    expected = (functional.huber_loss if loss else by_name[task])(y_pred[has], columns["y0"][has])
+    found = model.task_losses(model(columns), model.get_labels(columns))[0]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_weight_of_two_is_the_row_twice(name):
+    fmap = feature_map()
+    weighted = small_model(name, fmap, sample_weight="w")
+    plain = small_model(name, fmap)
+    columns = batch(fmap)
+    columns["y1"][3:6] = NAN
+    times = torch.tensor([2, 1, 0, 3] * 4)
+    found = gradients(weighted, {**columns, "w": times.float() / 5})
+    assert_close(found, gradients(plain, rows(columns, torch.arange(16).repeat_interleave(times))))
+    assert not all(torch.allclose(v, gradients(plain, columns)[k]) for k, v in found.items())
+
+
+def test_a_batch_whose_weights_are_all_zero_teaches_nothing():
+    fmap = feature_map()
+    model = small_model("MMoE", fmap, sample_weight="w", loss_weight="UW")
+    found = gradients(model, {**batch(fmap), "w": torch.zeros(16)})
+    assert all((value == 0).all() for value in found.values())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_sample_space_is_the_rows_where_its_label_is_1(name):
+    fmap = feature_map()
+    columns = {**batch(fmap, size=64), "click": torch.arange(64) % 3}
+    columns["click"] = columns["click"].float()
+    columns["click"][7] = NAN
+    inside = columns["click"] == 1
+    model = small_model(name, fmap, sample_spaces={"y1": "click"})
+    plain = small_model(name, fmap)
+    some = {**columns, "y1": torch.where(inside, columns["y1"], NAN)}
+    assert_close(gradients(model, columns), gradients(plain, some))
+
+    results = model.evaluate(Batches(rows(columns, slice(40)), rows(columns, slice(40, 64))))
+    with torch.no_grad():
+        y_pred = model(columns)["y1_pred"].flatten()[inside].double()
+    y_true = columns["y1"][inside]
+    assert results["y1_AUC"] == pytest.approx(roc_auc_score(y_true, y_pred))
+    assert results["y1_logloss"] == pytest.approx(log_loss(y_true, y_pred))
+    everywhere = plain.evaluate(Batches(columns))
+    assert results["y0_AUC"] == pytest.approx(everywhere["y0_AUC"])
+    assert results["y1_AUC"] != pytest.approx(everywhere["y1_AUC"], abs=1e-4)
+
+
+def test_group_metrics_are_over_the_samples():
+    fmap = feature_map()
+    fmap.group_id = "user"
+    columns = {**batch(fmap, size=60), "user": torch.arange(60) % 4}
+    columns["y1"][::3] = NAN
+    model = small_model("MMoE", fmap)
+    found = model.evaluate(Batches(columns), ["gAUC"])["y1_gAUC"]
+    with torch.no_grad():
+        y_pred = model(columns)["y1_pred"].flatten()
+    total = count = 0
+    for user in range(4):
+        own = (columns["user"] == user) & ~columns["y1"].isnan()
+        total += own.sum().item() * roc_auc_score(columns["y1"][own], y_pred[own])
+        count += own.sum().item()
+    assert found == pytest.approx(total / count)
+
+
+def test_a_split_without_a_sample_is_named():
+    fmap = feature_map()
+    columns = {**batch(fmap), "y1": torch.full((16,), NAN)}
+    with pytest.raises(DataError, match="'y1' has no sample in this split.* all 16 rows"):
+        small_model("MMoE", fmap).evaluate(Batches(columns))
+
+
+def test_equal_weights_leave_no_trace_in_the_weights():
+    fmap = feature_map()
+    plain = small_model("MMoE", fmap)
+    fixed = small_model("MMoE", fmap, loss_weight=[1, 2])
+    assert plain.state_dict().keys() == fixed.state_dict().keys()
+    assert not [key for key in plain.state_dict() if "task_weights" in key]
+    uncertain = small_model("MMoE", fmap, loss_weight="UW")
+    assert parameter_counts(uncertain)["dense"] == parameter_counts(plain)["dense"] + 2
+
+
+@pytest.mark.parametrize("weights", [[0.5, 3.0], {"y1": 3.0, "y0": 0.5}])
+@pytest.mark.parametrize("name", ALL)
+def test_numbers_weigh_the_losses(name, weights):
+    fmap = feature_map()
+    model = small_model(name, fmap, loss_weight=weights)
+    columns = batch(fmap)
+    first, second = model.task_losses(model(columns), model.get_labels(columns))
+    found = model.add_loss(model(columns), model.get_labels(columns))
+    torch.testing.assert_close(found, 0.5 * first + 3 * second)
+
+
+def test_uncertainty_weights_take_the_steps_of_their_equations():
+    """Two steps of plain gradient descent on exp(-s) L + s / 2, of a regression exp(-s) L / 2 + s / 2."""
+    fmap = feature_map()
+    model = small_model(
+        "MMoE",
+        fmap,
+        loss_weight="UW",
+        task=[BINARY, REGRESSION],
+        optimizer="SGD",
+        learning_rate=0.1,
+        net_regularizer=0.5,
+        max_gradient_norm=1e9,
+    )
+    factors, s = np.array([1.0, 0.5]), np.array([0.3, -0.2])
+    with torch.no_grad():
+        model.task_weights.log_variances.copy_(torch.tensor(s))
+    for seed in range(2):
+        columns = batch(fmap, seed=seed)
+        with torch.no_grad():
+            y = model.get_labels(columns)
+            losses = np.array([loss.item() for loss in model.task_losses(model(columns), y)])
+            expected = (factors * np.exp(-s) * losses + s / 2).sum()
+            assert model.add_loss(model(columns), y).item() == pytest.approx(expected, rel=1e-5)
+        model.train_step(columns)
+        s = s - 0.1 * (0.5 - factors * np.exp(-s) * losses)
+        found = model.task_weights.log_variances.detach().numpy()
+        np.testing.assert_allclose(found, s, rtol=1e-5)
+
+
+def test_dynamic_weights_are_their_equation():
+    weights = DynamicWeightAverage(2)
+    present = torch.tensor([True, True])
+    epochs = [[(4.0, 1.0), (2.0, 3.0)], [(2.0, 1.0), (1.0, 2.0)], [(9.0, 9.0)]]
+    for epoch, losses in enumerate(epochs[:2]):
+        for one in losses:
+            weights.observe(torch.tensor(one), present, epoch)
+            assert weights.weights().tolist() == [1.0, 1.0]
+    weights.observe(torch.tensor(epochs[2][0]), present, 2)
+    # Means 3 and 2, then 1.5 and 1.5.
+    rates = np.exp(np.array([1.5 / 3, 1.5 / 2]) / 2)
+    expected = 2 * rates / rates.sum()
+    np.testing.assert_allclose(weights.weights(), expected, rtol=1e-6)
+    found = weights(torch.tensor([5.0, 7.0]), present)
+    np.testing.assert_allclose(found, expected * [5, 7], rtol=1e-6)
+
+
+def test_dynamic_weights_of_a_task_without_samples_stay():
+    weights = DynamicWeightAverage(2)
+    for epoch in range(4):
+        weights.observe(torch.tensor([1.0 / (epoch + 1), 0.0]), torch.tensor([True, False]), epoch)
+    assert torch.isfinite(weights.weights()).all()
+    expected = np.exp(np.array([(1 / 3) / (1 / 2), 1]) / 2)
+    np.testing.assert_allclose(weights.weights(), 2 * expected / expected.sum(), rtol=1e-6)
+
+
+def test_dynamic_weights_average_over_the_batches_that_have_the_task():
+    weights, sometimes = DynamicWeightAverage(2), torch.tensor([True, False])
+    for epoch, loss in enumerate((3.0, 1.5, 1.0)):
+        weights.observe(torch.tensor([3.0, loss]), torch.tensor([True, True]), epoch)
+        if epoch == 0:
+            weights.observe(torch.tensor([3.0, 0.0]), sometimes, epoch)
+    expected = np.exp(np.array([1, 1.5 / 3]) / 2)
+    np.testing.assert_allclose(weights.weights(), 2 * expected / expected.sum(), rtol=1e-6)
+
+
+def test_dynamic_weights_take_no_note_of_losses_outside_training():
+    fmap = feature_map()
+    model = small_model("MMoE", fmap, loss_weight="DWA")
+    columns = batch(fmap)
+    model.eval()
+    model.add_loss(model(columns), model.get_labels(columns))
+    assert model.task_weights.counts_T.tolist() == [0, 0]
+    model.train()
+    model.add_loss(model(columns), model.get_labels(columns))
+    assert model.task_weights.counts_T.tolist() == [1, 1]
+
+
+def test_dynamic_weights_count_the_epochs_of_either_loop(tmp_path):
+    """FuxiCTR's fit and ours weigh alike, and what they saved goes on as if there had been no stop."""
+    fmap = feature_map()
+    train = Batches(*(batch(fmap, size=32, seed=s) for s in range(3)))
+    models = []
+    for loop in ("fuxictr", "ours"):
+        model = small_model(
+            "SharedBottom",
+            fmap,
+            loss_weight="DWA",
+            model_root=str(tmp_path / loop),
+            save_best_only=False,
+            early_stop_patience=99,
+            learning_rate=0.05,
+        )
+        (tmp_path / loop / "toy").mkdir(parents=True)
+        if loop == "ours":
+            Trainer(model, model.tasks).fit(train, train, epochs=4)
+        else:
+            model.fit(train, epochs=4, validation_data=train)
+        models.append(model)
+    fuxictrs, ours = models
+    for key, value in fuxictrs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[key], value, msg=key)
+    weights = ours.task_weights.weights()
+    assert (weights - 1).abs().min() > 1e-3
+    assert weights.sum().item() == pytest.approx(2)
+    assert int(ours.task_weights.epoch) == 3
+    assert ours.task_weights.counts_T.tolist() == [3, 3]
+
+    again = small_model("SharedBottom", fmap, loss_weight="DWA", model_root=str(tmp_path))
+    again.load_weights(ours.checkpoint)
+    torch.testing.assert_close(again.task_weights.weights(), weights)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"loss_weight": "UW"},
+        {"loss_weight": "DWA"},
+        {"loss_weight": {"y0": 0.2, "y1": 1.0, "y2": 3.0}},
+        {"gradient_balancing": "UPGrad"},
+        {"sample_spaces": {"y1": "y0"}, "sample_weight": "w"},
+    ],
+)
+@pytest.mark.parametrize("name", [n for n in WITHOUT_ORDER if n != "ESMM"])
+def test_permuting_tasks_permutes_their_weights(name, params):
+    """Three epochs of one batch, from the same start with the tasks in another order."""
+    fmap = feature_map(labels=3)
+    order = [2, 0, 1]
+    model = small_model(name, fmap, task_labels=fmap.labels, **params)
+    twin = small_model(name, fmap, task_labels=[fmap.labels[i] for i in order], **params)
+    _permute_tasks(model, twin, order)
+    if params.get("loss_weight") == "UW":
+        for one in (model, twin):
+            torch.nn.init.zeros_(one.task_weights.log_variances)
+    for epoch in range(4):
+        columns = batch(fmap, seed=epoch)
+        columns |= {"w": torch.arange(16) % 3.0}
+        columns["y2"][epoch] = NAN
+        for label in fmap.labels:
+            ours, theirs = model(columns)[f"{label}_pred"], twin(columns)[f"{label}_pred"]
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+        for one in (model, twin):
+            one._epoch_index = epoch
+            one.train_step(columns)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"loss_weight": "dwa"}, "found 'dwa'. Did you mean 'DWA'"),
+        ({"loss_weight": [1.0]}, r"has 1 entries \[1.0\], but there are 2 tasks"),
+        ({"loss_weight": [1.0, -2.0]}, r"must be finite numbers >= 0.*found \[1.0, -2.0\]"),
+        ({"loss_weight": [1.0, math.inf]}, "must be finite numbers"),
+        ({"loss_weight": [0, 0]}, "not all of them 0"),
+        ({"loss_weight": {"y0": 1.0}}, r"one number for each of the labels \['y0', 'y1'\]"),
+        ({"sample_spaces": {"y9": "y0"}}, "sample_spaces: 'y9' is not among"),
+        ({"sample_spaces": {"y1": "y1"}}, "'y1' cannot be its own sample space"),
+        ({"gradient_balancing": "pcgrad"}, "found 'pcgrad'. Did you mean 'PCGrad'"),
+    ],
+)
+def test_wrong_arguments_are_named(params, message):
+    with pytest.raises(ConfigError, match=message):
+        small_model("MMoE", feature_map(), **params)
+
+
+def test_weights_of_a_mapping_follow_the_tasks():
+    weights = weights_of({"b": 2, "a": 1}, {"a": BINARY, "b": BINARY})
+    assert weights.weights_T.tolist() == [1, 2]

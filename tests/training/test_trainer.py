@@ -1,0 +1,264 @@
+"""The loop: FuxiCTR's schedule step by step, progress for people, memory of the process."""
+
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fuxictr_stem.errors import TrainingError
+from fuxictr_stem.runtime import progress as progress_module
+from fuxictr_stem.runtime.progress import Progress
+from fuxictr_stem.training import Trainer, keep_freed_memory, trainer
+from tests.support.plain_models import PlainSharedBottom
+from tests.support.small_models import (
+    Batches,
+    batch,
+    categorical,
+    feature_map,
+    numeric,
+    small_model,
+    spread,
+)
+
+
+def _loop_record(model):
+    """What checkpoint_and_earlystop is told and decides, evaluation by evaluation."""
+    record = []
+    decide = model.checkpoint_and_earlystop
+
+    def recorded(logs, **more):
+        decide(logs, **more)
+        rate = model.optimizer.param_groups[0]["lr"]
+        record.append((logs["AUC"], model._stopping_steps, rate))
+
+    model.checkpoint_and_earlystop = recorded
+    return record
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"early_stop_patience": 2},
+        {"early_stop_patience": 1, "eval_steps": 3},
+        {"early_stop_patience": 3, "monitor_mode": "min", "reduce_lr_on_plateau": False},
+    ],
+)
+def test_the_schedule_is_fuxictrs(params, tmp_path):
+    """Same evaluations, stops and learning rates as FuxiCTR's fit with FuxiCTR's metrics."""
+    fmap = feature_map()
+    train = Batches(*(batch(fmap, size=32, seed=s) for s in range(5)))
+    valid = Batches(batch(fmap, size=64, seed=9))
+    records = []
+    for loop in ("fuxictr", "ours"):
+        root = tmp_path / loop
+        (root / "toy").mkdir(parents=True)
+        model = PlainSharedBottom(
+            fmap, 3, [7, 5], [4], learning_rate=0.05, model_root=root, **params
+        )
+        spread(model)
+        records.append(_loop_record(model))
+        if loop == "fuxictr":
+            model.fit(train, epochs=12, validation_data=valid)
+        else:
+            tasks = dict.fromkeys(fmap.labels, "binary_classification")
+            Trainer(model, tasks).fit(train, valid, epochs=12)
+    assert len(records[0]) == len(records[1])
+    for fuxictr, ours in zip(*records, strict=True):
+        assert ours == pytest.approx(fuxictr)
+    assert 1 < len(records[0]) < 12 * 5
+    assert any(stopping for _, stopping, _ in records[0])
+
+
+def test_a_model_that_is_not_ours_trains_too(tmp_path):
+    fmap = feature_map()
+    model = PlainSharedBottom(
+        fmap, 3, [7, 5], [4], model_root=str(tmp_path), monitor="y1_AUC", learning_rate=0.03
+    )
+    train = Batches(*(batch(fmap, size=64, seed=s) for s in range(4)))
+    tasks = dict.fromkeys(fmap.labels, "binary_classification")
+    history = Trainer(model, tasks).fit(train, train, epochs=6)
+    curve = [one["valid"]["y1_AUC"] for one in history.evaluations]
+    assert max(curve) > curve[0]
+    assert model._best_metric == max(curve)
+    assert history.samples == history.epochs * 256
+    assert history.samples_per_second > 0
+
+
+def plain_model(fmap, folder, **params):
+    return PlainSharedBottom(fmap, 3, [7, 5], [4], model_root=str(folder), **params)
+
+
+def ours(fmap, folder, **params):
+    return small_model("SharedBottom", fmap, model_root=str(folder), **params)
+
+
+@pytest.mark.parametrize("make", [ours, plain_model])
+def test_a_loss_that_is_not_finite_stops_before_the_step_with_task_and_batch(make, tmp_path):
+    fmap = feature_map()
+    types = ["regression", "binary_classification"]
+    losses = ["mse_loss", "binary_crossentropy"]
+    model = make(fmap, tmp_path, task=types, loss=losses)
+    good, bad = batch(fmap), batch(fmap, seed=1)
+    bad["y0"][3] = math.inf
+    assert_stopped_unchanged(
+        model,
+        (good, bad),
+        r"before step 2 .epoch 1, batch 2.: the loss is not finite: task 'y0', inf",
+        dict(zip(fmap.labels, types, strict=True)),
+    )
+
+
+@pytest.mark.parametrize("make", [ours, plain_model])
+def test_predictions_that_are_not_finite_stop_before_the_step(make, tmp_path):
+    fmap = feature_map({"a": categorical(9), "n": numeric()})
+    model = make(fmap, tmp_path)
+    good, bad = batch(fmap), batch(fmap, seed=1)
+    bad["n"][3] = math.nan
+    assert_stopped_unchanged(
+        model,
+        (good, good, bad),
+        r"before step 3 .epoch 1, batch 3.: predictions are not finite: task 'y0' in 1 rows and task",
+        dict.fromkeys(fmap.labels, "binary_classification"),
+    )
+
+
+def assert_stopped_unchanged(model, batches, message, tasks):
+    weights = []
+
+    class Watched(Batches):
+        def __iter__(self):
+            for columns in super().__iter__():
+                weights[:] = [p.detach().clone() for p in model.parameters()]
+                yield columns
+
+    with pytest.raises(TrainingError, match=message):
+        Trainer(model, tasks).fit(Watched(*batches), Batches(batches[0]), epochs=1)
+    for before, after in zip(weights, model.parameters(), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_a_penalty_that_is_not_finite_is_told_from_the_tasks(tmp_path):
+    fmap = feature_map()
+    model = ours(fmap, tmp_path, net_regularizer=1e38)
+    for parameter in model.towers.parameters():
+        parameter.data.fill_(1e10)
+        break
+    with pytest.raises(TrainingError, match="not finite: by its penalties or weights"):
+        Trainer(model, model.tasks).fit(Batches(batch(fmap)), Batches(batch(fmap)), epochs=1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": "SGD"},
+        {"row_sparse": True},
+        {"loss_weight": "UW"},
+        {"embedding_regularizer": 0.1},
+        {"max_gradient_norm": 1e30},
+    ],
+)
+def test_a_gradient_beyond_float32_stops_before_the_step(settings, tmp_path):
+    """Clipped, it would be zeros: a run that goes to its end and learns nothing."""
+    fmap = feature_map({"a": categorical(9), "n": numeric()})
+    types = ["regression", "binary_classification"]
+    model = ours(fmap, tmp_path, task=types, loss=["mse_loss", "binary_crossentropy"], **settings)
+    good, bad = batch(fmap), batch(fmap, seed=1)
+    for key in ("n", "y0"):
+        bad[key] = bad[key] * 1e18
+    assert_stopped_unchanged(
+        model,
+        (good, bad),
+        r"before step 2 .epoch 1, batch 2.: the gradient is not finite .*: task 'y0'\. Lower",
+        dict(zip(fmap.labels, types, strict=True)),
+    )
+
+
+@pytest.mark.parametrize("make", [ours, plain_model])
+@pytest.mark.parametrize("best_only", [True, False])
+def test_the_best_weights_are_those_of_the_best_evaluation(make, best_only, tmp_path, monkeypatch):
+    """Monitored AUC .7, .9, .8, .6: the second; FuxiCTR's False keeps the fourth under that name."""
+    fmap = feature_map()
+    model = make(fmap, tmp_path, save_best_only=best_only, early_stop_patience=9)
+    values, seen = iter([0.7, 0.9, 0.8, 0.6]), []
+
+    def evaluate(tasks, predictions, names):
+        seen.append({name: x.clone() for name, x in model.state_dict().items()})
+        return {"AUC": next(values), "logloss": 1.0}
+
+    monkeypatch.setattr(trainer, "evaluate_predictions", evaluate)
+    best = Path(model.checkpoint)
+    last = best.with_name(f"{best.stem}_last{best.suffix}")
+    last.parent.mkdir(parents=True, exist_ok=True)
+    last.write_text("of an older run")
+    train = Batches(*(batch(fmap, seed=s) for s in range(3)))
+    tasks = dict.fromkeys(fmap.labels, "binary_classification")
+    Trainer(model, tasks).fit(train, train, epochs=4)
+
+    def stored(path):
+        return load_file(path) if path.suffix == ".safetensors" else torch.load(path)
+
+    assert_same(model.state_dict(), seen[1])
+    assert_same(stored(best), seen[1])
+    assert last.exists() is not best_only
+    if not best_only:
+        assert_same(stored(last), seen[3])
+    assert model._save_best_only is best_only
+
+
+def assert_same(tensors, expected):
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_fewer_steps_than_eval_steps_still_give_weights(tmp_path):
+    fmap = feature_map()
+    model = small_model("SharedBottom", fmap, model_root=str(tmp_path), eval_steps=1000)
+    history = Trainer(model, model.tasks).fit(Batches(batch(fmap)), Batches(batch(fmap)), epochs=2)
+    assert [one["step"] for one in history.evaluations] == [2]
+
+
+def test_progress_in_plain_lines(caplog, monkeypatch):
+    clock = iter(range(0, 1000, 6))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(clock)))
+    with caplog.at_level(logging.INFO), Progress("Epoch 1", 400) as progress:
+        for _ in range(4):
+            progress.update(100, loss=0.5)
+    lines = [r.getMessage() for r in caplog.records]
+    assert lines, "nothing was shown"
+    assert "Epoch 1: 50% of 400 samples" in lines[0]
+    assert "left" in lines[0]
+    assert "samples/s" in lines[0]
+    assert "loss 0.5000" in lines[0]
+
+
+def test_tracking_hands_on_the_blocks():
+    blocks = [[1, 2], [3], []]
+    assert list(progress_module.track(iter(blocks), "Reading")) == blocks
+
+
+def test_progress_in_a_terminal_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr(progress_module.sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress("Epoch 1", 400) as progress:
+        progress.update(400, loss=0.25)
+        shown = str(progress._bar)
+    assert "Epoch 1: 100%" in shown
+    assert "loss=0.2500" in shown
+
+
+def test_no_progress_when_switched_off(caplog, capsys):
+    with caplog.at_level(logging.INFO), Progress("Epoch 1", 400, enabled=False) as progress:
+        progress.update(400)
+    assert not caplog.records
+    assert capsys.readouterr().err == ""
+
+
+def test_freed_memory_is_kept_on_linux_only(monkeypatch):
+    from fuxictr_stem.runtime import allocator
+
+    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    assert keep_freed_memory() is False
