@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fuxictr_stem.runtime.text_table import text_table
 from perf import (
     caching,
     gpu,
@@ -23,7 +24,7 @@ from perf import (
     whole_run,
 )
 from perf.common import BenchmarkError
-from perf.records import HEAD, Record, reasons, text_table, write_json, write_markdown
+from perf.records import HEAD, Record, reasons, write_json, write_markdown
 from perf.sizes import FULL, QUICK, Sizes
 
 NOTICE = "A quick look at smaller sizes, not for the record."

@@ -63,15 +63,6 @@ class Record:
 HEAD = ["what", "value", "unit", "target", "met"]
 
 
-def text_table(rows: Iterable[Sequence[str]]) -> str:
-    """Return a table for the terminal; the first row is its head."""
-    table = [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    table.insert(1, ["-" * width for width in widths])
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
-    return "\n".join(lines)
-
-
 def markdown_table(rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown; the first row is its head."""
     table = [list(row) for row in rows]

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fuxictr_stem.runtime.text_table import text_table
 from perf import machine
-from perf.records import HEAD, Record, reasons, text_table, write_json, write_markdown
+from perf.records import HEAD, Record, reasons, write_json, write_markdown
 from perf.robustness import concurrent, configs, damage, endurance, inputs, kills
 from perf.robustness.work import Work
 
