@@ -1,1 +1,1 @@
-"""Measurements of this package beside plain FuxiCTR; see README.md."""
+"""Measurements of this package against plain FuxiCTR; see README.md."""

@@ -1,4 +1,4 @@
-"""From CSV files to encoded splits: our cache beside FuxiCTR's ``build_dataset``, and its peak memory."""
+"""From CSV files to encoded splits: our cache against FuxiCTR's ``build_dataset``, and its peak memory."""
 
 from __future__ import annotations
 

@@ -88,10 +88,10 @@ def main(argv: Sequence[str] | None = None, sizes: Sizes | None = None) -> int:
         0, or 1 if a topic could not be measured for another reason than a missing device.
     """
     parser = argparse.ArgumentParser(
-        prog="perf/run.py", description="Measure this package beside plain FuxiCTR."
+        prog="perf/run.py", description="Measure this package against plain FuxiCTR."
     )
     parser.add_argument("--quick", action="store_true", help=f"{NOTICE} Under ten minutes.")
-    parser.add_argument("--out", type=Path, help="JSON file; a Markdown file goes beside it")
+    parser.add_argument("--out", type=Path, help="JSON file; a Markdown file goes next to it")
     parser.add_argument("--only", nargs="+", choices=TOPICS, metavar="NAME", help=", ".join(TOPICS))
     args = parser.parse_args(argv)
     facts = machine.facts(sys.argv[1:] if argv is None else argv)

@@ -93,7 +93,7 @@ class Side:
 
 
 def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any]) -> None:
-    """Run a side: make its object, then answer calls until told to end."""
+    """Run a side: make its object, then answer calls until the end."""
     # What FuxiCTR, Ray and our progress bars print would hide the table.
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)

@@ -1,4 +1,4 @@
-"""Training on one CUDA device: ours beside plain, an epoch of TikTok, the card's product floor."""
+"""Training on one CUDA device: ours against plain, an epoch of TikTok, the card's product floor."""
 
 from __future__ import annotations
 

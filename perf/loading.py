@@ -1,4 +1,4 @@
-"""Loaders: rows a second over an epoch, ours from memory and from disk beside FuxiCTR's."""
+"""Loaders: rows a second over an epoch, ours from memory and from disk against FuxiCTR's."""
 
 from __future__ import annotations
 

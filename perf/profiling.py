@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: its operators, plain's beside ours."""
+"""Where the time of a training step goes: its operators, ours against plain's."""
 
 from __future__ import annotations
 

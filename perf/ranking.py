@@ -1,4 +1,4 @@
-"""gAUC: ours beside FuxiCTR's ``evaluate_metrics``, and ours alone on many rows."""
+"""gAUC: ours against FuxiCTR's ``evaluate_metrics``, and ours alone on many rows."""
 
 from __future__ import annotations
 

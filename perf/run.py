@@ -1,4 +1,4 @@
-"""Measure this package beside plain FuxiCTR: python perf/run.py [--quick] [--out FILE.json]."""
+"""Measure this package against plain FuxiCTR: python perf/run.py [--quick] [--out FILE.json]."""
 
 import sys
 from pathlib import Path

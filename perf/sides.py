@@ -69,7 +69,7 @@ class Training:
         keep_memory: Whether the process keeps freed memory, as our runner has it.
         same_weights: As in `our_model`.
         double: Whether it computes in float64.
-        backwards: Whether the rows of its batches stand the other way round: the same sums in another
+        backwards: Whether the rows of its batches are in reverse order: the same sums in another
             order.
     """
 

@@ -1,4 +1,4 @@
-"""Training: ours beside plain, over the size of the tables; loss traces, product floor, memory."""
+"""Training: ours against plain, over the size of the tables; loss traces, product floor, memory."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def exactness(sizes: Sizes) -> Iterator[Record]:
     """Compare the losses of the exact side with those of the plain one, and the AUC that follows.
 
     In float64, where rounding stays small. In float32 each step's rounding grows with the training, for
-    the plain side, too: how far that goes, its run on batches whose rows stand the other way round shows.
+    the plain side, too: how far that goes, its run on batches whose rows are in reverse order shows.
     """
     setting = sizes.setting(sizes.table_rows[0], batch_size=min(_TRACE_BATCH, sizes.batch_size))
     at = f"batch {setting.batch_size}, {rows_text(setting.table_rows)} table rows"

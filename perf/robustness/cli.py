@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, **sizes: Any) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m perf.robustness", description="Try to break the package."
     )
-    parser.add_argument("--out", type=Path, help="JSON file; a Markdown file goes beside it")
+    parser.add_argument("--out", type=Path, help="JSON file; a Markdown file goes next to it")
     parser.add_argument("--only", nargs="+", choices=TOPICS, metavar="NAME", help=", ".join(TOPICS))
     args = parser.parse_args(argv)
     facts = machine.facts(sys.argv[1:] if argv is None else argv, ("-m", "perf.robustness"))

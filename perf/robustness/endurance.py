@@ -17,7 +17,7 @@ from perf.robustness.work import Work
 
 _ROWS = 60_000
 _EPOCH = re.compile(r"P(\d+) INFO \*{12} Epoch=(\d+) start")
-# What a stopped run leaves: its log beside them, weights and states.
+# What a stopped run leaves: its log next to them, weights and states.
 _EXPECTED = {".lock", "model.safetensors", "states"}
 # The last one is cut short.
 _FEWEST_EPOCHS = 3

@@ -1,4 +1,4 @@
-"""Many examples in several processes: each runs to a whole result or is refused in one message."""
+"""Many examples in several processes: each runs to a whole result or is rejected in one message."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def measure(work: Work, topic: str) -> Iterator[Record]:
     """Try examples of a topic.
 
     Args:
-        work: How many, in how many processes; gets a table of the refusals.
+        work: How many, in how many processes; gets a table of the rejections.
         topic: ``configs`` or ``inputs``.
 
     Yields:
-        How many ran, were refused, and did anything else.
+        How many ran, were rejected, and did anything else.
 
     Raises:
         Broken: With the smallest example found that did.
@@ -46,13 +46,13 @@ def measure(work: Work, topic: str) -> Iterator[Record]:
     yield Record(f"{topic}: ran to a whole result", ran, "examples")
     if same:
         yield Record(f"{topic}: of these, every id compared with FuxiCTR's", same, "examples")
-    yield Record(f"{topic}: refused in one message", total, "examples")
+    yield Record(f"{topic}: rejected in one message", total, "examples")
     yield Record(f"{topic}: kinds of messages", len(refused), "kinds")
     yield Record(f"{topic}: anything else", 0, "examples", "<= 0")
     rows = [[_cell(kind), str(count)] for kind, count in refused.most_common(40)]
     work.sections.append(
-        f"## {topic}: the most frequent refusals\n\n"
-        + markdown_table([["refusal", "times"], *rows])
+        f"## {topic}: the most frequent rejections\n\n"
+        + markdown_table([["rejection", "times"], *rows])
     )
 
 

@@ -1,4 +1,4 @@
-"""Odd inputs that each have an oracle: which caches are right, and what is refused."""
+"""Odd inputs that each have an oracle: which caches are right, and what is rejected."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def account(found: Sequence[Found], work: Work) -> Iterator[Record]:
 
     Args:
         found: The verdicts of each process.
-        work: Gets a table by dimension, and one of the refusals that nothing speaks for.
+        work: Gets a table by dimension, and one of those that were rejected without need.
 
     Yields:
-        How many inputs were read right, were refused, and were silently wrong.
+        How many inputs were read right, were rejected, and were silently wrong.
     """
     kinds: Counter[str] = sum((part.kinds for part in found), Counter())
     refusals: Counter[str] = sum((part.refusals for part in found), Counter())
@@ -63,16 +63,16 @@ def account(found: Sequence[Found], work: Work) -> Iterator[Record]:
             print(f"silent: {fault}\n{example}\n", file=sys.stderr, flush=True)
     yield Record(f"{_ABOUT}: tried", kinds.total(), "examples", f">= {work.examples}")
     yield Record(f"{_ABOUT}: every row, label and id right", kinds["right"], "examples")
-    yield Record(f"{_ABOUT}: refused, having no right reading", kinds["refused"], "examples")
-    yield Record(f"{_ABOUT}: refused, having one", kinds["could be read"], "examples")
+    yield Record(f"{_ABOUT}: rejected, having no right reading", kinds["refused"], "examples")
+    yield Record(f"{_ABOUT}: rejected, having one", kinds["could be read"], "examples")
     yield Record(f"{_ABOUT}: silently wrong", kinds["silent"], "examples", "<= 0")
     rows = [[name, *(str(c[kind]) for kind in _KINDS)] for name, c in sorted(dimensions.items())]
-    head = ["what is odd", "right", "refused", "refused, but readable", "silent"]
+    head = ["what is odd", "right", "rejected", "rejected, but readable", "silent"]
     work.sections.append(f"## {_ABOUT}: by what is odd\n\n{markdown_table([head, *rows])}")
     common = [[text.replace("|", "\\|"), str(n)] for text, n in refusals.most_common(20)]
     work.sections.append(
-        f"## {_ABOUT}: refused, although nothing speaks against the one reading\n\n"
-        + markdown_table([["refusal", "times"], *common])
+        f"## {_ABOUT}: rejected, although there is one right reading\n\n"
+        + markdown_table([["rejection", "times"], *common])
     )
 
 
