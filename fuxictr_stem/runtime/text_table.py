@@ -37,10 +37,8 @@ def format_bytes(count: float) -> str:
         >>> format_bytes(3 * 2**20)
         '3.0 MiB'
     """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            break
-        count /= 1024
-    else:
-        unit = "TiB"
+    unit = "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if count >= 1024:
+            count, unit = count / 1024, larger
     return f"{count:,.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
