@@ -187,7 +187,7 @@ def _benchmark(args: argparse.Namespace) -> None:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from fuxictr_stem.analysis.experiment_audit import audit_experiment
+    from fuxictr_stem.analysis.audit import audit_experiment
 
     result = audit_experiment(_config_dir(args.config), args.expid)
     tell(str(result))

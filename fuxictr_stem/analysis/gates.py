@@ -5,6 +5,7 @@ Symbols: N samples, Q gates, E experts, S slices, B batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from fuxictr_stem.analysis.gradient_flow import undisturbed
-from fuxictr_stem.analysis.mixtures import Mixture, find_mixtures, watch_inputs
-from fuxictr_stem.analysis.model_parts import model_labels
+from fuxictr_stem.analysis.model_parts import expert_names, gate_owners, model_labels
 from fuxictr_stem.analysis.slices import slice_numbers
 from fuxictr_stem.errors import DataError
+from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.training.evaluation import Batches
 
 
@@ -51,6 +53,34 @@ class GateWeights:
     slice_std: np.ndarray
 
 
+@dataclass(frozen=True)
+class GatePlace:
+    """A place of a model where gates mix experts.
+
+    Attributes:
+        name: ``layer 1``, or the path of the gates.
+        bank: The gates.
+        gates: Whose each gate is: a label, ``shared``, or None for one that serves all tasks, Q.
+        experts: Names of the experts, E.
+        owners: Whose each expert is: a label, ``shared`` or None, E.
+        layer: The expert layer that holds gates and experts, or None.
+    """
+
+    name: str
+    bank: GateBank
+    gates: Sequence[str | None]
+    experts: list[str]
+    owners: Sequence[str | None]
+    layer: ExpertLayer | None
+
+    def reads(self) -> np.ndarray:
+        """Return whether each gate reads each expert, (Q, E)."""
+        reads = np.zeros((len(self.gates), len(self.experts)), bool)
+        for row, slots in zip(reads, self.bank.reads, strict=True):
+            row[slots] = True
+        return reads
+
+
 def gate_weights(
     model: MultiTaskModel,
     batches: Batches,
@@ -63,48 +93,71 @@ def gate_weights(
     samples.
 
     Args:
-        model: The model; of those without gates there is nothing to tell.
+        model: The model.
         batches: Batches of one pass, in evaluation order.
         slices: (N,) number of each sample's slice from 0, in the order of the batches.
         num_slices: S; by default what the samples hold.
 
     Returns:
-        What each place gives whose gates the model asks, in the model's order; empty for a model
+        One entry for each place whose gates the model uses, in the model's order; empty for a model
         without gates.
 
     Raises:
-        DataError: If there is no sample, or the slices are not one number a sample.
+        DataError: If there is no sample, or not exactly one slice number per sample.
     """
     numbers, count = np.zeros(0, np.int64), 0
     if slices is not None:
         numbers, count = slice_numbers("slices", slices, num_slices)
-    sums = [_Sums(mixture, count) for mixture in find_mixtures(model)]
+    sums = [_Sums(place, count) for place in gate_places(model)]
     rows = 0
     with undisturbed(model), torch.no_grad(), ExitStack() as hooks:
-        for own in sums:
-            hooks.callback(watch_inputs(own.mixture.bank, own.observe).remove)
+        for place_sums in sums:
+            hooks.callback(watch_inputs(place_sums.place.bank, place_sums.observe).remove)
         for batch in batches:
             size = len(batch[model_labels(model)[0]])
             if slices is not None and rows + size > len(numbers):
                 raise _wrong_number(len(numbers), "more")
             model(batch)
-            for own in sums:
-                own.add(numbers[rows : rows + size])
+            for place_sums in sums:
+                place_sums.add(numbers[rows : rows + size])
             rows += size
     if not rows:
         raise DataError("The gates cannot be averaged: the batches hold no sample.")
     if slices is not None and rows < len(numbers):
         raise _wrong_number(len(numbers), str(rows))
-    return [own.result(rows) for own in sums if own.inputs is not None]
+    return [place_sums.result(rows) for place_sums in sums if place_sums.inputs is not None]
+
+
+def gate_places(model: MultiTaskModel) -> Iterator[GatePlace]:
+    """Yield every place where a model's gates mix experts, in the model's order."""
+    labels = model_labels(model)
+    inside: set[nn.Module] = set()
+    for path, module in model.named_modules():
+        if isinstance(module, ExpertLayer):
+            bank = module.gates
+            inside.add(bank)
+            owners, names = expert_names(module, labels)
+            number = path.rpartition(".")[2]
+            name = f"layer {int(number) + 1}" if number.isdigit() else path
+            yield GatePlace(name, bank, gate_owners(bank, labels), names, owners, module)
+        elif isinstance(module, GateBank) and module not in inside:
+            names = [str(number) for number in range(1, module.num_experts + 1)]
+            nobody = [None] * module.num_experts
+            yield GatePlace(path, module, gate_owners(module, labels), names, nobody, None)
+
+
+def watch_inputs(bank: GateBank, see: Callable[[Tensor], None]) -> RemovableHandle:
+    """Call a function with what the gates read, whoever asks them for their weights."""
+    return bank.hidden.register_forward_pre_hook(lambda _, args: see(args[0]))
 
 
 class _Sums:
-    """Sums of the weights and their squares at one place: a row a slice, the last for all samples."""
+    """Sums of the weights and their squares at one place: one row per slice, the last for all samples."""
 
-    def __init__(self, mixture: Mixture, slices: int) -> None:
-        self.mixture = mixture
+    def __init__(self, place: GatePlace, slices: int) -> None:
+        self.place = place
         self.inputs: Tensor | None = None
-        shape = (slices + 1, len(mixture.gates), len(mixture.experts))
+        shape = (slices + 1, len(place.gates), len(place.experts))
         self.first, self.second = np.zeros(shape), np.zeros(shape)
         self.rows = np.zeros(slices + 1, np.int64)
 
@@ -115,26 +168,24 @@ class _Sums:
         """Add the weights of the batch that was observed last."""
         if self.inputs is None:
             return
-        weights = self.mixture.bank.weights(self.inputs).transpose(0, 1).double().cpu().numpy()
+        weights = self.place.bank.weights(self.inputs).transpose(0, 1).double().cpu().numpy()
         for row in range(len(self.rows)):
-            own = weights if row == len(self.rows) - 1 else weights[numbers == row]
-            self.first[row] += own.sum(axis=0)
-            self.second[row] += np.square(own).sum(axis=0)
-            self.rows[row] += len(own)
+            chosen = weights if row == len(self.rows) - 1 else weights[numbers == row]
+            self.first[row] += chosen.sum(axis=0)
+            self.second[row] += np.square(chosen).sum(axis=0)
+            self.rows[row] += len(chosen)
 
     def result(self, samples: int) -> GateWeights:
         with np.errstate(invalid="ignore"):
             mean = self.first / self.rows[:, None, None]
             variance = self.second / self.rows[:, None, None] - np.square(mean)
         std = np.sqrt(np.maximum(variance, 0))
-        reads = np.zeros(mean.shape[1:], bool)
-        for row, slots in zip(reads, self.mixture.bank.reads, strict=True):
-            row[slots] = True
+        place = self.place
         return GateWeights(
-            self.mixture.name,
-            [owner or "all" for owner in self.mixture.gates],
-            self.mixture.experts,
-            reads,
+            place.name,
+            [owner or "all" for owner in place.gates],
+            place.experts,
+            place.reads(),
             mean[-1],
             std[-1],
             samples,
@@ -146,6 +197,6 @@ class _Sums:
 
 def _wrong_number(slices: int, samples: str) -> DataError:
     return DataError(
-        f"slices must hold one number a sample, but has {slices}, and the batches hold {samples} "
+        f"slices must hold one number per sample, but has {slices}, and the batches hold {samples} "
         f"samples. Take the slices of this very split, in its order."
     )

@@ -15,6 +15,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
 from fuxictr_stem.analysis.model_parts import Part, model_labels, model_parts
+from fuxictr_stem.runtime.text_table import text_table
 
 Batch = dict[str, Tensor]
 
@@ -35,14 +36,13 @@ class GradientFlow:
     norms: np.ndarray
 
     def table(self) -> str:
-        """Return the matrix as text, a line a part and a column a task; an exact zero is ``0``."""
+        """Return the matrix as text, one line per part and one column per task; an exact zero is ``0``."""
         rows = [["", *self.labels]]
         for part, norms in zip(self.parts, self.norms.T, strict=True):
             rows.append([part, *(f"{norm:.2e}" if norm else "0" for norm in norms)])
-        return align(rows)
+        return text_table(rows)
 
-    def __str__(self) -> str:
-        return self.table()
+    __str__ = table
 
 
 def gradient_flow(model: MultiTaskModel, batch: Batch) -> GradientFlow:
@@ -56,24 +56,25 @@ def gradient_flow(model: MultiTaskModel, batch: Batch) -> GradientFlow:
         batch: Columns of features and labels.
     """
     parts = model_parts(model)
-    return GradientFlow(model_labels(model), [p.name for p in parts], norms(model, batch, parts))
+    norms = gradient_norms(model, batch, parts)
+    return GradientFlow(model_labels(model), [part.name for part in parts], norms)
 
 
-def norms(model: MultiTaskModel, batch: Batch, parts: Sequence[Part]) -> np.ndarray:
+def gradient_norms(model: MultiTaskModel, batch: Batch, parts: Sequence[Part]) -> np.ndarray:
     """Return the norms of `GradientFlow` for some parts, (T, P)."""
     parameters = list(dict.fromkeys(piece[0] for part in parts for piece in part.pieces))
     with undisturbed(model):
         losses = _task_losses(model, batch)
-        found = np.zeros((len(losses), len(parts)))
+        norms = np.zeros((len(losses), len(parts)))
         for task, loss in enumerate(losses):
             if not loss.requires_grad:
                 continue
             grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
             reached = {p: g for p, g in zip(parameters, grads, strict=True) if g is not None}
-            for i, part in enumerate(parts):
-                squares = (own.double().square().sum().item() for own in part.take(reached))
-                found[task, i] = sum(squares) ** 0.5
-    return found
+            for place, part in enumerate(parts):
+                squares = (piece.double().square().sum().item() for piece in part.take(reached))
+                norms[task, place] = sum(squares) ** 0.5
+    return norms
 
 
 @contextmanager
@@ -89,17 +90,6 @@ def undisturbed(model: MultiTaskModel) -> Iterator[None]:
         finally:
             for module, training in modes.items():
                 module.training = training
-
-
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of text as columns: the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for first, *others in rows:
-        cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def _task_losses(model: MultiTaskModel, batch: Batch) -> list[Tensor]:

@@ -9,7 +9,7 @@ Symbols: T tasks, K tables, G groups of a batched MLP.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -56,10 +56,9 @@ class Part:
 
     def take(self, gradients: dict[nn.Parameter, Tensor]) -> Iterator[Tensor]:
         """Yield this part's slices of gradients by parameter; what has none is left out."""
-        for parameter, axis, own in self.pieces:
+        for parameter, axis, part in self.pieces:
             if parameter in gradients:
-                index = (slice(None),) * axis + (own,)
-                yield gradients[parameter][index]
+                yield gradients[parameter][(slice(None),) * axis + (part,)]
 
 
 def model_labels(model: MultiTaskModel) -> list[str]:
@@ -70,11 +69,15 @@ def model_labels(model: MultiTaskModel) -> list[str]:
 def stream_names(labels: list[str], count: int) -> list[str]:
     """Return whom tables or gates belong to: the tasks, then where there is one more, all.
 
-    Args:
-        labels: The tasks' labels.
-        count: How many tables or gates there are, T or T + 1.
+    There are T or T + 1 of them.
     """
     return [*labels, SHARED][:count]
+
+
+def gate_owners(bank: GateBank, labels: list[str]) -> list[str | None]:
+    """Return whose each gate is: a label, ``shared``, or None for a single one that serves all tasks."""
+    count = len(bank.output)
+    return [None] if count == 1 else [*stream_names(labels, count)]
 
 
 def expert_names(layer: ExpertLayer, labels: list[str]) -> tuple[list[str], list[str]]:
@@ -87,17 +90,11 @@ def expert_names(layer: ExpertLayer, labels: list[str]) -> tuple[list[str], list
 
 
 def model_parts(model: MultiTaskModel) -> list[Part]:
-    """Cut a model into its parts, in reading order.
+    """Cut any of FuxiCTR's multi-task models into its parts with a trainable parameter, in reading order.
 
     Tables, expert layers, gates and batched MLPs are known by their type, also in models of other
     packages. Any other module is a part by itself, named by its path; lists of modules, and modules
     that hold lists, are opened.
-
-    Args:
-        model: Any of FuxiCTR's multi-task models.
-
-    Returns:
-        The parts; those without a trainable parameter are left out.
     """
     labels = model_labels(model)
     if isinstance(model, ESMM):
@@ -112,8 +109,8 @@ def _opened(module: nn.Module, path: str, labels: list[str]) -> Iterator[list[Pa
     for name, child in module.named_children():
         yield _parts(child, f"{path}.{name}".lstrip("."), labels)
     for name, parameter in module.named_parameters(recurse=False):
-        own = f"{path}.{name}".lstrip(".")
-        yield [Part(own, own, None, None, _whole([parameter]))]
+        full = f"{path}.{name}".lstrip(".")
+        yield [Part(full, full, None, None, _whole([parameter]))]
 
 
 def _parts(module: nn.Module, path: str, labels: list[str]) -> list[Part]:
@@ -147,6 +144,21 @@ def _is_opened(module: nn.Module) -> bool:
     return isinstance(module, kinds)
 
 
+def _named(
+    kind: str,
+    names: Sequence[str | None],
+    owners: Sequence[str | None],
+    pieces: Sequence[tuple[Piece, ...]],
+    layer: int | None = None,
+) -> list[Part]:
+    """Return parts of one kind, one per name; a part without a name is called by its kind."""
+    prefix = kind if layer is None else f"layer {layer + 1} {kind}"
+    return [
+        Part(f"{prefix} {name}" if name else prefix, kind, owner, layer, own)
+        for name, owner, own in zip(names, owners, pieces, strict=True)
+    ]
+
+
 def _tables(embedding: TaskEmbedding, labels: list[str]) -> list[Part]:
     """Cut wide rows by columns, and batched projections by their first axis."""
     count = embedding.num_tables
@@ -156,63 +168,42 @@ def _tables(embedding: TaskEmbedding, labels: list[str]) -> list[Part]:
         if isinstance(module, GroupedLinear)
         for parameter in module.parameters()
     }
-    pieces: list[list[Piece]] = [[] for _ in range(count)]
-    for parameter in _trainable(embedding.parameters()):
-        for own, piece in zip(
-            pieces, _cut(parameter, count, parameter not in batched), strict=True
-        ):
-            own.append(piece)
-    if count == 1:
-        return [Part("table", "table", None, None, tuple(pieces[0]))]
-    owners = stream_names(labels, count)
-    return [
-        Part(f"table {owner}", "table", owner, None, tuple(own))
-        for owner, own in zip(owners, pieces, strict=True)
-    ]
+    parameters = _trainable(embedding.parameters())
+    cuts = [_cut(parameter, count, parameter not in batched) for parameter in parameters]
+    owners = [None] if count == 1 else stream_names(labels, count)
+    tables = [tuple(pieces[table] for pieces in cuts) for table in range(count)]
+    return _named("table", owners, owners, tables)
 
 
 def _expert_layer(layer: ExpertLayer, number: int, labels: list[str]) -> list[Part]:
     groups = [*_groups(layer.specific_experts), *_groups(layer.shared_experts)]
     owners, names = expert_names(layer, labels)
-    experts = [
-        Part(f"layer {number + 1} expert {name}", "expert", owner, number, own)
-        for name, owner, own in zip(names, owners, groups, strict=True)
-    ]
-    return experts + _gates(layer.gates, number, labels)
+    return _named("expert", names, owners, groups, number) + _gates(layer.gates, number, labels)
 
 
 def _gates(bank: GateBank, layer: int | None, labels: list[str]) -> list[Part]:
-    hidden = _groups(bank.hidden)
-    count = len(bank.output)
-    owners: list[str | None] = [None] if count == 1 else [*stream_names(labels, count)]
-    prefix = "" if layer is None else f"layer {layer + 1} "
-    parts = []
-    for i, (owner, output) in enumerate(zip(owners, bank.output, strict=True)):
-        name = f"{prefix}gate {owner}" if owner else f"{prefix}gate"
-        own = hidden[i] + _whole(output.parameters())
-        parts.append(Part(name, "gate", owner, layer, own))
-    return parts
+    gates = zip(_groups(bank.hidden), bank.output, strict=True)
+    pieces = [hidden + _whole(output.parameters()) for hidden, output in gates]
+    owners = gate_owners(bank, labels)
+    return _named("gate", owners, owners, pieces, layer)
 
 
 def _mlps(module: GroupedMLP, name: str, labels: list[str]) -> list[Part]:
-    """Name the MLPs of a batch: by task where there is one a task, else by number."""
-    kind = name.removesuffix("s")
-    groups = _groups(module)
+    """Name the MLPs of a batch: by task where there is one per task, else by number."""
+    kind, groups = name.removesuffix("s"), _groups(module)
+    nobody = [None] * len(groups)
     if len(groups) == 1:
-        return [Part(kind, kind, None, None, groups[0])]
-    # As many experts as tasks are no task's own.
+        return _named(kind, nobody, nobody, groups)
+    # As many experts as tasks still belong to no task.
     if len(groups) == len(labels) and kind != "expert":
-        return [
-            Part(f"{kind} {label}", kind, label, None, own)
-            for label, own in zip(labels, groups, strict=True)
-        ]
-    return [Part(f"{kind} {i}", kind, None, None, own) for i, own in enumerate(groups, start=1)]
+        return _named(kind, labels, labels, groups)
+    return _named(kind, [str(i + 1) for i in range(len(groups))], nobody, groups)
 
 
 def _groups(module: GroupedMLP) -> list[tuple[Piece, ...]]:
-    """Cut each parameter of a batch of MLPs along its first axis, one part a group.
+    """Cut each parameter of a batch of MLPs along its first axis, one part per group.
 
-    That axis has G entries, or G times the units where a module keeps a state a unit.
+    That axis has G entries, or G times the units where a module keeps a state per unit.
     """
     cuts = [_cut(parameter, module.num_groups, 0) for parameter in _trainable(module.parameters())]
     return [tuple(pieces[group] for pieces in cuts) for group in range(module.num_groups)]

@@ -53,7 +53,7 @@ class SliceLift:
         low: (S,) lower end of the interval.
         high: (S,) its upper end.
         groups: (S,) groups that were drawn from.
-        seeds: Seeds that the interval is over, beside the groups; 1 where it is over groups only.
+        seeds: Seeds that the interval is over, next to the groups; 1 where it is over groups only.
     """
 
     metric: str
@@ -84,16 +84,20 @@ def slice_metrics(
     Raises:
         DataError: If lengths differ, a label is not 0/1, a score is not finite, or a slice's
             number is out of range.
+
+    Example:
+        >>> slice_metrics([0, 1, 0, 1], [0.1, 0.2, 0.4, 0.3], [1, 1, 2, 2], [0, 0, 1, 1]).auc
+        array([1., 0.])
     """
     positive, score, group = binary_labels(y_true), numbers("y_pred", y_pred), _codes(group_id)
-    chosen = slice_numbers("slice_of_sample", slice_of_sample, num_slices)
-    same_length(y_true=positive, y_pred=score, group_id=group, slice_of_sample=chosen[0])
+    slices, count = slice_numbers("slice_of_sample", slice_of_sample, num_slices)
+    same_length(y_true=positive, y_pred=score, group_id=group, slice_of_sample=slices)
     columns: list[tuple[float, float, int, int, int]] = []
-    for own in _each(*chosen):
-        y, p, g = positive[own], score[own], group[own]
-        whole = auc(y, p) if _is_measurable("AUC", y, g) else np.nan
+    for rows in _rows_of_slices(slices, count):
+        y, p, g = positive[rows], score[rows], group[rows]
+        overall = auc(y, p) if _is_measurable("AUC", y, g) else np.nan
         within = gauc(y, p, g) if _is_measurable("gAUC", y, g) else np.nan
-        columns.append((whole, within, len(y), len(np.unique(g)), int(np.count_nonzero(y))))
+        columns.append((overall, within, len(y), len(np.unique(g)), int(np.count_nonzero(y))))
     return SliceMetrics(*(np.array(values) for values in zip(*columns, strict=True)))
 
 
@@ -139,63 +143,53 @@ def slice_lift(
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence must be between 0 and 1, but is {confidence}.")
     positive, group = binary_labels(y_true), _codes(group_id)
-    sides = [_scores(y_pred_model), _scores(y_pred_reference)]
-    chosen = slice_numbers("slice_of_sample", slice_of_sample, num_slices)
-    for scores in sides:
-        for score in scores:
-            same_length(y_true=positive, y_pred=score, group_id=group, slice_of_sample=chosen[0])
-    paired = len(sides[0]) == len(sides[1]) > 1
-    results = []
-    for own in _each(*chosen):
-        of_slice = [[score[own] for score in side] for side in sides]
-        names, codes = np.unique(group[own], return_inverse=True)
-        found = (np.nan, np.nan, np.nan)
-        if _is_measurable(metric, positive[own], codes):
+    model, reference = _scores(y_pred_model), _scores(y_pred_reference)
+    slices, count = slice_numbers("slice_of_sample", slice_of_sample, num_slices)
+    for score in (*model, *reference):
+        same_length(y_true=positive, y_pred=score, group_id=group, slice_of_sample=slices)
+    paired = len(model) == len(reference) > 1
+    lifts = []
+    for rows in _rows_of_slices(slices, count):
+        y, (ids, codes) = positive[rows], np.unique(group[rows], return_inverse=True)
+        lift = (np.nan, np.nan, np.nan)
+        if _is_measurable(metric, y, codes):
             # Counting every group once gives the lift itself.
-            once = np.ones((1, len(names)), np.int32)
-            counts = np.concatenate([once, resample_counts(len(names), resamples, seed)])
-            measured = _measure(metric, positive[own], of_slice, codes, counts)
-            found = _interval(measured[0].mean(axis=0) - measured[1].mean(axis=0), confidence)
+            once = np.ones((1, len(ids)), np.int32)
+            counts = np.concatenate([once, resample_counts(len(ids), resamples, seed)])
+            ours, theirs = (
+                np.stack([_resampled(metric, y, score[rows], codes, counts) for score in scores])
+                for scores in (model, reference)
+            )
+            lift = _percentiles(ours.mean(axis=0) - theirs.mean(axis=0), confidence)
             if paired:
-                pairs = measured[0] - measured[1]
-                both = seeds_and_users(pairs[:, 0], pairs[:, 1:], len(names), confidence)
-                found = (found[0], both.low, both.high) if both else found
-        results.append((*found, len(names)))
-    lift, low, high, groups = (np.array(values) for values in zip(*results, strict=True))
-    seeds = len(sides[0]) if paired else 1
-    return SliceLift(metric, confidence, lift, low, high, groups, seeds)
+                pairs = ours - theirs
+                interval = seeds_and_users(pairs[:, 0], pairs[:, 1:], len(ids), confidence)
+                lift = (lift[0], interval.low, interval.high) if interval else lift
+        lifts.append((*lift, len(ids)))
+    mean, low, high, groups = (np.array(values) for values in zip(*lifts, strict=True))
+    return SliceLift(metric, confidence, mean, low, high, groups, len(model) if paired else 1)
 
 
 def _is_measurable(metric: str, positive: np.ndarray, codes: np.ndarray) -> bool:
     """Return whether the rows, or for a metric within groups those of a group, have both classes."""
-    if METRICS[metric].group_weight is None or not _has_both(positive):
-        return _has_both(positive)
+    has_both = bool(0 < np.count_nonzero(positive) < len(positive))
+    if METRICS[metric].group_weight is None or not has_both:
+        return has_both
     return not np.isnan(group_auc(positive, positive, codes).auc).all()
 
 
-def _measure(
-    metric: str,
-    positive: np.ndarray,
-    sides: list[list[np.ndarray]],
-    codes: np.ndarray,
-    counts: np.ndarray,
-) -> list[np.ndarray]:
-    """Return the metric of each side at each seed for each row of counts, (seeds, R) a side."""
+def _resampled(
+    metric: str, positive: np.ndarray, score: np.ndarray, codes: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Return the metric on each of R resamples, (R,)."""
     weight = METRICS[metric].group_weight
-    measured = []
-    for scores in sides:
-        each = [
-            bootstrap_auc(positive, score, codes, counts)
-            if weight is None
-            else bootstrap_gauc(positive, score, codes, counts, weight)
-            for score in scores
-        ]
-        measured.append(np.stack(each))
-    return measured
+    if weight is None:
+        return bootstrap_auc(positive, score, codes, counts)
+    return bootstrap_gauc(positive, score, codes, counts, weight)
 
 
-def _interval(lifts: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    """Return the lift itself, which stands first, and the ends of the resamples' interval."""
+def _percentiles(lifts: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """Return the lift itself, which comes first, and the ends of the resamples' interval."""
     drawn = lifts[1:][~np.isnan(lifts[1:])]
     if not len(drawn):
         return lifts[0], np.nan, np.nan
@@ -204,20 +198,15 @@ def _interval(lifts: np.ndarray, confidence: float) -> tuple[float, float, float
     return lifts[0], low, high
 
 
-def _has_both(positive: np.ndarray) -> bool:
-    return bool(0 < np.count_nonzero(positive) < len(positive))
-
-
 def _codes(group_id: ArrayLike) -> np.ndarray:
     return np.unique(column("group_id", group_id), return_inverse=True)[1]
 
 
 def _scores(y_pred: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the scores of each seed."""
-    each = [y_pred] if isinstance(y_pred, np.ndarray) else y_pred
-    return [numbers("y_pred", score) for score in each]
+    seeds = [y_pred] if isinstance(y_pred, np.ndarray) else y_pred
+    return [numbers("y_pred", score) for score in seeds]
 
 
-def _each(chosen: np.ndarray, count: int) -> list[np.ndarray]:
-    """Return the samples of each slice."""
-    return [np.flatnonzero(chosen == number) for number in range(count)]
+def _rows_of_slices(slices: np.ndarray, count: int) -> list[np.ndarray]:
+    return [np.flatnonzero(slices == number) for number in range(count)]

@@ -21,7 +21,7 @@ either, or is not in train at all. Of the others:
     balance < low            task b dominates
 
 with ``thresholds`` (low, high), by default (-1, 1): comparable is within a factor of two; or low and high
-are the ``quantiles`` of the balance over the groups that are not cold, one vote a group.
+are the ``quantiles`` of the balance over the groups that are not cold, one vote per group.
 """
 
 from __future__ import annotations
@@ -64,13 +64,10 @@ class PositiveBalance:
     positives: np.ndarray
 
     def assign(self, group_id: ArrayLike) -> np.ndarray:
-        """Return the number of each sample's slice, (N,); groups that train has not are cold.
-
-        Args:
-            group_id: (N,) ids, of the kind that train had.
+        """Return the number of each sample's slice, (N,); groups that train lacks are cold.
 
         Raises:
-            DataError: If the ids are of another kind.
+            DataError: If the ids, (N,), are of another kind than those of train.
         """
         ids = column("group_id", group_id)
         if _kind(ids) != _kind(self.groups):
@@ -98,7 +95,7 @@ def positive_balance(
     Args:
         group_id: (N,) ids of the rows of train: integers, strings, or anything that sorts.
         labels: (N,) labels of each task, 0 or 1; NaN where a row has none.
-        pair: The tasks a and b; by default the two that there are. With more tasks, a call a pair.
+        pair: The tasks a and b; by default the two that there are. With more tasks, one call per pair.
         relative_to: ``base_rate`` or ``counts``.
         smoothing: Pseudo-rows s, at least 0.
         min_rows: Least rows with a label of either task; groups with fewer are cold.
@@ -108,12 +105,15 @@ def positive_balance(
     Raises:
         ConfigError: If a choice is out of range, or the pair is not clear.
         DataError: If lengths differ, a label is neither 0, 1 nor NaN, or a task has no positive.
+
+    Example:
+        >>> balance = positive_balance([1, 1, 2, 2], {"a": [1, 1, 0, 0], "b": [0, 0, 1, 1]}, min_rows=1)
+        >>> balance.thresholds, balance.names[balance.slice_of_group[0]]
+        ((-1.0, 1.0), 'comparable')
     """
-    first, second = _check_choices(
-        list(labels), pair, relative_to, smoothing, thresholds, quantiles
-    )
-    ids = column("group_id", group_id)
-    groups, codes = np.unique(ids, return_inverse=True)
+    _check_choices(list(labels), pair, relative_to, smoothing, thresholds, quantiles)
+    first, second = pair or labels
+    groups, codes = np.unique(column("group_id", group_id), return_inverse=True)
     counts = [_count(label, labels[label], codes, len(groups)) for label in (first, second)]
     rows, positives = (np.stack(arrays) for arrays in zip(*counts, strict=True))
     rate = positives.sum(axis=1, keepdims=True) / rows.sum(axis=1, keepdims=True)
@@ -176,19 +176,17 @@ def _count(
     """Return the rows with a label and the positives of each group."""
     array = column(label, values)
     same_length(**{label: array, "group_id": codes})
-    present = array == array
-    positive = array == 1
-    wrong = present & ~positive & (array != 0)
-    if wrong.any():
+    present, positive = array == array, array == 1
+    invalid = present & ~positive & (array != 0)
+    if invalid.any():
         raise DataError(
-            f"{label} has {np.count_nonzero(wrong)} of {len(array)} labels that are neither 0, 1 nor "
-            f"NaN, such as {array[wrong][0]!s}. Positive feedback is counted for binary tasks."
+            f"{label} has {np.count_nonzero(invalid)} of {len(array)} labels that are neither 0, 1 nor "
+            f"NaN, such as {array[invalid][0]!s}. Positive feedback is counted for binary tasks."
         )
     if not positive.any():
         raise DataError(f"{label} has no positive in train, so nothing is relative to it.")
-    return np.bincount(codes[present], minlength=groups), np.bincount(
-        codes[positive], minlength=groups
-    )
+    rows, positives = (np.bincount(codes[own], minlength=groups) for own in (present, positive))
+    return rows, positives
 
 
 def _check_choices(
@@ -198,29 +196,33 @@ def _check_choices(
     smoothing: float,
     thresholds: tuple[float, float],
     quantiles: tuple[float, float] | None,
-) -> tuple[str, str]:
-    if pair is None and len(labels) != 2:
-        raise ConfigError(f"pair: there are {len(labels)} tasks, {labels}. Name two of them.")
-    first, second = pair or labels
-    for label in (first, second):
-        if label not in labels:
-            raise ConfigError(
-                f"pair: {label!r} is not among the labels {labels}.{suggest(label, labels)}"
-            )
-    if first == second:
-        raise ConfigError(f"pair must name two tasks, but names {first!r} twice.")
-    if relative_to not in RELATIVE_TO:
-        raise ConfigError(
+) -> None:
+    """Raise a ConfigError for the first rule that is broken."""
+    chosen = labels if pair is None else list(pair)
+    unknown = next((label for label in chosen if label not in labels), None)
+    low, high = quantiles or (0.0, 1.0)
+    rules = [
+        (len(chosen) == 2, f"pair: there are {len(labels)} tasks, {labels}. Name two of them."),
+        (
+            unknown is None,
+            f"pair: {unknown!r} is not among the labels {labels}.{suggest(str(unknown), labels)}",
+        ),
+        (chosen[0] != chosen[-1], f"pair must name two tasks, but names {chosen[0]!r} twice."),
+        (
+            relative_to in RELATIVE_TO,
             f"relative_to must be {' or '.join(RELATIVE_TO)}, but is {relative_to!r}."
-            f"{suggest(relative_to, RELATIVE_TO)}"
-        )
-    if not smoothing >= 0:
-        raise ConfigError(f"smoothing must be at least 0 pseudo-rows, but is {smoothing}.")
-    if not thresholds[0] <= thresholds[1]:
-        raise ConfigError(f"thresholds must be (low, high), but are {thresholds}.")
-    if quantiles is not None and not 0 <= quantiles[0] <= quantiles[1] <= 1:
-        raise ConfigError(f"quantiles must be two rising shares of 0 to 1, but are {quantiles}.")
-    return first, second
+            f"{suggest(relative_to, RELATIVE_TO)}",
+        ),
+        (smoothing >= 0, f"smoothing must be at least 0 pseudo-rows, but is {smoothing}."),
+        (thresholds[0] <= thresholds[1], f"thresholds must be (low, high), but are {thresholds}."),
+        (
+            0 <= low <= high <= 1,
+            f"quantiles must be two rising shares of 0 to 1, but are {quantiles}.",
+        ),
+    ]
+    for is_kept, message in rules:
+        if not is_kept:
+            raise ConfigError(message)
 
 
 def _kind(ids: np.ndarray) -> str:

@@ -59,13 +59,10 @@ class TableComparison:
 
 
 def compare_tables(model: MultiTaskModel) -> list[TableComparison]:
-    """Compare the tables of a model, all plain categorical fields together and field by field.
+    """Compare the tables of a model of ours, all plain categorical fields together and field by field.
 
     Fields that share one vocabulary are one field, and fields with pretrained vectors or numbers are
     left out, as is a field without an id to compare.
-
-    Args:
-        model: One of our models, with one table or several.
 
     Raises:
         ConfigError: If the model has no tables of ours.
@@ -76,19 +73,18 @@ def compare_tables(model: MultiTaskModel) -> list[TableComparison]:
             f"The tables of a {type(model).__name__} cannot be compared: its embedding_layer is "
             f"no TaskEmbedding. Give a model of fuxictr_stem."
         )
-    labels = model_labels(model)
     count = embedding.num_tables
-    names = stream_names(labels, count) if count > 1 else ["shared"]
+    names = stream_names(model_labels(model), count) if count > 1 else ["shared"]
     return [compare(field, names, tables) for field, tables in _tables(embedding)]
 
 
 def compare(field: str, names: list[str], tables_KVD: np.ndarray) -> TableComparison:
-    """Compare tables that hold the same ids in the same rows.
+    """Compare K tables, whose owners are ``names``, that hold the same ids in the same rows, (K, V, D).
 
-    Args:
-        field: What they hold.
-        names: Whose each table is, K.
-        tables_KVD: The tables, (K, V, D).
+    Example:
+        >>> compare("item", ["like", "shared"], np.stack([np.eye(3), -np.eye(3)])).cosine
+        array([[ 1., -1.],
+               [-1.,  1.]])
     """
     tables = tables_KVD.astype(np.float64)
     singular = np.stack([np.linalg.svd(table, compute_uv=False) for table in tables])
@@ -102,32 +98,31 @@ def compare(field: str, names: list[str], tables_KVD: np.ndarray) -> TableCompar
 
 def _tables(embedding: TaskEmbedding) -> Iterator[tuple[str, np.ndarray]]:
     """Yield fields with their tables, (K, V, D): those together first."""
-    own: dict[tuple[int, int], tuple[str, np.ndarray]] = {}
+    tables: dict[tuple[int, int], tuple[str, np.ndarray]] = {}
     for name, (number, vocab) in embedding.vocab_of.items():
         module = cast("FieldTables", embedding.tables[number])
         rows = module.rows(vocab)
         # The last id stands for all that is rare or unknown.
-        rows = slice(rows.start, rows.stop - int(module.padded[vocab]))
-        weight = module.table.weight.detach()[rows]
+        weight = module.table.weight.detach()[rows.start : rows.stop - int(module.padded[vocab])]
         if len(weight):
-            tables = weight.view(len(weight), module.num_tables, -1).transpose(0, 1).cpu().numpy()
-            own.setdefault((number, vocab), (name, tables))
+            by_table = weight.view(len(weight), module.num_tables, -1).transpose(0, 1)
+            tables.setdefault((number, vocab), (name, by_table.cpu().numpy()))
     for names in embedding.plain.values():
         places = list(dict.fromkeys(embedding.vocab_of[name] for name in names))
-        together = [own[place][1] for place in places if place in own]
+        together = [tables[place][1] for place in places if place in tables]
         if len(together) > 1:
             width = together[0].shape[-1]
             title = "all" if len(embedding.plain) == 1 else f"all of width {width}"
             yield title, np.concatenate(together, axis=1)
-    yield from own.values()
+    yield from tables.values()
 
 
 def _cosine(tables_KVD: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(tables_KVD, axis=2)
     unit = tables_KVD / np.where(norms > 0, norms, 1)[..., None]
-    there = (norms > 0).astype(np.float64)
+    present = (norms > 0).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return np.einsum("ivd,jvd->ij", unit, unit) / (there @ there.T)
+        return np.einsum("ivd,jvd->ij", unit, unit) / (present @ present.T)
 
 
 def _cka(tables_KVD: np.ndarray) -> np.ndarray:
@@ -136,10 +131,6 @@ def _cka(tables_KVD: np.ndarray) -> np.ndarray:
     largest = np.abs(centred).max(axis=(1, 2), keepdims=True)
     with np.errstate(invalid="ignore"):
         centred = centred / largest
-    count = len(centred)
-    aligned = np.empty((count, count))
-    for i in range(count):
-        for j in range(count):
-            aligned[i, j] = np.square(centred[i].T @ centred[j]).sum()
-    own = np.sqrt(np.diagonal(aligned))
-    return aligned / np.outer(own, own)
+    aligned = np.array([[np.square(x.T @ y).sum() for y in centred] for x in centred])
+    scale = np.sqrt(np.diagonal(aligned))
+    return aligned / np.outer(scale, scale)
