@@ -16,7 +16,7 @@ from typing import Any
 
 from fuxictr_stem.errors import OutputError, UserError
 
-_TEMPORARY = re.compile(r".+\.tmp-\d+-[0-9a-f]{8}")
+_TEMPORARY = re.compile(r"(.+)\.tmp-\d+-[0-9a-f]{8}", re.DOTALL)
 
 
 def check_writable(folder: Path, key: str) -> None:
@@ -65,8 +65,19 @@ def check_appendable(path: Path) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a new name beside a file or folder, for one that is not complete or not wanted."""
+    """Return a new name next to a file or folder, for one that is not complete yet."""
     return path.with_name(f"{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def final_name(name: str) -> str:
+    """Return the name of what a temporary file or folder was to become; another name as it is."""
+    temporary = _TEMPORARY.fullmatch(name)
+    return temporary[1] if temporary else name
+
+
+def temporaries(folder: Path) -> list[Path]:
+    """Return what killed processes left half-written in a folder, or others are writing there now."""
+    return [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
 
 
 @contextmanager
@@ -118,14 +129,13 @@ def remove_file(path: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed runs left half-written in a folder; nobody else may write there."""
-    for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    path.unlink()
+    """Remove what killed processes left half-written in a folder; nobody else may write there."""
+    for path in temporaries(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

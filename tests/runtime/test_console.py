@@ -74,16 +74,17 @@ def test_a_mistake_has_its_exit_code_without_a_console(project):
 PRESSED_AGAIN = """
 import atexit, os, signal
 from fuxictr_stem import cli, experiment
-from fuxictr_stem.benchmark import run
+from fuxictr_stem.benchmark import run_benchmark as benchmark
+from fuxictr_stem.runtime import guarded
 
 def press(*args, **more):
     os.kill(os.getpid(), signal.SIGINT)
 
 atexit.register(press)
-experiment.run_experiment = run.run_benchmark = press
+experiment.run_experiment = benchmark.run_benchmark = press
 if {early}:
-    say = cli._complain
-    cli._complain = lambda text: (press(), say(text))
+    say = guarded._complain
+    guarded._complain = lambda text: (press(), say(text))
 cli.command_line({arguments})
 """
 RUN, BENCHMARK = ["run", "--expid", "x"], ["benchmark", "--config", "x.yaml", "--out", "x"]

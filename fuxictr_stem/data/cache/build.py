@@ -16,7 +16,9 @@ import h5py
 import polars as pl
 
 from fuxictr_stem.data.cache import h5_store as store
-from fuxictr_stem.data.cache import manifest
+from fuxictr_stem.data.cache.cache_folder import MANIFEST
+from fuxictr_stem.data.cache.damage import owner
+from fuxictr_stem.data.cache.fingerprint import FORMAT
 from fuxictr_stem.data.encoding.column_remarks import filled_remarks, scale_remarks
 from fuxictr_stem.data.encoding.column_tally import Tally
 from fuxictr_stem.data.encoding.encode import Encoder, encoded, encoders
@@ -34,6 +36,7 @@ from fuxictr_stem.data.source.split_files import Source, open_source
 from fuxictr_stem.data.source.validate import SplitStats, check_source
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from fuxictr_stem.runtime.progress import Progress
+from fuxictr_stem.runtime.whole_folder import write_account
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +86,8 @@ def build(
     filled = fills(plan)
     tallies = {split: {column.name: Tally() for column in columns} for split in frames}
     for split, frame in frames.items():
-        path, owner = folder / f"{split}.h5", manifest.owner(fingerprint, split)
-        with store.create(path, rows[split], layout, owner) as write:
+        path = folder / f"{split}.h5"
+        with store.create(path, rows[split], layout, owner(fingerprint, split)) as write:
             blocks = encoded(source, frame, columns, block_rows, filled, tallies[split])
             _write_split(source, blocks, split, rows[split], write)
     shares = unknown_shares(tallies)
@@ -96,7 +99,7 @@ def build(
     if scratch.exists():
         shutil.rmtree(scratch)
     content = _content(plan, fingerprint, columns, stats)
-    manifest.write(folder, {**content, "unknown": shares, "remarks": remarks})
+    write_account(folder / MANIFEST, {**content, "unknown": shares, "remarks": remarks})
 
 
 def _number_remarks(
@@ -131,6 +134,7 @@ def _content(
     plan: Plan, fingerprint: str, columns: Sequence[Encoder], stats: Mapping[str, SplitStats]
 ) -> dict[str, Any]:
     return {
+        "format": FORMAT,
         "fingerprint": fingerprint,
         "dataset_id": plan.dataset_id,
         "versions": {

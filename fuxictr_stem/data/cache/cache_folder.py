@@ -1,4 +1,4 @@
-"""Folders of caches that appear whole: their names, their locks and what killed runs left behind."""
+"""The folder of a cache: its name and lock, who reads it, putting it in place and removing it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fuxictr_stem.runtime import locks
-from fuxictr_stem.runtime.outputs import sync_folder
+from fuxictr_stem.runtime.outputs import final_name, sync, sync_folder, temporaries
+from fuxictr_stem.runtime.whole_folder import put_in_place
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 
-_MARK = ".tmp-"
-_NAME = re.compile(r"([0-9a-f]{16})(\.tmp-\d+-[0-9a-f]{8})?")
+_NAME = re.compile(r"[0-9a-f]{16}")
 _FILES = re.compile(
     r"manifest\.json|feature_(map|vocab)\.json|(train|valid|test)\.h5|pretrained_.+", re.DOTALL
 )
@@ -31,37 +31,38 @@ _FILES = re.compile(
 
 def is_cache(name: str) -> bool:
     """Say whether a folder's name is that of a cache."""
-    return is_ours(name) and _MARK not in name
+    return _NAME.fullmatch(name) is not None
 
 
 def is_ours(name: str) -> bool:
-    """Say whether a folder's name is that of a cache, or of one that is not complete or not wanted."""
-    return _NAME.fullmatch(name) is not None
+    """Say whether a folder's name is that of a cache, or of one that is not complete."""
+    return is_cache(final_name(name))
 
 
 def cache_name(folder: Path) -> str:
     """Return the name of a cache, or that of the cache which an incomplete folder was to become."""
-    return folder.name.partition(_MARK)[0]
+    return final_name(folder.name)
 
 
-def own_file(name: str) -> bool:
+def is_cache_file(name: str) -> bool:
     """Say whether a file's name is one that a cache's folder may have."""
     return _FILES.fullmatch(name) is not None and Path(name).name == name
 
 
-def remove_stale(folder: Path) -> None:
-    """Remove what killed builds left: a folder whose lock is free has no builder any more."""
-    for stale in folder.parent.glob(f"*{_MARK}*"):
-        # The user's own files may lie here, too.
-        if not is_ours(stale.name):
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed builds left next to a cache, whose lock is held: of this one and others.
+
+    A folder whose lock is free has no builder any more. The user's own files may lie here, too.
+    """
+    for leftover in temporaries(folder.parent):
+        lock = lock_of(leftover)
+        if not is_ours(leftover.name):
             continue
-        if lock_of(stale) == lock_of(folder):
-            shutil.rmtree(stale, ignore_errors=True)
-            continue
-        if not locks.has_locks(lock_of(stale)):
-            continue
-        with suppress(Timeout, OSError), FileLock(lock_of(stale), timeout=0):
-            shutil.rmtree(stale, ignore_errors=True)
+        if lock == lock_of(folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        elif locks.has_locks(lock):
+            with suppress(Timeout, OSError), FileLock(lock, timeout=0):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def remove(folder: Path) -> int:
@@ -72,10 +73,10 @@ def remove(folder: Path) -> int:
     freed = 0
     for path in sorted(folder.iterdir(), key=lambda path: path.name != MANIFEST):
         # Of the link itself, where it is one.
-        found = path.lstat()
-        if own_file(path.name) and not stat.S_ISDIR(found.st_mode):
+        status = path.lstat()
+        if is_cache_file(path.name) and not stat.S_ISDIR(status.st_mode):
             path.unlink()
-            freed += found.st_size
+            freed += status.st_size
     try:
         folder.rmdir()
     except OSError as error:
@@ -84,26 +85,23 @@ def remove(folder: Path) -> int:
     return freed
 
 
-def put_in_place(fresh: Path, folder: Path) -> None:
+def replace(fresh: Path, folder: Path) -> None:
     """Put a complete cache where none is, or a damaged one.
 
     The files of a damaged one are replaced one by one, and the manifest last: a run that still reads the
     cache finds a file at each name at any moment, the old or the new one, and both hold the same rows.
-
-    Args:
-        fresh: The complete cache, on disk.
-        folder: Its place. Files in it that are no cache's stay.
+    Files that are no cache's stay.
 
     Raises:
         OSError: It cannot be put there.
     """
     if folder.is_symlink() or not folder.is_dir():
         folder.unlink(missing_ok=True)
-        fresh.rename(folder)
-        sync_folder(folder.parent)
+        put_in_place(fresh, folder)
         return
+    sync(fresh)
     for path in folder.iterdir():
-        if own_file(path.name):
+        if is_cache_file(path.name):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif not (fresh / path.name).exists():
@@ -176,5 +174,5 @@ def locked(folder: Path, required: bool = True) -> AbstractContextManager[None]:
 
 
 def lock_of(folder: Path) -> Path:
-    """Return the lock's file of a cache's folder, or of one beside it that is not complete."""
+    """Return the lock's file of a cache's folder, or of one next to it that is not complete."""
     return folder.with_name(f"{cache_name(folder)}.lock")

@@ -17,6 +17,7 @@ from fuxictr_stem.config.values import function_call
 from fuxictr_stem.data.source.dialect import dialect_of
 from fuxictr_stem.data.source.partitions import folder_values
 from fuxictr_stem.errors import DataError
+from fuxictr_stem.runtime.whole_folder import file_digest
 
 FORMAT = 4
 """Number of the cache's layout; a change of it makes every older cache stale."""
@@ -93,7 +94,7 @@ def content_digest(path: Path) -> str:
     """Return the SHA-256 of a file, or, beyond 64 MiB, of its size, time and sampled blocks."""
     found = path.stat()
     if found.st_size <= WHOLE_BYTES:
-        return whole_digest(path)
+        return file_digest(path)
     sha = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         sha.update(f"{found.st_size} {found.st_mtime_ns} ".encode())
@@ -102,12 +103,3 @@ def content_digest(path: Path) -> str:
             file.seek(last * i // (_SAMPLES - 1))
             sha.update(file.read(_MIB))
     return f"sampled-{sha.hexdigest()}"
-
-
-def whole_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    sha = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(_MIB):
-            sha.update(block)
-    return sha.hexdigest()

@@ -15,18 +15,19 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fuxictr_stem.data.cache import manifest
 from fuxictr_stem.data.cache.cache_folder import (
     cache_name,
     is_cache,
+    is_cache_file,
     is_ours,
     lock_of,
-    own_file,
     remove,
     unread,
 )
+from fuxictr_stem.data.cache.damage import check, damages
 from fuxictr_stem.errors import AccessError, OutputError
 from fuxictr_stem.runtime import locks
+from fuxictr_stem.runtime.whole_folder import Damaged, OtherFormat
 
 logger = logging.getLogger(__name__)
 
@@ -115,14 +116,14 @@ def verify(found: Found) -> tuple[Found, list[str]]:
     if unfinished and found.state is not State.DAMAGED:
         return found, []
     try:
-        damages = manifest.damages(found.folder)
-    except manifest.OtherFormat:
+        texts = damages(found.folder)
+    except OtherFormat:
         return found, []
     except AccessError as error:
         return replace(found, state=State.UNREADABLE, why=str(error)), []
-    if damages:
-        found = replace(found, state=State.DAMAGED, why=damages[0])
-    return found, damages
+    if texts:
+        found = replace(found, state=State.DAMAGED, why=texts[0])
+    return found, texts
 
 
 def clear(found: Found, dry_run: bool = False) -> int | None:
@@ -181,13 +182,13 @@ def _look(folder: Path, asked: Mapping[str, set[str] | str]) -> Found:
         return replace(found, state=State.BUILDING, why="a run holds its lock")
     if not is_cache(folder.name):
         return replace(found, why="a build that was killed left it")
-    if not any(own_file(path.name) for path in folder.iterdir()):
+    if not any(is_cache_file(path.name) for path in folder.iterdir()):
         return replace(found, state=State.UNKNOWN, why="it holds no file of a cache")
     try:
-        rows = manifest.read(folder)["rows"]
-    except manifest.OtherFormat as error:
+        rows = check(folder)["rows"]
+    except OtherFormat as error:
         return replace(found, state=State.OLD, why=str(error))
-    except manifest.Damaged as error:
+    except Damaged as error:
         return replace(found, state=State.DAMAGED, why=str(error))
     except AccessError as error:
         return replace(found, state=State.UNREADABLE, why=str(error))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 import weakref
 from collections.abc import Mapping
@@ -19,16 +18,17 @@ from typing import Any
 
 from fuxictr.features import FeatureMap
 
-from fuxictr_stem.data.cache import manifest
 from fuxictr_stem.data.cache.build import build
-from fuxictr_stem.data.cache.cache_folder import MANIFEST, hold, locked, put_in_place, remove_stale
+from fuxictr_stem.data.cache.cache_folder import MANIFEST, hold, locked, remove_leftovers, replace
+from fuxictr_stem.data.cache.damage import check
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.encoding.id_remarks import Remark
 from fuxictr_stem.data.source.column_plan import Plan, plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError, OutputError, UserError
 from fuxictr_stem.runtime.file_errors import check_access
-from fuxictr_stem.runtime.outputs import check_writable, sync, temporary_name
+from fuxictr_stem.runtime.outputs import check_writable
+from fuxictr_stem.runtime.whole_folder import Damaged, fresh_folder
 
 logger = logging.getLogger(__name__)
 
@@ -133,20 +133,20 @@ def _open(folder: Path) -> tuple[Cache | None, str]:
         check_access(folder / MANIFEST, error)
         return None, str(error)
     try:
-        said = manifest.read(folder)
+        manifest = check(folder)
     except BaseException as error:
         os.close(handle)
-        if isinstance(error, manifest.Damaged):
+        if isinstance(error, Damaged):
             return None, str(error)
         raise
     cache = Cache(
-        said["dataset_id"],
+        manifest["dataset_id"],
         folder,
-        said["rows"],
-        said["labels"],
-        said["missing"],
-        said["unknown"],
-        [Remark(*remark) for remark in said["remarks"]],
+        manifest["rows"],
+        manifest["labels"],
+        manifest["missing"],
+        manifest["unknown"],
+        [Remark(*remark) for remark in manifest["remarks"]],
     )
     weakref.finalize(cache, os.close, handle)
     return cache, ""
@@ -155,27 +155,23 @@ def _open(folder: Path) -> tuple[Cache | None, str]:
 def _rebuild(
     dataset: Mapping[str, Any], plan: Plan, files: Mapping[str, list[Path]], folder: Path
 ) -> Cache:
-    """Build into a folder beside it, check that, and put it in place. The lock is held."""
+    """Build into a folder next to it, check that, and put it in place. The lock is held."""
     start = time.monotonic()
-    remove_stale(folder)
-    fresh = temporary_name(folder)
+    remove_leftovers(folder)
     logger.info("Building the cache %s", folder)
     try:
-        fresh.mkdir()
-        build(plan, files, folder.name, fresh)
-        _check_unchanged(dataset, folder.name, files)
-        manifest.read(fresh)
-        sync(fresh)
-        put_in_place(fresh, folder)
+        with fresh_folder(folder) as fresh:
+            build(plan, files, folder.name, fresh)
+            _check_unchanged(dataset, folder.name, files)
+            check(fresh)
+            replace(fresh, folder)
     except UserError:
         raise
-    except (OSError, manifest.Damaged) as error:
+    except (OSError, Damaged) as error:
         raise OutputError(
             f"data_root {folder.parent}: the cache could not be written: {error}. Free some space "
             "or choose another data_root."
         ) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     logger.info("Built the cache in %.1f s", time.monotonic() - start)
     cache, damage = _open(folder)
     assert cache is not None, damage

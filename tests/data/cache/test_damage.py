@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 from fuxictr_stem.data import H5Loader, open_cache
+from fuxictr_stem.data.cache import build as build_module
 from fuxictr_stem.data.cache import h5_store as store
-from fuxictr_stem.data.cache import manifest
+from fuxictr_stem.data.cache.damage import check, damages
 from fuxictr_stem.errors import DataError, OutputError
+from fuxictr_stem.runtime import whole_folder
 from tests.support.datasets import (
     SPLITS,
     assert_same,
@@ -81,7 +83,7 @@ def check_rebuilt(dataset, built, caplog, path):
     assert len(told) == 1
     assert str(path) in told[0]
     assert sum(r.message.startswith("Built the cache") for r in caplog.records) == 1
-    assert manifest.damages(again.folder) == []
+    assert damages(again.folder) == []
     check_clean(again.folder)
 
 
@@ -113,7 +115,7 @@ def test_every_file_damaged_in_turn_is_found_and_built_anew(
         path.unlink()
     else:
         path.write_bytes(damage(raw))
-    assert any(str(path) in text for text in manifest.damages(folder))
+    assert any(str(path) in text for text in damages(folder))
     check_rebuilt(dataset, built, caplog, path)
 
 
@@ -129,13 +131,13 @@ def test_a_flipped_byte_anywhere_in_an_h5_file_is_found(folder, built):
     found, told = {"opening": 0, "reading": 0, "gap": 0}, []
     for at in range(0, len(raw), 19):
         path.write_bytes(raw[:at] + bytes([raw[at] ^ (1 << at % 8)]) + raw[at + 1 :])
-        assert len(manifest.damages(folder)) == 1, "cache verify finds it in any case"
+        assert len(damages(folder)) == 1, "cache verify finds it in any case"
         try:
             where = "opening"
-            manifest.read(folder)
+            check(folder)
             where = "reading"
             same = arrays(path, 4, sound)
-        except (manifest.Damaged, DataError) as error:
+        except (whole_folder.Damaged, DataError) as error:
             told.append(str(error))
         else:
             where = "gap"
@@ -195,7 +197,7 @@ def rewritten(folder, **changes):
     path = folder / "manifest.json"
     said = json.loads(path.read_text()) | changes
     del said["digest"]
-    path.write_text(json.dumps(said | {"digest": manifest._digest(said)}))
+    path.write_text(json.dumps(said | {"digest": whole_folder.digest(said)}))
 
 
 OUTSIDE = {
@@ -216,8 +218,8 @@ def test_a_manifest_that_leads_outside_is_not_followed(
     dataset, folder, built, caplog, what, monkeypatch
 ):
     rewritten(folder, **OUTSIDE[what])
-    read, digest = [], manifest.whole_digest
-    monkeypatch.setattr(manifest, "whole_digest", lambda path: read.append(path) or digest(path))
+    read, digest = [], whole_folder.file_digest
+    monkeypatch.setattr(whole_folder, "file_digest", lambda path: read.append(path) or digest(path))
     check_rebuilt(dataset, built, caplog, folder / "manifest.json")
     assert all(path.resolve().is_relative_to(folder.parent) for path in read)
 
@@ -303,8 +305,8 @@ def test_pretrained_vectors_from_elsewhere_are_refused(tmp_path, kind):
 PLACES = [
     "fuxictr_stem.data.cache.build:check_source",
     "h5py:Dataset.__setitem__",
-    "fuxictr_stem.data.cache.manifest:write",
-    "fuxictr_stem.data.cache.open_cache:sync",
+    "fuxictr_stem.data.cache.build:write_account",
+    "fuxictr_stem.runtime.whole_folder:sync",
     "pathlib:Path.rename",
 ]
 
@@ -352,7 +354,7 @@ def test_processes_at_once_build_one_cache_and_read_the_same(tmp_path, built, co
 
 def stall(dataset, reached):
     """Build up to the manifest, and never go on."""
-    manifest.write = lambda *_: (reached.set(), CONTEXT.Event().wait())
+    build_module.write_account = lambda *_: (reached.set(), CONTEXT.Event().wait())
     open_cache(dataset)
 
 
@@ -410,7 +412,7 @@ def test_a_full_disk_ends_no_process_by_a_signal(tmp_path, kib):
     code = f"""
 import resource, numpy as np
 from pathlib import Path
-from fuxictr_stem.data import store
+from fuxictr_stem.data.cache import h5_store as store
 resource.setrlimit(resource.RLIMIT_FSIZE, ({kib * 1024}, {kib * 1024}))
 columns = dict(a=(np.dtype(np.uint8), 0), b=(np.dtype(np.uint8), 3))
 block = dict(a=np.ones(50_000, np.uint8), b=np.ones((50_000, 3), np.uint8))

@@ -308,7 +308,7 @@ def test_a_build_that_stops_leaves_nothing(dataset, monkeypatch, error):
     def stop(*args):
         raise error("stopped")
 
-    monkeypatch.setattr("fuxictr_stem.data.cache.manifest.write", stop)
+    monkeypatch.setattr("fuxictr_stem.data.cache.build.write_account", stop)
     with pytest.raises(error):
         open_cache(dataset)
     assert [path.suffix for path in home(dataset).iterdir()] == [".lock"]
@@ -319,7 +319,7 @@ def test_a_build_that_stops_leaves_nothing(dataset, monkeypatch, error):
 def test_a_failed_rebuild_leaves_the_old_folder(dataset, monkeypatch):
     cache = open_cache(dataset)
     path = cut_h5(cache.folder)
-    monkeypatch.setattr("fuxictr_stem.data.cache.manifest.write", lambda *a: 1 / 0)
+    monkeypatch.setattr("fuxictr_stem.data.cache.build.write_account", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         open_cache(dataset)
     assert path.exists()

@@ -22,7 +22,7 @@ from unittest import mock
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-from fuxictr_stem.data.cache import manifest
+from fuxictr_stem.data.cache.damage import check
 from fuxictr_stem.errors import UserError
 from fuxictr_stem.experiment import run_experiment
 
@@ -179,7 +179,7 @@ def _check_caches(root: Path) -> None:
     for path in root.rglob("*"):
         assert ".tmp-" not in path.name, f"left behind: {path}"
         if path.is_dir() and _CACHE.fullmatch(path.name):
-            manifest.read(path)
+            check(path)
 
 
 def _content(folder: Path) -> dict[Path, bytes]:

@@ -1,0 +1,120 @@
+"""Where a cache is judged: whole, or damaged, and by which file.
+
+Its manifest is the account of all other files (`runtime.whole_folder`), with the rows, columns and labels
+that they hold. A run that opens a cache judges by `check`: small files by their SHA-256, the h5 files by
+size, owner and columns; their blocks have checksums of their own, compared whenever they are read. ``cache
+verify`` judges by `damages`, which reads every byte. `open_cache` builds anew what is damaged, `inventory`
+lists it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fuxictr_stem.data.cache import h5_store as store
+from fuxictr_stem.data.cache.cache_folder import MANIFEST, cache_name, is_cache_file
+from fuxictr_stem.data.cache.fingerprint import FORMAT
+from fuxictr_stem.data.source.files import SPLITS
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.runtime.whole_folder import Damaged, OtherFormat, file_damage, read_account
+
+_FORM = {
+    **dict.fromkeys(("fingerprint", "dataset_id"), str),
+    **dict.fromkeys(("versions", "rows", "columns", "labels"), dict),
+    **dict.fromkeys(("missing", "unknown", "files"), dict),
+    "remarks": list,
+}
+
+
+def owner(fingerprint: str, split: str) -> str:
+    """Return what the h5 file of a split says that it is."""
+    return f"cache {fingerprint}, {split}"
+
+
+def check(folder: Path) -> dict[str, Any]:
+    """Judge a cache by everything but the blocks of its h5 files; return its manifest.
+
+    Raises:
+        Damaged: A file is absent, cut off, changed, another's, or has other columns or rows.
+        AccessError: The system does not let a file be read, which says nothing about it.
+    """
+    manifest = _manifest(folder)
+    for damage in _damages(folder, manifest, whole=False):
+        raise Damaged(damage)
+    return manifest
+
+
+def damages(folder: Path) -> list[str]:
+    """Judge a cache by every byte; return what is wrong, a text for each damaged file.
+
+    Raises:
+        OtherFormat: The cache is of another version of this package.
+        AccessError: The system does not let a file be read.
+    """
+    try:
+        return list(_damages(folder, _manifest(folder), whole=True))
+    except OtherFormat:
+        raise
+    except Damaged as damage:
+        return [str(damage)]
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest if it is as it was written, for this folder, and leads nowhere else."""
+    path = folder / MANIFEST
+    manifest = read_account(path, FORMAT)
+    if not _has_form(manifest):
+        raise Damaged(f"{path} was changed after it was written")
+    if (manifest["dataset_id"], manifest["fingerprint"]) != (
+        folder.parent.name,
+        cache_name(folder),
+    ):
+        raise Damaged(f"{path} belongs to another cache")
+    names = {*manifest["files"], *(f"{split}.h5" for split in manifest["rows"])}
+    if not all(map(is_cache_file, names)) or not set(manifest["rows"]) <= set(SPLITS):
+        raise Damaged(f"{path} names files that are no cache's: {', '.join(sorted(names))}")
+    return manifest
+
+
+def _has_form(manifest: Mapping[str, Any]) -> bool:
+    if not all(isinstance(manifest.get(key), kind) for key, kind in _FORM.items()):
+        return False
+    return (
+        all(isinstance(account, dict) for account in manifest["files"].values())
+        and all(
+            isinstance(column, dict) and isinstance(column.get("shape"), list)
+            for column in manifest["columns"].values()
+        )
+        and all(isinstance(rows, int) for rows in manifest["rows"].values())
+        and all(
+            isinstance(remark, list) and [type(text) for text in remark] == [str] * 3
+            for remark in manifest["remarks"]
+        )
+    )
+
+
+def _damages(folder: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:
+    """Say what is wrong with each file; look into the blocks of the h5 files if `whole`."""
+    splits = {f"{split}.h5": split for split in manifest["rows"]}
+    for name in sorted({*manifest["files"], *splits}):
+        path = folder / name
+        damage = file_damage(path, manifest["files"].get(name, {}), whole or name not in splits)
+        if damage:
+            yield damage
+        elif name in splits:
+            try:
+                _check_split(path, splits[name], manifest)
+            except DataError as error:
+                yield str(error)
+
+
+def _check_split(path: Path, split: str, manifest: Mapping[str, Any]) -> None:
+    columns = manifest["columns"]
+    with store.open_file(path) as file:
+        store.check(file, owner(manifest["fingerprint"], split), columns)
+        for name, column in columns.items():
+            data, shape = store.column(file, name), (manifest["rows"][split], *column["shape"])
+            if data.shape != shape or str(data.dtype) != column.get("dtype"):
+                raise DataError(f"{path}: column {name!r} is {data.dtype}{data.shape}")
