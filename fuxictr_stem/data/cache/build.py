@@ -83,7 +83,7 @@ def build(
     rows = {split: found.rows for split, found in stats.items()}
     _check_space(folder, columns, sum(rows.values()))
     layout = {column.name: (column.dtype, column.width) for column in columns}
-    filled = fills(plan)
+    filled = fills(source)
     tallies = {split: {column.name: Tally() for column in columns} for split in frames}
     for split, frame in frames.items():
         path = folder / f"{split}.h5"

@@ -6,10 +6,13 @@ share in memory: the whole of the files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
+
+from fuxictr_stem.data.encoding.fill_values import Fill
+from fuxictr_stem.data.encoding.whole_numbers import token_counts
 
 _BLOCK_ROWS = 1 << 18
 _MERGE_ROWS = 1 << 21
@@ -18,14 +21,19 @@ _MERGE_ROWS = 1 << 21
 class TokenCounts:
     """Counts of one column's tokens, gathered block by block."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Fill | None = None) -> None:
         self.longest = 0
+        self._whole = whole
         self._blocks: list[pl.DataFrame] = []
         self._rows = self._merged = 0
 
     def add(self, tokens: pl.Series) -> None:
         """Count a block's tokens."""
-        counts = tokens.drop_nulls().alias("token").value_counts(name="count")
+        counts = (
+            (tokens if self._whole else tokens.drop_nulls())
+            .alias("token")
+            .value_counts(name="count")
+        )
         self._blocks.append(counts.with_columns(pl.col("count").cast(pl.Int64)))
         self._rows += counts.height
         # Half of the rows at least are new since the last merge: merging stays linear.
@@ -35,7 +43,7 @@ class TokenCounts:
     def table(self) -> pl.DataFrame:
         """Return the tokens and how often each occurs: ``token``, ``count``."""
         self._merge()
-        return self._blocks[0]
+        return token_counts(self._blocks[0], self._whole) if self._whole else self._blocks[0]
 
     def counts(self) -> dict[Any, int]:
         """Return how often each token occurs."""
@@ -49,22 +57,29 @@ class TokenCounts:
 
 
 def count_tokens(
-    frame: pl.LazyFrame, columns: Sequence[str], block_rows: int = _BLOCK_ROWS
+    frame: pl.LazyFrame,
+    columns: Sequence[str],
+    whole: Mapping[str, Fill] | None = None,
+    block_rows: int = _BLOCK_ROWS,
 ) -> dict[str, TokenCounts]:
     """Count the tokens of some columns.
 
     Args:
         frame: Holds the columns.
         columns: Their names; a sequence's are lists of tokens.
+        whole: The columns whose numbers are counted in place of their text.
         block_rows: Rows counted at a time.
 
     Returns:
         The counts of each column; for a sequence also its most tokens in a row.
     """
-    found = {name: TokenCounts() for name in columns}
+    whole = whole or {}
+    found = {name: TokenCounts(whole.get(name)) for name in columns}
     if not columns:
         return found
-    query = frame.select(columns)
+    query = frame.select(
+        pl.col(whole[name].numbers if name in whole else name).alias(name) for name in columns
+    )
     blocks = query.collect_batches(chunk_size=block_rows, maintain_order=False, engine="streaming")
     for block in blocks:
         for name in columns:

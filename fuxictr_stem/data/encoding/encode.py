@@ -16,8 +16,9 @@ import polars as pl
 
 from fuxictr_stem.data.encoding.column_tally import Tally
 from fuxictr_stem.data.encoding.count_tokens import flat
-from fuxictr_stem.data.encoding.fill_values import Fill
+from fuxictr_stem.data.encoding.fill_values import Fill, fills
 from fuxictr_stem.data.encoding.vocabulary import Array, Vocabulary, integer_type
+from fuxictr_stem.data.encoding.whole_numbers import lookup, whole_number_ids, whole_numbers
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS
 from fuxictr_stem.data.source.split_files import Source, missing_flag
 from fuxictr_stem.data.source.validate import SplitStats, explained
@@ -61,7 +62,7 @@ def encoders(source: Source, processor: Any, stats: Mapping[str, SplitStats]) ->
     """
     declared = {col["name"]: col for col in source.plan.features}
     vocabularies: dict[int, Vocabulary] = {}
-    found = []
+    found, whole = [], whole_numbers(fills(source))
     for name, spec in processor.feature_map.features.items():
         if spec["type"] == "embedding":
             found.append(_vectors(name, spec["pretrain_dim"]))
@@ -79,6 +80,9 @@ def encoders(source: Source, processor: Any, stats: Mapping[str, SplitStats]) ->
             words = vocabularies[key]
             if spec["type"] == "sequence":
                 encoder = _sequence(name, tokenizer, words)
+            elif name in whole:
+                finish, query = whole_number_ids(whole[name], words), pl.col(whole[name].numbers)
+                encoder = Encoder(name, words.dtype, 0, query, finish)
             elif declared[name]["dtype"] is str:
                 encoder = _text(name, words)
             else:
@@ -159,15 +163,8 @@ def _text(name: str, words: Vocabulary) -> Encoder:
 
 
 def _numbers(name: str, words: Vocabulary) -> Encoder:
-    """Look numbers up in their sorted vocabulary."""
-    keys, ids = words.numbers()
-
-    def finish(values: pl.Series) -> Array:
-        numbers = values.to_numpy()
-        place = np.minimum(np.searchsorted(keys, numbers), len(keys) - 1)
-        return np.where(keys[place] == numbers, ids[place], words.unknown)
-
-    return Encoder(name, words.dtype, 0, pl.col(name), finish)
+    find = lookup(*words.numbers(), words.unknown)
+    return Encoder(name, words.dtype, 0, pl.col(name), lambda values: find(values.to_numpy()))
 
 
 def _sequence(name: str, tokenizer: Any, words: Vocabulary) -> Encoder:

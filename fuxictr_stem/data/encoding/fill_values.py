@@ -12,7 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from fuxictr_stem.data.source.column_plan import DEFAULTS, Plan
+from fuxictr_stem.config.values import CATEGORICAL, META
+from fuxictr_stem.data.source.column_plan import DEFAULTS
+from fuxictr_stem.data.source.split_files import Source, whole_number
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Fill:
         source: The column that says which rows have none.
         clashes: Whether a value, after filling, is what missing ones become.
         advice: The next step.
+        numbers: The column with the numbers of which this column is the text; "" if there is none.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Fill:
     source: str
     clashes: pl.Expr
     advice: str
+    numbers: str = ""
 
     def remark(self, missing: int, clashes: int) -> str | None:
         """Return what to say of rows without a value and of rows that hold the fill value."""
@@ -59,12 +63,13 @@ class Fill:
         return None
 
 
-def fills(plan: Plan) -> list[Fill]:
+def fills(source: Source) -> list[Fill]:
     """Return the fill of each column that may have missing values.
 
     Args:
-        plan: What is read.
+        source: The files.
     """
+    plan, whole = source.plan, source.whole_numbers()
     advice = "Declare missing: nan instead of fill_na to leave these rows out."
     found = [
         Fill(name, "label", column.fill, True, name, pl.col(name) == column.fill, advice)
@@ -74,32 +79,37 @@ def fills(plan: Plan) -> list[Fill]:
     ]
     places = {col["name"]: place for place, col in enumerate(plan.features)}
     for col in plan.read_features:
-        source = plan.source_of(col["name"])
-        if not col["active"] or not source.filled:
+        column = plan.source_of(col["name"])
+        if not col["active"] or not column.filled:
             continue
         # FuxiCTR goes through the columns from the last to the first: a copy of a later one is of filled
         # values.
-        filled = source.name if places[source.name] > places[col["name"]] else col["name"]
+        filled = column.name if places[column.name] > places[col["name"]] else col["name"]
         declared = plan.features[places[filled]]
         dtype = declared["dtype"]
         value = declared.get("fill_na", DEFAULTS[dtype])
-        clashes = _clashes(col, dtype, value)
+        is_id = col["type"] in (CATEGORICAL, META)
+        numbers = whole_number(column.name) if is_id and column.name in whole else ""
+        clashes = _clashes(col, dtype, value, numbers)
         if clashes is not None:
             free = "missing" if dtype is str else -1
             advice = f"Set a fill_na that no row holds, such as {free!r}."
             chosen = col.get("fill_na", DEFAULTS[dtype]) == value and "fill_na" in col
             found.append(
-                Fill(col["name"], col["type"], value, chosen, source.name, clashes, advice)
+                Fill(col["name"], col["type"], value, chosen, column.name, clashes, advice, numbers)
             )
     return found
 
 
-def _clashes(col: Mapping[str, Any], dtype: type, value: Any) -> pl.Expr | None:
+def _clashes(col: Mapping[str, Any], dtype: type, value: Any, numbers: str) -> pl.Expr | None:
     """Return whether a row holds the fill value; None where that is no harm."""
     held = pl.col(col["name"])
     if dtype is not str:
         return held == value
     text = pl.lit(value).cast(pl.String)
+    if numbers:
+        number = text.cast(pl.Int64, strict=False)
+        return (pl.col(numbers) == number) & (number.cast(pl.String) == text)
     if col["type"] != "sequence":
         return held == text
     if value == "":

@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 from fuxictr.preprocess import FeatureProcessor
-from fuxictr.preprocess.build_dataset import merge_meta_ddf
 
 from fuxictr_stem.data.encoding.column_remarks import unsplit
 from fuxictr_stem.data.encoding.count_tokens import count_tokens
+from fuxictr_stem.data.encoding.fill_values import fills
 from fuxictr_stem.data.encoding.id_remarks import Remark, apart, no_vectors, twice_written
 from fuxictr_stem.data.encoding.pretrained import key_problems
+from fuxictr_stem.data.encoding.whole_numbers import whole_numbers
 from fuxictr_stem.data.source.column_plan import RESERVED, Plan
 from fuxictr_stem.data.source.derived_checks import check_types, check_values, filled
 from fuxictr_stem.data.source.parse_columns import inner_type
-from fuxictr_stem.data.source.split_files import FLAG, Source
+from fuxictr_stem.data.source.split_files import HIDDEN, Source
 from fuxictr_stem.data.source.validate import explained, first_place
 from fuxictr_stem.errors import DataError, refuse
 from fuxictr_stem.models.pretrained_vectors import read_pretrained
@@ -76,7 +77,7 @@ class Processor(FeatureProcessor):
             _as_tokens(col) if col.get("type") == "sequence" else col for col in whole
         ]
         # Of a dtype that is not filled.
-        flags = [name for name in ddf.collect_schema().names() if name.startswith(FLAG)]
+        flags = [name for name in ddf.collect_schema().names() if name.startswith(HIDDEN)]
         self.feature_cols += [{"name": name, "dtype": bool, "active": True} for name in flags]
         try:
             return super().preprocess(ddf)
@@ -112,8 +113,9 @@ class Processor(FeatureProcessor):
             if col["type"] in ("meta", "categorical", "sequence") and col.get("remap", True)
         ]
         meta = [col["name"] for col in counted if col["type"] == "meta"]
-        tokens = count_tokens(train_ddf, [c["name"] for c in counted if c["type"] != "meta"])
-        tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, meta)
+        whole = whole_numbers(fills(self.source))
+        tokens = count_tokens(train_ddf, [c["name"] for c in counted if c["type"] != "meta"], whole)
+        tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, meta, whole)
         stats = self._number_statistics(train_ddf, active)
         for col in counted:
             found = tokens[col["name"]]
@@ -229,8 +231,11 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
     with explained(source):
         frames = {split: processor.preprocess(source.frame(split)) for split in source.parts}
         check_values(source, frames)
-        meta = merge_meta_ddf(processor, *frames.values())
-        processor.fit(frames["train"], meta_ddf=meta, min_categr_count=source.plan.min_categr_count)
+        processor.fit(
+            frames["train"],
+            meta_ddf=pl.concat(list(frames.values())),
+            min_categr_count=source.plan.min_categr_count,
+        )
     _match_pretrained(source.plan, processor)
     return processor, frames
 

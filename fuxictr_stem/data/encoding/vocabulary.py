@@ -48,8 +48,12 @@ class Vocabulary:
         codes = text.cast(self._words, strict=False).to_physical().cast(pl.UInt32)
         return codes.fill_null(len(self.ids) - 1)
 
+    @property
+    def texts(self) -> pl.Series:
+        """The texts, in the order of ``ids``."""
+        return self._words.categories
+
     def numbers(self) -> tuple[Array, Array]:
-        """Return the tokens that are numbers, in ascending order, and their ids."""
-        keys = np.array(list(self._numbers))
-        order = np.argsort(keys)
-        return keys[order], np.array(list(self._numbers.values()), dtype=self.dtype)[order]
+        """Return the tokens that are numbers, and their ids."""
+        ids = np.array(list(self._numbers.values()), dtype=self.dtype)
+        return np.array(list(self._numbers)), ids

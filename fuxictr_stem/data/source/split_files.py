@@ -38,7 +38,8 @@ from fuxictr_stem.errors import DataError, refuse, suggest
 
 logger = logging.getLogger(__name__)
 
-FLAG = "\0missing "
+HIDDEN = "\0"
+"""First character of the names of columns that a frame has for us; no file has such names."""
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
 
 
@@ -78,15 +79,30 @@ class Source:
     def frame(self, split: str) -> pl.LazyFrame:
         """Return a split's columns, by their names in the config and in their declared types.
 
-        A label that the config lets be missing is NaN there; FuxiCTR would fill a null with 0. Beside
-        a column that is filled stands whether its value is missing, under `missing_flag`.
+        A label that the config lets be missing is NaN there; FuxiCTR would fill a null with 0. Next to
+        a column that is filled is whether its value is missing, under `missing_flag`, and next to the
+        text of whole numbers the numbers, under `whole_number`.
         """
+        whole = self.whole_numbers()
         return pl.concat(
             [
-                self.scan(part).select(e for r in self.readings(part) for e in _framed(r))
+                self.scan(part).select(e for r in self.readings(part) for e in _framed(r, whole))
                 for part in self.parts[split]
             ]
         )
+
+    def whole_numbers(self) -> set[str]:
+        """Return the columns that are declared text and are whole numbers in every file."""
+        parts = [part for parts in self.parts.values() for part in parts]
+        return {
+            column.name
+            for column in self.plan.in_files
+            if column.dtype == "str"
+            and all(
+                part.types[column.origin].is_integer() and part.types[column.origin] != pl.UInt64
+                for part in parts
+            )
+        }
 
     def scan(self, part: Part) -> pl.LazyFrame:
         """Return the raw columns of one file."""
@@ -188,16 +204,23 @@ def _warn_of_splitters(plan: Plan, parts: Mapping[str, list[Part]]) -> None:
 
 def missing_flag(name: str) -> str:
     """Return the name of the column that tells where a column has no value; no file has such a name."""
-    return f"{FLAG}{name}"
+    return f"{HIDDEN}missing {name}"
 
 
-def _framed(reading: Reading) -> Iterator[pl.Expr]:
-    value = reading.value
+def whole_number(name: str) -> str:
+    """Return the name of the column that holds the numbers of which a column is the text."""
+    return f"{HIDDEN}whole {name}"
+
+
+def _framed(reading: Reading, whole: set[str]) -> Iterator[pl.Expr]:
+    value, name = reading.value, reading.column.name
     if reading.column.kind == "label":
         value = value.fill_null(math.nan)
-    yield value.alias(reading.column.name)
+    yield value.alias(name)
     if reading.missing is not None:
-        yield reading.missing.alias(missing_flag(reading.column.name))
+        yield reading.missing.alias(missing_flag(name))
+    if name in whole:
+        yield reading.raw.cast(pl.Int64).alias(whole_number(name))
 
 
 def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
