@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 import polars as pl
-from fuxictr.preprocess.tokenizer import load_pretrain_emb
 
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime.h5_files import inside
@@ -25,53 +25,53 @@ def read_pretrained(path: Path) -> tuple[Array, Array]:
         path: A .h5, .npz or .parquet file.
 
     Returns:
-        The keys, (N,), and what stands under ``value``.
+        The keys, (N,), and the array called ``value``.
 
     Raises:
-        DataError: One of the two is not there, lies in another file, or holds references.
-        Exception: Whatever the format's reader raises at a file that is not of it.
+        DataError: One of the two is missing, lies in another file, or holds Python objects.
+        Exception: Whatever the format's reader raises at a file of another format.
     """
-    names = _names(path)
-    if not names.issuperset(_ARRAYS):
-        found = ", ".join(sorted(names)) or "nothing"
-        raise DataError(f"needs the arrays 'key' and 'value', holds {found}.")
-    try:
-        keys, vectors = load_pretrain_emb(str(path), list(_ARRAYS))
-    except ValueError as error:
-        pickled = _pickled(path) if path.suffix == ".npz" else []
-        if not pickled:
-            raise
+    if path.suffix == ".parquet":
+        _check_names(pl.read_parquet_schema(path))
+        frame = pl.read_parquet(path, columns=list(_ARRAYS), glob=False)
+        keys, vectors = (frame[name].to_numpy() for name in _ARRAYS)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "r") as file:
+            _check_names(file)
+            keys, vectors = (_of_h5(file, name) for name in _ARRAYS)
+    else:
+        with np.load(path, allow_pickle=False) as arrays:
+            _check_names(arrays.files)
+            keys, vectors = _of_npz(arrays)
+    return keys, vectors
+
+
+def _check_names(names: Iterable[str]) -> None:
+    if not set(names).issuperset(_ARRAYS):
+        there = ", ".join(sorted(names)) or "nothing"
+        raise DataError(f"needs the arrays 'key' and 'value', holds {there}.")
+
+
+def _of_h5(file: h5py.File, name: str) -> Array:
+    data = inside(file, name)
+    if data.dtype.kind not in "iufS" and not h5py.check_string_dtype(data.dtype):
+        raise DataError(f"{name!r} holds {data.dtype}, neither numbers nor text: refused.")
+    return np.asarray(data[:])
+
+
+def _of_npz(arrays: np.lib.npyio.NpzFile) -> tuple[Array, Array]:
+    found, pickled = [], []
+    for name in _ARRAYS:
+        try:
+            found.append(arrays[name])
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            pickled.append(name)
+    if pickled:
         raise DataError(
             f"{' and '.join(map(repr, pickled))} {'is' if len(pickled) == 1 else 'are'} stored as Python "
             "objects (pickled), which could run code when read, so they never are. Save plain arrays: "
             "np.savez(path, key=np.array(keys.tolist()), value=np.stack(list(vectors)))."
-        ) from error
-    return keys, vectors
-
-
-def _pickled(path: Path) -> list[str]:
-    """Return the arrays of an npz file that only unpickling could read."""
-    found = []
-    with np.load(path, allow_pickle=False) as arrays:
-        for name in _ARRAYS:
-            try:
-                arrays[name]
-            except ValueError as error:
-                if "allow_pickle" in str(error):
-                    found.append(name)
-    return found
-
-
-def _names(path: Path) -> set[str]:
-    if path.suffix == ".parquet":
-        return set(pl.read_parquet_schema(path))
-    if path.suffix == ".h5":
-        with h5py.File(path, "r") as file:
-            names = set(file)
-            for name in names.intersection(_ARRAYS):
-                dtype = inside(file, name).dtype
-                if dtype.kind not in "iufS" and not h5py.check_string_dtype(dtype):
-                    raise DataError(f"{name!r} holds {dtype}, neither numbers nor text: refused.")
-            return names
-    with np.load(path, allow_pickle=False) as arrays:
-        return set(arrays.files)
+        )
+    return found[0], found[1]
