@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -139,16 +140,22 @@ def command_line(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(args: argparse.Namespace) -> None:
+    if "torch" not in sys.modules:
+        logger.info("Loading PyTorch and FuxiCTR")
     # Imported here, so that --help and a mistyped option answer at once.
+    from fuxictr_stem.errors import OutputError
     from fuxictr_stem.experiment import run_experiment
+    from fuxictr_stem.results import result_table
 
-    run_experiment(
+    result = run_experiment(
         _config_dir(args.config),
         args.expid,
         args.gpu,
         allow_stand_in=not args.no_stand_in,
         resume=args.resume,
     )
+    with suppress(OutputError):  # a console that is full ends no run: the files have it all
+        tell(result_table(result))
 
 
 def _prepare(args: argparse.Namespace) -> None:

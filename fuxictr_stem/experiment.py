@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr.pytorch.torch_utils import seed_everything
-from fuxictr.utils import print_to_json, print_to_list
+from fuxictr.utils import print_to_json
 from torch import nn
 
 from fuxictr_stem import results
@@ -44,6 +44,7 @@ from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.logs import log_to_file
 from fuxictr_stem.runtime.memory import Share, peak_rss_bytes
 from fuxictr_stem.runtime.memory_shares import Planned
+from fuxictr_stem.runtime.text_table import text_table
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.training import (
     Saving,
@@ -149,9 +150,24 @@ def _name_of_data(params: Mapping[str, Any]) -> str | None:
 def _report(folder: Path, result: Mapping[str, Any]) -> None:
     if result["stand_in"]:
         logger.warning(_BANNER, result["dataset_id"])
-    for split in ("valid", "test"):
-        logger.info("[%s] %s", split, print_to_list(result[split]))
-    logger.info("Result: %s", folder / "result.json")
+    logger.debug("Metrics:\n%s", results.result_table(result))
+    logger.info("%s", results.summary(result))
+    logger.info("Result: %s, with its weights; log: %s", folder / "result.json", f"{folder}.log")
+
+
+def _header(params: Mapping[str, Any], cache: Cache, counts: Mapping[str, int]) -> str:
+    """Return what is trained, on what."""
+    rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
+    amounts = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    device = "CPU" if params["gpu"] < 0 else torch.cuda.get_device_name(params["gpu"])
+    lines = [
+        ["model", f"{params['model']}, parameters: {amounts}"],
+        ["dataset", f"{params['dataset_id']}, rows: {rows}"],
+        ["tasks", ", ".join(f"{label} ({task})" for label, task in task_types(params).items())],
+        ["seed", str(params["seed"])],
+        ["device", device],
+    ]
+    return f"{params['model_id']}\n{text_table(lines, left=2, indent='  ')}"
 
 
 def _saving(params: Mapping[str, Any], resume: bool) -> Saving:
@@ -174,7 +190,7 @@ def _folder(params: Mapping[str, Any]) -> Path:
 
 def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned) -> dict[str, Any]:
     """Prepare, train and evaluate; return what goes into ``result.json``."""
-    logger.info("Params: %s", print_to_json(params))
+    logger.debug("Params: %s", print_to_json(params))
     seed_everything(params["seed"])
     keep_freed_memory()
 
@@ -196,7 +212,7 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
         planned.write(memory.host_bytes(_most_data(params, cache, memory.data_budget)))
     model = build_model(params, feature_map)
     counts = parameter_counts(model)
-    logger.info("Parameters: %s dense, %s embedding", *(f"{n:,}" for n in counts.values()))
+    logger.info("%s", _header(params, cache, counts))
 
     budgets = memory.data_budget, memory.device_budget
     train = make_loader(params, model, cache, "train", *budgets)
@@ -220,7 +236,6 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
     figures: dict[str, dict[str, float]] = {"valid": {}, "test": {}}
     for split in figures:
         if cache.path(split) is not None:
-            logger.info("****** %s evaluation ******", split.capitalize())
             loader = valid
             if split == "test":
                 left = memory.data_budget - valid.host_bytes

@@ -20,6 +20,7 @@ from fuxictr_stem.errors import ConfigError, DataError, UserError
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
 from fuxictr_stem.runtime.locks import locked
+from fuxictr_stem.runtime.logs import tell
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def run() -> None:
+        from fuxictr_stem.config import load_experiment
         from fuxictr_stem.experiment import run_experiment
 
         if args.engine == "fuxictr":
@@ -64,9 +66,13 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
                     "--resume: FuxiCTR's training loop saves no states. Leave it out, or leave out "
                     "--engine fuxictr."
                 )
-            run_under_fuxictr(model_zoo, args.config, args.expid, args.gpu, args.loader == "h5")
+            our_loader = args.loader == "h5"
+            figures = run_under_fuxictr(model_zoo, args.config, args.expid, args.gpu, our_loader)
+            labels = load_experiment(args.config, args.expid)["task_labels"]
+            tell(results.metric_table(figures, labels))
         else:
-            run_experiment(args.config, args.expid, args.gpu, resume=args.resume)
+            result = run_experiment(args.config, args.expid, args.gpu, resume=args.resume)
+            tell(results.result_table(result))
 
     return run_guarded(run, RESUME_GOES_ON if args.engine == "fuxictr_stem" else "")
 

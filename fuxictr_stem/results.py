@@ -1,4 +1,4 @@
-"""What a run reports beside its metrics: FuxiCTR's line in a csv file, versions, memory."""
+"""A finished run's result: its table, its ``result.json``, and FuxiCTR's line in a csv file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,65 @@ import fcntl
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fuxictr.utils import print_to_list
+from fuxictr.utils import Monitor, print_to_list
 
 from fuxictr_stem.errors import DataError, OutputError
+from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.runtime.file_errors import check_access
+from fuxictr_stem.runtime.text_table import text_table
+
+
+def metric_table(figures: Mapping[str, Mapping[str, float]], labels: Sequence[str]) -> str:
+    """Return metrics as a table: a row for each split and task, a column for each metric.
+
+    Args:
+        figures: By split, ``{label}_{metric}`` of each task and the tasks' means by metric.
+        labels: The tasks.
+
+    Example:
+        >>> print(metric_table({"test": {"like_AUC": 0.75, "AUC": 0.75}}, ["like"]))
+        split  task       AUC
+        test   like  0.750000
+    """
+    rows = []
+    names = [name for name in next(iter(figures.values())) if name in METRICS]
+    for split, values in figures.items():
+        tasks = {label: f"{label}_" for label in labels}
+        if len(labels) > 1:
+            tasks["mean"] = ""
+        for task, prefix in tasks.items() if values else ():
+            cells = [values.get(f"{prefix}{name}") for name in names]
+            rows.append([split, task, *("-" if cell is None else f"{cell:.6f}" for cell in cells)])
+    return text_table([["split", "task", *names], *rows], left=2)
+
+
+def result_table(result: Mapping[str, Any]) -> str:
+    """Return the metrics of a finished run as a table."""
+    figures = {split: result[split] for split in ("valid", "test")}
+    return metric_table(figures, result["settings"]["task_labels"])
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """Return which epoch was best, of how many, and how long the run took."""
+    settings, best = result["settings"], None
+    monitor, sign = Monitor(settings["monitor"]), 1 if settings["monitor_mode"] == "max" else -1
+    for evaluation in result["evaluations"]:
+        value = monitor.get_value(evaluation["valid"])
+        # FuxiCTR's early stopping takes no smaller improvement for one.
+        if best is None or sign * (value - best[0]) >= 1e-6:
+            best = value, evaluation["epoch"], evaluation["step"]
+    parts = ", ".join(f"{name} {value:,.1f}" for name, value in result["seconds"].items())
+    value, epoch, step = best or (float("nan"), 0, 0)
+    return (
+        f"Best epoch {epoch} of {result['epochs']} (step {step:,}, monitor {value:.6f}); "
+        f"{sum(result['seconds'].values()):,.1f} s: {parts}"
+    )
 
 
 def append_csv_line(

@@ -65,7 +65,7 @@ def test_a_run_from_config_to_result(project):
         line,
     )
     log = (project.folder / "checkpoints" / "toy" / "toy_test.log").read_text()
-    assert "[Task: like][Metrics]" in log
+    assert re.search(rf"\ntest +like +{result['test']['like_logloss']:.6f} ", log)
     assert not list(project.folder.rglob("*.pkl"))
 
 

@@ -63,7 +63,7 @@ def group_column(
         name = f"{group_id}_group"
         while name in by_name or any(label["name"] == name for label in labels):
             name += "_"
-        logger.info(
+        logger.debug(
             "group_id: %s is a %s feature; its values are kept apart in the meta column %s.",
             group_id,
             col["type"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr.pytorch.torch_utils import get_regularizer
+from fuxictr.utils import print_to_list
 from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import Tensor, nn
@@ -36,6 +38,8 @@ from fuxictr_stem.training.task_loss import (
     spaces_of,
 )
 from fuxictr_stem.training.weights import read_into
+
+logger = logging.getLogger(__name__)
 
 
 class MultiTaskNet(MultiTaskModel):
@@ -348,7 +352,9 @@ class MultiTaskNet(MultiTaskModel):
             ``{label}_{metric}`` for each task, and the means under the metrics' own names.
         """
         names = list(metrics) if metrics is not None else list(self.validation_metrics)
-        return evaluate_predictions(self.tasks, predict(self, data_generator), names)
+        results = evaluate_predictions(self.tasks, predict(self, data_generator), names)
+        logger.info("[Metrics] %s", print_to_list(results))
+        return results
 
     def predict(self, data_generator: Batches) -> dict[str, np.ndarray]:
         """Return each label's predictions over one pass of the batches, (N,) each."""

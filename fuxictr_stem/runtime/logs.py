@@ -1,4 +1,7 @@
-"""FuxiCTR's log lines, on the console and in a file, without tearing a progress bar."""
+"""Log lines: what a reader follows on the console, everything in a run's log file.
+
+Our `DEBUG` lines and FuxiCTR's (a line per column, "Load feature_map") go to the file only.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,15 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from tqdm import tqdm
 
 from fuxictr_stem.errors import OutputError
+
+# FuxiCTR logs by the root logger; these modules of it hold its training loop.
+_TRAINING_LOOP = ("rank_model", "multitask_model")
 
 
 class _ConsoleHandler(logging.Handler):
@@ -24,6 +31,16 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError, RuntimeError):
             tqdm.write(self.format(record), file=sys.stderr)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep warnings, our lines, and those of FuxiCTR's training loop."""
+        is_ours = record.name.startswith("fuxictr_stem.") or record.module in _TRAINING_LOOP
+        return record.levelno >= logging.WARNING or is_ours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line: when, what, and how bad if it is more than a note."""
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
+        return f"{datetime.now():%H:%M:%S} {level}{super().format(record)}"
 
 
 class _FileHandler(logging.FileHandler):
@@ -38,11 +55,6 @@ class _FileHandler(logging.FileHandler):
             super().close()
 
 
-def _add(handler: logging.Handler) -> None:
-    handler.setFormatter(logging.Formatter("%(asctime)s P%(process)d %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-
-
 def log_to_console() -> None:
     """Log to the console, and to nothing else that was set up before."""
     root = logging.getLogger()
@@ -50,7 +62,7 @@ def log_to_console() -> None:
         root.removeHandler(handler)
         handler.close()
     root.setLevel(logging.INFO)
-    _add(_ConsoleHandler())
+    root.addHandler(_ConsoleHandler(logging.INFO))
 
 
 def tell(*lines: str) -> None:
@@ -72,16 +84,22 @@ def tell(*lines: str) -> None:
 
 @contextmanager
 def log_to_file(path: Path, append: bool = False) -> Iterator[None]:
-    """Log to a file as well, as long as the context lasts.
+    """Log everything to a file as well, as long as the context lasts.
 
     Args:
         path: The file.
         append: Whether it keeps what it has.
     """
     handler = _FileHandler(path, mode="a" if append else "w", encoding="utf-8")
-    _add(handler)
+    handler.setFormatter(logging.Formatter("%(asctime)s P%(process)d %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    ours = logging.getLogger("fuxictr_stem")
+    level = ours.level
+    if logging.getLogger().isEnabledFor(logging.INFO):
+        ours.setLevel(logging.DEBUG)
     try:
         yield
     finally:
+        ours.setLevel(level)
         logging.getLogger().removeHandler(handler)
         handler.close()

@@ -16,7 +16,7 @@ from fuxictr_stem.runtime import signals
 
 logger = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 2.5
 
 Block = TypeVar("Block", bound=Sized)
 

@@ -97,8 +97,6 @@ def evaluate_predictions(
     for label, task in tasks.items():
         y_true, y_pred, group_id = _samples(predictions, label)
         results[label] = evaluate_task(task, y_true, y_pred, wanted, group_id)
-        figures = " - ".join(f"{name}: {value:.6f}" for name, value in results[label].items())
-        logger.info("[Task: %s][Metrics] %s", label, figures)
     by_task = {
         f"{label}_{name}": value for label, r in results.items() for name, value in r.items()
     }

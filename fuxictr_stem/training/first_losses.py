@@ -25,10 +25,9 @@ class TaskLosses(Protocol):
     loss_weight: LossWeight
     task_weights: TaskWeights
     loss_sums: LossSums
-    _total_steps: int
 
 
-def warn_of_first_losses(model: TaskLosses) -> bool:
+def warn_of_first_losses(model: TaskLosses, step: int) -> bool:
     """Warn of tasks whose first loss, times its fixed weight, is over 20 times another's.
 
     The losses are looked at after steps 1, 2, 4 and so on until each task has had a sample, for 64 steps
@@ -36,11 +35,11 @@ def warn_of_first_losses(model: TaskLosses) -> bool:
 
     Args:
         model: The model, after a step.
+        step: Number of the step, from 1.
 
     Returns:
         Whether there is nothing more to look at.
     """
-    step = model._total_steps
     if step & (step - 1):
         return False
     losses = model.loss_sums.means()

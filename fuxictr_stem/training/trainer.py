@@ -122,7 +122,7 @@ class Trainer:
         self._saving = saving
         if self._sums is not None:
             self._sums.reset()
-        logger.info("Start training: %d batches/epoch", len(train))
+        logger.info("Start training: %d batches per epoch", len(train))
         began, finished = time.monotonic(), False
         found = saving.begin(model, train) if saving is not None else None
         if found is not None:
@@ -143,7 +143,6 @@ class Trainer:
                 self._run(train, valid, epochs, began)
             if self._request.signal is not None:
                 self._stop(train, self._request.signal, finished=True)
-        logger.info("Training finished. Load best model: %s", model.checkpoint)
         model.load_weights(model.checkpoint)
         return self.history
 
@@ -156,10 +155,8 @@ class Trainer:
                 break
             model._epoch_index = epoch
             self.history.epochs = epoch + 1
-            logger.info("************ Epoch=%d start ************", epoch + 1)
+            logger.debug("Epoch %d of %d begins", epoch + 1, epochs)
             self._train_epoch(train, valid, began)
-            if not model._stop_training:
-                logger.info("************ Epoch=%d end ************", epoch + 1)
         if not self.history.evaluations:
             self._evaluation_due = True
             self._after_step(train, valid, began)
@@ -203,7 +200,7 @@ class Trainer:
                 self._evaluation_due = model._total_steps % steps_between == 0
                 self._look(together=not self._evaluation_due)
                 if self._sums is not None and not self._first_losses_seen:
-                    self._first_losses_seen = warn_of_first_losses(model)
+                    self._first_losses_seen = warn_of_first_losses(model, model._total_steps)
                 samples = len(next(iter(batch.values())))
                 self.history.samples += samples
                 progress.update(samples, **({"loss": self._losses[-1]} if self._losses else {}))
@@ -236,17 +233,19 @@ class Trainer:
         self._look()
         train_loss = float(np.mean(self._losses))
         train_losses = self._task_losses()
-        by_task = [f"{label}: {loss:.6f}" for label, loss in train_losses.items()]
-        logger.info("Train loss: %.6f%s", train_loss, "".join(f" - {text}" for text in by_task))
-        logger.info(
-            "Evaluation @epoch %d - batch %d:", model._epoch_index + 1, model._batch_index + 1
-        )
         names = model._monitor.get_metrics()
         logs = self._request.or_stop(
             lambda: evaluate_predictions(self.tasks, predict(model, valid, "Validate"), names)
         )
         if logs is None:
             return
+        logger.info(
+            "Epoch %d, step %s: train loss %s; valid %s",
+            self.history.epochs,
+            f"{model._total_steps:,}",
+            _figures({"": train_loss, **train_losses}),
+            _figures(logs),
+        )
         self._losses.clear()
         if self._sums is not None:
             self._sums.reset()
@@ -298,3 +297,7 @@ class Trainer:
             else "The state could not be saved; --resume goes on from the one before."
         )
         raise Stopped(number, f"Stopped by {heeded()[number]} {where}. {go_on}")
+
+
+def _figures(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.6f}".strip() for name, value in values.items())

@@ -16,7 +16,7 @@ from perf.robustness.project import make
 from perf.robustness.work import Work
 
 _ROWS = 60_000
-_EPOCH = re.compile(r"P(\d+) INFO \*{12} Epoch=(\d+) start")
+_EPOCH = re.compile(r"P(\d+) \w+ Epoch (\d+) of \d+ begins")
 # What a stopped run leaves: its log next to them, weights and states.
 _EXPECTED = {".lock", "model.safetensors", "states"}
 # The last one is cut short.

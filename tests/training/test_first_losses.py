@@ -73,8 +73,8 @@ def test_train_losses_are_means_over_the_rows_of_each_task(weighted, tmp_path, c
             half = len(both) // 2
             losses, weights = np.array(both[epoch * half : (epoch + 1) * half]).T
             assert found[label] == pytest.approx(np.average(losses, weights=weights), rel=1e-5)
-        text = " - ".join(f"{label}: {loss:.6f}" for label, loss in found.items())
-        assert f"Train loss: {record['train_loss']:.6f} - {text}" in caplog.text
+        text = ", ".join(f"{label} {loss:.6f}" for label, loss in found.items())
+        assert f"train loss {record['train_loss']:.6f}, {text}; valid " in caplog.text
     assert model.loss_sums.sums_2T.sum() == 0
     assert not any("sums" in name for name in model.state_dict()), "no part of the weights"
 

@@ -169,11 +169,12 @@ def test_a_finished_run_shows_its_result(toy, capfd):
     assert done.run() == 0
     lines = (done.folder / "config.csv").read_text()
     left = done.left()
-    capfd.readouterr()
+    first = capfd.readouterr()
     assert done.run("--resume", crash_at=1) == 0
-    said = capfd.readouterr().err
-    assert "this run is finished" in said
-    assert "[test] like_logloss" in said
+    said = capfd.readouterr()
+    assert "this run is finished" in said.err
+    assert said.out == first.out
+    assert said.out.splitlines()[0].split() == ["split", "task", "logloss", "AUC", "gAUC"]
     assert (done.folder / "config.csv").read_text() == lines
     assert done.left() == left
     done.project.model["learning_rate"] = 0.5

@@ -1,5 +1,6 @@
 """The loop: FuxiCTR's schedule step by step, progress for people, memory of the process."""
 
+import itertools
 import logging
 import math
 from pathlib import Path
@@ -223,7 +224,7 @@ def test_fewer_steps_than_eval_steps_still_give_weights(tmp_path):
 
 
 def test_progress_in_plain_lines(caplog, monkeypatch):
-    clock = iter(range(0, 1000, 6))
+    clock = itertools.count(step=1.5)
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(clock)))
     with caplog.at_level(logging.INFO), Progress("Epoch 1", 400) as progress:
         for _ in range(4):

@@ -78,7 +78,7 @@ def build(
     start = time.monotonic()
     with _collector_paused():
         processor, frames = fit(source, folder)
-    logger.info("Fitted the vocabularies in %.1f s", time.monotonic() - start)
+    logger.debug("Fitted the vocabularies in %.1f s", time.monotonic() - start)
     columns = encoders(source, processor, stats)
     rows = {split: found.rows for split, found in stats.items()}
     _check_space(folder, columns, sum(rows.values()))
@@ -182,4 +182,4 @@ def _write_split(
             f"dataset {source.plan.dataset_id!r}: {split} had {rows:,} rows and then {done:,}: "
             "its files changed meanwhile. Start again when they are complete."
         )
-    logger.info("Encoded %s: %s rows in %.1f s", split, f"{rows:,}", time.monotonic() - start)
+    logger.debug("Encoded %s: %s rows in %.1f s", split, f"{rows:,}", time.monotonic() - start)

@@ -33,7 +33,7 @@ def report_ids(cache: Cache, params: Mapping[str, Any]) -> dict[str, dict[str, f
     }
     for split, columns in shares.items():
         if columns:
-            logger.info("Unknown ids of %s: %s", split, worst(columns))
+            logger.debug("Unknown ids of %s: %s", split, worst(columns))
     remarks = [remark for remark in cache.remarks if remark.column in used]
     for heading in dict.fromkeys(remark.heading for remark in remarks):
         texts = [remark.text for remark in remarks if remark.heading == heading]

@@ -118,7 +118,7 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
             if cache is None:
                 cache = _rebuild(dataset, plan, files, folder)
     rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
-    logger.info("Cache %s: %s rows", folder, rows)
+    logger.debug("Cache %s: %s rows", folder, rows)
     return cache
 
 

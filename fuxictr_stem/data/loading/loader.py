@@ -144,7 +144,7 @@ class H5Loader:
         self.num_blocks = 1 if self.in_memory else self._order.num_windows
         kept = "in memory" if self.in_memory else "streamed"
         size = f"{needed / 2**20:,.0f} MiB"
-        logger.info("%s: %s rows, %s %s", self.path, f"{self.num_samples:,}", size, kept)
+        logger.debug("%s: %s rows, %s %s", self.path, f"{self.num_samples:,}", size, kept)
 
     @property
     def in_memory(self) -> bool:

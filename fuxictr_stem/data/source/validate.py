@@ -77,7 +77,7 @@ def check_source(
             continue
         source, found, stats[split] = _check_values(source, split)
         problems += found
-        logger.info(
+        logger.debug(
             "Checked %s: %s rows in %.1f s",
             split,
             f"{stats[split].rows:,}",

@@ -48,7 +48,7 @@ def test_numbers_written_otherwise_are_unknown(tmp_path, caplog):
     again = opened(tmp_path, columns, features)
     assert (again.unknown, again.remarks) == (cache.unknown, cache.remarks)
     params = {"embedding_dim": 4, "group_id": None}
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         assert report_ids(again, params) == cache.unknown
     assert "Unknown ids of train: none" in caplog.text
     assert "Unknown ids of valid: user 100.0 %, item 25.0 %" in caplog.text
@@ -56,7 +56,7 @@ def test_numbers_written_otherwise_are_unknown(tmp_path, caplog):
     assert len(warned) == 1
     assert text in warned[0]
     caplog.clear()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         assert report_ids(again, params | {"use_features": ["item"]})["valid"] == {"item": 0.25}
     assert "user" not in caplog.text
 

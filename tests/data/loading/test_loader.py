@@ -345,7 +345,7 @@ def test_resuming_skips_windows_without_reading(split, monkeypatch):
 
 def test_the_budget_decides(split, caplog):
     path, _ = split
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     row_bytes = 4 * 5 + 8 + 4 * 5
     assert loader(path, memory_budget=50 * row_bytes).in_memory
     assert not loader(path, memory_budget=50 * row_bytes - 1).in_memory
