@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from fuxictr_stem.benchmark.report.html_report import write_report
 from fuxictr_stem.benchmark.report.leaderboard import write_leaderboard
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark, load_benchmark
-from fuxictr_stem.benchmark.run.execute import Place, execute
+from fuxictr_stem.benchmark.run.execute import Workspace, execute
 from fuxictr_stem.benchmark.run.plan import CPU, Plan
 from fuxictr_stem.benchmark.score.collect import collect
 from fuxictr_stem.benchmark.score.inspect_models import analyse, read_columns, slice_rows
@@ -96,15 +96,15 @@ def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: i
     device = CPU if gpu < 0 else torch.cuda.get_device_name(gpu)
     plan = Plan(benchmark, data, software, device)
     test_rows = {expid: cache.rows["test"] for expid, cache in caches.items()}
-    place = Place(config_dir, folder, benchmark, test_rows, gpu)
+    workspace = Workspace(config_dir, folder, benchmark, test_rows, gpu)
     logger.info("%d runs, %d at a time; folder %s", plan.total(), jobs, folder)
-    runs = execute(plan, place, jobs)
+    runs = execute(plan, workspace, jobs)
     facts = {
         "data": _data(benchmark, caches),
         "unknown ids": "; ".join(f"{split}: {worst(shares)}" for split, shares in unknown.items()),
         **_facts(benchmark, software, device, jobs),
     }
-    study = collect(plan, place, runs, facts)
+    study = collect(plan, workspace, runs, facts)
     if not study.entries:
         reasons = "\n".join(f"- {run}: {why}" for run, why in study.failures.items())
         raise TrainingError(f"No run ended well.\n{reasons}")

@@ -194,27 +194,22 @@ def test_a_benchmark_gives_each_of_its_runs_a_share(tmp_path, monkeypatch):
         def set_forkserver_preload(self, names):
             pass
 
-        def Pipe(self, duplex):
-            return (Closed(), Closed())
-
         def Process(self, target, args):
             made.append(args[0])
             raise Started
 
-    class Closed:
-        def close(self):
-            pass
-
     monkeypatch.setattr(execute.multiprocessing, "get_context", lambda kind: Context())
     monkeypatch.setattr(execute, "available_bytes", lambda: FREE)
-    monkeypatch.setattr(execute.Place, "read", lambda place, spec: pytest.fail("nothing to read"))
+    monkeypatch.setattr(
+        execute.Workspace, "read", lambda workspace, spec: pytest.fail("nothing to read")
+    )
     spec = type("Spec", (), {"key": "k", "expid": "e", "overrides": {}})()
     plan = type("Plan", (), {"total": lambda _: 1, "wanted": lambda *_: [spec]})()
     monkeypatch.setattr(execute, "_pick_up", lambda *args: [spec])
     benchmark = type("B", (), {"dataset_id": "d", "threads": 1})()
-    place = execute.Place(tmp_path, tmp_path, benchmark, {}, -1)
+    workspace = execute.Workspace(tmp_path, tmp_path, benchmark, {}, -1)
     with pytest.raises(Started):
-        execute.execute(plan, place, jobs)
+        execute.execute(plan, workspace, jobs)
     (job,) = made
     assert jobs * Share(**job["share"]).host <= FREE
     assert (

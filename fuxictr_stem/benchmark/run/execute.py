@@ -1,4 +1,8 @@
-"""Runs as independent processes, several at a time; what is done is not done again."""
+"""Runs as independent processes, several at a time; what is finished is not made again.
+
+Each run has a process of its own rather than a pool's worker: its peak memory is then its own, and a run
+that the system kills takes no other with it, where a broken `ProcessPoolExecutor` loses all under way.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ from tqdm import tqdm
 
 from fuxictr_stem.benchmark.run.benchmark_config import SAVED, Benchmark
 from fuxictr_stem.benchmark.run.plan import Plan, RunSpec
-from fuxictr_stem.benchmark.run.verify_run import read_whole
+from fuxictr_stem.benchmark.run.verify_run import read_verified_run
 from fuxictr_stem.benchmark.run.worker import work
 from fuxictr_stem.errors import AccessError, DataError
 from fuxictr_stem.runtime import outputs
@@ -30,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Runs:
-    """What is known of the runs, by key.
+class Outcomes:
+    """What became of the runs, by key.
 
     Attributes:
         done: The content of ``result.json``.
@@ -43,16 +47,7 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class _Running:
-    """A run that is under way."""
-
-    spec: RunSpec
-    process: BaseProcess
-    start: float
-
-
-@dataclass(frozen=True)
-class Place:
+class Workspace:
     """Where and how runs are made.
 
     Attributes:
@@ -69,125 +64,112 @@ class Place:
     test_rows: Mapping[str, int]
     gpu: int
 
-    def home(self, key: str) -> Path:
+    def run_folder(self, key: str) -> Path:
         """Return the folder of a run."""
         return self.folder / "runs" / key
 
     def results(self, spec: RunSpec) -> Path:
         """Return the folder with a run's result, weights and predictions."""
-        return self.home(spec.key) / self.benchmark.dataset_id / spec.expid
+        return self.run_folder(spec.key) / self.benchmark.dataset_id / spec.expid
 
     def read(self, spec: RunSpec) -> dict[str, Any]:
-        """Return the result of a run that is whole.
-
-        Raises:
-            DataError: It is not; the message says why.
-        """
+        """Return the result of a finished run; raise a DataError that says why there is none."""
         params = self.benchmark.experiments[spec.expid]
-        return read_whole(self.results(spec), params, spec.seed, self.test_rows[spec.expid])
+        return read_verified_run(self.results(spec), params, spec.seed, self.test_rows[spec.expid])
 
 
-def execute(plan: Plan, place: Place, jobs: int) -> Runs:
-    """Make every run of a plan that is not done, and go on after one that fails.
+def execute(plan: Plan, workspace: Workspace, jobs: int) -> Outcomes:
+    """Make every run of a plan that is not finished, at most ``jobs`` at a time.
 
-    Args:
-        plan: The runs.
-        place: Where and how.
-        jobs: The most processes at a time.
+    A run that fails stops no other.
 
     Returns:
-        All runs, those of earlier starts included.
+        What became of all runs, those of earlier starts included.
     """
-    runs = Runs()
-    pool: dict[str, _Running] = {}
-    clock = _Clock(plan.total())
+    outcomes = Outcomes()
+    running: dict[str, tuple[RunSpec, BaseProcess, float]] = {}
+    progress = _Progress(plan.total())
     # Forked from a process that has only imported the package: imports take longer than small runs.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fuxictr_stem.experiment"])
-    reader, writer = context.Pipe(duplex=False)
     share = Share(available_bytes() // jobs, jobs)
     try:
         # The next runs depend on which are done; those of earlier starts are taken up as they come.
         while True:
-            wanted = _pick_up(plan, place, runs, pool)
-            clock.show(runs, 0)
-            for spec in wanted[: jobs - len(pool)]:
-                process = context.Process(target=work, args=_job(spec, place, share, reader))
+            wanted = _pick_up(plan, workspace, outcomes, running)
+            progress.show(outcomes, 0)
+            for spec in wanted[: jobs - len(running)]:
+                process = context.Process(target=work, args=_job(spec, workspace, share))
                 process.start()
                 logger.info("Started: %s", spec)
-                pool[spec.key] = _Running(spec, process, time.monotonic())
-            if not pool:
-                return runs
-            wait([running.process.sentinel for running in pool.values()])
-            for key, running in list(pool.items()):
-                if running.process.exitcode is not None:
-                    del pool[key]
-                    _settle(running, place, runs)
-                    clock.show(runs, 1)
+                running[spec.key] = spec, process, time.monotonic()
+            if not running:
+                return outcomes
+            wait([process.sentinel for _, process, _ in running.values()])
+            for key, (spec, ended, start) in list(running.items()):
+                if ended.exitcode is not None:
+                    del running[key]
+                    _settle(spec, ended.exitcode, time.monotonic() - start, workspace, outcomes)
+                    progress.show(outcomes, 1)
     finally:
-        for running in pool.values():
-            running.process.kill()
-            running.process.join()
-        reader.close()
-        writer.close()
-        clock.bar.close()
+        for _, unfinished, _ in running.values():
+            unfinished.kill()
+            unfinished.join()
+        progress.bar.close()
 
 
-def _pick_up(plan: Plan, place: Place, runs: Runs, pool: Iterable[str]) -> list[RunSpec]:
+def _pick_up(
+    plan: Plan, workspace: Workspace, outcomes: Outcomes, running: Iterable[str]
+) -> list[RunSpec]:
     """Note wanted runs that an earlier start has finished; return the others, not yet running."""
     while True:
-        wanted = [spec for spec in plan.wanted(runs.done, runs.failed) if spec.key not in pool]
-        whole = {}
+        wanted = [s for s in plan.wanted(outcomes.done, outcomes.failed) if s.key not in running]
+        finished = {}
         for spec in wanted:
             with suppress(DataError):
-                whole[spec.key] = place.read(spec)
-        runs.done.update(whole)
-        if not whole:
+                finished[spec.key] = workspace.read(spec)
+        outcomes.done.update(finished)
+        if not finished:
             return wanted
 
 
-def _job(
-    spec: RunSpec, place: Place, share: Share, parent: Connection
-) -> tuple[dict[str, Any], Path, Connection]:
+def _job(spec: RunSpec, workspace: Workspace, share: Share) -> tuple[dict[str, Any], Path]:
     """Return the arguments of `work`, which goes on where a killed run has saved its state."""
-    home = place.home(spec.key)
-    if (place.results(spec) / "result.json").exists():
+    folder = workspace.run_folder(spec.key)
+    if (workspace.results(spec) / "result.json").exists():
         try:
-            place.read(spec)
+            workspace.read(spec)
         except DataError as error:
             logger.warning("%s: %s The run is made again.", spec, error)
-        shutil.rmtree(home, ignore_errors=True)
-    outputs.check_writable(home, "--out")
+        shutil.rmtree(folder, ignore_errors=True)
+    outputs.check_writable(folder, "--out")
+    paths = {"model_root": str(folder.resolve())}
     job = {
-        "config_dir": str(place.config_dir.resolve()),
+        "config_dir": str(workspace.config_dir.resolve()),
         "expid": spec.expid,
-        "gpu": place.gpu,
-        "overrides": {
-            **spec.overrides,
-            "model_root": str(home.resolve()),
-            **SAVED,
-            "verbose": 0,
-        },
-        "csv_path": str((place.folder / "runs.csv").resolve()),
-        "threads": place.benchmark.threads,
+        "gpu": workspace.gpu,
+        "overrides": {**spec.overrides, **paths, **SAVED, "verbose": 0},
+        "csv_path": str((workspace.folder / "runs.csv").resolve()),
+        "threads": workspace.benchmark.threads,
         "share": share._asdict(),
     }
-    outputs.write_json(home / "run.json", job)
-    return job, home / "log.txt", parent
+    outputs.write_json(folder / "run.json", job)
+    return job, folder / "log.txt"
 
 
-def _settle(running: _Running, place: Place, runs: Runs) -> None:
-    spec, code = running.spec, running.process.exitcode or 0
+def _settle(
+    spec: RunSpec, code: int, seconds: float, workspace: Workspace, outcomes: Outcomes
+) -> None:
+    """Note what became of a run whose process has ended."""
     try:
         if code:
-            raise DataError(_reason(place.home(spec.key) / "log.txt", code))
-        result = place.read(spec)
+            raise DataError(_reason(workspace.run_folder(spec.key) / "log.txt", code))
+        result = workspace.read(spec)
     except (DataError, AccessError) as error:
-        runs.failed[spec.key] = str(error)
-        logger.warning("Failed: %s: %s", spec, runs.failed[spec.key])
+        outcomes.failed[spec.key] = str(error)
+        logger.warning("Failed: %s: %s", spec, error)
         return
-    runs.done[spec.key] = result
-    seconds = time.monotonic() - running.start
+    outcomes.done[spec.key] = result
     figures = ", ".join(f"{k} {v:.4f}" for k, v in result["test"].items() if k.endswith("_AUC"))
     logger.info("Done in %.0f s: %s: test %s", seconds, spec, figures)
 
@@ -200,11 +182,11 @@ def _reason(log: Path, code: int) -> str:
         if line.startswith("error: "):
             return "\n".join([line.removeprefix("error: "), *lines[index + 1 :]])
     last = lines[-1] if lines else "it wrote nothing"
-    what = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return f"{what}: {last} (the whole log: {log})"
+    end = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"{end}: {last} (the whole log: {log})"
 
 
-class _Clock:
+class _Progress:
     """How many runs are done and how long the others may take: a bar in a terminal, else lines."""
 
     def __init__(self, total: int) -> None:
@@ -212,14 +194,14 @@ class _Clock:
         in_terminal = sys.stderr.isatty()
         self.bar = tqdm(total=total, desc="Runs", unit="run", leave=False, disable=not in_terminal)
 
-    def show(self, runs: Runs, made: int) -> None:
-        """Say how far the runs are, after some more were made."""
-        ended = len(runs.done) + len(runs.failed)
+    def show(self, outcomes: Outcomes, made: int) -> None:
+        """Show the progress after ``made`` more runs have ended."""
+        ended = len(outcomes.done) + len(outcomes.failed)
         self.bar.n = ended
         self.bar.refresh()
         self.made += made
         if made and self.bar.disable:
             left = (time.monotonic() - self.start) / self.made * max(self.total - ended, 0)
-            failed = f", {len(runs.failed)} failed" if runs.failed else ""
+            failed = f", {len(outcomes.failed)} failed" if outcomes.failed else ""
             time_left = timedelta(seconds=round(left))
             logger.info("%d of %d runs%s, about %s left", ended, self.total, failed, time_left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class RunSpec:
         seed: Its seed.
         trial: What the search sets in it.
         overrides: All settings that replace the config's, the seed included.
-        key: Name of its folder; another as soon as anything that decides the numbers is another.
+        key: Name of its folder; it changes as soon as anything that decides the numbers does.
     """
 
     expid: str
@@ -43,7 +44,7 @@ class RunSpec:
 class Plan:
     """The runs of a benchmark.
 
-    Every experiment is trained once a trial with the first seed. The trial with the best validation
+    Every experiment is trained once per trial with the first seed. The trial with the best validation
     monitor is then trained with the other seeds; its first run counts as that of the first seed.
 
     Args:
@@ -60,9 +61,7 @@ class Plan:
         versions: Mapping[str, str],
         device: str = CPU,
     ) -> None:
-        self.benchmark = benchmark
-        self.data = dict(data)
-        self.versions = dict(versions)
+        self.benchmark, self.data, self.versions = benchmark, dict(data), dict(versions)
         self.device = device
 
     def spec(self, expid: str, seed: int, trial: Mapping[str, Any]) -> RunSpec:
@@ -84,17 +83,12 @@ class Plan:
         return RunSpec(expid, seed, dict(trial), overrides, f"{expid}-{seed}-{digest}")
 
     def trials(self, expid: str) -> list[RunSpec]:
-        """Return an experiment's search: one run a trial, with the first seed."""
+        """Return an experiment's search: one run per trial, with the first seed."""
         seed = self.benchmark.seeds[0]
         return [self.spec(expid, seed, trial) for trial in self.benchmark.trials]
 
     def chosen(self, expid: str, done: Results) -> RunSpec | None:
-        """Return the best trial among those that are done; of equals, the first.
-
-        Args:
-            expid: The experiment.
-            done: The result of each run that is done, by key.
-        """
+        """Return the best trial among those that are done, in ``done`` by key; of equals, the first."""
         params = self.benchmark.experiments[expid]
         candidates = [spec for spec in self.trials(expid) if spec.key in done]
         if not candidates:
@@ -103,6 +97,13 @@ class Plan:
         best = np.argmax(values) if params["monitor_mode"] == "max" else np.argmin(values)
         return candidates[int(best)]
 
+    def final(self, expid: str, done: Results) -> list[RunSpec]:
+        """Return the best trial's run with each seed; none before a trial is done."""
+        best = self.chosen(expid, done)
+        if best is None:
+            return []
+        return [best, *(self.spec(expid, seed, best.trial) for seed in self.benchmark.seeds[1:])]
+
     def wanted(self, done: Results, failed: Mapping[str, str]) -> Iterator[RunSpec]:
         """Yield the runs that can be made now, in order: the searches first, then seed by seed.
 
@@ -110,18 +111,15 @@ class Plan:
             done: The result of each run that is done, by key.
             failed: The reason of each run that failed, by key.
         """
-        settled = {}
+        ended = {*done, *failed}
+        final = []
         for expid in self.benchmark.experiments:
             trials = self.trials(expid)
-            yield from (spec for spec in trials if spec.key not in done and spec.key not in failed)
-            if all(spec.key in done or spec.key in failed for spec in trials):
-                settled[expid] = self.chosen(expid, done)
-        for seed in self.benchmark.seeds[1:]:
-            for expid, best in settled.items():
-                if best is not None:
-                    spec = self.spec(expid, seed, best.trial)
-                    if spec.key not in done and spec.key not in failed:
-                        yield spec
+            yield from (spec for spec in trials if spec.key not in ended)
+            if all(spec.key in ended for spec in trials):
+                final.append(self.final(expid, done)[1:])
+        by_seed = itertools.chain.from_iterable(zip(*filter(None, final), strict=True))
+        yield from (spec for spec in by_seed if spec.key not in ended)
 
     def total(self) -> int:
         """Return the number of all runs, if none fails."""

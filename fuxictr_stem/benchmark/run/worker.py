@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import threading
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 
-def work(job: dict[str, Any], log: Path, parent: Connection) -> None:
+def work(job: dict[str, Any], log: Path) -> None:
     """Make a run and end the process: with 0, with 2 after a mistake of the user, or with 1.
 
     Args:
-        job: ``config_dir``, ``expid``, ``gpu``, ``overrides``, ``csv_path``, ``threads`` and
-            ``share``.
+        job: ``config_dir``, ``expid``, ``gpu``, ``overrides``, ``csv_path``, ``threads`` and ``share``.
         log: File of all that the run says.
-        parent: Reads nothing until the benchmark ends, even one that is killed.
     """
     with log.open("wb") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     import torch
 
@@ -47,13 +45,12 @@ def work(job: dict[str, Any], log: Path, parent: Connection) -> None:
     sys.exit(run_guarded(run, RESUME_GOES_ON))
 
 
-def _end_with(parent: Connection) -> None:
-    """End the process with its parent.
+def _end_with_parent() -> None:
+    """End the process with the benchmark, even one that is killed.
 
-    A run that outlived the benchmark would write into the folder in which its next start makes the
-    run again.
+    A run that outlived it would write into the folder in which its next start makes the run again.
     """
-    try:
-        parent.recv_bytes()
-    except (EOFError, OSError):
-        os._exit(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from fuxictr_stem.benchmark.run.benchmark_config import SINGLE_TASK, Benchmark
-from fuxictr_stem.benchmark.run.execute import Place, Runs
+from fuxictr_stem.benchmark.run.execute import Outcomes, Workspace
 from fuxictr_stem.benchmark.run.plan import Plan, RunSpec, monitored
 from fuxictr_stem.benchmark.score.study import Entry, Run, Study
 
 
-def collect(plan: Plan, place: Place, runs: Runs, facts: Mapping[str, Any]) -> Study:
+def collect(plan: Plan, workspace: Workspace, runs: Outcomes, facts: Mapping[str, Any]) -> Study:
     """Return the study of a plan's runs; a model and seed of which a run failed is left out.
 
     Args:
         plan: The runs that were to be made.
-        place: Where they are.
+        workspace: Where they are.
         runs: What became of them.
         facts: Versions, machine, command and the like.
     """
@@ -24,7 +24,7 @@ def collect(plan: Plan, place: Place, runs: Runs, facts: Mapping[str, Any]) -> S
     entries: dict[str, dict[int, Entry]] = {}
     for name, expids in _rows(benchmark).items():
         for seed in benchmark.seeds:
-            found = [_run_of(plan, place, runs, expid, seed) for expid in expids]
+            found = [_run_of(plan, workspace, runs, expid, seed) for expid in expids]
             whole = [run for run in found if run is not None]
             if len(whole) == len(expids):
                 entries.setdefault(name, {})[seed] = Entry(name, seed, whole)
@@ -53,7 +53,7 @@ def _rows(benchmark: Benchmark) -> dict[str, list[str]]:
     return rows
 
 
-def _run_of(plan: Plan, place: Place, runs: Runs, expid: str, seed: int) -> Run | None:
+def _run_of(plan: Plan, workspace: Workspace, runs: Outcomes, expid: str, seed: int) -> Run | None:
     """Return an experiment's run with the best trial's settings and a seed, if it is done."""
     best = plan.chosen(expid, runs.done)
     if best is None:
@@ -67,11 +67,11 @@ def _run_of(plan: Plan, place: Place, runs: Runs, expid: str, seed: int) -> Run 
         settings={**plan.benchmark.settings[expid], **spec.trial},
         labels=plan.benchmark.experiments[expid]["task_labels"],
         result=runs.done[spec.key],
-        folder=place.results(spec),
+        folder=workspace.results(spec),
     )
 
 
-def _specs(plan: Plan, runs: Runs) -> list[RunSpec]:
+def _specs(plan: Plan, runs: Outcomes) -> list[RunSpec]:
     """Return all runs of a plan, as far as the searches have decided them."""
     specs = []
     for expid in plan.benchmark.experiments:
@@ -82,7 +82,7 @@ def _specs(plan: Plan, runs: Runs) -> list[RunSpec]:
     return specs
 
 
-def _trials(plan: Plan, runs: Runs, expid: str) -> list[dict[str, Any]]:
+def _trials(plan: Plan, runs: Outcomes, expid: str) -> list[dict[str, Any]]:
     """Return the record of an experiment's search."""
     params = plan.benchmark.experiments[expid]
     best = plan.chosen(expid, runs.done)

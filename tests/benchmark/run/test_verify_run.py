@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fuxictr_stem.benchmark.run.verify_run import read_whole
+from fuxictr_stem.benchmark.run.verify_run import read_verified_run
 from fuxictr_stem.errors import DataError
 from tests.benchmark.test_run_benchmark import load, make_project, run, tables
 
@@ -118,10 +118,10 @@ def test_a_damaged_file_is_told(finished, tmp_path, name):
     damage, said = DAMAGES[name]
     folder, params = finished
     copy = shutil.copytree(files_of(folder), tmp_path / "copy")
-    assert read_whole(copy, params, SEED, TEST_ROWS)["epochs"] == 1
+    assert read_verified_run(copy, params, SEED, TEST_ROWS)["epochs"] == 1
     damage(copy)
     with pytest.raises(DataError, match=said):
-        read_whole(copy, params, SEED, TEST_ROWS)
+        read_verified_run(copy, params, SEED, TEST_ROWS)
 
 
 def test_a_file_that_is_not_there_is_told(finished, tmp_path):
@@ -130,7 +130,7 @@ def test_a_file_that_is_not_there_is_told(finished, tmp_path):
         copy = shutil.copytree(files_of(folder), tmp_path / path)
         (copy / path).unlink()
         with pytest.raises(DataError, match=f"{path} cannot be read"):
-            read_whole(copy, params, SEED, TEST_ROWS)
+            read_verified_run(copy, params, SEED, TEST_ROWS)
 
 
 @pytest.mark.parametrize("name", ["no test", "params", "one row", "as text"])
@@ -152,7 +152,7 @@ def test_a_run_that_leaves_no_whole_record_has_failed(tmp_path, monkeypatch, cap
         raise DataError("result.json is not whole.")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fuxictr_stem.benchmark.run.execute.read_whole", refuse)
+    monkeypatch.setattr("fuxictr_stem.benchmark.run.execute.read_verified_run", refuse)
     assert run(one_model(tmp_path)) == 2
     error = capfd.readouterr().err
     assert "No run ended well" in error
