@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -55,6 +55,33 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, signal: int, text: str) -> None:
         super().__init__(text)
         self.signal = signal
+
+
+class Problem(NamedTuple):
+    """What is wrong with a setting.
+
+    What implements a rule yields these: its constructor raises the first, the check of a config collects
+    all.
+
+    Attributes:
+        key: The setting.
+        text: The rule, and the value found.
+        hint: The next step.
+    """
+
+    key: str
+    text: str
+    hint: str = ""
+
+
+def raise_first(problems: Iterable[Problem]) -> None:
+    """Raise the first of some problems, if there is any.
+
+    Raises:
+        ConfigError: If there is a problem.
+    """
+    for key, text, hint in problems:
+        raise ConfigError(f"{key}: {text} {hint.strip()}".rstrip())
 
 
 def suggest(name: str, known: Iterable[str], limit: int = 3) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from fuxictr_stem.config.kinds import Kind, Refused
 from fuxictr_stem.config.schema import ABSENT, REFUSED, RENAMED, REQUIRED, Key
-from fuxictr_stem.errors import ConfigError, short, suggest
+from fuxictr_stem.errors import ConfigError, Problem, short, suggest
 
 # Says where a key stands, for a message.
 Place = Callable[[object], str]
@@ -41,6 +41,13 @@ class Problems:
     def add(self, place: str, text: str, hint: str = "") -> None:
         """Note a problem: where it stands, the rule with the value found, the next step."""
         self.entries.append((place, f"{text} {hint.strip()}".rstrip()))
+
+    def add_all(self, place: Place, problems: Iterable[Problem]) -> bool:
+        """Note what implementers of rules yield; return whether it was anything."""
+        before = len(self.entries)
+        for key, text, hint in problems:
+            self.add(place(key), text, hint)
+        return len(self.entries) > before
 
     def add_error(self, place: str, error: ConfigError) -> None:
         """Note what an error says, problem by problem where it lists several."""

@@ -7,7 +7,11 @@ from typing import Any
 
 from fuxictr_stem.config.checking import Place, Problems
 from fuxictr_stem.config.model_keys import constructor_parameters, model_keys
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import suggest
+from fuxictr_stem.training.adam_step import row_sparse_problems
+from fuxictr_stem.training.balancing import balancing_problems
+from fuxictr_stem.training.loss_weights import EQUAL, in_order, loss_weight_problems
+from fuxictr_stem.training.task_loss import sample_space_problems
 
 # What a model must know of; one of another package may not.
 _DEFAULTS = {
@@ -31,37 +35,21 @@ def check_losses(
         place: Says where a key stands.
         problems: Takes what is wrong.
     """
-    if "loss_weight" in params:
-        _check_weights(params, place, problems)
-    _check_spaces(params, label_col, place, problems)
+    labels = params["task_labels"]
+    weights = params.get("loss_weight", EQUAL)
+    if not problems.add_all(place, loss_weight_problems(weights, labels)):
+        params["loss_weight"] = in_order(weights, labels)
+    known = [col["name"] for col in label_col]
+    spaces = params.get("sample_spaces")
+    problems.add_all(place, sample_space_problems(spaces, labels, known))
     _check_sample_weight(params, label_col, place, problems)
-    _check_row_sparse(params, place, problems)
-    name = params.get("gradient_balancing")
-    if name is not None:
-        # It imports `config.values`, and with it this package.
-        from fuxictr_stem.training.balancing import GradientBalancer
-
-        try:
-            GradientBalancer(name)
-        except ConfigError as error:
-            problems.add(place("gradient_balancing"), str(error))
+    if {"optimizer", "embedding_regularizer", "row_sparse"} <= params.keys():
+        step = params["row_sparse"], params["optimizer"], params["embedding_regularizer"]
+        problems.add_all(place, row_sparse_problems(*step))
+    problems.add_all(place, balancing_problems(params.get("gradient_balancing")))
     model, _ = model_keys(params.get("model"), place("model"), Problems())
     if model is not None:
         _check_model_takes(model, params, label_col, place, problems)
-
-
-def _check_row_sparse(params: Mapping[str, Any], place: Place, problems: Problems) -> None:
-    if not params.get("row_sparse") or not {"optimizer", "embedding_regularizer"} <= params.keys():
-        return
-    # What has L1 is text; L2 alone is a number.
-    l1 = isinstance(params["embedding_regularizer"], str)
-    if params["optimizer"].lower() != "adam" or l1:
-        problems.add(
-            place("row_sparse"),
-            "needs optimizer adam and an embedding_regularizer that is L2 or null, found "
-            f"{params['optimizer']} and {params['embedding_regularizer']}.",
-            "Change these, or set row_sparse: False.",
-        )
 
 
 def _check_model_takes(
@@ -90,65 +78,6 @@ def _check_model_takes(
             f"train on NaN.",
             "Choose one of this package's models, or other labels.",
         )
-
-
-def _check_weights(params: dict[str, Any], place: Place, problems: Problems) -> None:
-    """Turn weights by label into a list in the order of the tasks."""
-    weights, labels = params["loss_weight"], params["task_labels"]
-    if isinstance(weights, str):
-        return
-    if isinstance(weights, dict):
-        wrong = sorted(set(weights) ^ set(labels))
-        if wrong:
-            problems.add(
-                place("loss_weight"),
-                f"must have one number for each label that is trained ({', '.join(labels)}), but "
-                f"differs in {', '.join(wrong)}.",
-                "".join(suggest(name, labels) for name in wrong if name not in labels),
-            )
-            return
-        weights = [weights[label] for label in labels]
-    elif len(weights) != len(labels):
-        problems.add(
-            place("loss_weight"),
-            f"has {len(weights)} entries, but {len(labels)} labels are trained "
-            f"({', '.join(labels)}).",
-            "Give one number a label.",
-        )
-        return
-    if not any(weights):
-        problems.add(place("loss_weight"), "is 0 for every task: nothing would be learnt.")
-    params["loss_weight"] = weights
-
-
-def _check_spaces(
-    params: Mapping[str, Any],
-    label_col: Sequence[Mapping[str, Any]],
-    place: Place,
-    problems: Problems,
-) -> None:
-    known = [col["name"] for col in label_col]
-    for label, space in (params.get("sample_spaces") or {}).items():
-        at = f"{place('sample_spaces')}.{label}"
-        if label not in params["task_labels"]:
-            problems.add(
-                at,
-                f"{label!r} is not trained; the labels that are: "
-                f"{', '.join(params['task_labels'])}.",
-                suggest(label, params["task_labels"]),
-            )
-        if space not in known:
-            problems.add(
-                at,
-                f"{space!r} is not a label of the dataset, which has {', '.join(known)}.",
-                suggest(space, known) or "Add it to label_col; it need not be trained.",
-            )
-        elif space == label:
-            problems.add(
-                at,
-                f"{label!r} cannot be its own sample space: only positives would be left.",
-                "Name the label of the step before.",
-            )
 
 
 def _check_sample_weight(

@@ -101,5 +101,4 @@ def check_model(params: Mapping[str, Any], place: Place, problems: Problems) -> 
         problems: Takes what is wrong.
     """
     model, _ = model_keys(params.get("model"), "model", Problems())
-    for key, text, hint in getattr(model, "params_problems", lambda _: ())(params):
-        problems.add(place(key), text, hint)
+    problems.add_all(place, getattr(model, "params_problems", lambda _: ())(params))

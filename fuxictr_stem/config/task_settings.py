@@ -8,7 +8,7 @@ from typing import Any
 from fuxictr_stem.config.checking import Place, Problems
 from fuxictr_stem.errors import suggest
 from fuxictr_stem.metrics import METRICS, metric_names, produced_metrics
-from fuxictr_stem.training.task_loss import DEFAULT_LOSS, LOSSES
+from fuxictr_stem.training.task_loss import loss_problems, losses_of, per_task, task_problems
 
 logger = logging.getLogger(__name__)
 
@@ -44,49 +44,13 @@ def choose_tasks(
         Task type by label; empty if it cannot be told.
     """
     chosen = params["task_labels"] or list(dict.fromkeys(labels))
-    unknown = [label for label in chosen if label not in labels]
-    for label in unknown:
-        problems.add(
-            place("task_labels"),
-            f"{label!r} is not a label of the dataset, which has {', '.join(labels)}.",
-            suggest(label, labels),
-        )
-    if len(set(chosen)) < len(chosen):
-        problems.add(place("task_labels"), f"names a label twice: {', '.join(chosen)}.")
+    task, loss = params["task"], params["loss"]
+    if problems.add_all(place, task_problems(chosen, labels, task, loss, params["num_tasks"])):
         return {}
-    numbers = {"num_tasks": params["num_tasks"]}
-    for key in ("task", "loss"):
-        numbers[key] = len(params[key]) if isinstance(params[key], list) else None
-    differing = [key for key, count in numbers.items() if count not in (None, len(chosen))]
-    if differing:
-        found = [f"num_tasks is {params['num_tasks']}"] if params["num_tasks"] else []
-        found += [
-            f"{key} has {numbers[key]} entries" if numbers[key] else f"{key} is one for all"
-            for key in ("task", "loss")
-            if params[key] is not None
-        ]
-        problems.add(
-            place(differing[0]),
-            f"the numbers of tasks differ: {', '.join(found)}, but {len(chosen)} labels are trained "
-            f"({', '.join(chosen)}).",
-            "Give one entry a label, or choose the labels by task_labels.",
-        )
-    if differing or unknown:
-        return {}
-    types = params["task"] if isinstance(params["task"], list) else [params["task"]] * len(chosen)
-    losses = params["loss"] or [DEFAULT_LOSS[task] for task in types]
-    losses = losses if isinstance(losses, list) else [losses] * len(chosen)
-    for loss, task in dict.fromkeys(zip(losses, types, strict=True)):
-        if LOSSES[loss] != task:
-            pairs = zip(chosen, losses, types, strict=True)
-            misfits = ", ".join(label for label, *pair in pairs if pair == [loss, task])
-            fitting = ", ".join(name for name, fits in LOSSES.items() if fits == task)
-            problems.add(
-                place("loss"),
-                f"{loss} does not fit tasks of type {task}, as which {misfits} is trained.",
-                f"Losses of that type: {fitting}. Mixed tasks need a list, one loss a label.",
-            )
-    params |= {"task_labels": list(chosen), "task": list(types), "loss": list(losses)}
+    types = per_task(task, chosen)
+    losses = losses_of(loss, types)
+    problems.add_all(place, loss_problems(chosen, types, losses))
+    params |= {"task_labels": list(chosen), "task": types, "loss": losses}
     params["num_tasks"] = len(chosen)
     return dict(zip(chosen, types, strict=True))
 

@@ -10,7 +10,7 @@ import torch
 from fuxictr.features import FeatureMap
 from torch import Tensor, nn
 
-from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.errors import Problem, raise_first
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
@@ -50,9 +50,8 @@ class AITM(MultiTaskNet):
     ) -> None:
         super().__init__(feature_map, **params)
         settled = {"task_labels": self.labels, "task": list(self.tasks.values())}
-        told = {**params, **settled, "calibrator_weight": calibrator_weight}
-        for key, text, hint in self.params_problems(told):
-            raise ConfigError(f"{key} {text} {hint}")
+        own = {"calibrator_weight": calibrator_weight}
+        raise_first(self.params_problems({**params, **settled, **own}))
         self.calibrator_weight = calibrator_weight
         width = self.embed(1)
         self.bottoms = GroupedMLP(self.num_tasks, width, bottom_hidden_units, **self.mlp)
@@ -66,7 +65,7 @@ class AITM(MultiTaskNet):
         self.finish(width)
 
     @staticmethod
-    def params_problems(params: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    def params_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield the first reason why the calibrator would be wrong: key, rule and value, next step.
 
         Args:
@@ -78,7 +77,7 @@ class AITM(MultiTaskNet):
             return
         key, no_calibrator = "calibrator_weight", "set calibrator_weight: 0"
         if set(params["task"]) != {BINARY}:
-            yield (
+            yield Problem(
                 key,
                 f"is {weight}, but it compares probabilities and there is a regression task.",
                 f"Leave that label out by task_labels, or {no_calibrator}.",
@@ -92,7 +91,7 @@ class AITM(MultiTaskNet):
                 for name in (before, label)
             ]
             if rows[0] != rows[1]:
-                yield (
+                yield Problem(
                     key,
                     f"is {weight}, and would punish a probability of {label!r} above that of {before!r}. "
                     f"But by sample_spaces {before!r} is learnt {rows[0]} and {label!r} {rows[1]}, so "
@@ -101,7 +100,7 @@ class AITM(MultiTaskNet):
                 )
                 return
             if declared and before not in ancestors(declared, label):
-                yield (
+                yield Problem(
                     key,
                     f"is {weight}, and would punish a probability of {label!r} above that of {before!r}, "
                     f"the label before it in task_labels. But {label!r} is not declared nested in "

@@ -18,24 +18,27 @@ from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from fuxictr_stem.errors import ConfigError, DataError, suggest
+from fuxictr_stem.errors import DataError, raise_first
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 from fuxictr_stem.runtime.outputs import replacing
-from fuxictr_stem.training.adam_step import AdamStep, l2_penalty
+from fuxictr_stem.training.adam_step import AdamStep, l2_penalty, row_sparse_problems
 from fuxictr_stem.training.balancing import GradientBalancer
 from fuxictr_stem.training.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.training.graphed_step import GraphedStep
 from fuxictr_stem.training.loss_sums import LossSums
 from fuxictr_stem.training.loss_weights import EQUAL, DynamicWeightAverage, LossWeight, weights_of
-from fuxictr_stem.training.precision import FP32, autocast, check_precision, products_in, widen
+from fuxictr_stem.training.precision import FP32, autocast, precision_problems, products_in, widen
 from fuxictr_stem.training.task_loss import (
-    DEFAULT_LOSS,
     Labels,
+    loss_problems,
+    losses_of,
     mean_loss,
+    per_task,
+    sample_space_problems,
     sample_weights,
-    spaces_of,
+    task_problems,
 )
 from fuxictr_stem.training.weights import read_into
 
@@ -107,8 +110,11 @@ class MultiTaskNet(MultiTaskModel):
         batch_norm: bool = False,
         **params: Any,
     ) -> None:
-        labels = _choose_labels(feature_map, task_labels, num_tasks)
-        tasks = _one_a_task("task", task, labels)
+        labels = list(task_labels or feature_map.labels)
+        raise_first(task_problems(labels, feature_map.labels, task, loss, num_tasks))
+        tasks = per_task(task, labels)
+        losses = losses_of(loss, tasks)
+        raise_first(loss_problems(labels, tasks, losses))
         defaults = {"verbose": 0, "model_root": "./checkpoints/", "metrics": ["logloss", "AUC"]}
         for key in ("embedding_regularizer", "net_regularizer"):
             # FuxiCTR ignores a whole number without a word.
@@ -126,20 +132,18 @@ class MultiTaskNet(MultiTaskModel):
         self.task_weights = weights_of(loss_weight, self.tasks)
         self.loss_sums = LossSums(len(labels))
         self.balancer = GradientBalancer(gradient_balancing) if gradient_balancing else None
-        self.sample_spaces = spaces_of(sample_spaces, labels)
+        # The labels of the batches may be more than the feature map tells.
+        raise_first(sample_space_problems(sample_spaces, labels, known=()))
+        self.sample_spaces = dict(sample_spaces or {})
         self.sample_weight = sample_weight
         self._row_sparse = row_sparse
         self._adam_step: AdamStep | GraphedStep | None = None
-        check_precision(precision, self.device)
+        raise_first(precision_problems(precision, self.device))
         self.precision = precision
         self._epoch_index = 0  # FuxiCTR's; counted by its ``fit`` and by ours
         self.checkpoint = str(Path(self.model_dir).resolve() / self.model_id / "model.safetensors")
         self._max_gradient_norm = float(params.get("max_gradient_norm", 10.0))
-        self._compile_with = (
-            optimizer,
-            _one_a_task("loss", loss or [DEFAULT_LOSS[t] for t in tasks], labels),
-            learning_rate,
-        )
+        self._compile_with = (optimizer, losses, learning_rate)
         self.mlp: dict[str, Any] = {
             "hidden_activations": hidden_activations,
             "dropout_rates": net_dropout,
@@ -255,6 +259,9 @@ class MultiTaskNet(MultiTaskModel):
         """
         super().compile(optimizer, loss, lr)
         penalty = l2_penalty(self._embedding_regularizer)
+        raise_first(
+            row_sparse_problems(self._row_sparse, str(optimizer), self._embedding_regularizer)
+        )
         self._adam_step = None
         if str(optimizer).lower() == "adam" and penalty is not None:
             step = AdamStep(self, penalty, lr, self._row_sparse)
@@ -263,11 +270,6 @@ class MultiTaskNet(MultiTaskModel):
             looks = self.balancer or isinstance(self.task_weights, DynamicWeightAverage)
             graphed = self.device.type == "cuda" and not looks
             self._adam_step = GraphedStep(step) if graphed else step
-        elif self._row_sparse:
-            raise ConfigError(
-                f"row_sparse needs optimizer adam and an embedding_regularizer that is L2 or none, found "
-                f"{optimizer} and {self._embedding_regularizer}. Change these, or set row_sparse: False."
-            )
 
     @property
     def skips_lost_steps(self) -> bool:
@@ -399,33 +401,3 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 
 def _as_list(value: Any) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _choose_labels(
-    feature_map: FeatureMap, task_labels: Sequence[str] | None, num_tasks: int | None
-) -> list[str]:
-    labels = list(task_labels or feature_map.labels)
-    for label in labels:
-        if label not in feature_map.labels:
-            raise ConfigError(
-                f"task_labels: {label!r} is not a label of the dataset {feature_map.dataset_id!r}."
-                f"{suggest(label, feature_map.labels)} Its labels are: {list(feature_map.labels)}."
-            )
-    if len(set(labels)) < len(labels):
-        raise ConfigError(f"task_labels: a label stands twice in {labels}. Name each once.")
-    if num_tasks not in (None, len(labels)):
-        raise ConfigError(
-            f"num_tasks is {num_tasks}, but there are {len(labels)} labels to train: {labels}. Set "
-            f"num_tasks: {len(labels)}, or choose the labels by task_labels."
-        )
-    return labels
-
-
-def _one_a_task(name: str, value: str | Sequence[str], labels: list[str]) -> list[str]:
-    values = [value] * len(labels) if isinstance(value, str) else list(value)
-    if len(values) != len(labels):
-        raise ConfigError(
-            f"{name} has {len(values)} entries {values}, but there are {len(labels)} tasks: {labels}. "
-            f"Give one value for all tasks, or one for each."
-        )
-    return values

@@ -9,7 +9,7 @@ import torch
 from fuxictr.features import FeatureMap
 from torch import Tensor
 
-from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.errors import Problem, raise_first
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.nesting import ancestors
@@ -53,13 +53,12 @@ class ESMM(MultiTaskNet):
             click_label, conversion_label = self.labels[0], self.labels[-1]
         roles = {"click_label": click_label, "conversion_label": conversion_label}
         settled = {"task_labels": self.labels, "task": list(self.tasks.values())}
-        for key, text, hint in self.params_problems({**params, **settled, **roles}):
-            raise ConfigError(f"{key}: {text} {hint}")
+        raise_first(self.params_problems({**params, **settled, **roles}))
         self.click_label, self.conversion_label = click_label, conversion_label
         self.finish(self.embed(1))
 
     @staticmethod
-    def params_problems(params: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    def params_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield the first thing wrong with the labels: its key, the rule and value, the next step.
 
         Args:
@@ -73,40 +72,40 @@ class ESMM(MultiTaskNet):
         declared = [declared] if isinstance(declared, Mapping) else declared
         space = spaces.get(conversion)
         if len(labels) != 2:
-            yield (
+            yield Problem(
                 "task_labels",
                 f"ESMM trains two labels, a click and a conversion, found {len(labels)}: {labels}.",
                 "Name those two.",
             )
         elif {click, conversion} != set(labels):
-            yield (
+            yield Problem(
                 "click_label" if click not in labels else "conversion_label",
                 f"click_label and conversion_label must name the two labels that are trained, "
                 f"{labels}, one each; found {click!r} and {conversion!r}.",
                 "Name them so, or choose others by task_labels.",
             )
         elif set(types) != {BINARY}:
-            yield (
+            yield Problem(
                 "task",
                 f"ESMM multiplies probabilities, found {dict(zip(labels, types, strict=True))}.",
                 f"Make both {BINARY}.",
             )
         elif space is not None and click in (space, *ancestors(declared, space)):
-            yield (
+            yield Problem(
                 "sample_spaces",
                 f"leaves the rows without {click!r} out for {conversion!r}, but ESMM learns pCTR * "
                 f"pCVR on all rows.",
                 f"Leave {conversion!r} out.",
             )
         elif spaces.get(click) != space and spaces.get(click) in ancestors(declared, click):
-            yield (
+            yield Problem(
                 "sample_spaces",
                 f"makes pCTR the rate of {click!r} where {spaces[click]!r} is 1, but {conversion!r} is "
                 f"learnt as pCTR * pCVR on other rows.",
                 f"Leave {click!r} out, or give {conversion!r} the same sample space.",
             )
         elif declared and click not in ancestors(declared, conversion):
-            yield "conversion_label", *_not_nested(declared, click, conversion)
+            yield Problem("conversion_label", *_not_nested(declared, click, conversion))
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict both labels: a batch of columns to ``{label}_pred``, (B, 1) each."""

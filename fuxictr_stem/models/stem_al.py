@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from fuxictr.features import FeatureMap
 
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import Problem, raise_first, suggest
 from fuxictr_stem.layers import GateRules, auxiliary_rules
 from fuxictr_stem.models.stemnet import STEMNet
 
@@ -35,17 +35,30 @@ class STEMAL(STEMNet):
         self.auxiliary_labels = list(auxiliary_labels)
         super().__init__(feature_map, **params)
 
+    @staticmethod
+    def params_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what is wrong with ``auxiliary_labels`` for ``task_labels``, both lists."""
+        auxiliary, labels = params.get("auxiliary_labels") or [], params["task_labels"]
+        for label in auxiliary:
+            if label not in labels:
+                yield Problem(
+                    "auxiliary_labels",
+                    f"{label!r} is not trained; the labels that are: {', '.join(labels)}.",
+                    suggest(label, labels),
+                )
+        if set(labels) <= set(auxiliary):
+            yield Problem(
+                "auxiliary_labels",
+                f"all labels that are trained, {', '.join(labels)}, are auxiliary.",
+                "Leave a main task.",
+            )
+
     def rules(self) -> Callable[..., GateRules]:
         """Return what makes the gates' rules, once it is known which tasks there are."""
-        for label in self.auxiliary_labels:
-            if label not in self.labels:
-                raise ConfigError(
-                    f"auxiliary_labels: {label!r} is not among the labels that are trained, "
-                    f"{self.labels}.{suggest(label, self.labels)}"
-                )
-        auxiliary = [i for i, label in enumerate(self.labels) if label in self.auxiliary_labels]
-        if len(auxiliary) == self.num_tasks:
-            raise ConfigError(
-                f"auxiliary_labels: all labels {self.labels} are auxiliary. Leave a main task."
+        raise_first(
+            self.params_problems(
+                {"task_labels": self.labels, "auxiliary_labels": self.auxiliary_labels}
             )
+        )
+        auxiliary = [i for i, label in enumerate(self.labels) if label in self.auxiliary_labels]
         return partial(auxiliary_rules, auxiliary=auxiliary)

@@ -26,6 +26,7 @@ import torch
 from fuxictr.pytorch.torch_utils import get_regularizer
 from torch import Tensor, nn
 
+from fuxictr_stem.errors import Problem
 from fuxictr_stem.layers import FieldTables, device
 from fuxictr_stem.layers.row_gradients import RowGradients
 
@@ -220,3 +221,16 @@ def l2_penalty(regularizer: float | str | None) -> float | None:
     """Return the lambda of an L2 penalty in FuxiCTR's notation, 0 for none, None for another penalty."""
     pairs = get_regularizer(regularizer or None)
     return sum(amount for _, amount in pairs) if all(norm == 2 for norm, _ in pairs) else None
+
+
+def row_sparse_problems(
+    row_sparse: bool, optimizer: str, regularizer: float | str | None
+) -> Iterator[Problem]:
+    """Yield why steps cannot change only a batch's rows: another optimizer, or an L1 penalty."""
+    if row_sparse and (optimizer.lower() != "adam" or l2_penalty(regularizer) is None):
+        yield Problem(
+            "row_sparse",
+            "needs optimizer adam and an embedding_regularizer that is L2 or null, found "
+            f"{optimizer} and {regularizer}.",
+            "Change these, or set row_sparse: False.",
+        )

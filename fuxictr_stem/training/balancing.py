@@ -9,13 +9,13 @@ Symbols: T tasks, P numbers that are balanced.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import Problem, raise_first, suggest
 
 _INSTALL = 'pip install "torchjd[quadprog-projector,cagrad]"'
 
@@ -60,6 +60,24 @@ METHODS = {
 }
 
 
+def _aggregator(name: str) -> Any:
+    return getattr(importlib.import_module("torchjd.aggregation"), name)(**METHODS[name].arguments)
+
+
+def balancing_problems(name: str | None) -> Iterator[Problem]:
+    """Yield why gradients cannot be balanced by a method; None is no balancing."""
+    key = "gradient_balancing"
+    if name is not None and name not in METHODS:
+        near = suggest(str(name), METHODS)
+        yield Problem(key, f"must be one of {', '.join(METHODS)}, found {name!r}.", near)
+    elif name is not None:
+        try:
+            _aggregator(name)
+        except ImportError as error:
+            text = f"{name} balances gradients by packages that are not installed ({error})."
+            yield Problem(key, text, f"Run: {_INSTALL}")
+
+
 class GradientBalancer:
     """Combines the tasks' gradients of shared parameters by an aggregator of torchjd.
 
@@ -71,20 +89,8 @@ class GradientBalancer:
     """
 
     def __init__(self, name: str) -> None:
-        if name not in METHODS:
-            raise ConfigError(
-                f"gradient_balancing must be one of {', '.join(METHODS)}, found {name!r}."
-                f"{suggest(str(name), METHODS)}"
-            )
-        arguments, self.scale = METHODS[name]
-        try:
-            aggregation = importlib.import_module("torchjd.aggregation")
-            self.aggregator = getattr(aggregation, name)(**arguments)
-        except ImportError as error:
-            raise ConfigError(
-                f"{name} balances gradients by packages that are not installed ({error}). Run: "
-                f"{_INSTALL}"
-            ) from error
+        raise_first(balancing_problems(name))
+        self.aggregator, self.scale = _aggregator(name), METHODS[name].scale
 
     def combine(self, gradients_TP: Tensor) -> Tensor:
         """Combine gradients, (T, P) to (P,); equal ones give their sum.

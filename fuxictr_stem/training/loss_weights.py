@@ -5,12 +5,13 @@ Symbols: T tasks; L_i the mean loss of task i over its samples of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import Problem, raise_first, suggest
 from fuxictr_stem.metrics.tasks import REGRESSION
 
 LOSS_WEIGHTS = EQUAL, UNCERTAINTY, DYNAMIC_AVERAGE = ("EQ", "UW", "DWA")
@@ -136,39 +137,61 @@ def weights_of(loss_weight: LossWeight, tasks: Mapping[str, str]) -> TaskWeights
     """Return the weighting that a ``loss_weight`` names.
 
     Args:
-        loss_weight: ``EQ``, ``UW``, ``DWA``, a number a task, or a mapping of labels to numbers.
+        loss_weight: ``EQ``, ``UW``, ``DWA``, one number per task, or a mapping of labels to numbers.
         tasks: Task type by label, in the model's order.
 
     Raises:
         ConfigError: If it is none of these, or its numbers do not fit the tasks.
     """
-    if isinstance(loss_weight, str):
-        if loss_weight == EQUAL:
-            return TaskWeights()
-        if loss_weight == UNCERTAINTY:
-            return UncertaintyWeights(list(tasks.values()))
-        if loss_weight == DYNAMIC_AVERAGE:
-            return DynamicWeightAverage(len(tasks))
-        raise ConfigError(
-            f"loss_weight must be {', '.join(LOSS_WEIGHTS)}, or a number a task, found "
-            f"{loss_weight!r}.{suggest(loss_weight, LOSS_WEIGHTS)}"
-        )
-    labels = list(tasks)
+    raise_first(loss_weight_problems(loss_weight, list(tasks)))
+    if loss_weight == EQUAL:
+        return TaskWeights()
+    if loss_weight == UNCERTAINTY:
+        return UncertaintyWeights(list(tasks.values()))
+    if loss_weight == DYNAMIC_AVERAGE:
+        return DynamicWeightAverage(len(tasks))
+    return FixedWeights([float(weight) for weight in in_order(loss_weight, tasks)])
+
+
+def in_order(loss_weight: Any, labels: Iterable[str]) -> Any:
+    """Return the weights of a mapping as a list in the order of the labels, all else as it is."""
     if isinstance(loss_weight, Mapping):
-        if set(loss_weight) != set(labels):
-            raise ConfigError(
-                f"loss_weight must have one number for each of the labels {labels}, found those for "
-                f"{list(loss_weight)}."
+        return [loss_weight[label] for label in labels]
+    return loss_weight
+
+
+def loss_weight_problems(loss_weight: Any, labels: Sequence[str]) -> Iterator[Problem]:
+    """Yield what is wrong with a ``loss_weight`` for the labels that are trained."""
+    key = "loss_weight"
+    if isinstance(loss_weight, str):
+        if loss_weight not in LOSS_WEIGHTS:
+            yield Problem(
+                key,
+                f"must be one of {', '.join(LOSS_WEIGHTS)}, or one number per task, found "
+                f"{loss_weight!r}.",
+                suggest(loss_weight, LOSS_WEIGHTS),
             )
-        loss_weight = [loss_weight[label] for label in labels]
-    numbers = [float(weight) for weight in loss_weight]
-    if len(numbers) != len(labels):
-        raise ConfigError(
-            f"loss_weight has {len(numbers)} entries {numbers}, but there are {len(labels)} tasks: "
-            f"{labels}. Give one number a task."
+        return
+    if isinstance(loss_weight, Mapping):
+        misfits = sorted(set(loss_weight) ^ set(labels))
+        if misfits:
+            yield Problem(
+                key,
+                f"must have one number for each label that is trained ({', '.join(labels)}), but "
+                f"differs in {', '.join(misfits)}.",
+                "".join(suggest(name, labels) for name in misfits if name not in labels),
+            )
+            return
+    elif len(loss_weight) != len(labels):
+        yield Problem(
+            key,
+            f"has {len(loss_weight)} entries, but {len(labels)} labels are trained "
+            f"({', '.join(labels)}).",
+            "Give one number per label.",
         )
-    if not all(0 <= number < float("inf") for number in numbers) or not any(numbers):
-        raise ConfigError(
-            f"loss_weight must be finite numbers >= 0, not all of them 0, found {numbers}."
-        )
-    return FixedWeights(numbers)
+        return
+    weights = list(in_order(loss_weight, labels))
+    if not all(0 <= weight < float("inf") for weight in weights):
+        yield Problem(key, f"must be finite numbers >= 0, found {weights}.")
+    elif not any(weights):
+        yield Problem(key, "is 0 for every task: nothing would be learnt.")

@@ -8,23 +8,20 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.errors import Problem
 
 PRECISIONS = FP32, TF32, BF16 = ("fp32", "tf32", "bf16")
 
 
-def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse a precision that a device does not have.
-
-    Raises:
-        ConfigError: If it is unknown, or TF32 away from a CUDA device.
-    """
+def precision_problems(precision: str, device: torch.device) -> Iterator[Problem]:
+    """Yield why a device does not have a precision: it is unknown, or TF32 away from a CUDA device."""
     if precision not in PRECISIONS:
-        raise ConfigError(f"precision must be {', '.join(PRECISIONS)}, found {precision!r}.")
-    if precision == TF32 and device.type != "cuda":
-        raise ConfigError(
-            f"precision: tf32 is a format of CUDA devices, and this run is on the {device.type}. Give "
-            f"the device by --gpu, or set precision: fp32."
+        yield Problem("precision", f"must be one of {', '.join(PRECISIONS)}, found {precision!r}.")
+    elif precision == TF32 and device.type != "cuda":
+        yield Problem(
+            "precision",
+            f"tf32 is a format of CUDA devices, and this run is on the {device.type}.",
+            "Give the device by --gpu, or set precision: fp32.",
         )
 
 

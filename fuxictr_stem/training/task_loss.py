@@ -7,12 +7,12 @@ Symbols: B batch, T tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import Problem, suggest
 from fuxictr_stem.layers import device
 from fuxictr_stem.metrics.tasks import BINARY, REGRESSION
 
@@ -90,26 +90,104 @@ def sample_weights(y_true: Sequence[Tensor]) -> Tensor:
     return (present_TB1 if weight is None else present_TB1 * weight).sum(dim=(1, 2))
 
 
-def spaces_of(sample_spaces: Mapping[str, str] | None, labels: Sequence[str]) -> dict[str, str]:
-    """Return the tasks' sample spaces.
+def per_task(value: str | Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Return a setting that is one for all tasks, or a list, as a list."""
+    return [value] * len(labels) if isinstance(value, str) else list(value)
+
+
+def losses_of(loss: str | Sequence[str] | None, tasks: Sequence[str]) -> list[str]:
+    """Return each task's loss; None is the default of its type."""
+    return per_task(loss, tasks) if loss else [DEFAULT_LOSS[task] for task in tasks]
+
+
+def task_problems(
+    labels: Sequence[str],
+    known: Sequence[str],
+    task: str | Sequence[str],
+    loss: str | Sequence[str] | None,
+    num_tasks: int | None,
+) -> Iterator[Problem]:
+    """Yield why labels, task types, losses and their number do not go together.
 
     Args:
-        sample_spaces: By task, the label whose 1 makes a row one of its samples; None for none.
-        labels: The labels that are trained.
-
-    Raises:
-        ConfigError: If a task is not trained, or is its own space.
+        labels: Those that are trained.
+        known: The dataset's.
+        task: Task type, one for all or a list.
+        loss: Loss, one for all or a list; None for the defaults.
+        num_tasks: Number of tasks; None to have as many as labels.
     """
-    spaces = dict(sample_spaces or {})
-    for label, space in spaces.items():
+    for label in labels:
+        if label not in known:
+            yield Problem(
+                "task_labels",
+                f"{label!r} is not a label of the dataset, which has {', '.join(known)}.",
+                suggest(label, known),
+            )
+    if len(set(labels)) < len(labels):
+        yield Problem(
+            "task_labels", f"names a label twice: {', '.join(labels)}.", "Name each once."
+        )
+        return
+    counts = {"num_tasks": num_tasks}
+    said = [f"num_tasks is {num_tasks}"] if num_tasks else []
+    for key, value in (("task", task), ("loss", loss)):
+        if isinstance(value, str):
+            said.append(f"{key} is one for all")
+        elif value is not None:
+            counts[key] = len(value)
+            said.append(f"{key} has {counts[key]} entries")
+    differing = [key for key, count in counts.items() if count not in (None, len(labels))]
+    if differing:
+        yield Problem(
+            differing[0],
+            f"the numbers of tasks differ: {', '.join(said)}, but {len(labels)} labels are "
+            f"trained ({', '.join(labels)}).",
+            "Give one entry per label, or choose the labels by task_labels.",
+        )
+
+
+def loss_problems(
+    labels: Sequence[str], tasks: Sequence[str], losses: Sequence[str]
+) -> Iterator[Problem]:
+    """Yield the losses that do not fit the types of their tasks; lists of one entry per label."""
+    for loss, task in dict.fromkeys(zip(losses, tasks, strict=True)):
+        if LOSSES.get(loss, task) != task:
+            trained = zip(labels, losses, tasks, strict=True)
+            misfits = ", ".join(label for label, *pair in trained if pair == [loss, task])
+            fitting = ", ".join(name for name, fits in LOSSES.items() if fits == task)
+            yield Problem(
+                "loss",
+                f"{loss} does not fit tasks of type {task}, as which {misfits} is trained.",
+                f"Losses of that type: {fitting}. Mixed tasks need a list, one loss per label.",
+            )
+
+
+def sample_space_problems(
+    sample_spaces: Mapping[str, str] | None, labels: Sequence[str], known: Sequence[str]
+) -> Iterator[Problem]:
+    """Yield what is wrong with the tasks' sample spaces.
+
+    Args:
+        sample_spaces: By task, the label whose 1 makes a row one of its samples.
+        labels: Those that are trained.
+        known: The labels that the dataset has, if they are known.
+    """
+    for label, space in (sample_spaces or {}).items():
         if label not in labels:
-            raise ConfigError(
-                f"sample_spaces: {label!r} is not among the labels that are trained, {list(labels)}."
-                f"{suggest(label, labels)}"
+            yield Problem(
+                "sample_spaces",
+                f"{label!r} is not trained; the labels that are: {', '.join(labels)}.",
+                suggest(label, labels),
             )
-        if label == space:
-            raise ConfigError(
-                f"sample_spaces: {label!r} cannot be its own sample space: only positives would be "
-                f"left. Name the label of the step before."
+        if known and space not in known:
+            yield Problem(
+                "sample_spaces",
+                f"{space!r} is not a label of the dataset, which has {', '.join(known)}.",
+                suggest(space, known) or "Add it to label_col; it need not be trained.",
             )
-    return spaces
+        elif space == label:
+            yield Problem(
+                "sample_spaces",
+                f"{label!r} cannot be its own sample space: only positives would be left.",
+                "Name the label of the step before.",
+            )

@@ -33,7 +33,7 @@ def test_the_rate_within_a_click_may_be_above_the_rate_of_clicks():
     assert buy[click == 1].mean() > click.mean()
     assert buy.mean() <= click.mean()
     with pytest.raises(
-        ConfigError, match=r"calibrator_weight is 0.6, .*sample_spaces 'click' is .*"
+        ConfigError, match=r"calibrator_weight: is 0.6, .*sample_spaces 'click' is .*"
     ):
         aitm(sample_spaces={"buy": "click"})
 

@@ -302,7 +302,7 @@ def test_tied_tables_are_the_single_table(name, single):
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [(["y00"], "'y00' is not among.*Did you mean"), (["y0", "y1"], "Leave a main task")],
+    [(["y00"], "'y00' is not trained.*Did you mean"), (["y0", "y1"], "Leave a main task")],
 )
 def test_auxiliary_labels_are_checked(labels, message):
     with pytest.raises(ConfigError, match=message):
@@ -324,7 +324,7 @@ def test_aitm_calibrator():
     found = calibrated.add_loss(outputs, y) - plain.add_loss(outputs, y)
     assert found.item() == pytest.approx(0.6 * expected, rel=1e-4)
     assert expected > 0
-    with pytest.raises(ConfigError, match="calibrator_weight is 0.6"):
+    with pytest.raises(ConfigError, match="calibrator_weight: is 0.6"):
         small_model("AITM", fmap, calibrator_weight=0.6, task="regression")
 
 
@@ -346,11 +346,14 @@ def test_weights_are_saved_whole_and_read_back(tmp_path):
     ("params", "message"),
     [
         ({"task_labels": ["y00"]}, "'y00' is not a label .* Did you mean"),
-        ({"task_labels": ["y0", "y0"]}, "stands twice"),
-        ({"loss_weight": "WU"}, "loss_weight must be EQ, UW, DWA, or a number a task, found 'WU'"),
-        ({"num_tasks": 3}, "num_tasks is 3, but there are 2 labels"),
-        ({"task": ["binary_classification"]}, "task has 1 entries .* 2 tasks"),
-        ({"loss": ["bce"] * 3}, "loss has 3 entries .* 2 tasks"),
+        ({"task_labels": ["y0", "y0"]}, "names a label twice: y0, y0"),
+        (
+            {"loss_weight": "WU"},
+            "loss_weight: must be one of EQ, UW, DWA, or one number per task, found 'WU'",
+        ),
+        ({"num_tasks": 3}, "num_tasks: .* num_tasks is 3, .* but 2 labels are trained"),
+        ({"task": ["binary_classification"]}, "task has 1 entries, but 2 labels are trained"),
+        ({"loss": ["bce"] * 3}, "loss has 3 entries, but 2 labels are trained"),
         ({"embedding_initializer": "__import__('os').system('x')"}, "not an expression"),
     ],
 )

@@ -177,7 +177,7 @@ def test_another_optimizer_or_penalty_takes_fuxictrs_step():
         table = model.embedding_layer.tables[0].table.weight
         model.train_step(batch(fmap))
         assert table.grad is not None
-        with pytest.raises(ConfigError, match="row_sparse needs optimizer adam"):
+        with pytest.raises(ConfigError, match="row_sparse: needs optimizer adam"):
             small_model("STEMNet", fmap, row_sparse=True, **settings)
 
 

@@ -163,7 +163,9 @@ def test_bf16_stays_near_fp32_and_keeps_float_weights(name):
 def test_tf32_needs_a_cuda_device():
     with pytest.raises(ConfigError, match="precision: tf32 is a format of CUDA devices"):
         small_model("STEMNet", feature_map(), precision="tf32")
-    with pytest.raises(ConfigError, match="precision must be fp32, tf32, bf16"):
+    with pytest.raises(
+        ConfigError, match="precision: must be one of fp32, tf32, bf16, found 'fp16'"
+    ):
         small_model("STEMNet", feature_map(), precision="fp16")
 
 
