@@ -115,7 +115,7 @@ def test_monitor(tmp_path, caplog, metrics, monitor, mode, settled, warned):
 
 
 def test_a_feature_that_groups_gets_a_meta_column(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     fill = columns({"name": "u", "dtype": "int", "type": "categorical", "fill_na": -1})
     params = load(tmp_path, {"group_id": "u", "metrics": ["gAUC"]}, fill)
     assert params["group_id"] == "u_group"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fuxictr.utils import load_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -267,6 +268,19 @@ def test_a_shipped_experiment_is_valid(expid):
     stand_in = params.get("prepare", {}).get("stand_in")
     if stand_in is not None:
         assert load_experiment(SHIPPED, expid, dataset_id=stand_in)["dataset_id"] == stand_in
+
+
+@pytest.mark.parametrize("expid", shipped("model_config"))
+def test_fuxictrs_own_loader_reads_the_same(expid):
+    ours, theirs = load_experiment(SHIPPED, expid), load_config(str(SHIPPED), expid)
+    per_task, penalties = ("task", "loss"), ("embedding_regularizer", "net_regularizer")
+    for key in theirs.keys() - {"feature_cols", "label_col", "prepare"}:
+        value = theirs[key]
+        if key in per_task:
+            value = [value] * len(ours["task_labels"])
+        elif key in penalties:
+            value = value or None
+        assert ours[key] == value, key
 
 
 @pytest.mark.parametrize("dataset_id", shipped("dataset_config"))
