@@ -37,7 +37,7 @@ def format_bytes(count: float) -> str:
         >>> format_bytes(3 * 2**20)
         '3.0 MiB'
     """
-    unit = "B"
+    count, unit = min(count, 1e300), "B"  # a config can ask for more than a float holds
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if count >= 1024:
             count, unit = count / 1024, larger

@@ -26,9 +26,9 @@ Batches = Iterable[dict[str, Tensor]]
 
 
 class Predictions(NamedTuple):
-    """What a pass over a split gives: labels and predictions by label, (N,) each, and the groups.
+    """Labels and predictions of a split by label, (N,) each, and the groups.
 
-    A label is NaN in a row that is no sample of its task.
+    A label is NaN in a row that is not a sample of its task.
     """
 
     y_true: dict[str, np.ndarray]
@@ -64,16 +64,12 @@ def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> 
             if group is not None:
                 groups.append(batch[group].flatten().contiguous())
             progress.update(len(batch[labels[0]]))
+    # One copy to the host per column, not one per batch, waits for a device.
     return Predictions(
-        {label: _joined(parts).double().numpy() for label, parts in true.items()},
-        {label: _joined(parts).double().numpy() for label, parts in pred.items()},
-        _joined(groups).numpy() if groups else None,
+        {label: torch.cat(parts).cpu().double().numpy() for label, parts in true.items()},
+        {label: torch.cat(parts).cpu().double().numpy() for label, parts in pred.items()},
+        torch.cat(groups).cpu().numpy() if groups else None,
     )
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    """Return a pass' values on the host: one copy a column, not one a batch, waits for a device."""
-    return torch.cat(parts).cpu()
 
 
 def evaluate_predictions(
@@ -91,16 +87,16 @@ def evaluate_predictions(
         ``{label}_{metric}`` for each task, and each mean under the metric's own name.
     """
     results = {}
-    wanted = list(names)
-    for label in tasks:
-        wanted += [name.removeprefix(f"{label}_") for name in names]
+    metrics = [*names, *(name.removeprefix(f"{label}_") for label in tasks for name in names)]
     for label, task in tasks.items():
         y_true, y_pred, group_id = _samples(predictions, label)
-        results[label] = evaluate_task(task, y_true, y_pred, wanted, group_id)
-    by_task = {
-        f"{label}_{name}": value for label, r in results.items() for name, value in r.items()
-    }
-    return {**by_task, **mean_over_tasks(results)}
+        results[label] = evaluate_task(task, y_true, y_pred, metrics, group_id)
+    per_task = (
+        (f"{label}_{name}", value)
+        for label, values in results.items()
+        for name, value in values.items()
+    )
+    return {**dict(per_task), **mean_over_tasks(results)}
 
 
 def warn_of_constants(
@@ -112,7 +108,7 @@ def warn_of_constants(
 ) -> None:
     """Warn of binary tasks whose logloss on valid is above that of the best constant.
 
-    That is the entropy of the share of positives. Only a note is logged of a model of a few steps that is
+    That is the entropy of the share of positives. It is only a note for a model of a few steps that is
     still about as good as a fresh one, which predicts .5, and where rows are weighted: a model that counts
     positives ten times rightly predicts more than their share.
 
@@ -138,12 +134,10 @@ def warn_of_constants(
         elif steps < _FEW_STEPS and loss < 1.05 * math.log(2):
             level, advice = logging.INFO, "train longer (epochs)"
         else:
-            level, advice = (
-                logging.WARNING,
-                (
-                    "set normalizer: StandardScaler for numeric features, declare ids categorical, or "
-                    f"change learning_rate ({learning_rate:g} now)"
-                ),
+            level = logging.WARNING
+            advice = (
+                "set normalizer: StandardScaler for numeric features, declare ids categorical, or "
+                f"change learning_rate ({learning_rate:g} now)"
             )
         logger.log(
             level,
@@ -161,7 +155,7 @@ def warn_of_constants(
 def _samples(
     predictions: Predictions, label: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return a task's labels, predictions and groups, its samples alone."""
+    """Return labels, predictions and groups of a task's samples only."""
     y_true, y_pred = predictions.y_true[label], predictions.y_pred[label]
     group_id = predictions.group_id
     present = ~np.isnan(y_true)
@@ -170,6 +164,6 @@ def _samples(
     if not present.any():
         raise DataError(
             f"label {label!r} has no sample in this split: it is missing, or outside its sample "
-            f"space, in all {len(y_true):,} rows. Check the label, or leave it out of task_labels."
+            f"space, in all {len(y_true):,} rows. Check the label, or remove it from task_labels."
         )
     return y_true[present], y_pred[present], None if group_id is None else group_id[present]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.runtime.memory import Share, available_bytes
+from fuxictr_stem.runtime.text_table import format_bytes
 from fuxictr_stem.training.graphed_step import GraphedStep
 from fuxictr_stem.training.nan_guard import LOOK_TOGETHER
 from fuxictr_stem.training.synthetic_batch import synthetic_batch
@@ -33,25 +33,15 @@ _FLOAT = 4
 _TWIN_IDS, _TWIN_ROWS = 3, 8
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """Bytes that training takes, by part.
+class Footprint(NamedTuple):
+    """Bytes that training takes, by part."""
 
-    Attributes:
-        tables: Weights of the embedding tables, frozen vectors included.
-        dense: All other weights.
-        gradients: Of all learnt weights; with ``row_sparse``, of those outside the tables.
-        optimizer: What the optimizer keeps of each weight.
-        activations: The most that a step takes beside these, with the batches that are kept.
-        graph: What a step that is recorded as a CUDA graph keeps for itself, since its memory is never
-            lent to other work: activations and gradients of its own.
-    """
-
-    tables: int
-    dense: int = 0
-    gradients: int = 0
-    optimizer: int = 0
-    activations: int = 0
+    tables: int  # weights of the embedding tables, frozen vectors included
+    dense: int = 0  # all other weights
+    gradients: int = 0  # of all learnt weights; with row_sparse, of those outside the tables
+    optimizer: int = 0  # what the optimizer keeps of each weight
+    activations: int = 0  # the most that a step takes more, with the batches that are kept
+    # What a step that is recorded as a CUDA graph keeps, since its memory is never lent to other work.
     graph: int = 0
 
     @property
@@ -66,36 +56,21 @@ class Footprint:
 
 
 class _Field(NamedTuple):
-    """A field with a vocabulary of its own.
+    """A field with a vocabulary of its own."""
 
-    Attributes:
-        ids: Size of the vocabulary.
-        dim: Embedding dim.
-        learnt: Learnt numbers an id in each table.
-        frozen: Pretrained numbers an id that are not learnt.
-    """
-
-    ids: int
-    dim: int
-    learnt: int
-    frozen: int
+    ids: int  # size of the vocabulary
+    dim: int  # of its embedding
+    learnt: int  # numbers per id in each table
+    frozen: int  # pretrained numbers per id that are not learnt
 
 
-@dataclass(frozen=True)
-class MemoryPlan:
-    """What a run needs and what there is.
-
-    Attributes:
-        params: The experiment.
-        footprint: What training takes.
-        free: Bytes that were available before: of the CUDA device, if there is one, else of the CPU.
-        host_free: Bytes that were available to the CPU.
-    """
+class MemoryPlan(NamedTuple):
+    """What a run needs and what there is."""
 
     params: Mapping[str, Any]
     footprint: Footprint
-    free: int
-    host_free: int
+    free: int  # bytes that were available before: of the CUDA device, if there is one, else of the CPU
+    host_free: int  # bytes that were available to the CPU
 
     @property
     def data_budget(self) -> int:
@@ -108,15 +83,12 @@ class MemoryPlan:
 
         A third of what training leaves: there are two of them, and activations are an estimate.
         """
-        if self.params["gpu"] < 0:
-            return None
-        return max(self.free - self.footprint.total, 0) // 3
+        left = max(self.free - self.footprint.total, 0)
+        return left // 3 if self.params["gpu"] >= 0 else None
 
     def host_bytes(self, data: int) -> int:
         """Return the bytes that the run takes of the CPU's memory with some bytes of rows."""
-        if self.params["gpu"] >= 0:
-            return data
-        return data + self.footprint.total
+        return data if self.params["gpu"] >= 0 else data + self.footprint.total
 
     def report(self, host_data: int, device_data: int = 0) -> None:
         """Log all parts in a line, and a warning if they may not fit.
@@ -126,22 +98,19 @@ class MemoryPlan:
             device_data: Bytes of the rows that are kept on the CUDA device.
         """
         needs, on_gpu = self.footprint, self.params["gpu"] >= 0
-        beside = f"{size(host_data)} of data"
+        place, parts = _place(self.params), _parts(needs, certain=False)
+        data = f"{format_bytes(host_data)} of data"
         if on_gpu:
-            beside = f"{size(device_data)} of data there and {size(host_data)} in the CPU's"
+            data = f"{format_bytes(device_data)} of data there and {format_bytes(host_data)} in the CPU's"
         total = needs.total + (device_data if on_gpu else host_data)
-        parts = (needs.tables, needs.dense, needs.gradients, needs.optimizer, needs.activations)
         logger.info(
-            "Memory for training: tables %s, other weights %s, gradients %s, optimizer %s, "
-            "activations about %s%s: %s of %s available to %s, with %s",
-            *map(size, parts),
-            f", the recorded step about {size(needs.graph)}" if needs.graph else "",
-            *(size(total), size(self.free), _place(self.params), beside),
+            f"Memory for training: {parts}: {format_bytes(total)} of {format_bytes(self.free)} "
+            f"available to {place}, with {data}"
         )
         if total > self.free:
             logger.warning(
                 "This may be more memory than %s has. Lower batch_size (activations)%s.",
-                *(_place(self.params), "" if on_gpu else " or memory_budget (data)"),
+                *(place, "" if on_gpu else " or memory_budget (data)"),
             )
 
 
@@ -151,9 +120,9 @@ def plan_memory(
     share: Share = Share(),  # noqa: B008  it cannot be changed
     elsewhere: int = 0,
 ) -> MemoryPlan:
-    """Estimate what training takes and refuse what cannot fit; nothing large is allocated.
+    """Estimate what training takes and reject what cannot fit; nothing large is allocated.
 
-    Refused is only what is certain: weights, gradients and the optimizer's state.
+    Only what is certain is a reason to reject: weights, gradients and the optimizer's state.
 
     Args:
         params: The experiment, checked and normalised, with ``gpu``.
@@ -162,7 +131,7 @@ def plan_memory(
         elsewhere: Bytes of the CPU's memory that other runs will still take.
 
     Raises:
-        ConfigError: There is not enough memory, or the model refuses its parameters.
+        ConfigError: There is not enough memory, or the model rejects its parameters.
     """
     gpu, host_free = params["gpu"], max(available_bytes() - elsewhere, 0)
     if share.host is not None:
@@ -177,31 +146,32 @@ def plan_memory(
     least = Footprint(
         _FLOAT * sum(field.ids * (field.learnt + field.frozen) for field in fields.values())
     )
-    _refuse(params, fields, least, free, _place(params))
+    _check_fit(params, fields, least, free, _place(params))
     footprint = _estimate(params, feature_map, list(fields.values())) or least
-    _refuse(params, fields, footprint, free, _place(params))
+    _check_fit(params, fields, footprint, free, _place(params))
     if gpu >= 0:
         # The weights are made there before they are moved.
         weights = Footprint(footprint.tables, footprint.dense)
-        _refuse(params, fields, weights, host_free, "the CPU")
+        _check_fit(params, fields, weights, host_free, "the CPU")
     return MemoryPlan(params, footprint, free, host_free)
-
-
-def size(count: int) -> str:
-    """Return a number of bytes in MiB, or GiB from one on."""
-    unit, name = (2**30, "GiB") if count >= 2**30 else (2**20, "MiB")
-    # In integers: a config can ask for more than a float holds.
-    whole, tenths = divmod(count * 10 // unit, 10)
-    return f"{whole:,}.{tenths} {name}"
 
 
 def _place(params: Mapping[str, Any]) -> str:
     return "the CPU" if params["gpu"] < 0 else f"CUDA device {params['gpu']}"
 
 
+def _parts(needs: Footprint, certain: bool) -> str:
+    """Return the parts with their sizes; those that are certain alone, or the estimated ones, too."""
+    parts = {"tables": needs.tables, "other weights": needs.dense}
+    parts |= {"gradients": needs.gradients, "optimizer": needs.optimizer}
+    if not certain:
+        parts |= {"activations about": needs.activations, "the recorded step about": needs.graph}
+    return ", ".join(f"{name} {format_bytes(count)}" for name, count in parts.items() if count)
+
+
 def _fields(params: Mapping[str, Any], feature_map: FeatureMap) -> dict[str, _Field]:
     """Return the fields that have a vocabulary of their own."""
-    found = {}
+    fields = {}
     for name, spec in feature_map.features.items():
         shares = spec.get("share_embedding") in feature_map.features
         if spec["type"] not in ("categorical", "sequence") or shares:
@@ -213,18 +183,15 @@ def _fields(params: Mapping[str, Any], feature_map: FeatureMap) -> dict[str, _Fi
             learnt = dim if spec.get("pretrain_usage", "init") != "init" else 0
             frozen = width if spec["freeze_emb"] else 0
             learnt += 0 if spec["freeze_emb"] else width
-        found[name] = _Field(spec["vocab_size"], dim, learnt, frozen)
-    return found
+        fields[name] = _Field(spec["vocab_size"], dim, learnt, frozen)
+    return fields
 
 
-def _refuse(
+def _check_fit(
     params: Mapping[str, Any], fields: Mapping[str, _Field], needs: Footprint, free: int, place: str
 ) -> None:
     if needs.certain <= free:
         return
-    parts = {"tables": needs.tables, "other weights": needs.dense}
-    parts |= {"gradients": needs.gradients, "optimizer": needs.optimizer}
-    named = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
     changes = ["lower the widths of its layers"]
     if needs.tables >= needs.dense:
         largest = sorted(fields, key=lambda name: fields[name].ids * fields[name].dim, reverse=True)
@@ -233,8 +200,9 @@ def _refuse(
         if str(params.get("optimizer", "adam")).lower() == "adam" and not params.get("row_sparse"):
             changes.append("set row_sparse: True, which keeps no gradients of tables")
     raise ConfigError(
-        f"{params['model_id']} cannot be trained in the memory of {place}: it needs {size(needs.certain)} "
-        f"or more ({named}), and {size(free)} are available. You can {', or '.join(changes)}."
+        f"{params['model_id']} cannot be trained in the memory of {place}: it needs "
+        f"{format_bytes(needs.certain)} or more ({_parts(needs, certain=True)}), and "
+        f"{format_bytes(free)} are available. You can {', or '.join(changes)}."
     )
 
 
@@ -245,9 +213,9 @@ def _estimate(
     gpu = params["gpu"]
     # The run's own draws must not depend on the twin's.
     with torch.random.fork_rng(devices=[gpu] if gpu >= 0 else []):
-        smaller = _parameters(_twin(params, feature_map, _TWIN_IDS))
+        smaller = _parameter_bytes(_twin(params, feature_map, _TWIN_IDS))
         twin = _twin(params, feature_map, _TWIN_IDS + 1)
-        an_id = _parameters(twin) - smaller
+        id_bytes = _parameter_bytes(twin) - smaller
         try:
             row_bytes = _row_bytes(twin, params["label_col"])
             twin.optimizer.step()
@@ -255,16 +223,19 @@ def _estimate(
             logger.warning("The memory for training cannot be estimated: %s", error)
             return None
     dims = sum(field.dim for field in fields)
-    # In numbers of one table; an_id / dims is the number of tables.
+    # In numbers of one table; id_bytes / dims is the number of tables.
     learnt = sum(field.ids * field.learnt for field in fields)
-    tables = an_id * learnt // dims if dims else 0
+    tables = id_bytes * learnt // dims if dims else 0
     frozen = _FLOAT * sum(field.ids * field.frozen for field in fields)
-    dense = smaller - _TWIN_IDS * an_id
-    states = twin.optimizer.state
-    kept = [
-        t for p, s in states.items() for t in s.values() if getattr(t, "shape", None) == p.shape
-    ]
-    kept_a_weight = sum(t.nbytes for t in kept) / max(sum(p.nbytes for p in states), 1)
+    dense = smaller - _TWIN_IDS * id_bytes
+    states = twin.optimizer.state.items()
+    kept = sum(
+        tensor.nbytes
+        for parameter, state in states
+        for tensor in state.values()
+        if getattr(tensor, "shape", None) == parameter.shape
+    )
+    weights = max(sum(parameter.nbytes for parameter, _ in states), 1)
     activations = int(row_bytes * params["batch_size"])
     recorded = isinstance(getattr(twin, "_adam_step", None), GraphedStep)
     waiting = 0
@@ -277,7 +248,7 @@ def _estimate(
         tables=tables + frozen,
         dense=dense,
         gradients=dense + (0 if params.get("row_sparse") else tables),
-        optimizer=int(kept_a_weight * (tables + dense)),
+        optimizer=int(kept / weights * (tables + dense)),
         activations=activations + waiting,
         graph=activations + dense if recorded else 0,
     )
@@ -293,26 +264,26 @@ def _twin(params: Mapping[str, Any], feature_map: FeatureMap, ids: int) -> Multi
     return build_model(dict(params), small)
 
 
-def _parameters(model: MultiTaskModel) -> int:
+def _parameter_bytes(model: MultiTaskModel) -> int:
     return sum(parameter.nbytes for parameter in model.parameters())
 
 
 def _row_bytes(model: MultiTaskModel, label_col: list[dict[str, Any]]) -> float:
-    """Return what a row of a batch takes at the peak of a step, beside the gradients of weights."""
+    """Return what a row of a batch takes at the peak of a step, without the weights' gradients."""
     model.train()
     taken = []
     for rows in (_TWIN_ROWS, 2 * _TWIN_ROWS):
-        saved = _saved(model, synthetic_batch(model.feature_map, label_col, rows))
-        taken.append(sum(saved) + max(saved, default=0))
+        sizes = _saved_sizes(model, synthetic_batch(model.feature_map, label_col, rows))
+        taken.append(sum(sizes) + max(sizes, default=0))
     row_bytes = (taken[1] - taken[0]) / _TWIN_ROWS
     # Each task's gradient is a backward pass of its own, and they wait for one another.
     balanced = getattr(model, "balancer", None) is not None
     return row_bytes * (1 + model.num_tasks) if balanced else row_bytes
 
 
-def _saved(model: MultiTaskModel, batch: dict[str, Tensor]) -> list[int]:
+def _saved_sizes(model: MultiTaskModel, batch: dict[str, Tensor]) -> list[int]:
     """Take a forward and a backward pass; return the sizes of what the first kept for the second."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    of_weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -324,4 +295,4 @@ def _saved(model: MultiTaskModel, batch: dict[str, Tensor]) -> list[int]:
         outputs = model.forward(batch)
         loss = model.compute_loss(outputs, model.get_labels(batch))
     loss.backward()
-    return [t.untyped_storage().nbytes() for place, t in kept.items() if place not in own]
+    return [t.untyped_storage().nbytes() for place, t in kept.items() if place not in of_weights]

@@ -22,17 +22,11 @@ class _NotFinite(Exception):
 
 
 class _Step(NamedTuple):
-    """A step whose loss nobody has looked at.
+    """A step whose loss nobody has looked at."""
 
-    Attributes:
-        place: Its number in the training, from 1; its epoch and the number of its batch there, from 0.
-        batch: The columns of that.
-        loss: Its loss, on the model's device.
-    """
-
-    place: tuple[int, int, int]
+    place: tuple[int, int, int]  # its number in the training, from 1; its epoch and batch, from 0
     batch: dict[str, Tensor]
-    loss: Tensor
+    loss: Tensor  # on the model's device
 
 
 class LossWatch:
@@ -50,11 +44,7 @@ class LossWatch:
         self._losses: list[float] = []
 
     def step(self, batch: dict[str, Tensor]) -> Tensor:
-        """Take a step, as the model's ``train_step`` does.
-
-        Raises:
-            TrainingError: As of `look`.
-        """
+        """Take a step, as the model's ``train_step`` does; TrainingError as of `look`."""
         model = self._model
         place = model._total_steps, model._epoch_index, model._batch_index
         try:
@@ -76,7 +66,7 @@ class LossWatch:
         losses = torch.stack([step.loss for step in waiting]).tolist() if waiting else []
         for step, loss in zip(waiting, losses, strict=True):
             if not math.isfinite(loss):
-                raise _stopped(step.place, _explain(self._model, step.batch))
+                raise _stopped(step.place, _reason(self._model, step.batch))
         self._losses += losses
 
     def take(self) -> list[float]:
@@ -109,8 +99,7 @@ def finite_losses(model: MultiTaskModel, together: int = 1) -> Iterator[LossWatc
         # A cross entropy raises an error of its own where a prediction is not a number.
         _check_predictions(return_dict)
         loss: Tensor = compute_loss(return_dict, y_true)
-        if not torch.isfinite(loss):
-            raise _NotFinite(_losing(model, return_dict, y_true))
+        _check_loss(model, loss, return_dict, y_true)
         return loss
 
     model.train_step = watch.step
@@ -136,17 +125,25 @@ def _stopped(place: tuple[int, int, int], reason: str) -> TrainingError:
     )
 
 
-def _explain(model: MultiTaskModel, batch: dict[str, Tensor]) -> str:
+def _reason(model: MultiTaskModel, batch: dict[str, Tensor]) -> str:
     """Say which task's predictions, loss or gradient of a batch are not finite."""
     return_dict, y_true = model.forward(batch), model.get_labels(batch)
     try:
         _check_predictions(return_dict)
-        loss = model.compute_loss(return_dict, y_true)
+        _check_loss(model, model.compute_loss(return_dict, y_true), return_dict, y_true)
     except _NotFinite as error:
         return str(error)
-    if torch.isfinite(loss):
-        return _exploding(model, return_dict, y_true)
-    return _losing(model, return_dict, y_true)
+    # Without large tables: their dense gradients may not fit into memory as well.
+    small = [p for p in model.parameters() if p.requires_grad and p.numel() <= 2**24]
+    lost = []
+    for label, loss in _task_losses(model, return_dict, y_true):
+        gradients = torch.autograd.grad(loss, small, retain_graph=True, allow_unused=True)
+        norm = torch.stack([g.norm() for g in gradients if g is not None]).norm()
+        if not torch.isfinite(norm):
+            lost.append(f"task {label!r}")
+    return (
+        f"the gradient is not finite or beyond float32: {' and '.join(lost) or 'by the penalties'}"
+    )
 
 
 def _check_predictions(return_dict: Mapping[str, Tensor]) -> None:
@@ -161,31 +158,18 @@ def _check_predictions(return_dict: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def _losing(model: MultiTaskModel, return_dict: Mapping[str, Tensor], y_true: list[Tensor]) -> str:
+def _check_loss(
+    model: MultiTaskModel, loss: Tensor, return_dict: Mapping[str, Tensor], y_true: list[Tensor]
+) -> None:
     """Say which task's loss is not finite; without one, it is the penalties or the sum."""
-    losses = _losses(model, return_dict, y_true)
-    lost = [f"task {label!r}, {loss.item()}" for label, loss in losses if not torch.isfinite(loss)]
-    return f"the loss is not finite: {' and '.join(lost) or 'by its penalties or weights'}"
+    if not torch.isfinite(loss):
+        losses = _task_losses(model, return_dict, y_true)
+        lost = [f"task {label!r}, {x.item()}" for label, x in losses if not torch.isfinite(x)]
+        text = " and ".join(lost) or "by its penalties or weights"
+        raise _NotFinite(f"the loss is not finite: {text}")
 
 
-def _exploding(
-    model: MultiTaskModel, return_dict: Mapping[str, Tensor], y_true: list[Tensor]
-) -> str:
-    """Say which task's gradient is not finite."""
-    # Without large tables: their dense gradients may not fit beside them.
-    small = [p for p in model.parameters() if p.requires_grad and p.numel() <= 2**24]
-    lost = []
-    for label, loss in _losses(model, return_dict, y_true):
-        found = torch.autograd.grad(loss, small, retain_graph=True, allow_unused=True)
-        norm = torch.stack([g.norm() for g in found if g is not None]).norm()
-        if not torch.isfinite(norm):
-            lost.append(f"task {label!r}")
-    return (
-        f"the gradient is not finite or beyond float32: {' and '.join(lost) or 'by the penalties'}"
-    )
-
-
-def _losses(
+def _task_losses(
     model: MultiTaskModel, return_dict: Mapping[str, Tensor], y_true: list[Tensor]
 ) -> list[tuple[str, Tensor]]:
     if hasattr(model, "task_losses"):

@@ -39,7 +39,7 @@ class Loader(Batches, Position, Protocol):
 
 @dataclass
 class TrainingHistory:
-    """What happened: one record an evaluation, and the speed of the steps alone.
+    """What happened: one record per evaluation, and the speed of the steps alone.
 
     Attributes:
         evaluations: ``epoch``, ``step``, ``train_loss`` (mean over the steps since the last
@@ -60,7 +60,7 @@ class TrainingHistory:
 
     @property
     def samples_per_second(self) -> float:
-        """Training samples a second, evaluation not counted."""
+        """Training samples per second, evaluation not counted."""
         return self.samples / self.step_seconds if self.step_seconds else 0.0
 
 
@@ -88,8 +88,11 @@ class Trainer:
         # Of models that are not ours there are none.
         self._sums = model.loss_sums if isinstance(model, TaskLosses) else None
         self._first_losses_seen = False
+        self._began = 0.0
+        self._train: Loader
+        self._valid: Batches
         self._saving: Saving | None = None
-        self._request = StopRequest()
+        self._request: StopRequest
         self._watch: LossWatch
 
     def fit(
@@ -99,13 +102,13 @@ class Trainer:
 
         The model's checkpoint holds the best weights, whatever its ``save_best_only``: FuxiCTR would
         replace them by each evaluation's and call the last ones best. False writes the weights of the
-        end beside them, as ``model_last``.
+        end next to them, as ``model_last``.
 
         Args:
             train: Training batches; each pass is an epoch.
             valid: Validation batches.
             epochs: The most epochs to train.
-            saving: Saves states, and goes on from one where it is told so; None saves nothing.
+            saving: Saves states, and resumes from one if asked to; None saves nothing.
 
         Raises:
             TrainingError: If a loss, prediction or gradient is not finite.
@@ -114,58 +117,62 @@ class Trainer:
             Stopped: By Ctrl-C, SIGTERM or SIGHUP, with ``saving``; the state is saved.
         """
         model = self.model
+        self._train, self._valid, self._saving = train, valid, saving
         os.makedirs(os.path.dirname(model.checkpoint), exist_ok=True)
         model._max_gradient_norm = self.max_gradient_norm
         model._best_metric = np.inf if model._monitor_mode == "min" else -np.inf
         model._stopping_steps, model._stop_training = 0, False
         model._total_steps = model._epoch_index = model._batch_index = 0
-        self._saving = saving
         if self._sums is not None:
             self._sums.reset()
         logger.info("Start training: %d batches per epoch", len(train))
-        began, finished = time.monotonic(), False
-        found = saving.begin(model, train) if saving is not None else None
-        if found is not None:
-            finished = found["finished"]
-            self._losses, self._evaluation_due = found["losses"], found["evaluation_due"]
-            self._first_losses_seen = True
-            if self._sums is not None and found.get("loss_sums"):
-                self._sums.load(found["loss_sums"])
-            self.history = TrainingHistory(**found["history"])
-            began -= self.history.seconds
-        else:
-            remove_file(self._last_weights)
+        self._began = time.monotonic()
+        finished = self._resume()
         with (
             stop_requests(saving is not None) as self._request,
             finite_losses(model, LOOK_TOGETHER) as self._watch,
         ):
             if not finished:
-                self._run(train, valid, epochs, began)
+                self._run(epochs)
             if self._request.signal is not None:
-                self._stop(train, self._request.signal, finished=True)
+                self._stop(finished=True)
         model.load_weights(model.checkpoint)
         return self.history
 
-    def _run(self, train: Loader, valid: Batches, epochs: int, began: float) -> None:
+    def _resume(self) -> bool:
+        """Go on from a saved state, if there is one to go on from; return whether it was finished."""
+        state = self._saving.begin(self.model, self._train) if self._saving is not None else None
+        if state is None:
+            remove_file(self._last_weights)
+            return False
+        self._losses, self._evaluation_due = state["losses"], state["evaluation_due"]
+        self._first_losses_seen = True
+        if self._sums is not None and state.get("loss_sums"):
+            self._sums.load(state["loss_sums"])
+        self.history = TrainingHistory(**state["history"])
+        self._began -= self.history.seconds
+        return bool(state["finished"])
+
+    def _run(self, epochs: int) -> None:
         model = self.model
         if self._evaluation_due:
-            self._after_step(train, valid, began)
+            self._after_step()
         for epoch in range(model._epoch_index, epochs):
             if model._stop_training:
                 break
             model._epoch_index = epoch
             self.history.epochs = epoch + 1
             logger.debug("Epoch %d of %d begins", epoch + 1, epochs)
-            self._train_epoch(train, valid, began)
+            self._train_epoch()
         if not self.history.evaluations:
             self._evaluation_due = True
-            self._after_step(train, valid, began)
+            self._after_step()
         if not model._save_best_only:
             with self._writing(self._last_weights):
                 model.save_weights(str(self._last_weights))
-        self.history.seconds = time.monotonic() - began
+        self.history.seconds = time.monotonic() - self._began
         if self._saving is not None:
-            self._save(train, finished=True)
+            self._save(finished=True)
 
     @property
     def _last_weights(self) -> Path:
@@ -185,8 +192,8 @@ class Trainer:
                 f"--resume goes on from the last state."
             ) from error
 
-    def _train_epoch(self, train: Loader, valid: Batches, began: float) -> None:
-        model, title = self.model, f"Epoch {self.history.epochs}"
+    def _train_epoch(self) -> None:
+        model, train, title = self.model, self._train, f"Epoch {self.history.epochs}"
         steps_between = model._eval_steps or len(train)
         model.train()
         with Progress(title, train.num_samples, enabled=model._verbose > 0) as progress:
@@ -198,53 +205,53 @@ class Trainer:
                 model._total_steps += 1
                 model.train_step(batch)
                 self._evaluation_due = model._total_steps % steps_between == 0
-                self._look(together=not self._evaluation_due)
+                self._collect_losses(all_of_them=self._evaluation_due)
                 if self._sums is not None and not self._first_losses_seen:
                     self._first_losses_seen = warn_of_first_losses(model, model._total_steps)
                 samples = len(next(iter(batch.values())))
                 self.history.samples += samples
                 progress.update(samples, **({"loss": self._losses[-1]} if self._losses else {}))
                 self.history.step_seconds += time.monotonic() - start
-                self._after_step(train, valid, began)
+                self._after_step()
                 start = time.monotonic()
                 if model._stop_training:
                     break
-        self._look()
+        self._collect_losses()
 
-    def _look(self, together: bool = False) -> None:
-        """Take the losses of the steps so far; of none that are still to be looked at together, if so."""
-        if not together:
+    def _collect_losses(self, all_of_them: bool = True) -> None:
+        """Take the losses of the steps so far: of all, or only of those that were looked at already."""
+        if all_of_them:
             self._watch.look()
         self._losses += self._watch.take()
 
-    def _after_step(self, train: Loader, valid: Batches, began: float) -> None:
+    def _after_step(self) -> None:
         """Evaluate, save and stop, where it is time to."""
         if self._evaluation_due and self._request.signal is None:
-            self._evaluate(valid)
+            self._evaluate()
             self.model.train()
-        self.history.seconds = time.monotonic() - began
+        self.history.seconds = time.monotonic() - self._began
         if self._request.signal is not None:
-            self._stop(train, self._request.signal)
+            self._stop()
         if self._saving is not None and self._saving.due(self.model._total_steps):
-            self._save(train)
+            self._save()
 
-    def _evaluate(self, valid: Batches) -> None:
+    def _evaluate(self) -> None:
         model = self.model
-        self._look()
+        self._collect_losses()
         train_loss = float(np.mean(self._losses))
         train_losses = self._task_losses()
         names = model._monitor.get_metrics()
-        logs = self._request.or_stop(
-            lambda: evaluate_predictions(self.tasks, predict(model, valid, "Validate"), names)
+        valid = self._request.or_stop(
+            lambda: evaluate_predictions(self.tasks, predict(model, self._valid, "Validate"), names)
         )
-        if logs is None:
+        if valid is None:  # a signal came
             return
         logger.info(
             "Epoch %d, step %s: train loss %s; valid %s",
             self.history.epochs,
             f"{model._total_steps:,}",
             _figures({"": train_loss, **train_losses}),
-            _figures(logs),
+            _figures(valid),
         )
         self._losses.clear()
         if self._sums is not None:
@@ -257,28 +264,25 @@ class Trainer:
                 "train_loss": train_loss,
                 "train_losses": train_losses,
                 "learning_rate": model.optimizer.param_groups[0]["lr"],
-                "valid": logs,
+                "valid": valid,
             }
         )
         best_only, model._save_best_only = model._save_best_only, True
         try:
             with self._writing(model.checkpoint):
-                model.checkpoint_and_earlystop(logs)
+                model.checkpoint_and_earlystop(valid)
         finally:
             model._save_best_only = best_only
 
     def _task_losses(self) -> dict[str, float]:
         """Return the mean train loss of each task that had a sample since the last evaluation."""
         means = self._sums.means() if self._sums is not None else []
-        return {
-            label: loss
-            for label, loss in zip(self.tasks, means, strict=False)
-            if not math.isnan(loss)
-        }
+        losses = zip(self.tasks, means, strict=False)
+        return {label: loss for label, loss in losses if not math.isnan(loss)}
 
-    def _save(self, train: Loader, finished: bool = False) -> bool:
+    def _save(self, finished: bool = False) -> bool:
         assert self._saving is not None
-        self._look()
+        self._collect_losses()
         progress = {
             "finished": finished,
             "evaluation_due": self._evaluation_due,
@@ -286,10 +290,12 @@ class Trainer:
             "loss_sums": self._sums.state() if self._sums is not None else None,
             "history": asdict(self.history),
         }
-        return self._saving.save(self.model, train, progress, finished)
+        return self._saving.save(self.model, self._train, progress, finished)
 
-    def _stop(self, train: Loader, number: int, finished: bool = False) -> None:
-        saved = self._save(train, finished)
+    def _stop(self, finished: bool = False) -> None:
+        number = self._request.signal
+        assert number is not None
+        saved = self._save(finished)
         where = f"after step {self.model._total_steps:,}, in epoch {self.history.epochs}"
         go_on = (
             "The state is saved: the same command with --resume goes on from there."

@@ -15,6 +15,7 @@ from fuxictr_stem.config import load_experiment
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model
+from fuxictr_stem.runtime.text_table import format_bytes
 from fuxictr_stem.training import footprint as module
 from fuxictr_stem.training import plan_memory
 from fuxictr_stem.training.graphed_step import GraphedStep
@@ -271,7 +272,7 @@ def test_a_recorded_step_keeps_memory_of_its_own(monkeypatch, caplog):
     assert plan.device_budget == 30 << 20
     caplog.set_level(logging.INFO)
     plan.report(0, 90 << 20)
-    assert f"the recorded step about {module.size(needs.graph)}: " in caplog.text
+    assert f"the recorded step about {format_bytes(needs.graph)}: " in caplog.text
     assert "may be more" not in caplog.text
     plan.report(0, (90 << 20) + 1)
     assert "This may be more memory than CUDA device 0 has" in caplog.text
