@@ -21,9 +21,9 @@ from fuxictr_stem.benchmark.report.leaderboard import write_leaderboard
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark, load_benchmark
 from fuxictr_stem.benchmark.run.execute import Workspace, execute
 from fuxictr_stem.benchmark.run.plan import CPU, Plan
-from fuxictr_stem.benchmark.score.collect import collect
-from fuxictr_stem.benchmark.score.inspect_models import analyse, read_columns, slice_rows
-from fuxictr_stem.benchmark.score.study import Study
+from fuxictr_stem.benchmark.score.finished_runs import Study, collect_runs
+from fuxictr_stem.benchmark.score.model_analysis import analyse
+from fuxictr_stem.benchmark.score.slice_scores import read_columns, slice_rows
 from fuxictr_stem.config.experiment_config import GROUP_KEY
 from fuxictr_stem.data import Cache, report_ids, warn_of_leaks
 from fuxictr_stem.data.cache.id_report import worst
@@ -104,7 +104,7 @@ def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: i
         "unknown ids": "; ".join(f"{split}: {worst(shares)}" for split, shares in unknown.items()),
         **_facts(benchmark, software, device, jobs),
     }
-    study = collect(plan, workspace, runs, facts)
+    study = collect_runs(plan, workspace, runs, facts)
     if not study.entries:
         reasons = "\n".join(f"- {run}: {why}" for run, why in study.failures.items())
         raise TrainingError(f"No run ended well.\n{reasons}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fuxictr_stem.benchmark.score.study import Entry, Run, Study, TaskPredictions
+from fuxictr_stem.benchmark.score.finished_runs import Entry, Run, Study, TaskPredictions
 from fuxictr_stem.metrics import auc, logloss
 
 PARAMS = {"dense": 1, "embedding": 1}

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
-from fuxictr_stem.benchmark.score.study import Entry, Run, Study
+from fuxictr_stem.benchmark.score.finished_runs import Entry, Run, Study
 from fuxictr_stem.metrics import evaluate_task
 
 METRICS = ["AUC", "gAUC", "logloss"]

@@ -9,8 +9,8 @@ import numpy as np
 from fuxictr_stem.analysis.table_similarity import TableComparison
 from fuxictr_stem.benchmark.report.formatting import LACKING, number, signed, span
 from fuxictr_stem.benchmark.report.table import Cell, Table
-from fuxictr_stem.benchmark.score.analysis_results import Slices, interval_of
-from fuxictr_stem.benchmark.score.scores import Leaderboard
+from fuxictr_stem.benchmark.score.leaderboard import Leaderboard
+from fuxictr_stem.benchmark.score.slice_scores import Slices, interval_of
 
 
 def slice_tables(slices: Slices, leaderboard: Leaderboard) -> list[Table]:

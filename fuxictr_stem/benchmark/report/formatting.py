@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-from fuxictr_stem.benchmark.score.statistics import ALPHA
+from fuxictr_stem.benchmark.score.leaderboard import higher_is_better
+from fuxictr_stem.benchmark.score.significance import ALPHA
 
 LACKING = "–"
 # A longer number would hide how small it is.
@@ -63,3 +64,9 @@ def p_value(p: float) -> str:
     while round(p, digits) == ALPHA != p and digits < _MOST_DIGITS:
         digits += 1
     return "< .001" if p < 0.0005 else number(p, digits)
+
+
+def better(metric: str) -> str:
+    """Return which way a metric is better, as the end of a label."""
+    higher = higher_is_better(metric)
+    return "" if higher is None else f", {'higher' if higher else 'lower'} is better"

@@ -16,9 +16,10 @@ from fuxictr_stem.benchmark.report.figures.style import STYLE, Picture
 from fuxictr_stem.benchmark.report.formatting import Section
 from fuxictr_stem.benchmark.report.score_tables import definitions, facts, sections, title
 from fuxictr_stem.benchmark.report.summary import summary
-from fuxictr_stem.benchmark.score.analysis_results import Analysis, Slices
-from fuxictr_stem.benchmark.score.scores import Leaderboard
-from fuxictr_stem.benchmark.score.study import Study
+from fuxictr_stem.benchmark.score.finished_runs import Study
+from fuxictr_stem.benchmark.score.leaderboard import Leaderboard
+from fuxictr_stem.benchmark.score.model_analysis import Analysis
+from fuxictr_stem.benchmark.score.slice_scores import Slices
 from fuxictr_stem.runtime import outputs
 
 __all__ = ["Analysis", "Slices", "write_report"]

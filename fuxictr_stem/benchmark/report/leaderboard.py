@@ -10,14 +10,14 @@ from typing import Any
 
 from fuxictr_stem.benchmark.report.score_tables import leaderboard_markdown
 from fuxictr_stem.benchmark.run.search import at_edge
-from fuxictr_stem.benchmark.score.scores import (
+from fuxictr_stem.benchmark.score.finished_runs import Study
+from fuxictr_stem.benchmark.score.leaderboard import (
     Comparison,
     Leaderboard,
     build_leaderboard,
     higher_is_better,
 )
-from fuxictr_stem.benchmark.score.statistics import RESAMPLES
-from fuxictr_stem.benchmark.score.study import Study
+from fuxictr_stem.benchmark.score.significance import RESAMPLES
 from fuxictr_stem.runtime import outputs
 
 

@@ -17,14 +17,14 @@ from fuxictr_stem.benchmark.report.formatting import (
 from fuxictr_stem.benchmark.report.summary import summary
 from fuxictr_stem.benchmark.report.table import Cell, Table, escape_markdown
 from fuxictr_stem.benchmark.run.search import at_edge
-from fuxictr_stem.benchmark.score.scores import (
+from fuxictr_stem.benchmark.score.finished_runs import Study
+from fuxictr_stem.benchmark.score.leaderboard import (
     Comparison,
     Leaderboard,
     best_model,
     higher_is_better,
 )
-from fuxictr_stem.benchmark.score.statistics import ALPHA, LEVEL
-from fuxictr_stem.benchmark.score.study import Study
+from fuxictr_stem.benchmark.score.significance import ALPHA, LEVEL
 
 _DIRECTIONS = {
     True: "higher is better: a positive difference is an improvement",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fuxictr_stem.benchmark.report.formatting import number, p_value, seconds, span
 from fuxictr_stem.benchmark.run.search import at_edge
-from fuxictr_stem.benchmark.score.scores import (
+from fuxictr_stem.benchmark.score.finished_runs import Study
+from fuxictr_stem.benchmark.score.leaderboard import (
     BASELINE,
     PROPOSED,
     Comparison,
@@ -13,7 +14,6 @@ from fuxictr_stem.benchmark.score.scores import (
     best_model,
     higher_is_better,
 )
-from fuxictr_stem.benchmark.score.study import Study
 
 
 def summary(study: Study, leaderboard: Leaderboard) -> list[str]:

@@ -23,7 +23,7 @@ from fuxictr_stem.benchmark.report.figures.style import SHADE, wrapped
 from fuxictr_stem.benchmark.report.formatting import span
 from fuxictr_stem.benchmark.report.html_report import Analysis, Slices, write_report
 from fuxictr_stem.benchmark.report.summary import summary
-from fuxictr_stem.benchmark.score.scores import build_leaderboard
+from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
 from tests.support.small_models import batch, feature_map, small_model
 from tests.support.studies import make_study
 

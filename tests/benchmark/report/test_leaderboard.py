@@ -15,8 +15,8 @@ from fuxictr_stem.benchmark.report.formatting import number, p_value, signed, sp
 from fuxictr_stem.benchmark.report.leaderboard import write_leaderboard
 from fuxictr_stem.benchmark.run.search import at_edge
 from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
-from fuxictr_stem.benchmark.score.scores import build_leaderboard
-from fuxictr_stem.benchmark.score.statistics import UserBootstrap
+from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
+from fuxictr_stem.benchmark.score.significance import UserBootstrap
 from fuxictr_stem.errors import OutputError
 from tests.support.studies import METRICS, make_study
 

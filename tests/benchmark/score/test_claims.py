@@ -7,8 +7,8 @@ import pytest
 
 from fuxictr_stem.benchmark.report.score_tables import leaderboard_markdown
 from fuxictr_stem.benchmark.report.summary import summary
-from fuxictr_stem.benchmark.score.scores import build_leaderboard
-from fuxictr_stem.benchmark.score.statistics import holm
+from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
+from fuxictr_stem.benchmark.score.significance import holm
 from fuxictr_stem.metrics import auc
 from tests.support.simulated_studies import Split, quality_of_seed, simulate
 

@@ -23,9 +23,10 @@ from fuxictr_stem.benchmark.report.figures.style import (
     plain_log_ticks,
     wrapped,
 )
-from fuxictr_stem.benchmark.report.formatting import Section, number
-from fuxictr_stem.benchmark.score.analysis_results import Analysis, Slices, interval_of
-from fuxictr_stem.benchmark.score.scores import Leaderboard, better, higher_is_better
+from fuxictr_stem.benchmark.report.formatting import Section, better, number
+from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, higher_is_better
+from fuxictr_stem.benchmark.score.model_analysis import Analysis
+from fuxictr_stem.benchmark.score.slice_scores import Slices, interval_of
 
 _MOST_FIELDS = 20
 # One scale for all models: what is dark in one picture is dark in the next.

@@ -25,10 +25,10 @@ from fuxictr_stem.benchmark.report.figures.style import (
     in_a_row,
     wrapped,
 )
-from fuxictr_stem.benchmark.report.formatting import Section
-from fuxictr_stem.benchmark.score.scores import Leaderboard, better, higher_is_better
-from fuxictr_stem.benchmark.score.statistics import LEVEL
-from fuxictr_stem.benchmark.score.study import Run, Study
+from fuxictr_stem.benchmark.report.formatting import Section, better
+from fuxictr_stem.benchmark.score.finished_runs import Run, Study
+from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, higher_is_better
+from fuxictr_stem.benchmark.score.significance import LEVEL
 
 
 def leaderboard_pictures(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from fuxictr_stem.benchmark.report.formatting import Section
-from fuxictr_stem.benchmark.score.scores import BASELINE, PROPOSED, SINGLE_TASK
+from fuxictr_stem.benchmark.score.leaderboard import BASELINE, PROPOSED, SINGLE_TASK
 
 # M. Okabe and K. Ito, Color Universal Design, 2008; without yellow, which is faint on white.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"

@@ -8,8 +8,7 @@ import pytest
 
 from fuxictr_stem.analysis.slices import positive_balance
 from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
-from fuxictr_stem.benchmark.score.analysis_results import interval_of
-from fuxictr_stem.benchmark.score.inspect_models import measure_slices
+from fuxictr_stem.benchmark.score.slice_scores import SliceRows, interval_of, measure_slices
 from fuxictr_stem.metrics import auc
 from tests.support.studies import make_study
 
@@ -34,7 +33,7 @@ def measured(study, balance, like=BINARY):
     slices = {"relative_to": "base_rate", "smoothing": 20.0, "group": None, "min_rows": 5}
     benchmark = SimpleNamespace(experiments={"MMoE": experiment}, slices=slices, resamples=20)
     group = study.entries["MMoE"][1].predictions("click").group_id
-    return measure_slices(benchmark, study, balance, balance.assign(group))
+    return measure_slices(benchmark, study, SliceRows(balance, balance.assign(group)))
 
 
 def relabel(study, name, change):

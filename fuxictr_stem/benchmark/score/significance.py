@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import ttest_rel
 
-from fuxictr_stem.benchmark.score.study import Study, TaskPredictions
+from fuxictr_stem.benchmark.score.finished_runs import Study, TaskPredictions
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.metrics.bootstrap import (
     bootstrap_auc,
@@ -33,15 +33,13 @@ RESAMPLES = 1000
 
 
 def paired_t_test(values: Mapping[int, float], reference: Mapping[int, float]) -> float | None:
-    """Return the two-sided p value of a paired t test over the seeds that both have.
+    """Return the two-sided p value of a paired t test over the seeds that both have, in metrics by seed.
 
-    Args:
-        values: A model's metric by seed.
-        reference: The reference's metric by seed.
+    None with fewer than two seeds, or where all differences are the same, so that there is no spread.
 
-    Returns:
-        The p value; None with fewer than two seeds, or where all differences are the same, so that
-        there is no spread to test against.
+    Example:
+        >>> round(paired_t_test({1: 0.71, 2: 0.73, 3: 0.72}, {1: 0.70, 2: 0.71, 3: 0.70}), 3)
+        0.038
     """
     seeds = [seed for seed in values if seed in reference]
     ours = np.array([values[seed] for seed in seeds])
@@ -52,13 +50,14 @@ def paired_t_test(values: Mapping[int, float], reference: Mapping[int, float]) -
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return Holm's adjusted p values of a family of tests.
+    """Return Holm's adjusted p values of a family of tests; None, for what was not tested, does not count.
 
     With the m values in rising order, the i-th (from 0) becomes the largest of (m - j) p_j over
     j <= i, at most 1.
 
-    Args:
-        p_values: The family; None for what was not tested, which does not count.
+    Example:
+        >>> holm([0.01, None, 0.04])
+        [0.02, None, 0.04]
     """
     tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -70,39 +69,30 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def bootstrap_interval(differences: np.ndarray) -> Interval | None:
-    """Return the percentile interval and p value of resampled differences.
+    """Return the percentile interval and p value of resampled differences; None if all (R,) are NaN.
 
     The p value is twice the smaller share of resamples on either side of zero, the observed sample
     counted in (A. Davison and D. Hinkley, Bootstrap Methods and their Application, 1997, eq. 4.11),
-    so it is never below 2 / (R + 1).
-
-    Args:
-        differences: (R,) differences; NaN where a resample had only one class.
-
-    Returns:
-        The interval, or None where no resample has a value.
+    so it is never below 2 / (R + 1). A resample with one class only is NaN and does not count.
     """
-    found = differences[np.isfinite(differences)]
-    if not len(found):
+    drawn = differences[np.isfinite(differences)]
+    if not len(drawn):
         return None
-    low, high = np.quantile(found, [ALPHA / 2, 1 - ALPHA / 2])
-    sides = np.count_nonzero(found <= 0), np.count_nonzero(found >= 0)
-    return Interval(float(low), float(high), min(1.0, 2 * (min(sides) + 1) / (len(found) + 1)))
+    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
+    sides = np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)
+    return Interval(float(low), float(high), min(1.0, 2 * (min(sides) + 1) / (len(drawn) + 1)))
 
 
 def resampled_metric(
     metric: str, predictions: TaskPredictions, group: np.ndarray, counts: np.ndarray
 ) -> np.ndarray | None:
-    """Return a metric on each resample.
+    """Return a metric on each resample, (R,); None if it is neither an AUC nor a mean over samples.
 
     Args:
         metric: A name of `METRICS`.
         predictions: Labels and predictions, (N,).
         group: (N,) codes 0 to G - 1.
         counts: (R, G) how often each group is in each resample.
-
-    Returns:
-        (R,) values, or None for a metric that is neither an AUC nor a mean over samples.
     """
     true, pred = predictions.y_true, predictions.y_pred
     if metric == "AUC":
@@ -148,15 +138,15 @@ class UserBootstrap:
         for label in study.labels:
             counts: dict[str, np.ndarray] = {}
             for name, entries in study.entries.items():
-                for at, entry in entries.items():
+                for run_seed, entry in entries.items():
                     if label not in entry.labels:
                         continue
-                    found = entry.predictions(label)
-                    samples = _fingerprint(found)
-                    self._samples[name, at, label] = samples
-                    if found.group_id is None:
+                    predictions = entry.predictions(label)
+                    samples = _fingerprint(predictions)
+                    self._samples[name, run_seed, label] = samples
+                    if predictions.group_id is None:
                         continue
-                    ids, group = np.unique(found.group_id, return_inverse=True)
+                    ids, group = np.unique(predictions.group_id, return_inverse=True)
                     if samples not in counts:
                         counts[samples] = resample_counts(len(ids), resamples, seed)
                         self._users[samples] = len(ids)
@@ -164,9 +154,9 @@ class UserBootstrap:
                     for metric in study.metrics:
                         if np.isnan(entry.metric(label, metric)):
                             continue
-                        values = resampled_metric(metric, found, group, counts[samples])
+                        values = resampled_metric(metric, predictions, group, counts[samples])
                         if values is not None:
-                            self._values[name, at, label, metric] = values
+                            self._values[name, run_seed, label, metric] = values
 
     def same_samples(self, names: Sequence[str], label: str, seeds: Sequence[int]) -> bool:
         """Say whether models were tested on the same samples of a task."""
@@ -177,8 +167,7 @@ class UserBootstrap:
     ) -> Interval | None:
         """Return the interval over users of a model's difference to a reference, the mean over seeds.
 
-        Returns:
-            The interval, or None where the metric cannot be resampled or there are no users.
+        None where the metric cannot be resampled or there are no users.
         """
         drawn = self._differences(name, reference, label, metric, seeds)
         return None if drawn is None else bootstrap_interval(drawn.mean(axis=0))
@@ -191,17 +180,9 @@ class UserBootstrap:
         metric: str,
         differences: Mapping[int, float],
     ) -> Interval | None:
-        """Return the interval over seeds and users of a model's difference to a reference.
+        """Return the interval over seeds and users of a difference, observed as ``differences`` by seed.
 
-        Args:
-            name: The model.
-            reference: The other model.
-            label: The task.
-            metric: The metric.
-            differences: The observed difference by seed.
-
-        Returns:
-            The interval, or None as `interval`, and with one seed.
+        None as `interval`, and with one seed.
         """
         seeds = list(differences)
         drawn = self._differences(name, reference, label, metric, seeds)

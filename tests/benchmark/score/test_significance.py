@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from fuxictr_stem.benchmark.score.statistics import (
+from fuxictr_stem.benchmark.score.finished_runs import TaskPredictions
+from fuxictr_stem.benchmark.score.significance import (
     UserBootstrap,
     bootstrap_interval,
     holm,
     paired_t_test,
     resampled_metric,
 )
-from fuxictr_stem.benchmark.score.study import TaskPredictions
 from fuxictr_stem.metrics import evaluate_task
 from fuxictr_stem.metrics.bootstrap import resample_counts
 from tests.support.studies import make_study

@@ -1,0 +1,197 @@
+"""What a benchmark knows of its finished runs: the input of every table and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from fuxictr_stem.benchmark.run.benchmark_config import SINGLE_TASK
+from fuxictr_stem.benchmark.run.execute import Outcomes, Workspace
+from fuxictr_stem.benchmark.run.plan import Plan, monitored
+from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
+from fuxictr_stem.training.predictions_file import GROUP
+
+
+class TaskPredictions(NamedTuple):
+    """Test labels, predictions and groups of one task, (N,) each; only samples that the task has.
+
+    ``row`` is each sample's row of the test split.
+    """
+
+    y_true: np.ndarray
+    y_pred: np.ndarray
+    group_id: np.ndarray | None
+    row: np.ndarray
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        expid: The experiment.
+        seed: Its seed.
+        settings: What the search and the benchmark set, by key.
+        labels: The tasks it trained.
+        result: The content of its ``result.json``.
+        folder: Where its ``result.json``, weights and predictions are.
+    """
+
+    expid: str
+    seed: int
+    settings: dict[str, Any]
+    labels: list[str]
+    result: dict[str, Any]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model at one seed: one run, or for the single-task model one run per label."""
+
+    name: str
+    seed: int
+    runs: list[Run]
+
+    @property
+    def labels(self) -> list[str]:
+        """All tasks of the entry."""
+        return [label for run in self.runs for label in run.labels]
+
+    def run_of(self, label: str) -> Run:
+        """Return the run that trained a label."""
+        return next(run for run in self.runs if label in run.labels)
+
+    def metric(self, label: str, metric: str, split: str = "test") -> float:
+        """Return a metric of one task on a split; NaN where the entry lacks it."""
+        if label not in self.labels:
+            return float("nan")
+        return self.run_of(label).result[split].get(f"{label}_{metric}", float("nan"))
+
+    def predictions(self, label: str) -> TaskPredictions:
+        """Read the test predictions of a task."""
+        path = self.run_of(label).folder / PREDICTIONS
+        needed = {label, f"{label}_pred", GROUP} & pl.read_parquet_schema(path).keys()
+        frame = pl.read_parquet(path, columns=list(needed)).with_row_index("row")
+        columns = frame.filter(pl.col(label).is_not_nan()).to_dict()
+        group = columns[GROUP].to_numpy() if GROUP in columns else None
+        true, pred, row = (columns[name].to_numpy() for name in (label, f"{label}_pred", "row"))
+        return TaskPredictions(true, pred, group, row)
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a benchmark's report is made of.
+
+    Attributes:
+        name: The benchmark's name.
+        dataset_id: The dataset.
+        labels: The tasks that are compared.
+        metrics: The metrics that are compared; the first decides which baseline is the best, and the
+            first that a task has is the one in which differences on it are tested.
+        seeds: The seeds of the final runs.
+        entries: By model and seed, complete ones only.
+        single_task: Name of the single-task row, or None.
+        proposed: Names of the rows that are no baselines.
+        trials: Per model the search's record: settings and the validation metric of each trial.
+        failures: Per run that failed, its name and the reason.
+        facts: Versions, machine, command, date, threads and the like, for the foot of the report.
+    """
+
+    name: str
+    dataset_id: str
+    labels: list[str]
+    metrics: list[str]
+    seeds: list[int]
+    entries: dict[str, dict[int, Entry]]
+    single_task: str | None = None
+    proposed: list[str] = field(default_factory=list)
+    trials: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The models, the single-task one first, the proposed ones last."""
+        return sorted(
+            self.entries, key=lambda name: (name != self.single_task) + (name in self.proposed)
+        )
+
+    def values(self, name: str, label: str, metric: str, split: str = "test") -> dict[int, float]:
+        """Return a model's metric of one task on a split, by seed."""
+        return {seed: e.metric(label, metric, split) for seed, e in self.entries[name].items()}
+
+
+def collect_runs(
+    plan: Plan, workspace: Workspace, outcomes: Outcomes, facts: Mapping[str, Any]
+) -> Study:
+    """Return the study of a plan's runs; a model and seed of which a run failed is left out.
+
+    Args:
+        plan: The runs that were to be made.
+        workspace: Where they are.
+        outcomes: What became of them.
+        facts: Versions, machine, command and the like.
+    """
+    benchmark = plan.benchmark
+    final = {expid: plan.final(expid, outcomes.done) for expid in benchmark.experiments}
+    rows: dict[str, list[str]] = {}
+    for expid in benchmark.experiments:
+        rows.setdefault(benchmark.row(expid), []).append(expid)
+    entries: dict[str, dict[int, Entry]] = {}
+    for name, expids in rows.items():
+        for place, seed in enumerate(benchmark.seeds):
+            specs = [final[expid][place] for expid in expids if final[expid]]
+            runs = [
+                Run(
+                    expid=spec.expid,
+                    seed=seed,
+                    settings={**benchmark.settings[spec.expid], **spec.trial},
+                    labels=benchmark.experiments[spec.expid]["task_labels"],
+                    result=outcomes.done[spec.key],
+                    folder=workspace.results(spec),
+                )
+                for spec in specs
+                if spec.key in outcomes.done
+            ]
+            if len(runs) == len(expids):
+                entries.setdefault(name, {})[seed] = Entry(name, seed, runs)
+    planned = [spec for expid in final for spec in [*plan.trials(expid), *final[expid][1:]]]
+    return Study(
+        name=benchmark.name,
+        dataset_id=benchmark.dataset_id,
+        labels=benchmark.labels,
+        metrics=benchmark.metrics,
+        seeds=benchmark.seeds,
+        entries=entries,
+        single_task=SINGLE_TASK if SINGLE_TASK in entries else None,
+        proposed=[benchmark.row(expid) for expid in benchmark.proposed],
+        trials={expid: _search_record(plan, outcomes, expid) for expid in benchmark.experiments},
+        failures={str(s): outcomes.failed[s.key] for s in planned if s.key in outcomes.failed},
+        facts=dict(facts),
+    )
+
+
+def _search_record(plan: Plan, outcomes: Outcomes, expid: str) -> list[dict[str, Any]]:
+    """Return the settings, the monitor's value and the epochs of each trial of an experiment."""
+    monitor = plan.benchmark.experiments[expid]["monitor"]
+    best = plan.chosen(expid, outcomes.done)
+    record = []
+    for spec in plan.trials(expid):
+        result = outcomes.done.get(spec.key)
+        record.append(
+            {
+                "settings": spec.trial,
+                "monitor": monitor,
+                "value": monitored(monitor, result["valid"]) if result else None,
+                "epochs": result["epochs"] if result else None,
+                "chosen": best is not None and spec.key == best.key,
+            }
+        )
+    return record

@@ -1,0 +1,337 @@
+"""The numbers of the leaderboard: quality, differences and cost of each model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from fuxictr_stem.benchmark.score.finished_runs import Entry, Study
+from fuxictr_stem.benchmark.score.significance import (
+    ALPHA,
+    RESAMPLES,
+    Interval,
+    UserBootstrap,
+    holm,
+    paired_t_test,
+)
+from fuxictr_stem.metrics import METRICS
+
+SINGLE_TASK, PROPOSED, BASELINE = "single-task", "proposed", "baseline"
+Reference = Literal["single_task", "baseline"]
+
+
+@dataclass
+class Comparison:
+    """A model's difference to a reference in one metric of one task, over the seeds of both.
+
+    Attributes:
+        reference: Name of the other model.
+        seeds: Number of seeds that both have.
+        difference: Model minus reference, the mean over those seeds.
+        p: P value of the paired t test over seeds; None where it cannot be made.
+        p_holm: P value of the claim that the two differ, after Holm's correction over all claims of the
+            leaderboard; None where none is made.
+        interval: Paired bootstrap over test users; None where it cannot be made.
+        seeds_and_users: Interval over seeds and test users together; None where it cannot be made.
+    """
+
+    reference: str
+    seeds: int
+    difference: float
+    p: float | None
+    p_holm: float | None = None
+    interval: Interval | None = None
+    seeds_and_users: Interval | None = None
+
+    def is_better(self, metric: str) -> bool:
+        """Say whether the model is better than the reference in this metric."""
+        higher = higher_is_better(metric)
+        return higher is not None and (self.difference > 0 if higher else self.difference < 0)
+
+    @property
+    def is_significant(self) -> bool:
+        """Say whether the two are told apart after Holm's correction."""
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+    @property
+    def claim(self) -> float | None:
+        """The p value that a claim rests on: over seeds and users, or seeds where users are unknown."""
+        return self.p if self.seeds_and_users is None else self.seeds_and_users.p
+
+
+@dataclass
+class Score:
+    """A model's metric of one task.
+
+    Attributes:
+        values: The metric by seed.
+        mean: Mean over seeds.
+        sd: Standard deviation over seeds (n - 1); None with one seed.
+        single_task: Difference to the single-task model; None where there is none, and for itself.
+        baseline: Difference to the best baseline; None as above.
+    """
+
+    values: dict[int, float]
+    mean: float
+    sd: float | None
+    single_task: Comparison | None = None
+    baseline: Comparison | None = None
+
+
+Scores = dict[str, dict[str, dict[str, Score]]]  # by model, task and metric
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs; of several runs per seed, all of them together.
+
+    Times are those of the fastest seed: what else a machine does only makes a run slower.
+
+    Attributes:
+        runs: Runs per seed: one, or one per task.
+        dense: Parameters outside the embedding tables, the sum over runs.
+        embedding: Parameters of the embedding tables, the sum over runs.
+        seconds_per_epoch: Training time over epochs, evaluations on valid included, the sum over runs.
+        epochs: Epochs until training stopped, the mean over seeds and runs.
+        samples_per_second: Training samples per second that pass through all runs.
+        peak_mib: Largest resident memory in MiB, the largest over runs, the mean over seeds.
+    """
+
+    runs: int
+    dense: int
+    embedding: int
+    seconds_per_epoch: float
+    epochs: float
+    samples_per_second: float
+    peak_mib: float
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All numbers of a study's tables.
+
+    Attributes:
+        scores: What a model lacks is absent.
+        costs: By model.
+        roles: By model: ``single-task``, ``baseline`` or ``proposed``.
+        best_baseline: Name of the baseline that is best on valid, or None.
+        resamples: Resamples of the bootstrap.
+        deciding: By task the metric in which differences are tested.
+        users: Test users by task.
+        notes: What could not be compared, and why.
+    """
+
+    scores: Scores
+    costs: dict[str, Cost]
+    roles: dict[str, str]
+    best_baseline: str | None
+    resamples: int
+    deciding: dict[str, str] = field(default_factory=dict)
+    users: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def score(self, name: str, label: str, metric: str) -> Score | None:
+        """Return a model's score, or None where it has none."""
+        return self.scores[name].get(label, {}).get(metric)
+
+    def each(self) -> Iterator[tuple[str, str, str, Score]]:
+        """Yield model, task, metric and score, in the order of the tables."""
+        yield from _each(self.scores)
+
+
+def higher_is_better(metric: str) -> bool | None:
+    """Say whether more of a metric is better; None where it is best at a value between."""
+    return METRICS[metric].higher_is_better
+
+
+def best_model(
+    study: Study,
+    leaderboard: Leaderboard,
+    label: str,
+    metric: str,
+    fits: Callable[[str], bool] = lambda name: True,
+) -> str | None:
+    """Return the model with the best mean among those that fit; of equals, the first."""
+    scores = {name: leaderboard.score(name, label, metric) for name in study.names if fits(name)}
+    means = {name: score.mean for name, score in scores.items() if score is not None}
+    return _best(means, metric)
+
+
+def build_leaderboard(study: Study, resamples: int = RESAMPLES) -> Leaderboard:
+    """Compute all numbers of the tables, with so many resamples of the test users.
+
+    The best baseline is the model, neither single-task nor proposed, with the best mean of the first
+    metric on valid, over tasks and seeds; only models that have every task count. On test it would
+    be the one that test favours by chance.
+
+    What is tested, as one family of claims: every model against the single-task one, and the proposed
+    models against the best baseline, each on every task in the first metric that the task has. Baselines
+    are not tested against the best of them.
+    """
+    scores: Scores = {name: {} for name in study.names}
+    for name, by_label in scores.items():
+        for label in study.labels:
+            of_task = {m: _score(study.values(name, label, m)) for m in study.metrics}
+            present = {metric: score for metric, score in of_task.items() if score is not None}
+            if present:
+                by_label[label] = present
+    roles = {name: _role(study, name) for name in study.names}
+    candidates = _candidates(study, scores, roles)
+    baseline = _best(candidates, study.metrics[0])
+    deciding = {
+        label: metric
+        for label in study.labels
+        for metric in reversed(study.metrics)
+        if any(metric in by_label.get(label, {}) for by_label in scores.values())
+    }
+    bootstrap = UserBootstrap(study, resamples)
+    notes = _compare(scores, study.single_task, "single_task", bootstrap)
+    notes += _compare(scores, baseline, "baseline", bootstrap)
+    _test(scores, deciding, roles, len(candidates))
+    return Leaderboard(
+        scores=scores,
+        costs={name: _cost(list(study.entries[name].values())) for name in study.names},
+        roles=roles,
+        best_baseline=baseline,
+        resamples=resamples,
+        deciding=deciding,
+        users=bootstrap.users,
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def _each(scores: Scores) -> Iterator[tuple[str, str, str, Score]]:
+    for name, by_label in scores.items():
+        for label, by_metric in by_label.items():
+            for metric, score in by_metric.items():
+                yield name, label, metric, score
+
+
+def _role(study: Study, name: str) -> str:
+    if name == study.single_task:
+        return SINGLE_TASK
+    return PROPOSED if name in study.proposed else BASELINE
+
+
+def _score(by_seed: Mapping[int, float]) -> Score | None:
+    values = {seed: value for seed, value in by_seed.items() if not math.isnan(value)}
+    if not values:
+        return None
+    array = np.array(list(values.values()))
+    return Score(values, float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None)
+
+
+def _best(means: Mapping[str, float], metric: str) -> str | None:
+    """Return the name with the best mean; of equals, the first."""
+    higher = higher_is_better(metric)
+    if higher is None or not means:
+        return None
+    return max(means, key=lambda name: means[name] if higher else -means[name])
+
+
+def _candidates(study: Study, scores: Scores, roles: Mapping[str, str]) -> dict[str, float]:
+    """Return the baselines that have every task, with their mean of the first metric on valid."""
+    metric = study.metrics[0]
+    tasks = [
+        label
+        for label in study.labels
+        if any(metric in by_label.get(label, {}) for by_label in scores.values())
+    ]
+    if higher_is_better(metric) is None or not tasks:
+        return {}
+    means = {}
+    for name, by_label in scores.items():
+        if roles[name] == BASELINE and all(metric in by_label.get(label, {}) for label in tasks):
+            values = [list(study.values(name, label, metric, "valid").values()) for label in tasks]
+            means[name] = float(np.mean(values))
+    return {name: mean for name, mean in means.items() if not math.isnan(mean)}
+
+
+def _compare(
+    scores: Scores, reference: str | None, role: Reference, bootstrap: UserBootstrap
+) -> list[str]:
+    """Set each score's comparison with a reference, nothing tested yet.
+
+    A pair that was not tested on the same samples is left out; returns a note for each such score.
+    """
+    notes = []
+    if reference not in scores:
+        return []
+    for name, label, metric, score in _each(scores):
+        other = scores[reference].get(label, {}).get(metric)
+        seeds = [seed for seed in score.values if other is not None and seed in other.values]
+        if name == reference or other is None or not seeds:
+            continue
+        if not bootstrap.same_samples((name, reference), label, seeds):
+            notes.append(
+                f"{name} and {reference} are not compared on {label}: they were tested on different "
+                "samples."
+            )
+            continue
+        differences = {seed: score.values[seed] - other.values[seed] for seed in seeds}
+        pair = name, reference, label, metric
+        comparison = Comparison(
+            reference=reference,
+            seeds=len(seeds),
+            difference=float(np.mean(list(differences.values()))),
+            p=paired_t_test(score.values, other.values),
+            interval=bootstrap.interval(*pair, seeds),
+            seeds_and_users=bootstrap.seeds_and_users(*pair, differences),
+        )
+        setattr(score, role, comparison)
+    return notes
+
+
+def _test(
+    scores: Scores, deciding: Mapping[str, str], roles: Mapping[str, str], candidates: int
+) -> None:
+    """Set the Holm p value of every claim, as one family: the chance of any false claim is at most 5 %.
+
+    A baseline's t test against the best baseline, the best of so many candidates, is removed.
+    """
+    claims: list[tuple[Comparison, float | None]] = []
+    for name, label, metric, score in _each(scores):
+        is_tested = metric == deciding[label]
+        if score.single_task is not None and is_tested:
+            claims.append((score.single_task, score.single_task.claim))
+        against = score.baseline
+        if against is not None and roles[name] != PROPOSED:
+            against.p = None
+        elif against is not None and is_tested:
+            p = against.claim
+            if p is not None and not against.is_better(metric):
+                # Weights that are good on valid are good on test, so the best of K equal baselines is
+                # above average there, and an equal model seems worse. Hence Bonferroni's correction.
+                p = min(1.0, candidates * p)
+            claims.append((against, p))
+    adjusted = holm([p for _, p in claims])
+    for (comparison, _), p_holm in zip(claims, adjusted, strict=True):
+        comparison.p_holm = p_holm
+
+
+def _cost(entries: list[Entry]) -> Cost:
+    results = [[run.result for run in entry.runs] for entry in entries]
+    return Cost(
+        runs=len(results[0]),
+        dense=sum(r["params"]["dense"] for r in results[0]),
+        embedding=sum(r["params"]["embedding"] for r in results[0]),
+        seconds_per_epoch=min(
+            sum(r["seconds"]["train"] / r["epochs"] for r in of_seed) for of_seed in results
+        ),
+        epochs=float(np.mean([r["epochs"] for of_seed in results for r in of_seed])),
+        samples_per_second=max(
+            _joint_speed([r["samples_per_second"] for r in of_seed]) for of_seed in results
+        ),
+        peak_mib=float(
+            np.mean([max(r["peak_rss_bytes"] for r in of_seed) for of_seed in results]) / 2**20
+        ),
+    )
+
+
+def _joint_speed(speeds: list[float]) -> float:
+    """Return the speed at which a sample passes through all runs, one after the other."""
+    return 1 / sum(1 / speed for speed in speeds) if all(speeds) else 0.0
