@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from fuxictr_stem.benchmark.report.html_report import write_report
-from fuxictr_stem.benchmark.report.leaderboard import write_leaderboard
+from fuxictr_stem.benchmark.report.leaderboard_files import write_leaderboard
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark, load_benchmark
 from fuxictr_stem.benchmark.run.execute import Workspace, execute
 from fuxictr_stem.benchmark.run.plan import CPU, Plan

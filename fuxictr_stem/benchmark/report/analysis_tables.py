@@ -1,92 +1,94 @@
-"""Tables of comparable samples and of the embedding tables' ranks."""
+"""Tables of comparable samples, of the gradients' audit and of the embedding tables' ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from fuxictr_stem.analysis.table_similarity import TableComparison
-from fuxictr_stem.benchmark.report.formatting import LACKING, number, signed, span
-from fuxictr_stem.benchmark.report.table import Cell, Table
+from fuxictr_stem.benchmark.report.formatting import LACKING, Section, number, signed, span
+from fuxictr_stem.benchmark.report.table import Table, row
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard
+from fuxictr_stem.benchmark.score.model_analysis import Analysis
 from fuxictr_stem.benchmark.score.slice_scores import Slices, interval_of
 
 
-def slice_tables(slices: Slices, leaderboard: Leaderboard) -> list[Table]:
+def analysis_tables(analysis: Analysis, leaderboard: Leaderboard) -> dict[Section, list[Table]]:
+    """Return the tables by part of the report; what was not analysed is left out."""
+    tables = {Section.FLOW: _audit(analysis), Section.TABLES: _ranks(analysis)}
+    if analysis.slices is not None:
+        tables[Section.SLICES] = _slices(analysis.slices, list(leaderboard.scores))
+    return {section: shown for section, shown in tables.items() if shown}
+
+
+def _slices(slices: Slices, order: list[str]) -> list[Table]:
     """Return the slices' sizes, each model's AUC and gAUC on them, and the lifts, task by task."""
-    names = [name for name in leaderboard.scores if name in slices.metrics]
-    labels = list(dict.fromkeys(label for name in names for label in slices.metrics[name]))
+    names = [name for name in order if name in slices.metrics]
     tables = []
-    for label in labels:
-        tables.append(_sizes(slices, label, names))
-        own = [name for name in names if label in slices.metrics[name]]
+    for label in dict.fromkeys(label for name in names for label in slices.metrics[name]):
+        by_model = {n: slices.metrics[n][label] for n in names if label in slices.metrics[n]}
+        tables.append(_sizes(slices, label))
         for metric in ("AUC", "gAUC"):
             rows = []
-            for name in own:
-                seeds = [getattr(m, metric.lower()) for m in slices.metrics[name][label]]
-                values = np.mean(seeds, axis=0)
-                rows.append([Cell(name), *(Cell(_or_lacking(value)) for value in values)])
-            note = "Mean over seeds, on test."
-            tables.append(
-                Table(f"{label}, {metric} by slice", note, ["model", *slices.names], rows)
-            )
-        tables += _lifts(slices, label, leaderboard)
+            for name, seeds in by_model.items():
+                means = np.mean([getattr(of_seed, metric.lower()) for of_seed in seeds], axis=0)
+                rows.append(row(name, *map(_or_lacking, means)))
+            title, note = f"{label}, {metric} by slice", "Mean over seeds, on test."
+            tables.append(Table(title, note, ["model", *slices.names], rows))
+        tables += _lifts(slices, label, order)
     return tables
 
 
-def _sizes(slices: Slices, label: str, names: list[str]) -> Table:
-    first = next(slices.metrics[name][label][0] for name in names if label in slices.metrics[name])
-    rows = [
-        [Cell(name), *(Cell(f"{int(count):,}") for count in counts)]
-        for name, *counts in zip(
-            slices.names, first.rows, first.groups, first.positives, strict=True
-        )
-    ]
+def _sizes(slices: Slices, label: str) -> Table:
+    first = next(of_model[label][0] for of_model in slices.metrics.values() if label in of_model)
+    counts = zip(slices.names, first.rows, first.groups, first.positives, strict=True)
+    rows = [row(name, *(f"{int(count):,}" for count in own)) for name, *own in counts]
     header = ["slice", "test samples", "users", "positives"]
     return Table(f"{label}: the slices", slices.definition, header, rows)
 
 
-def _lifts(slices: Slices, label: str, leaderboard: Leaderboard) -> list[Table]:
-    by_metric: dict[str, list[list[Cell]]] = {}
-    for name in leaderboard.scores:
+def _lifts(slices: Slices, label: str, order: list[str]) -> list[Table]:
+    tables: dict[str, Table] = {}
+    for name in order:
         for lift in slices.lifts.get(name, {}).get(label, []):
-            cells = [
-                Cell(LACKING if np.isnan(value) else f"{signed(value)} {span(low, high)}")
-                for value, low, high in zip(lift.lift, lift.low, lift.high, strict=True)
+            if lift.metric not in tables:
+                note = (
+                    f"Mean over seeds of the difference to {slices.reference}, {interval_of(lift)}; not "
+                    "corrected for their number."
+                )
+                title = f"{label}, {lift.metric}: lift by slice"
+                tables[lift.metric] = Table(title, note, ["model", *slices.names], [])
+            ends = zip(lift.lift, lift.low, lift.high, strict=True)
+            texts = [
+                LACKING if np.isnan(mean) else f"{signed(mean)} {span(low, high)}"
+                for mean, low, high in ends
             ]
-            by_metric.setdefault(lift.metric, []).append([Cell(name), *cells])
-    lifts = [own for by_label in slices.lifts.values() for own in by_label.get(label, [])]
-    over = f", {interval_of(lifts[0])}" if lifts else ""
-    note = f"Mean over seeds of the difference to {slices.reference}{over}; not corrected for their number."
-    header = ["model", *slices.names]
-    return [
-        Table(f"{label}, {metric}: lift by slice", note, header, rows)
-        for metric, rows in by_metric.items()
-    ]
+            tables[lift.metric].rows.append(row(name, *texts))
+    return list(tables.values())
 
 
-def audit_table(findings: Mapping[str, list[str]]) -> Table:
-    """Return what the audit of each model's gradient flow finds against its definition."""
-    rows = [[Cell(model), Cell(" ".join(own) or "as defined")] for model, own in findings.items()]
-    note = "Each task's loss must reach what the model's definition says, and nothing else."
-    return Table("Audit", note, ["model", "found"], rows, ("found",))
+def _audit(analysis: Analysis) -> list[Table]:
+    """Return what the audit of each model's gradient flow finds."""
+    rows = [row(model, " ".join(texts) or "no fault") for model, texts in analysis.findings.items()]
+    note = (
+        "Each task's loss must reach that task's own and the shared parts; no part may be dead; and where "
+        "gates stop gradients, no loss may reach a part of another task."
+    )
+    return [Table("Audit", note, ["model", "finding"], rows, ("finding",))] if rows else []
 
 
-def rank_table(tables: Mapping[str, list[TableComparison]]) -> Table:
+def _ranks(analysis: Analysis) -> list[Table]:
     """Return the effective rank of each model's tables, all fields together."""
-    first = {model: own[0] for model, own in tables.items() if own}
-    names = list(dict.fromkeys(name for own in first.values() for name in own.tables))
+    first = {model: fields[0] for model, fields in analysis.tables.items() if fields}
+    names = list(dict.fromkeys(name for table in first.values() for name in table.tables))
     rows = []
-    for model, own in first.items():
-        ranks = dict(zip(own.tables, own.effective_rank, strict=True))
-        found = [Cell(_or_lacking(ranks.get(name, np.nan), 2)) for name in names]
-        rows.append([Cell(model), Cell(f"{own.ids:,}"), *found])
+    for model, table in first.items():
+        ranks = dict(zip(table.tables, table.effective_rank, strict=True))
+        texts = [_or_lacking(ranks.get(name, np.nan), 2) for name in names]
+        rows.append(row(model, f"{table.ids:,}", *texts))
     note = (
         "exp of the entropy of the singular values' shares (Roy and Vetterli, 2007): from 1 to the "
         "width of the table. A model with one table has the shared one only."
     )
-    return Table("Effective rank", note, ["model", "ids", *names], rows)
+    return [Table("Effective rank", note, ["model", "ids", *names], rows)] if rows else []
 
 
 def _or_lacking(value: float, digits: int = 4) -> str:

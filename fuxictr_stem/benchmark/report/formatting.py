@@ -1,11 +1,11 @@
-"""How the leaderboard and the report write numbers, and what their parts are called."""
+"""How the leaderboard and the report write numbers, and the headings of their sections."""
 
 from __future__ import annotations
 
 import math
 from enum import Enum
 
-from fuxictr_stem.benchmark.score.leaderboard import higher_is_better
+from fuxictr_stem.benchmark.score.leaderboard import Score, higher_is_better
 from fuxictr_stem.benchmark.score.significance import ALPHA
 
 LACKING = "–"
@@ -31,6 +31,10 @@ def number(value: float, digits: int = 4) -> str:
     """Return a number without a leading zero, as in ``.7572``; five figures from 10 on.
 
     What is not zero is not written as zero: it gets as many digits as its first figure needs.
+
+    Example:
+        >>> number(0.75724), number(-0.00002), number(12345.678)
+        ('.7572', '-.00002', '12346')
     """
     if 0 < abs(value) < 0.5 * 10**-digits:
         digits = -math.floor(math.log10(abs(value)))
@@ -50,6 +54,11 @@ def span(low: float, high: float) -> str:
     return f"[{signed(low)}, {signed(high)}]"
 
 
+def mean_and_sd(score: Score) -> str:
+    """Return a mean with its standard deviation over seeds, as in ``.7572 ± .0011``."""
+    return number(score.mean) + ("" if score.sd is None else f" ± {number(score.sd)}")
+
+
 def seconds(value: float) -> str:
     """Return seconds with a decimal, as in ``12.3``, or with two figures where they are few."""
     return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
@@ -58,7 +67,7 @@ def seconds(value: float) -> str:
 def p_value(p: float) -> str:
     """Return a p value with three digits, as in ``.012`` or ``< .001``; more where they hide a side.
 
-    A value beside .05 is written so that it shows on which side it is.
+    A value next to .05 is written so that it shows on which side it is.
     """
     digits = 3
     while round(p, digits) == ALPHA != p and digits < _MOST_DIGITS:

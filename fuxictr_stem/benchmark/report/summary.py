@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fuxictr_stem.benchmark.report.formatting import number, p_value, seconds, span
+from fuxictr_stem.benchmark.report.formatting import mean_and_sd, number, p_value, seconds, span
 from fuxictr_stem.benchmark.run.search import at_edge
 from fuxictr_stem.benchmark.score.finished_runs import Study
 from fuxictr_stem.benchmark.score.leaderboard import (
@@ -10,20 +10,15 @@ from fuxictr_stem.benchmark.score.leaderboard import (
     PROPOSED,
     Comparison,
     Leaderboard,
-    Score,
     best_model,
     higher_is_better,
 )
 
 
 def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
-    """Return which model is best on each task, against what, whether by chance, and at what cost.
+    """Return which model is best on each task, compared with what, whether by chance, and at what cost.
 
     Only the first metric is shown.
-
-    Args:
-        study: The finished runs.
-        leaderboard: Their numbers.
     """
     metric = study.metrics[0]
     lines = []
@@ -32,21 +27,19 @@ def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
         best = best_model(study, leaderboard, label, metric)
         if best is None:
             continue
-        leaders.append(best)
         count = sum(leaderboard.score(n, label, metric) is not None for n in study.names)
         word = "highest" if higher_is_better(metric) else "lowest"
         what = f"has the {word} mean of {count} models" if count > 1 else "is the only model"
-        lines.append(_told(leaderboard, label, metric, best, what))
-        own = best_model(
+        leaders.append(best)
+        lines.append(_placing(leaderboard, label, metric, best, what))
+        proposed = best_model(
             study, leaderboard, label, metric, lambda name: leaderboard.roles[name] == PROPOSED
         )
-        if own is not None and own != best:
-            leaders.append(own)
+        if proposed is not None and proposed != best:
+            leaders.append(proposed)
             what = "is the best of the proposed models"
-            lines.append(_told(leaderboard, label, metric, own, what))
-        transfer = _transfer(study, leaderboard, label, metric)
-        if transfer:
-            lines.append(transfer)
+            lines.append(_placing(leaderboard, label, metric, proposed, what))
+        lines += _negative_transfer(study, leaderboard, label, metric)
     lines += [_cost(study, leaderboard, name) for name in dict.fromkeys(leaders)]
     seeds = {len(score.values) for _, _, _, score in leaderboard.each()}
     if seeds and max(seeds) < 2:
@@ -60,77 +53,76 @@ def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
     return lines
 
 
-def _edges(study: Study) -> list[str]:
-    """Return the sentence on searches that chose the end of a grid, if there are any."""
-    searched = {e: own for e, own in study.trials.items() if any(t["settings"] for t in own)}
-    edges = {expid: at_edge(trials) for expid, trials in searched.items()}
-    count = sum(bool(own) for own in edges.values())
-    if not count:
-        return []
-    keys = dict.fromkeys(key for own in edges.values() for key in own)
-    return [
-        f"For {count} of {len(searched)} experiments the search chose the lowest or highest value of its "
-        f"grid ({', '.join(keys)}): a wider grid might have found better, and changed the order of the "
-        "models; see Search."
-    ]
-
-
-def _told(leaderboard: Leaderboard, label: str, metric: str, name: str, what: str) -> str:
+def _placing(leaderboard: Leaderboard, label: str, metric: str, name: str, what: str) -> str:
     score = leaderboard.scores[name][label][metric]
-    compared = [score.single_task]
     # Baselines are not tested against the best of them.
-    if leaderboard.roles[name] == PROPOSED:
-        compared.append(score.baseline)
-    verdicts = [_verdict(found, metric) for found in compared if found is not None]
-    return " ".join([f"{label}, {metric}: {name} {what}, {_mean(score)}.", *verdicts])
+    against = score.baseline if leaderboard.roles[name] == PROPOSED else None
+    verdicts = [_verdict(found, metric) for found in (score.single_task, against) if found]
+    return " ".join([f"{label}, {metric}: {name} {what}, {mean_and_sd(score)}.", *verdicts])
 
 
-def _mean(score: Score) -> str:
-    return number(score.mean) + ("" if score.sd is None else f" ± {number(score.sd)}")
-
-
-def _verdict(found: Comparison, metric: str) -> str:
+def _verdict(comparison: Comparison, metric: str) -> str:
     """Return a sentence on a difference: its size, its interval, and whether it is more than chance."""
-    if found.difference == 0:
-        text = f"The same as {found.reference}"
+    if comparison.difference == 0:
+        text = f"The same as {comparison.reference}"
     else:
-        way = "better" if found.is_better(metric) else "worse"
-        text = f"By {number(abs(found.difference))} {way} than {found.reference}"
-    both = found.seeds_and_users
+        way = "better" if comparison.is_better(metric) else "worse"
+        text = f"By {number(abs(comparison.difference))} {way} than {comparison.reference}"
+    both = comparison.seeds_and_users
     if both is not None:
-        text += f", {span(both.low, both.high)} over {found.seeds} seeds and test users"
-    if found.p_holm is None:
+        text += f", {span(both.low, both.high)} over {comparison.seeds} seeds and test users"
+    if comparison.p_holm is None:
         return f"{text}; there is no test."
-    word = "significant" if found.is_significant else "not significant"
-    return f"{text}; {word} (Holm p {p_value(found.p_holm)})."
+    word = "significant" if comparison.is_significant else "not significant"
+    return f"{text}; {word} (Holm p {p_value(comparison.p_holm)})."
 
 
-def _transfer(study: Study, leaderboard: Leaderboard, label: str, metric: str) -> str | None:
-    """Return how many models are worse than single-task on a task."""
+def _negative_transfer(
+    study: Study, leaderboard: Leaderboard, label: str, metric: str
+) -> list[str]:
+    """Return the sentence on how many models are worse than single-task on a task, if it is there."""
     scores = [leaderboard.score(name, label, metric) for name in study.names]
-    found = [score.single_task for score in scores if score and score.single_task]
-    worse = [c for c in found if c.difference != 0 and not c.is_better(metric)]
-    if not found:
-        return None
-    text = f"{label}, {metric}: worse mean than {study.single_task}: {len(worse)} of {len(found)} models"
-    if worse and any(c.p_holm is not None for c in found):
+    comparisons = [score.single_task for score in scores if score and score.single_task]
+    worse = [c for c in comparisons if c.difference != 0 and not c.is_better(metric)]
+    if not comparisons:
+        return []
+    text = (
+        f"{label}, {metric}: worse mean than {study.single_task}: {len(worse)} of {len(comparisons)} "
+        "models"
+    )
+    if worse and any(c.p_holm is not None for c in comparisons):
         text += f", {sum(c.is_significant for c in worse)} of them significantly"
-    return f"{text}."
+    return [f"{text}."]
 
 
 def _cost(study: Study, leaderboard: Leaderboard, name: str) -> str:
     cost = leaderboard.costs[name]
     text = (
-        f"{name} takes {seconds(cost.seconds_per_epoch)} s an epoch and {cost.peak_mib:,.0f} MiB, with "
+        f"{name} takes {seconds(cost.seconds_per_epoch)} s per epoch and {cost.peak_mib:,.0f} MiB, with "
         f"{cost.dense:,} dense and {cost.embedding:,} embedding parameters"
     )
-    references = [study.single_task]
-    if leaderboard.roles[name] != BASELINE:
-        references.append(leaderboard.best_baseline)
-    shares = []
-    for other in references:
-        if other is not None and other != name and other in leaderboard.costs:
-            of_other = leaderboard.costs[other].seconds_per_epoch
-            if of_other > 0:
-                shares.append(f"{cost.seconds_per_epoch / of_other:.1f} times {other}")
+    baseline = None if leaderboard.roles[name] == BASELINE else leaderboard.best_baseline
+    shares = [
+        f"{cost.seconds_per_epoch / leaderboard.costs[other].seconds_per_epoch:.1f} times {other}"
+        for other in (study.single_task, baseline)
+        if other in leaderboard.costs
+        and other != name
+        and leaderboard.costs[other].seconds_per_epoch > 0
+    ]
     return text + (f"; the time is {' and '.join(shares)}." if shares else ".")
+
+
+def _edges(study: Study) -> list[str]:
+    """Return the sentence on searches that chose the end of a grid, if there are any."""
+    searched = {
+        e: trials for e, trials in study.trials.items() if any(t["settings"] for t in trials)
+    }
+    edges = [at_edge(trials) for trials in searched.values()]
+    keys = dict.fromkeys(key for found in edges for key in found)
+    if not keys:
+        return []
+    return [
+        f"For {sum(map(bool, edges))} of {len(searched)} experiments the search chose the lowest or "
+        f"highest value of its grid ({', '.join(keys)}): a wider grid might have found better, and "
+        "changed the order of the models; see Search."
+    ]

@@ -17,13 +17,15 @@ from fuxictr_stem.analysis.gates import gate_weights
 from fuxictr_stem.analysis.gradient_flow import gradient_flow
 from fuxictr_stem.analysis.slice_metrics import slice_lift, slice_metrics
 from fuxictr_stem.analysis.table_similarity import compare_tables
-from fuxictr_stem.benchmark.report.figures.analysis_figures import inside_pictures
+from fuxictr_stem.benchmark.report.figures.analysis_figures import analysis_pictures
 from fuxictr_stem.benchmark.report.figures.score_figures import leaderboard_pictures
 from fuxictr_stem.benchmark.report.figures.style import SHADE, wrapped
 from fuxictr_stem.benchmark.report.formatting import span
-from fuxictr_stem.benchmark.report.html_report import Analysis, Slices, write_report
+from fuxictr_stem.benchmark.report.html_report import write_report
 from fuxictr_stem.benchmark.report.summary import summary
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
+from fuxictr_stem.benchmark.score.model_analysis import Analysis
+from fuxictr_stem.benchmark.score.slice_scores import Slices
 from tests.support.small_models import batch, feature_map, small_model
 from tests.support.studies import make_study
 
@@ -194,6 +196,12 @@ def analysis(study):
     return dataclasses.replace(found, slices=slices)
 
 
+def inside(study, analysis):
+    """The pictures of the models' insides, without those of slices."""
+    leaderboard = build_leaderboard(study, resamples=5)
+    return list(analysis_pictures(dataclasses.replace(analysis, slices=None), leaderboard))
+
+
 def test_a_look_inside_has_its_pictures_and_tables(study, analysis, tmp_path):
     page = _report(study, tmp_path, analysis)
     names = {path.stem for path in (tmp_path / "figures").iterdir()} - LEADERBOARD
@@ -213,9 +221,9 @@ def test_a_look_inside_has_its_pictures_and_tables(study, analysis, tmp_path):
     assert "a <dominates>" in text
 
 
-def test_every_exact_zero_of_the_gradient_flow_is_drawn_as_0_on_white(analysis):
+def test_every_exact_zero_of_the_gradient_flow_is_drawn_as_0_on_white(study, analysis):
     flow = analysis.flows["STEMNet"]
-    picture = next(p for p in inside_pictures(analysis) if p.name == "gradient-flow-stemnet")
+    picture = next(p for p in inside(study, analysis) if p.name == "gradient-flow-stemnet")
     axes = picture.figure.axes[0]
     written = {text.get_position(): text.get_text() for text in axes.texts}
     assert len(written) == flow.norms.size
@@ -281,7 +289,7 @@ def test_only_a_claim_has_a_filled_marker(study):
 
 
 def test_pictures_name_the_run_and_the_seed_that_they_show(study, analysis):
-    for picture in inside_pictures(analysis):
+    for picture in inside(study, analysis):
         if picture.name == "tables-spectra":
             titles = " ".join(axes.get_title(loc="left") for axes in picture.figure.axes)
             for name, (expid, seed) in analysis.runs.items():
@@ -296,8 +304,8 @@ def test_pictures_name_the_run_and_the_seed_that_they_show(study, analysis):
         assert "seeds 1, 2, 3" in picture.caption
 
 
-def test_gates_of_all_models_have_one_scale(analysis):
-    gates = [p for p in inside_pictures(analysis) if p.name.startswith("gates-")]
+def test_gates_of_all_models_have_one_scale(study, analysis):
+    gates = [p for p in inside(study, analysis) if p.name.startswith("gates-")]
     assert len(gates) == 4
     for picture in gates:
         bar = picture.figure.axes[-1]

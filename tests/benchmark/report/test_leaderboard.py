@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from fuxictr_stem.benchmark.report.formatting import number, p_value, signed, span
-from fuxictr_stem.benchmark.report.leaderboard import write_leaderboard
+from fuxictr_stem.benchmark.report.leaderboard_files import write_leaderboard
 from fuxictr_stem.benchmark.run.search import at_edge
 from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard

@@ -33,7 +33,14 @@ _MOST_FIELDS = 20
 _SHARES = Normalize(0, 1)
 
 
-def slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Picture]:
+def analysis_pictures(analysis: Analysis, leaderboard: Leaderboard) -> Iterator[Picture]:
+    """Yield the pictures of gates, gradient flow, tables and slices, in the report's order."""
+    yield from _inside_pictures(analysis)
+    if analysis.slices is not None:
+        yield from _slice_pictures(analysis.slices, leaderboard)
+
+
+def _slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Picture]:
     """Yield a picture a task and metric: the lift on each slice."""
     lifts = {
         (label, lift.metric): None
@@ -74,7 +81,7 @@ def slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Picture
         )
 
 
-def inside_pictures(analysis: Analysis) -> Iterator[Picture]:
+def _inside_pictures(analysis: Analysis) -> Iterator[Picture]:
     """Yield the pictures of gates, gradient flow and tables, model by model."""
     names = analysis.slices.names if analysis.slices else []
     for model, places in analysis.gates.items():

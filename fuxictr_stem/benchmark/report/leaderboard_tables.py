@@ -1,0 +1,238 @@
+"""The leaderboard's tables and definitions, for Markdown and HTML alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fuxictr_stem.benchmark.report.formatting import (
+    LACKING,
+    Section,
+    mean_and_sd,
+    number,
+    p_value,
+    seconds,
+    signed,
+    span,
+)
+from fuxictr_stem.benchmark.report.render import render
+from fuxictr_stem.benchmark.report.summary import summary
+from fuxictr_stem.benchmark.report.table import Cell, Table, row
+from fuxictr_stem.benchmark.run.search import at_edge
+from fuxictr_stem.benchmark.score.finished_runs import Study
+from fuxictr_stem.benchmark.score.leaderboard import (
+    Comparison,
+    Leaderboard,
+    Reference,
+    best_model,
+    higher_is_better,
+)
+from fuxictr_stem.benchmark.score.significance import ALPHA, LEVEL
+
+_DIRECTIONS = {
+    True: "higher is better: a positive difference is an improvement",
+    False: "lower is better: a negative difference is an improvement",
+    None: "neither higher nor lower is better",
+}
+_INTERVALS = ["over seeds and users", "over users only"]
+_DIFFERENCE = ["model", "task", "difference", *_INTERVALS, "p over seeds only", "Holm p"]
+
+
+def page_content(study: Study, leaderboard: Leaderboard) -> dict[str, Any]:
+    """Return what the leaderboard and the report both begin and end with."""
+    made = {
+        "tasks": study.labels,
+        "seeds": study.seeds,
+        "proposed": [name for name in study.names if name in study.proposed],
+        **study.facts,
+    }
+    return {
+        "title": f"Benchmark {study.name} on {study.dataset_id}",
+        "summary": summary(study, leaderboard),
+        "facts": [(key, as_text(value)) for key, value in made.items() if value != []],
+        "definitions": _definitions(study, leaderboard),
+    }
+
+
+def leaderboard_tables(study: Study, leaderboard: Leaderboard) -> dict[Section, list[Table]]:
+    """Return the tables by part of the report; what a study lacks is left out."""
+    tables = {Section.QUALITY: _quality(study, leaderboard)}
+    if study.single_task in leaderboard.scores:
+        tables[Section.TRANSFER] = _differences(study, leaderboard, "single_task")
+    if leaderboard.best_baseline is not None:
+        tables[Section.BASELINE] = _differences(study, leaderboard, "baseline")
+    tables[Section.COST] = [_cost(study, leaderboard), *_search(study), *_failures(study)]
+    return {section: shown for section, shown in tables.items() if shown}
+
+
+def as_text(value: Any) -> str:
+    """Return a value of a config as text for people: mappings and lists with commas.
+
+    Example:
+        >>> as_text({"epochs": 2, "units": [64, 32]})
+        'epochs 2, units 64, 32'
+    """
+    if isinstance(value, Mapping):
+        texts = [f"{key} {as_text(inner)}" for key, inner in value.items()]
+        return ", ".join(texts) or "as configured"
+    return ", ".join(map(as_text, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _quality(study: Study, leaderboard: Leaderboard) -> list[Table]:
+    """Return one table per metric: mean and standard deviation over seeds of each task."""
+    tables = []
+    for metric in study.metrics:
+        rows = []
+        for name in study.names:
+            scores = {label: leaderboard.score(name, label, metric) for label in study.labels}
+            cells = [
+                Cell(mean_and_sd(score), best_model(study, leaderboard, label, metric) == name)
+                if score
+                else LACKING
+                for label, score in scores.items()
+            ]
+            seeds = sorted({len(score.values) for score in scores.values() if score})
+            rows.append(row(name, *cells, "/".join(map(str, seeds)) or LACKING))
+        direction = _DIRECTIONS[higher_is_better(metric)].split(":")[0]
+        note = f"Mean ± standard deviation over seeds, on test; {direction}."
+        tables.append(Table(metric, note, ["model", *study.labels, "seeds"], rows))
+    return tables
+
+
+def _differences(study: Study, leaderboard: Leaderboard, role: Reference) -> list[Table]:
+    """Return one table per metric with the differences to a reference, a row for each task and model."""
+    reference = study.single_task if role == "single_task" else leaderboard.best_baseline
+    tables = []
+    for metric in study.metrics:
+        rows = []
+        for label in study.labels:
+            for name in study.names:
+                score = leaderboard.score(name, label, metric)
+                comparison = getattr(score, role, None)
+                if comparison is not None:
+                    rows.append(row(name, label, *_difference(comparison, metric)))
+        direction = _DIRECTIONS[higher_is_better(metric)]
+        note = f"{metric}: {direction}.{_tested(leaderboard, metric, role)}"
+        title = f"{metric}, difference to {reference}"
+        tables.append(Table(title, note, _DIFFERENCE, rows, ("task",)))
+    return [table for table in tables if table.rows]
+
+
+def _tested(leaderboard: Leaderboard, metric: str, role: Reference) -> str:
+    """Return a sentence on which differences of a table are tested."""
+    tasks = [label for label, deciding in leaderboard.deciding.items() if deciding == metric]
+    if not tasks:
+        first = ", ".join(dict.fromkeys(leaderboard.deciding.values()))
+        return f" Differences are tested in {first} only."
+    which = "" if role == "single_task" else " Only the proposed models are tested here."
+    all_tasks = len(tasks) == len(leaderboard.deciding)
+    return which if all_tasks else f"{which} Tested: {', '.join(tasks)}."
+
+
+def _difference(comparison: Comparison, metric: str) -> list[Cell | str]:
+    intervals = [
+        LACKING if interval is None else span(interval.low, interval.high)
+        for interval in (comparison.seeds_and_users, comparison.interval)
+    ]
+    p_values = [LACKING if p is None else p_value(p) for p in (comparison.p, comparison.p_holm)]
+    text = signed(comparison.difference) + (" *" if comparison.is_significant else "")
+    strong = comparison.is_significant and comparison.is_better(metric)
+    return [Cell(text, strong), *intervals, *p_values]
+
+
+def _cost(study: Study, leaderboard: Leaderboard) -> Table:
+    """Return parameters, time and memory of each model."""
+    rows = [
+        row(
+            name,
+            str(cost.runs),
+            f"{cost.dense:,}",
+            f"{cost.embedding:,}",
+            seconds(cost.seconds_per_epoch),
+            f"{cost.epochs:.1f}",
+            f"{cost.samples_per_second:,.0f}",
+            f"{cost.peak_mib:,.0f}",
+        )
+        for name, cost in leaderboard.costs.items()
+    ]
+    header = ["model", "runs", "dense parameters", "embedding parameters", "s per epoch", "epochs"]
+    note = (
+        "Times are those of the fastest seed, since what else a machine does only makes a run slower; "
+        "epochs and memory are means. An epoch's seconds hold its evaluation on valid, samples/s do not. "
+        "Of a model with several runs (one per task), parameters and seconds are the sums over its runs, "
+        "samples/s are those that pass through all of them, and memory is the largest."
+    )
+    return Table("Cost", note, [*header, "samples/s", "peak memory, MiB"], rows)
+
+
+def _search(study: Study) -> list[Table]:
+    """Return what the search tried and chose; nothing where nothing was searched."""
+    if not any(trial["settings"] for trials in study.trials.values() for trial in trials):
+        return []
+    rows = []
+    for expid, trials in study.trials.items():
+        values = [trial["value"] for trial in trials if trial["value"] is not None]
+        chosen = next((trial for trial in trials if trial["chosen"]), None)
+        total = len(trials)
+        rows.append(
+            row(
+                expid,
+                f"{len(values)} of {total}" if len(values) < total else str(total),
+                as_text(trials[0]["monitor"]) if trials else LACKING,
+                f"{number(min(values))} to {number(max(values))}" if values else LACKING,
+                number(chosen["value"]) if chosen else LACKING,
+                as_text(chosen["settings"]) if chosen else LACKING,
+                as_text(at_edge(trials)) if at_edge(trials) else "no",
+            )
+        )
+    header = ["experiment", "trials", "monitor", "valid, all trials", "valid, chosen", "settings"]
+    note = (
+        "Every experiment was given the same trials, with the first seed; valid decided, not test. The "
+        "best trial's run is also that seed's run in the tables above. At an edge: the chosen value is the "
+        "lowest or highest that was tried, so a better one may lie beyond."
+    )
+    texts = ("monitor", "settings", "at an edge")
+    return [Table("Search", note, [*header, "at an edge"], rows, texts)]
+
+
+def _failures(study: Study) -> list[Table]:
+    """Return the runs that failed and why; nothing where none did."""
+    rows = [row(run, reason) for run, reason in study.failures.items()]
+    note = "A model is left out of the seeds in which one of its runs failed."
+    return [Table("Failures", note, ["run", "reason"], rows, ("reason",))] if rows else []
+
+
+def _definitions(study: Study, leaderboard: Leaderboard) -> list[str]:
+    """Return what the tables' numbers mean, a sentence or two each."""
+    over_seeds_alone = _over_seeds_alone(leaderboard)
+    basis = "seeds and users" if set(leaderboard.deciding) - set(over_seeds_alone) else "seeds"
+    if over_seeds_alone and basis != "seeds":
+        labels = ", ".join(over_seeds_alone)
+        basis += f" (on {labels} over seeds alone: the metric has no interval over users)"
+    text = render(
+        "definitions.txt",
+        single_task=study.single_task,
+        best_baseline=leaderboard.best_baseline,
+        first_metric=study.metrics[0],
+        users=", ".join(f"{count:,} ({label})" for label, count in leaderboard.users.items()),
+        resamples=f"{leaderboard.resamples:,}",
+        tested=", ".join(f"{label} in {m}" for label, m in leaderboard.deciding.items()),
+        over_seeds_alone=over_seeds_alone,
+        basis=basis,
+        level=f"{LEVEL:.0%}",
+        risk=f"{ALPHA:.0%}",
+        alpha=number(ALPHA, 2),
+        lacking=LACKING,
+    )
+    return text.splitlines() + leaderboard.notes
+
+
+def _over_seeds_alone(leaderboard: Leaderboard) -> list[str]:
+    """Return the tasks whose differences are tested without the chance of the users."""
+    resampled = {
+        label
+        for _, label, metric, score in leaderboard.each()
+        for comparison in (score.single_task, score.baseline)
+        if metric == leaderboard.deciding[label] and comparison and comparison.interval
+    }
+    return [label for label in leaderboard.deciding if label not in resampled]
