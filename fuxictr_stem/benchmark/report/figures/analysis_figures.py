@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fuxictr_stem.analysis.gates import GateWeights
@@ -15,12 +14,12 @@ from fuxictr_stem.analysis.table_similarity import TableComparison
 from fuxictr_stem.benchmark.report.figures.heat_maps import Grid, draw_heat_maps
 from fuxictr_stem.benchmark.report.figures.panels import Panel, draw_models
 from fuxictr_stem.benchmark.report.figures.style import (
-    COLOURS,
-    MARKERS,
     Picture,
     file_name,
     grid,
+    legend,
     plain_log_ticks,
+    series,
     wrapped,
 )
 from fuxictr_stem.benchmark.report.formatting import Section, better, number
@@ -35,69 +34,59 @@ _SHARES = Normalize(0, 1)
 
 def analysis_pictures(analysis: Analysis, leaderboard: Leaderboard) -> Iterator[Picture]:
     """Yield the pictures of gates, gradient flow, tables and slices, in the report's order."""
-    yield from _inside_pictures(analysis)
+    slice_names = analysis.slices.names if analysis.slices else []
+    for model, places in analysis.gates.items():
+        if not places:
+            continue
+        yield _gates(model, analysis.run(model), places)
+        if slice_names and all(len(place.slice_mean) == len(slice_names) for place in places):
+            yield _gates(model, analysis.run(model), places, slice_names)
+    for model, flow in analysis.flows.items():
+        yield _flow(model, analysis.run(model), flow)
+    first = {model: fields[0] for model, fields in analysis.tables.items() if fields}
+    for model, comparison in first.items():
+        if len(comparison.tables) > 1:
+            yield _similarity(model, analysis.run(model), analysis.tables[model])
+    if first:
+        yield _spectra(first, {model: analysis.run(model) for model in first})
     if analysis.slices is not None:
         yield from _slice_pictures(analysis.slices, leaderboard)
 
 
 def _slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Picture]:
-    """Yield a picture a task and metric: the lift on each slice."""
-    lifts = {
-        (label, lift.metric): None
-        for by_label in slices.lifts.values()
-        for label, own in by_label.items()
-        for lift in own
-    }
+    """Yield one picture per task and metric: the lift on each slice."""
     names = [name for name in leaderboard.scores if name in slices.lifts]
-    for label, metric in lifts:
-        found = {
-            name: lift
-            for name in names
-            for lift in slices.lifts[name].get(label, [])
-            if lift.metric == metric
-        }
+    lifts = {
+        (label, lift.metric, name): lift
+        for name, by_label in slices.lifts.items()
+        for label, of_label in by_label.items()
+        for lift in of_label
+    }
+    for label, metric in dict.fromkeys((label, metric) for label, metric, _ in lifts):
+        by_model = {n: lifts[label, metric, n] for n in names if (label, metric, n) in lifts}
         panels = []
         for place, slice_name in enumerate(slices.names):
-            points = {
+            ends = {
                 name: (float(lift.lift[place]), float(lift.low[place]), float(lift.high[place]))
-                for name, lift in found.items()
-                if np.isfinite([lift.lift[place], lift.low[place], lift.high[place]]).all()
+                for name, lift in by_model.items()
             }
-            users = max(int(lift.groups[place]) for lift in found.values())
+            points = {name: values for name, values in ends.items() if np.isfinite(values).all()}
+            users = max(int(lift.groups[place]) for lift in by_model.values())
             hollow = frozenset(name for name, (_, low, high) in points.items() if low <= 0 <= high)
             title = f"{slice_name} ({users:,} users)"
             panels.append(Panel(title, points, 0.0, hollow, higher_is_better(metric)))
-        first = next(iter(found.values()))
         x_label = f"{label}, {metric} minus that of {slices.reference}{better(metric)}"
+        interval = interval_of(next(iter(by_model.values())))
         yield Picture(
             Section.SLICES,
             file_name("slices", label, metric),
             f"{label}, {metric}: lift over {slices.reference} by slice",
-            f"Mean over seeds and {interval_of(first)}; a hollow marker's interval holds zero. Worse than "
-            f"zero is shaded. With this many intervals some exclude zero by chance. {slices.definition}",
+            f"Mean over seeds and {interval}; a hollow marker's interval includes zero. Worse than zero is "
+            f"shaded. With this many intervals some exclude zero by chance. {slices.definition}",
             f"Difference in {metric} of {label} between {len(names)} models and {slices.reference} on "
             f"the slices {', '.join(slices.names)}, with intervals.",
             draw_models(panels, names, leaderboard.roles, x_label),
         )
-
-
-def _inside_pictures(analysis: Analysis) -> Iterator[Picture]:
-    """Yield the pictures of gates, gradient flow and tables, model by model."""
-    names = analysis.slices.names if analysis.slices else []
-    for model, places in analysis.gates.items():
-        run = analysis.run(model)
-        if places:
-            yield _gates(model, run, places)
-            if names and all(len(place.slice_mean) == len(names) for place in places):
-                yield _gates_by_slice(model, run, places, names)
-    for model, flow in analysis.flows.items():
-        yield _flow(model, analysis.run(model), flow)
-    several = {m: own for m, own in analysis.tables.items() if own and len(own[0].tables) > 1}
-    for model, comparisons in several.items():
-        yield _similarity(model, analysis.run(model), comparisons)
-    spectra = {model: own[0] for model, own in analysis.tables.items() if own}
-    if spectra:
-        yield _spectra(spectra, {model: analysis.run(model) for model in spectra})
 
 
 def _share(value: float) -> str:
@@ -105,36 +94,31 @@ def _share(value: float) -> str:
     return number(round(value, 2) + 0.0, 2)
 
 
-def _gates(model: str, run: str, places: list[GateWeights]) -> Picture:
-    grids = [
-        Grid(own.place, own.experts, own.gates, np.where(own.reads, own.mean, np.nan).T)
-        for own in places
-    ]
-    return Picture(
-        Section.GATES,
-        file_name("gates", model),
-        f"{model}: gate weights",
-        f"{run}. Mean weight of each expert (row) in each gate (column) over the samples; a column sums "
-        "to 1. Blank: the gate does not read the expert.",
-        f"Heat map of {model}'s mean gate weights, a column a gate, a row an expert.",
-        draw_heat_maps(grids, "mean gate weight (share)", _SHARES, _share, title=f"{model}: {run}"),
-    )
-
-
-def _gates_by_slice(model: str, run: str, places: list[GateWeights], names: list[str]) -> Picture:
+def _gates(
+    model: str, run: str, places: list[GateWeights], slice_names: Sequence[str] = ()
+) -> Picture:
+    """Return the mean gate weights over all samples, or over those of each slice."""
     grids = []
-    for own in places:
-        # (E, Q * S): the slices of a gate stand beside each other.
-        values = np.where(own.reads, own.slice_mean, np.nan).transpose(2, 1, 0)
-        columns = [f"{gate}: {name}" for gate in own.gates for name in names]
-        grids.append(Grid(own.place, own.experts, columns, values.reshape(len(own.experts), -1)))
+    for place in places:
+        values, columns = np.where(place.reads, place.mean, np.nan).T, place.gates
+        if slice_names:
+            # (E, Q * S): the slices of a gate are next to each other.
+            by_slice = np.where(place.reads, place.slice_mean, np.nan).transpose(2, 1, 0)
+            values = by_slice.reshape(len(place.experts), -1)
+            columns = [f"{gate}: {name}" for gate in place.gates for name in slice_names]
+        grids.append(Grid(place.place, place.experts, columns, values))
+    samples, blank = "samples; a column sums to 1", ""
+    if slice_names:
+        samples, blank = "samples of a slice", ", or the slice has no samples"
+    by_slice_title, column = (" by slice", "gate and slice") if slice_names else ("", "gate")
     return Picture(
         Section.GATES,
-        file_name("gates", model, "slices"),
-        f"{model}: gate weights by slice",
-        f"{run}. Mean weight of each expert (row) in each gate (column) over the samples of a slice. "
-        "Blank: the gate does not read the expert, or the slice has no samples.",
-        f"Heat map of {model}'s mean gate weights by slice, a column a gate and slice, a row an expert.",
+        file_name("gates", model, *(["slices"] if slice_names else [])),
+        f"{model}: gate weights{by_slice_title}",
+        f"{run}. Mean weight of each expert (row) in each gate (column) over the {samples}. Blank: the "
+        f"gate does not read the expert{blank}.",
+        f"Heat map of {model}'s mean gate weights{by_slice_title}, one column per {column}, one row per "
+        "expert.",
         draw_heat_maps(grids, "mean gate weight (share)", _SHARES, _share, title=f"{model}: {run}"),
     )
 
@@ -169,17 +153,14 @@ def _similarity(model: str, run: str, comparisons: list[TableComparison]) -> Pic
         Grid(f"mean cosine, {_fields(first)}", first.tables, first.tables, first.cosine),
         Grid(f"linear CKA, {_fields(first)}", first.tables, first.tables, first.cka),
     ]
-    by_field = sorted(comparisons[1:], key=lambda own: -own.ids)[:_MOST_FIELDS]
-    if by_field:
-        rows = [f"{own.field} ({own.ids:,} ids)" for own in by_field]
-        # The shared table is the last.
-        cosine, cka = (
-            np.stack([getattr(own, what)[-1, :-1] for own in by_field])
-            for what in ("cosine", "cka")
-        )
-        columns = [f"{name} and {first.tables[-1]}" for name in first.tables[:-1]]
-        grids.append(Grid("mean cosine by field", rows, columns, cosine))
-        grids.append(Grid("linear CKA by field", rows, columns, cka))
+    by_field = sorted(comparisons[1:], key=lambda field: -field.ids)[:_MOST_FIELDS]
+    rows = [f"{field.field} ({field.ids:,} ids)" for field in by_field]
+    columns = [f"{name} and {first.tables[-1]}" for name in first.tables[:-1]]
+    for title, attribute in (("mean cosine", "cosine"), ("linear CKA", "cka")):
+        if by_field:
+            # The shared table is the last.
+            values = np.stack([getattr(field, attribute)[-1, :-1] for field in by_field])
+            grids.append(Grid(f"{title} by field", rows, columns, values))
     fields = "" if len(comparisons) <= _MOST_FIELDS + 1 else f" The {_MOST_FIELDS} largest fields."
     return Picture(
         Section.TABLES,
@@ -199,45 +180,29 @@ def _similarity(model: str, run: str, comparisons: list[TableComparison]) -> Pic
     )
 
 
-def _fields(own: TableComparison) -> str:
-    return f"{'all fields' if own.field == 'all' else own.field} ({own.ids:,} ids)"
+def _fields(comparison: TableComparison) -> str:
+    name = "all fields" if comparison.field == "all" else comparison.field
+    return f"{name} ({comparison.ids:,} ids)"
 
 
 def _spectra(spectra: Mapping[str, TableComparison], runs: Mapping[str, str]) -> Picture:
-    names = list(dict.fromkeys(name for own in spectra.values() for name in own.tables))
+    tables = dict.fromkeys(name for comparison in spectra.values() for name in comparison.tables)
+    styles = {name: series(place) for place, name in enumerate(tables)}
     figure, axes = grid(len(spectra), 3, 2.3, 0.9, sharex=True, sharey=True)
-    style = {
-        name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)
-    }
-    for own, (model, comparison) in zip(axes, spectra.items(), strict=True):
-        own.set_title(f"{wrapped(model, 26)}\n{wrapped(runs[model], 30)}", loc="left", fontsize=8)
+    for panel, (model, comparison) in zip(axes, spectra.items(), strict=True):
+        panel.set_title(f"{wrapped(model, 26)}\n{wrapped(runs[model], 30)}", loc="left", fontsize=8)
         for name, values in zip(comparison.tables, comparison.spectra, strict=True):
-            colour, marker = style[name]
+            colour, marker = styles[name]
             # What is zero but for rounding would stretch the scale without end.
-            shown = np.where(values > 1e-9, values, np.nan)
-            own.plot(
-                range(1, len(values) + 1),
-                shown,
-                color=colour,
-                marker=marker,
-                markersize=4,
-                linewidth=1,
-            )
-        own.set_yscale("log")
-        own.grid(visible=True)
-        own.set_axisbelow(True)
-        own.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            shown, places = np.where(values > 1e-9, values, np.nan), range(1, len(values) + 1)
+            panel.plot(places, shown, color=colour, marker=marker, markersize=4, linewidth=1)
+        panel.set_yscale("log")
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     # The axis is shared: its ends are known when all lines are drawn.
     plain_log_ticks(axes[0].yaxis, *axes[0].get_ylim())
     figure.supxlabel("number of the singular value", fontsize=10)
     figure.supylabel("share of the sum, logarithmic", fontsize=10)
-    handles = [
-        Line2D([], [], color=colour, marker=marker, label=name)
-        for name, (colour, marker) in style.items()
-    ]
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=min(4, len(names)), frameon=False
-    )
+    legend(figure, styles, min(4, len(styles)), "outside upper center", line="-")
     return Picture(
         Section.TABLES,
         "tables-spectra",
@@ -245,6 +210,6 @@ def _spectra(spectra: Mapping[str, TableComparison], runs: Mapping[str, str]) ->
         "One run of each model. Each table's singular values, divided by their sum. A steep line: the "
         "table uses few of its dimensions.",
         f"Singular-value spectra of the tables of {len(spectra)} models; the effective ranks are in the "
-        f"table.",
+        "table.",
         figure,
     )

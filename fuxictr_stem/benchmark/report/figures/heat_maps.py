@@ -62,7 +62,7 @@ def draw_heat_maps(
         norm: The scale.
         text: How a value is written into its cell.
         colours: Name of a colour map of Matplotlib.
-        title: What stands above them, such as the run that they show.
+        title: What is above them, such as the run that they show.
     """
     widest = max(len(grid.columns) for grid in grids)
     names = [_column_names(grid, widest) for grid in grids]
@@ -76,9 +76,16 @@ def draw_heat_maps(
     every = figure.subplots(len(grids) + 1, 1, squeeze=False, height_ratios=[*heights, 0.15])[:, 0]
     mappable = ScalarMappable(norm, matplotlib.colormaps[colours])
     for axes, grid, (columns, flat) in zip(every, grids, names, strict=False):
-        _draw(axes, grid, mappable, text)
+        for (row, column), value in np.ndenumerate(grid.values):
+            if not np.isnan(value):
+                _draw_cell(axes, row, column, float(value), mappable, text(float(value)))
+        axes.set_ylim(len(grid.rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(grid.rows)), [wrapped(name, 36) for name in grid.rows])
         axes.set_xlim(-0.5, widest - 0.5)
         axes.set_xticks(range(len(columns)), columns, rotation=0 if flat else 90)
+        axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+        axes.spines[:].set_visible(False)
+        axes.set_title(grid.title, loc="left")
     bar = figure.colorbar(mappable, cax=every[-1], orientation="horizontal")
     bar.set_label(colour_label)
     if isinstance(norm, LogNorm):
@@ -94,40 +101,19 @@ def _column_names(grid: Grid, widest: int) -> tuple[list[str], bool]:
     return [wrapped(name, room if flat else 18) for name in grid.columns], flat
 
 
-def _draw(axes: Axes, grid: Grid, mappable: ScalarMappable, text: Callable[[float], str]) -> None:
-    for row, column in np.ndindex(grid.values.shape):
-        value = float(grid.values[row, column])
-        if np.isnan(value):
-            continue
-        shown = not (isinstance(mappable.norm, LogNorm) and value <= 0)
-        colour = mappable.to_rgba(np.array(value)) if shown else (1.0, 1.0, 1.0, 1.0)
-        axes.add_patch(
-            Rectangle(
-                (column - 0.5, row - 0.5),
-                1,
-                1,
-                facecolor=colour,
-                edgecolor="white" if shown else GREY,
-                hatch=None if shown else "////",
-                linewidth=0.5,
-            )
-        )
-        # Rec. 709 luma: dark cells take white figures; from here on black has more contrast.
-        light = np.dot(colour[:3], (0.2126, 0.7152, 0.0722)) > 0.45
-        label = axes.text(
-            column,
-            row,
-            text(value),
-            ha="center",
-            va="center",
-            fontsize=9,
-            color="black" if light else "white",
-        )
-        if not shown:
-            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})
-    axes.set_ylim(len(grid.rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(grid.rows)), [wrapped(name, 36) for name in grid.rows])
-    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.set_title(grid.title, loc="left")
+def _draw_cell(
+    axes: Axes, row: int, column: int, value: float, mappable: ScalarMappable, text: str
+) -> None:
+    shown = not (isinstance(mappable.norm, LogNorm) and value <= 0)
+    colour = mappable.to_rgba(np.array(value)) if shown else (1.0, 1.0, 1.0, 1.0)
+    edge, hatch = ("white", None) if shown else (GREY, "////")
+    corner = (column - 0.5, row - 0.5)
+    axes.add_patch(
+        Rectangle(corner, 1, 1, facecolor=colour, edgecolor=edge, hatch=hatch, linewidth=0.5)
+    )
+    # Rec. 709 luma: dark cells take white figures; from here on black has more contrast.
+    dark = np.dot(colour[:3], (0.2126, 0.7152, 0.0722)) <= 0.45
+    figures = "white" if dark else "black"
+    label = axes.text(column, row, text, ha="center", va="center", fontsize=9, color=figures)
+    if not shown:
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})

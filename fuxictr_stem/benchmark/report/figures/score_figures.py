@@ -7,22 +7,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fuxictr_stem.benchmark.report.figures.panels import Panel, draw_models
 from fuxictr_stem.benchmark.report.figures.style import (
-    COLOURS,
     GREY,
     LIGHT_GREY,
-    MARKERS,
     OF_ROLE,
     Picture,
+    columns_of,
     file_name,
     grid,
-    in_a_row,
+    legend,
+    series,
     wrapped,
 )
 from fuxictr_stem.benchmark.report.formatting import Section, better
@@ -35,15 +33,13 @@ def leaderboard_pictures(study: Study, leaderboard: Leaderboard) -> Iterator[Pic
     """Yield the pictures of a leaderboard, in the report's order."""
     for metric in study.metrics:
         yield _quality(study, leaderboard, metric)
-    for metric in study.metrics:
-        picture = _lift(study, leaderboard, metric)
-        if picture is not None:
-            yield picture
+    yield from filter(None, (_transfer(study, leaderboard, m) for m in study.metrics))
     yield _cost(study, leaderboard, study.metrics[0])
     yield from _curves(study, leaderboard)
 
 
 def _quality(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
+    higher = higher_is_better(metric)
     panels = []
     for label in study.labels:
         points = {}
@@ -53,51 +49,40 @@ def _quality(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
                 sd = score.sd or 0.0
                 points[name] = (score.mean, score.mean - sd, score.mean + sd)
         single = points.get(study.single_task) if study.single_task else None
-        panels.append(
-            Panel(
-                label,
-                points,
-                single[0] if single else None,
-                higher_is_better=higher_is_better(metric),
-            )
-        )
+        panels.append(Panel(label, points, single[0] if single else None, higher_is_better=higher))
     many = any(len(score.values) > 1 for _, _, _, score in leaderboard.each())
     spread = "mean ± standard deviation over seeds" if many else "one seed, so no spread is known"
-    line = (
-        f" The dashed line is the mean of {study.single_task}{_shaded(metric)}."
-        if study.single_task
-        else ""
-    )
+    line = f" The dashed line is the mean of {study.single_task}{_shaded(metric)}."
     return Picture(
         Section.QUALITY,
         file_name("quality", metric),
         f"{metric} on test",
-        f"{spread[0].upper()}{spread[1:]}{better(metric)}; {seeds_of(study)}.{line}",
+        f"{spread[0].upper()}{spread[1:]}{better(metric)}; {_seeds(study)}."
+        f"{line if study.single_task else ''}",
         f"{metric} of {len(study.names)} models on {', '.join(study.labels)}, {spread}; the numbers "
         f"are in the table of {metric}.",
         draw_models(panels, study.names, leaderboard.roles, f"{metric} on test{better(metric)}"),
     )
 
 
-def _lift(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | None:
+def _transfer(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | None:
     panels = []
     for label in study.labels:
         points, hollow = {}, set()
         for name in study.names:
             score = leaderboard.score(name, label, metric)
-            found = score.single_task if score else None
-            if found is not None:
-                own = found.seeds_and_users
-                low, high = own[:2] if own else (found.difference,) * 2
-                points[name] = (found.difference, low, high)
-                if not found.is_significant:
+            comparison = score.single_task if score else None
+            if comparison is not None:
+                ends = comparison.seeds_and_users or (comparison.difference,) * 2
+                points[name] = (comparison.difference, ends[0], ends[1])
+                if not comparison.is_significant:
                     hollow.add(name)
         panels.append(Panel(label, points, 0.0, frozenset(hollow), higher_is_better(metric)))
     if not any(panel.points for panel in panels):
         return None
     ranged = any(low < high for panel in panels for _, low, high in panel.points.values())
     interval = f" and {LEVEL:.0%} interval over seeds and test users together" if ranged else ""
-    tested = [label for label, own in leaderboard.deciding.items() if own == metric]
+    tested = [label for label, deciding in leaderboard.deciding.items() if deciding == metric]
     filled = (
         f"A filled marker is a significant difference on {', '.join(tested)} (Holm)."
         if tested
@@ -109,7 +94,7 @@ def _lift(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | None
         Section.TRANSFER,
         file_name("transfer", metric),
         f"{metric}: difference to {study.single_task}",
-        f"Mean over seeds{interval}; {seeds_of(study)}. {filled} Worse than zero is negative "
+        f"Mean over seeds{interval}; {_seeds(study)}. {filled} Worse than zero is negative "
         f"transfer{_shaded(metric)}.",
         f"Difference in {metric} between each of {len(names)} models and {study.single_task} on "
         f"{', '.join(study.labels)}, with intervals; the numbers are in the transfer table.",
@@ -117,7 +102,7 @@ def _lift(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | None
     )
 
 
-def seeds_of(study: Study) -> str:
+def _seeds(study: Study) -> str:
     """Return which seeds a picture of all runs shows."""
     seeds = sorted({seed for by_seed in study.entries.values() for seed in by_seed})
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
@@ -133,21 +118,20 @@ def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
         for label in study.labels
         if any(leaderboard.score(name, label, metric) is not None for name in study.names)
     ] or study.labels
-    columns = in_a_row(len(labels))
+    columns = columns_of(len(labels))
     figure, axes = grid(len(labels), columns, 3.0, 0.5 + 0.22 * -(-len(study.names) // 2))
     costs = leaderboard.costs
     most = max(cost.peak_mib for cost in costs.values())
     seconds = [cost.seconds_per_epoch for cost in costs.values()]
-    handles = []
+    styles = {}
     for number, name in enumerate(study.names):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        colour, marker = series(number)
         mib = costs[name].peak_mib
-        text = f"{wrapped(name, 30)}, {mib:,.0f} MiB"
-        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=text))
-        for own, label in zip(axes, labels, strict=True):
+        styles[f"{wrapped(name, 30)}, {mib:,.0f} MiB"] = colour, marker
+        for panel, label in zip(axes, labels, strict=True):
             score = leaderboard.score(name, label, metric)
             if score is not None:
-                own.errorbar(
+                panel.errorbar(
                     costs[name].seconds_per_epoch,
                     score.mean,
                     yerr=score.sd,
@@ -158,26 +142,24 @@ def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
                     capsize=2,
                     linewidth=1,
                 )
-    for place, (own, label) in enumerate(zip(axes, labels, strict=True)):
-        own.set_title(label, loc="left")
-        own.grid(visible=True)
-        own.set_axisbelow(True)
-        own.margins(0.1)
+    for place, (panel, label) in enumerate(zip(axes, labels, strict=True)):
+        panel.set_title(label, loc="left")
+        panel.margins(0.1)
         if min(seconds) > 0 and max(seconds) > 20 * min(seconds):
-            own.set_xscale("log")
+            panel.set_xscale("log")
         else:
-            own.set_xlim(left=0)
+            panel.set_xlim(left=0)
         if place % columns == 0:
-            own.set_ylabel(f"{metric} on test")
+            panel.set_ylabel(f"{metric} on test")
         if place + columns >= len(axes):
-            own.set_xlabel("training seconds per epoch")
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+            panel.set_xlabel("training seconds per epoch")
+    legend(figure, styles, 2, "outside lower center")
     corner = "Up" if higher_is_better(metric) else "Down"
     return Picture(
         Section.COST,
         file_name("cost", metric),
         f"{metric} against training time",
-        f"Bars are the standard deviation over seeds ({seeds_of(study)}). The larger the marker, the "
+        f"Bars are the standard deviation over seeds ({_seeds(study)}). The larger the marker, the "
         f"larger the peak memory, which the legend gives. {corner} and to the left is better.",
         f"{metric} on test against training seconds per epoch of {len(study.names)} models; the "
         f"numbers are in the tables of {metric} and cost.",
@@ -186,7 +168,7 @@ def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
 
 
 def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
-    """Yield the validation metric of each task and the training loss, a panel a model."""
+    """Yield the validation metric of each task and the training loss, one panel per model."""
     metric = study.metrics[0]
     for label in study.labels:
         lines = _lines(study, partial(_valid, key=f"{label}_{metric}"))
@@ -195,7 +177,7 @@ def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
                 Section.TRAINING,
                 file_name("training", label, metric),
                 f"{label}, {metric} on valid while training",
-                f"One line per seed ({seeds_of(study)}); in grey the means of the other models.",
+                f"One line per seed ({_seeds(study)}); in grey the means of the other models.",
                 f"{metric} of {label} on valid by epoch, one panel for each of {len(lines)} models.",
                 _draw_curves(lines, leaderboard, f"{label}, {metric} on valid", others=True),
             )
@@ -204,7 +186,7 @@ def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
         Section.TRAINING,
         "training-loss",
         "Training loss",
-        f"One line per run ({seeds_of(study)}): the mean loss since the evaluation before, regularisers "
+        f"One line per run ({_seeds(study)}): the mean loss since the evaluation before, regularisers "
         "included. Losses of models with other tasks or loss weights do not compare.",
         f"Training loss by epoch, one panel for each of {len(lines)} models.",
         _draw_curves(lines, leaderboard, "training loss"),
@@ -214,17 +196,11 @@ def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
 def _lines(
     study: Study, read: Callable[[dict[str, Any]], float | None]
 ) -> dict[str, list[np.ndarray]]:
-    """Return (2, E) epochs and values of each run that has them, by model.
-
-    Args:
-        study: The finished runs.
-        read: Returns the value of an evaluation's record, or None.
-    """
-    lines: dict[str, list[np.ndarray]] = {}
-    for name in study.names:
-        runs = [run for entry in study.entries[name].values() for run in entry.runs]
-        found = [_line(run, read) for run in runs]
-        lines[name] = [line for line in found if line.size]
+    """Return (2, E) epochs and values, as read from each evaluation's record, of each run, by model."""
+    lines: dict[str, list[np.ndarray]] = {name: [] for name in study.names}
+    for name, of_model in lines.items():
+        for entry in study.entries[name].values():
+            of_model += [line for run in entry.runs if (line := _line(run, read)).size]
     return lines
 
 
@@ -238,32 +214,32 @@ def _line(run: Run, read: Callable[[dict[str, Any]], float | None]) -> np.ndarra
         by_epoch.setdefault(record["epoch"], []).append(record)
     points = []
     for epoch, records in by_epoch.items():
-        for place, record in enumerate(records):
+        for place, record in enumerate(records, start=1):
             value = read(record)
             if value is not None:
-                # Evaluations inside an epoch stand between the whole numbers.
-                points.append((epoch - 1 + (place + 1) / len(records), value))
+                # Evaluations inside an epoch are between the whole numbers.
+                points.append((epoch - 1 + place / len(records), value))
     return np.array(points).T
 
 
 def _draw_curves(
     lines: dict[str, list[np.ndarray]], leaderboard: Leaderboard, y_label: str, others: bool = False
 ) -> Figure:
-    """Draw a panel a model, with the means of the other models if wanted."""
+    """Draw one panel per model, with the means of the other models if wanted."""
     columns = 4 if len(lines) > 6 else 3
     figure, axes = grid(len(lines), columns, 1.75, 0.5, sharex=True, sharey=True)
-    means = {name: _mean_line(own) for name, own in lines.items()}
-    for own, name in zip(axes, lines, strict=True):
-        own.set_title(wrapped(name, 20), fontsize=9, loc="left")
+    means = {name: _mean_line(of_model) for name, of_model in lines.items()}
+    for panel, name in zip(axes, lines, strict=True):
+        panel.set_title(wrapped(name, 20), fontsize=9, loc="left")
         for other, mean in means.items():
             if others and other != name and mean.size:
-                own.plot(*mean, color=LIGHT_GREY, linewidth=0.8, zorder=1)
+                panel.plot(*mean, color=LIGHT_GREY, linewidth=0.8, zorder=1)
         colour, _ = OF_ROLE[leaderboard.roles[name]]
         for line in lines[name]:
-            own.plot(*line, color=colour, linewidth=1, marker="o", markersize=2.5, zorder=2)
+            panel.plot(*line, color=colour, linewidth=1, marker="o", markersize=2.5, zorder=2)
         if not lines[name]:
-            own.text(0.5, 0.5, "no result", transform=own.transAxes, ha="center", color=GREY)
-        _whole_epochs(own)
+            panel.text(0.5, 0.5, "no result", transform=panel.transAxes, ha="center", color=GREY)
+        panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel(y_label, fontsize=10)
     return figure
@@ -275,9 +251,3 @@ def _mean_line(lines: list[np.ndarray]) -> np.ndarray:
         return np.array([])
     length = min(line.shape[1] for line in lines)
     return np.array(np.mean([line[:, :length] for line in lines], axis=0))
-
-
-def _whole_epochs(axes: Axes) -> None:
-    axes.grid(visible=True)
-    axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

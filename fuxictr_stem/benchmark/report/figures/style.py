@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from fuxictr_stem.benchmark.report.formatting import Section
 from fuxictr_stem.benchmark.score.leaderboard import BASELINE, PROPOSED, SINGLE_TASK
@@ -50,7 +52,7 @@ class Picture:
     """A picture of the report.
 
     Attributes:
-        section: The part of the report that it stands in.
+        section: The part of the report that it is in.
         name: Its file's name, without the ending.
         title: Its heading.
         caption: How to read it.
@@ -86,13 +88,13 @@ def wrapped(name: str, width: int = 20) -> str:
 def grid(
     count: int, columns: int, panel_height: float, extra: float = 0.6, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels in rows, and its panels; places left over stay empty.
+    """Return a figure with panels in rows, and its panels, with lines to read values by.
 
     Args:
         count: Number of panels.
         columns: The most panels in a row.
         panel_height: Height of a panel in inches.
-        extra: Height in inches for what stands below all panels.
+        extra: Height in inches for what is below all panels.
         options: For `Figure.subplots`, such as ``sharex``.
     """
     columns = min(columns, count)
@@ -101,32 +103,36 @@ def grid(
     axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False, **options)))
     for unused in axes[count:]:
         unused.set_axis_off()
+    for panel in axes[:count]:
+        panel.grid(visible=True)
+        panel.set_axisbelow(True)
     return figure, axes[:count]
 
 
-def in_a_row(panels: int) -> int:
-    """Return how many panels of models stand in a row."""
+def columns_of(panels: int) -> int:
+    """Return how many panels of models there are in a row."""
     return panels if panels <= 3 else 2
 
 
-def few_ticks(axes: Axes, most: int = 4) -> None:
-    """Leave so few ticks on the x axis that their labels do not touch."""
-    axes.xaxis.set_major_locator(MaxNLocator(most))
+def series(number: int) -> tuple[str, str]:
+    """Return the colour and the marker of one of several lines or points."""
+    return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+
+
+def legend(
+    figure: Figure, styles: Mapping[str, tuple[str, str]], columns: int, place: Any, line: Any = ""
+) -> None:
+    """Name the colour and the marker of each label outside all panels, at a ``loc`` of Matplotlib."""
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linestyle=line, label=label)
+        for label, (colour, marker) in styles.items()
+    ]
+    figure.legend(handles=handles, loc=place, ncols=columns, frameon=False)
 
 
 def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Label a logarithmic axis with plain numbers, as in ``0.02`` or ``1e-05``, few enough to read.
-
-    Args:
-        axis: The axis.
-        low: Its lower end.
-        high: Its upper end.
-    """
+    """Label a logarithmic axis with plain numbers, as in ``0.02`` or ``1e-05``, few enough to read."""
     within = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
     axis.set_major_locator(LogLocator(subs=within))
-    axis.set_major_formatter(_plain)
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
-
-
-def _plain(value: float, place: float | None = None) -> str:
-    return f"{value:g}"
