@@ -1,4 +1,4 @@
-"""One experiment id, end to end: config, data, cache, model, training, evaluation, result."""
+"""One experiment id, end to end: config -> cache -> model -> train -> evaluate -> result."""
 
 from __future__ import annotations
 
@@ -46,18 +46,22 @@ from fuxictr_stem.runtime.memory import Share, peak_rss_bytes
 from fuxictr_stem.runtime.memory_shares import Planned
 from fuxictr_stem.runtime.text_table import text_table
 from fuxictr_stem.runtime.versions import versions
-from fuxictr_stem.training import (
-    Saving,
-    Trainer,
-    keep_freed_memory,
-    plan_memory,
-)
+from fuxictr_stem.training import Saving, Trainer, keep_freed_memory, plan_memory
 from fuxictr_stem.training.evaluation import evaluate_predictions, predict, warn_of_constants
 from fuxictr_stem.training.predictions_file import write_predictions
 
 logger = logging.getLogger(__name__)
 
 _PREDICTIONS = {split: f"predictions_{split}.parquet" for split in ("valid", "test")}
+_BANNER = """
+
+    ==================================================================================
+      SYNTHETIC DATA. The official files are not there, so this run uses the dataset
+      %r: made-up impressions in the same format. Its numbers say that the
+      software works; they say nothing about any model on the real data.
+      --no-stand-in refuses this and tells where the official files come from.
+    ==================================================================================
+"""
 
 
 def run_experiment(
@@ -104,39 +108,61 @@ def run_experiment(
     outputs.check_appendable(csv_path)
     outputs.check_appendable(log_path)
     # Weights, result and log of a run belong together, so runs of one experiment take turns.
-    other = f"another run of {expid}"
-    turn = locked(folder / ".lock", "model_root", other, params["file_locks"])
+    turn = locked(folder / ".lock", "model_root", f"another run of {expid}", params["file_locks"])
     with turn, log_to_file(log_path, append=resume):
         outputs.remove_temporaries(folder)
+        saving = Saving(
+            folder / "states",
+            result_settings(params),
+            check_settings,
+            versions(),
+            steps=params["state_steps"],
+            minutes=params["state_minutes"],
+            kept=params["states_kept"],
+            resume=resume,
+        )
         result = results.read(folder) if resume else None
         if result is not None:
-            logger.info("--resume: this run is finished.")
-            before, now = result["settings"], result_settings(params)
-            if "data" in before:
-                # The source files need not be there any more.
-                now["data"] = _name_of_data(params) or before["data"]
-            check_settings(before, now, str(folder / "result.json"))
-            _saving(params, resume).states.clear()
-            _report(folder, result)
-            absent = [name for name in _PREDICTIONS.values() if not (folder / name).is_file()]
-            if params["save_predictions"] and len(absent) == len(_PREDICTIONS):
-                logger.warning(
-                    "save_predictions: the finished run has written none. Run without --resume to have "
-                    "them, which trains again."
-                )
-            return result
-        if is_stand_in:
-            logger.warning(_BANNER, params["dataset_id"])
-        saving = _saving(params, resume)
-        with closing(Planned()) as planned:
-            result = {**_run(params, saving, share, planned), "stand_in": is_stand_in}
-        # In this order a run that is killed between the two has its line, perhaps twice.
-        figures = {split: result[split] for split in ("valid", "test")}
-        results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
-        outputs.write_json(folder / "result.json", result)
+            _check_finished(params, result)
+        else:
+            if is_stand_in:
+                logger.warning(_BANNER, params["dataset_id"])
+            with closing(Planned()) as planned:
+                result = {**_run(params, saving, share, planned), "stand_in": is_stand_in}
+            # In this order a run that is killed between the two has its line, perhaps twice.
+            figures = {split: result[split] for split in _PREDICTIONS}
+            results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
+            outputs.write_json(folder / "result.json", result)
         saving.states.clear()
-        _report(folder, result)
+        if result["stand_in"]:
+            logger.warning(_BANNER, result["dataset_id"])
+        logger.debug("Metrics:\n%s", results.result_table(result))
+        logger.info("%s", results.summary(result))
+        logger.info("Result: %s, with its weights; log: %s", folder / "result.json", log_path)
     return result
+
+
+def _folder(params: Mapping[str, Any]) -> Path:
+    """Return the folder of what an experiment leaves."""
+    return Path(params["model_root"]) / params["dataset_id"] / params["model_id"]
+
+
+def _check_finished(params: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Check that a finished run is of these settings, and say what it lacks."""
+    folder = _folder(params)
+    logger.info("--resume: this run is finished.")
+    before, now = result["settings"], result_settings(params)
+    if "data" in before:
+        # The source files need not be there any more.
+        now["data"] = _name_of_data(params) or before["data"]
+    check_settings(before, now, str(folder / "result.json"))
+    if params["save_predictions"] and not any(
+        (folder / name).is_file() for name in _PREDICTIONS.values()
+    ):
+        logger.warning(
+            "save_predictions: the finished run has written none. Run without --resume to have "
+            "them, which trains again."
+        )
 
 
 def _name_of_data(params: Mapping[str, Any]) -> str | None:
@@ -147,62 +173,19 @@ def _name_of_data(params: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _report(folder: Path, result: Mapping[str, Any]) -> None:
-    if result["stand_in"]:
-        logger.warning(_BANNER, result["dataset_id"])
-    logger.debug("Metrics:\n%s", results.result_table(result))
-    logger.info("%s", results.summary(result))
-    logger.info("Result: %s, with its weights; log: %s", folder / "result.json", f"{folder}.log")
-
-
-def _header(params: Mapping[str, Any], cache: Cache, counts: Mapping[str, int]) -> str:
-    """Return what is trained, on what."""
-    rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
-    amounts = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
-    device = "CPU" if params["gpu"] < 0 else torch.cuda.get_device_name(params["gpu"])
-    lines = [
-        ["model", f"{params['model']}, parameters: {amounts}"],
-        ["dataset", f"{params['dataset_id']}, rows: {rows}"],
-        ["tasks", ", ".join(f"{label} ({task})" for label, task in task_types(params).items())],
-        ["seed", str(params["seed"])],
-        ["device", device],
-    ]
-    return f"{params['model_id']}\n{text_table(lines, left=2, indent='  ')}"
-
-
-def _saving(params: Mapping[str, Any], resume: bool) -> Saving:
-    return Saving(
-        _folder(params) / "states",
-        result_settings(params),
-        check_settings,
-        versions(),
-        steps=params["state_steps"],
-        minutes=params["state_minutes"],
-        kept=params["states_kept"],
-        resume=resume,
-    )
-
-
-def _folder(params: Mapping[str, Any]) -> Path:
-    """Return the folder of what an experiment leaves."""
-    return Path(params["model_root"]) / params["dataset_id"] / params["model_id"]
-
-
 def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned) -> dict[str, Any]:
     """Prepare, train and evaluate; return what goes into ``result.json``."""
     logger.debug("Params: %s", print_to_json(params))
     seed_everything(params["seed"])
     keep_freed_memory()
+    folder, tasks, start = _folder(params), task_types(params), time.monotonic()
 
-    start = time.monotonic()
-    tasks = task_types(params)
     cache = open_data(params)
-    # The states are of these data.
     saving.settings["data"] = cache.folder.name
     raw_columns = None
     if params["save_predictions"]:
         columns = params["prediction_columns"] or []
-        raw_columns = find_raw_columns(params, columns, GROUP_KEY, _folder(params))
+        raw_columns = find_raw_columns(params, columns, GROUP_KEY, folder)
     unknown = report_ids(cache, params)
     warn_of_leaks(cache, params)
 
@@ -222,10 +205,11 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
     planned.write(memory.host_bytes(on_host))
     check_batches(model, train)
     seconds = {"prepare": time.monotonic() - start}
-    trainer = Trainer(model, tasks, params["max_gradient_norm"])
+
     # From here on an older result would contradict the weights.
     for name in ("result.json", *_PREDICTIONS.values()):
-        outputs.remove_file(_folder(params) / name)
+        outputs.remove_file(folder / name)
+    trainer = Trainer(model, tasks, params["max_gradient_norm"])
     history = trainer.fit(train, valid, params["epochs"], saving)
     signals.check()
     seconds["train"] = history.seconds
@@ -246,9 +230,8 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
                 steps, weighted = history.evaluations[-1]["step"], bool(params["sample_weight"])
                 warn_of_constants(tasks, predictions, steps, params["learning_rate"], weighted)
             if params["save_predictions"]:
-                path = _folder(params) / _PREDICTIONS[split]
-                blocks = _raw_blocks(raw_columns, params, cache, split)
-                write_predictions(path, predictions, blocks)
+                more = _raw_blocks(raw_columns, params, cache, split)
+                write_predictions(folder / _PREDICTIONS[split], predictions, more)
     seconds["evaluate"] = time.monotonic() - start
 
     return {
@@ -269,10 +252,25 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
     }
 
 
+def _header(params: Mapping[str, Any], cache: Cache, counts: Mapping[str, int]) -> str:
+    """Return what is trained, and on what."""
+    rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
+    amounts = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    device = "CPU" if params["gpu"] < 0 else torch.cuda.get_device_name(params["gpu"])
+    lines = [
+        ["model", f"{params['model']}, parameters: {amounts}"],
+        ["dataset", f"{params['dataset_id']}, rows: {rows}"],
+        ["tasks", ", ".join(f"{label} ({task})" for label, task in task_types(params).items())],
+        ["seed", str(params["seed"])],
+        ["device", device],
+    ]
+    return f"{params['model_id']}\n{text_table(lines, left=2, indent='  ')}"
+
+
 def _raw_blocks(
     raw_columns: RawColumns | None, params: Mapping[str, Any], cache: Cache, split: str
 ) -> Iterator[pl.DataFrame] | None:
-    """Return the columns that stand beside a split's predictions, unless its files have changed."""
+    """Return the raw columns to write next to a split's predictions, unless its files have changed."""
     if raw_columns is None:
         return None
     if _name_of_data(params) == cache.folder.name:
@@ -284,17 +282,6 @@ def _raw_blocks(
         ", ".join(raw_columns.origins),
     )
     return None
-
-
-_BANNER = """
-
-    ==================================================================================
-      SYNTHETIC DATA. The official files are not there, so this run uses the dataset
-      %r: made-up impressions in the same format. Its numbers say that the
-      software works; they say nothing about any model on the real data.
-      --no-stand-in refuses this and tells where the official files come from.
-    ==================================================================================
-"""
 
 
 def task_types(params: Mapping[str, Any]) -> dict[str, str]:
@@ -320,7 +307,7 @@ def open_data(params: dict[str, Any]) -> Cache:
 
 
 def check_device(gpu: int) -> None:
-    """Refuse a CUDA device that is not there, which FuxiCTR would silently replace by the CPU.
+    """Reject a CUDA device that is not there, which FuxiCTR would silently replace by the CPU.
 
     Raises:
         ConfigError: If there is no such device.
@@ -337,7 +324,7 @@ def check_device(gpu: int) -> None:
 
 
 def check_batches(model: nn.Module, train: H5Loader) -> None:
-    """Refuse a batch of one row where batch norm (or Dice) needs two to normalise by.
+    """Reject a batch of one row where batch norm (or Dice) needs two to normalise by.
 
     Raises:
         ConfigError: If the last batch of an epoch, or each, has one row.
@@ -369,13 +356,7 @@ def make_loader(
 ) -> H5Loader:
     """Return the batches of a split as an experiment reads them: train shuffled, the others not.
 
-    Args:
-        params: The experiment.
-        model: The model, on its device.
-        cache: The dataset.
-        split: The split.
-        memory_budget: As of `H5Loader`, where the config names none.
-        device_budget: As of `H5Loader`.
+    The budgets are those of `H5Loader`; the config's ``memory_budget`` takes precedence.
     """
     chosen = params.get("memory_budget")
     return H5Loader(

@@ -8,7 +8,7 @@ import glob
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,22 +57,21 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def run() -> None:
-        from fuxictr_stem.config import load_experiment
         from fuxictr_stem.experiment import run_experiment
 
-        if args.engine == "fuxictr":
-            if args.resume:
-                raise ConfigError(
-                    "--resume: FuxiCTR's training loop saves no states. Leave it out, or leave out "
-                    "--engine fuxictr."
-                )
-            our_loader = args.loader == "h5"
-            figures = run_under_fuxictr(model_zoo, args.config, args.expid, args.gpu, our_loader)
-            labels = load_experiment(args.config, args.expid)["task_labels"]
-            tell(results.metric_table(figures, labels))
-        else:
+        if args.engine == "fuxictr_stem":
             result = run_experiment(args.config, args.expid, args.gpu, resume=args.resume)
             tell(results.result_table(result))
+            return
+        if args.resume:
+            raise ConfigError(
+                "--resume: FuxiCTR's training loop saves no states. Leave it out, or leave out "
+                "--engine fuxictr."
+            )
+        figures = run_under_fuxictr(
+            model_zoo, args.config, args.expid, args.gpu, args.loader == "h5"
+        )
+        tell(results.metric_table(figures))
 
     return run_guarded(run, RESUME_GOES_ON if args.engine == "fuxictr_stem" else "")
 
@@ -157,16 +156,52 @@ def _run(
     return figures
 
 
-def _check_same_files(key: str, path: str, data_format: str, ours: Sequence[Path]) -> None:
-    """Reject a path by which FuxiCTR's ``FeatureProcessor.read_data`` would read other files than ours."""
-    pattern = path if path.endswith(data_format) else os.path.join(path, f"*.{data_format}")
-    different = set(map(Path, glob.glob(pattern))).symmetric_difference(ours)
-    if different:
-        raise ConfigError(
-            f"{key}: FuxiCTR's preprocessing and ours find different files by {path!r}, such as "
-            f"{str(min(different))!r}, which only one of the two reads. Run with --loader h5, or with "
-            f"--engine fuxictr_stem."
+def _unsupported(params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what of a config FuxiCTR's preprocessing does not know; ``label_col`` is that of the files."""
+    other_loader = "Run with --loader h5, or with --engine fuxictr_stem."
+    names = [col["name"] for col in params["label_col"]]
+    for label in params["task_labels"]:
+        if label not in names:
+            yield (
+                f"task_labels: FuxiCTR's preprocessing cannot combine labels to {label!r}. Use --engine "
+                f"fuxictr_stem, or FuxiCTR's engine with --loader h5."
+            )
+    missing = [col["name"] for col in params["label_col"] if "missing" in col]
+    if missing:
+        yield (
+            f"label_col: FuxiCTR's preprocessing turns the missing labels of {', '.join(missing)} into "
+            f"0. {other_loader}"
         )
+    keys = [key for key in ("csv_quote", "csv_escape", "null_values") if key in params]
+    if keys:
+        yield f"{', '.join(keys)}: FuxiCTR's preprocessing knows no such key. {other_loader}"
+    for col in params["feature_cols"]:
+        if function_call(col.get("preprocess"), col["name"]):
+            yield (
+                f"feature_cols: FuxiCTR's own preprocessing does not know the function that makes "
+                f"{col['name']!r}. {other_loader}"
+            )
+
+
+def _other_files(params: Mapping[str, Any], files: Mapping[str, Sequence[Path]]) -> Iterator[str]:
+    """Yield the paths by which FuxiCTR's ``read_data`` would read other files than ours."""
+    data_format = params["data_format"]
+    for split, paths in files.items():
+        path = params[f"{split}_data"]
+        pattern = path if path.endswith(data_format) else os.path.join(path, f"*.{data_format}")
+        different = set(map(Path, glob.glob(pattern))).symmetric_difference(paths)
+        if different:
+            yield (
+                f"{split}_data: FuxiCTR's preprocessing and ours find different files by {path!r}, such "
+                f"as {str(min(different))!r}, which only one of the two reads. Run with --loader h5, or "
+                f"with --engine fuxictr_stem."
+            )
+
+
+def _reject(problems: Iterable[str]) -> None:
+    texts = list(problems)
+    if texts:
+        raise ConfigError("\n".join(texts))
 
 
 def _build_with_fuxictr(params: dict[str, Any]) -> Any:
@@ -185,47 +220,21 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     from fuxictr_stem.data.source.validate import check_source
     from fuxictr_stem.experiment import task_types
 
-    read = labels_of_files(params["label_col"])
-    for label in params["task_labels"]:
-        if label not in (col["name"] for col in read):
-            raise ConfigError(
-                f"task_labels: FuxiCTR's preprocessing cannot combine labels to {label!r}. Use "
-                f"--engine fuxictr_stem, or FuxiCTR's engine with --loader h5."
-            )
-    params["label_col"] = read
-    missing = [col["name"] for col in params["label_col"] if "missing" in col]
-    if missing:
-        raise ConfigError(
-            f"label_col: FuxiCTR's preprocessing turns the missing labels of {', '.join(missing)} into "
-            f"0. Run with --loader h5, or with --engine fuxictr_stem."
-        )
-    ours = [key for key in ("csv_quote", "csv_escape", "null_values") if key in params]
-    if ours:
-        raise ConfigError(
-            f"{', '.join(ours)}: FuxiCTR's preprocessing knows no such key. Run with --loader h5, or "
-            f"with --engine fuxictr_stem."
-        )
-    made = [c for c in params["feature_cols"] if function_call(c.get("preprocess"), c["name"])]
-    if made:
-        raise ConfigError(
-            f"feature_cols: FuxiCTR's own preprocessing does not know the function that makes "
-            f"{made[0]['name']!r}. Run with --loader h5, or with --engine fuxictr_stem."
-        )
+    params["label_col"] = labels_of_files(params["label_col"])
+    _reject(_unsupported(params))
     files = find_files(params)
-    for split, paths in files.items():
-        _check_same_files(f"{split}_data", params[f"{split}_data"], params["data_format"], paths)
+    _reject(_other_files(params, files))
     # FuxiCTR would train on missing labels as on 0, and end in a traceback at text in a number.
     _, stats = check_source(open_source(plan_columns(params), files))
-    label_stats = {split: found.labels for split, found in stats.items()}
+    label_stats = {split: split_stats.labels for split, split_stats in stats.items()}
     check_labels(label_stats, task_types(params), params["metrics"])
-    name = f"fuxictr-{fingerprint(params, files)}"
-    data_root = Path(params["data_root"]) / params["dataset_id"] / name
+    data_root = Path(params["data_root"]) / params["dataset_id"]
+    data_root /= f"fuxictr-{fingerprint(params, files)}"
     folder = data_root / params["dataset_id"]
-    wanted = [split for split in ("train", "valid", "test") if params.get(f"{split}_data")]
     outputs.check_writable(data_root, "data_root")
     other = "another run that preprocesses these data"
     with locked(data_root / ".lock", "data_root", other, params["file_locks"]):
-        if not all((folder / f"{split}.parquet").exists() for split in wanted):
+        if not all((folder / f"{split}.parquet").exists() for split in files):
             shutil.rmtree(folder, ignore_errors=True)
         try:
             processor = FeatureProcessor(**{**params, "data_root": str(data_root)})

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -20,34 +20,34 @@ from fuxictr_stem.runtime.file_errors import check_access
 from fuxictr_stem.runtime.text_table import text_table
 
 
-def metric_table(figures: Mapping[str, Mapping[str, float]], labels: Sequence[str]) -> str:
+def metric_table(figures: Mapping[str, Mapping[str, float]]) -> str:
     """Return metrics as a table: a row for each split and task, a column for each metric.
 
     Args:
         figures: By split, ``{label}_{metric}`` of each task and the tasks' means by metric.
-        labels: The tasks.
 
     Example:
-        >>> print(metric_table({"test": {"like_AUC": 0.75, "AUC": 0.75}}, ["like"]))
+        >>> print(metric_table({"test": {"like_AUC": 0.75, "AUC": 0.75}}))
         split  task       AUC
         test   like  0.750000
     """
-    rows = []
-    names = [name for name in next(iter(figures.values())) if name in METRICS]
+    names = [name for name in figures["test"] or figures["valid"] if name in METRICS]
+    rows = [["split", "task", *names]]
     for split, values in figures.items():
-        tasks = {label: f"{label}_" for label in labels}
+        ends = [(key, f"_{name}") for key in values for name in names]
+        labels = dict.fromkeys(key.removesuffix(end) for key, end in ends if key.endswith(end))
+        prefixes = {label: f"{label}_" for label in labels}
         if len(labels) > 1:
-            tasks["mean"] = ""
-        for task, prefix in tasks.items() if values else ():
+            prefixes["mean"] = ""
+        for task, prefix in prefixes.items():
             cells = [values.get(f"{prefix}{name}") for name in names]
             rows.append([split, task, *("-" if cell is None else f"{cell:.6f}" for cell in cells)])
-    return text_table([["split", "task", *names], *rows], left=2)
+    return text_table(rows, left=2)
 
 
 def result_table(result: Mapping[str, Any]) -> str:
     """Return the metrics of a finished run as a table."""
-    figures = {split: result[split] for split in ("valid", "test")}
-    return metric_table(figures, result["settings"]["task_labels"])
+    return metric_table({split: result[split] for split in ("valid", "test")})
 
 
 def summary(result: Mapping[str, Any]) -> str:

@@ -66,6 +66,10 @@ def test_arrays_are_as_good_as_tensors():
         (lambda s: s.update({BIAS: s[BIAS].to("meta")}), "dense and of real numbers, found tensor"),
         (lambda s: s.update({BIAS: s[BIAS] + 1j}), "dense and of real numbers, found tensor"),
         (lambda s: s.pop("stem_layers.0.gate.0.mlp.2.weight"), r"missing: stem_layers\.0\.gate\.0"),
+        (
+            lambda s: [s.pop(f"stem_layers.0.gate.0.mlp.0.{part}") for part in ("weight", "bias")],
+            r"missing: stem_layers\.0\.gate\.0\.mlp\.<0>\.bias",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(change, message):

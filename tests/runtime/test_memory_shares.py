@@ -56,7 +56,7 @@ def test_the_shares_of_runs_that_are_started_together_fit(params, fields, jobs):
 
 
 def test_a_share_that_is_too_small_is_refused(params, fields):
-    with pytest.raises(ConfigError, match="and 0 B are available"):
+    with pytest.raises(ConfigError, match="and 1,000 B are available"):
         plan_memory(params, fields, Share(1000, 2))
 
 
