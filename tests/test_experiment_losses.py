@@ -5,16 +5,20 @@ import re
 import numpy as np
 import polars as pl
 import pytest
-from safetensors.torch import load_file
+import torch
 from sklearn.metrics import log_loss, roc_auc_score
+from torchjd import aggregation
 
 import fuxictr_stem.models
+from fuxictr_stem import experiment
 from fuxictr_stem import fuxictr_entry as drop_in
 from fuxictr_stem.config import load_experiment
 from fuxictr_stem.data import H5Loader, open_cache
 from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training.evaluation import predict
+from fuxictr_stem.training.task_loss import sample_weights
 from tests.support.project import result_of
 
 
@@ -67,26 +71,115 @@ def test_metrics_are_of_the_tasks_samples_and_unweighted(project):
         assert found[f"{label}_calibration"] == pytest.approx(p.sum() / y.sum(), abs=1e-6)
 
 
+def expected_loss(loss_weight, log_variances, steps):
+    """The last step's loss by the weighting's formula; steps are (epoch, losses, samples of each task)."""
+    epoch, losses, present = steps[-1]
+    if loss_weight == "UW":
+        return (np.exp(-log_variances) * losses + log_variances / 2)[present].sum()
+    if loss_weight != "DWA":
+        return (np.array([0.5, 2.0]) * losses).sum()
+    if epoch < 2:
+        return losses.sum()
+    before, last = (
+        np.nanmean([np.where(p, x, np.nan) for at, x, p in steps if at == epoch - ago], axis=0)
+        for ago in (2, 1)
+    )
+    weights = np.exp(last / before / 2)
+    return (2 * weights / weights.sum() * losses).sum()
+
+
 @pytest.mark.parametrize("model", ["STEMNet", "PLE", "AITM"])
 @pytest.mark.parametrize("loss_weight", ["UW", "DWA", [0.5, 2], {"view": 2, "like": 0.5}])
-def test_every_weighting_of_the_tasks(project, model, loss_weight):
+def test_every_weighting_of_the_tasks(project, monkeypatch, model, loss_weight):
+    """Each step of a run has the loss that the weighting's formula makes of the tasks' losses."""
     project.model |= {"model": model, "loss_weight": loss_weight, "epochs": 4}
     project.model |= {"early_stop_patience": 9, "monitor": {"like_AUC": 1, "view_NE": -0.5}}
     for key in ("num_shared_experts", "expert_hidden_units", "gate_hidden_units"):
         if model == "AITM":
             project.model.pop(key)
+    steps, log_variances = [], []
+    add_loss = MultiTaskNet.add_loss
+
+    def checked(self, return_dict, y_true):
+        loss = add_loss(self, return_dict, y_true)
+        if self.training:
+            losses = torch.stack(self.task_losses(return_dict, y_true)).detach().double().numpy()
+            present = np.array([float(n) > 0 for n in sample_weights(y_true)])
+            steps.append((self._epoch_index, losses, present))
+            s = getattr(self.task_weights, "log_variances", torch.zeros(2))
+            log_variances.append(s.detach().double().numpy().copy())
+            expected = expected_loss(loss_weight, log_variances[-1], steps)
+            assert loss.item() == pytest.approx(expected, rel=1e-5)
+        return loss
+
+    monkeypatch.setattr(MultiTaskNet, "add_loss", checked)
+    planning = experiment.plan_memory
+
+    def plan(*args):
+        # It takes a step of a small twin.
+        memory = planning(*args)
+        steps.clear()
+        return memory
+
+    monkeypatch.setattr(experiment, "plan_memory", plan)
     assert project.run() == 0
     assert result_of(project)["epochs"] == 4
-    weights = load_file(project.folder / "checkpoints/toy/toy_test/model.safetensors")
+    assert {epoch for epoch, *_ in steps} == {0, 1, 2, 3}
     if loss_weight == "UW":
-        assert weights["task_weights.log_variances"].abs().min() > 0
+        assert min(np.abs(log_variances[-1])) > 0, "they are learnt"
 
 
-@pytest.mark.parametrize("method", ["PCGrad", "UPGrad", "CAGrad"])
-def test_balanced_gradients(project, method):
+AGGREGATORS = {
+    "PCGrad": (aggregation.PCGrad(), 1),
+    "UPGrad": (aggregation.UPGrad(), 2),
+    "CAGrad": (aggregation.CAGrad(c=0.4), 2 / 1.4),
+}
+
+
+@pytest.mark.parametrize("method", sorted(AGGREGATORS))
+def test_balanced_gradients(project, monkeypatch, method):
+    """Each step has torchjd's combination of the gradients where both tasks reach, else their sum."""
     project.model |= {"gradient_balancing": method, "epochs": 8, "learning_rate": 0.03}
+    aggregator, scale = AGGREGATORS[method]
+    changes = []
+    backward = MultiTaskNet.backward
+
+    def checked(self, batch):
+        dense = [p for name, p in self.named_parameters() if "embedding_layer" not in name]
+        losses = self.task_losses(self.forward(batch), self.get_labels(batch))
+        by_task = [
+            torch.autograd.grad(
+                loss, dense, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            for loss in losses
+        ]
+        loss = backward(self, batch)
+        rows = [
+            torch.stack(pair).reshape(2, len(pair[0]), -1) for pair in zip(*by_task, strict=True)
+        ]
+        shared = [(gradients != 0).any(dim=2).all(dim=0) for gradients in rows]
+        parts = [
+            gradients[:, both].flatten(1) for gradients, both in zip(rows, shared, strict=True)
+        ]
+        combined = scale * aggregator(torch.cat(parts, dim=1))
+        changes.append(
+            float((combined - torch.cat(parts, dim=1).sum(dim=0)).norm() / combined.norm())
+        )
+        sizes = [part.shape[1] for part in parts]
+        pieces = zip(dense, rows, shared, combined.split(sizes), strict=True)
+        for parameter, gradients, both, piece in pieces:
+            expected = gradients.sum(dim=0)
+            expected[both] = piece.view(expected[both].shape)
+            torch.testing.assert_close(
+                parameter.grad.reshape(expected.shape), expected, rtol=1e-3, atol=1e-6
+            )
+        return loss
+
+    monkeypatch.setattr(MultiTaskNet, "backward", checked)
     assert project.run() == 0
     assert result_of(project)["test"]["AUC"] > 0.7
+    assert len(changes) > 8
+    assert np.median(changes) > 1e-3, "the sum of the gradients is another one"
 
 
 def test_streaming_gives_the_same_result_as_memory(project):
