@@ -216,7 +216,7 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     from fuxictr_stem.data.cache.fingerprint import fingerprint
     from fuxictr_stem.data.source.column_plan import plan_columns
     from fuxictr_stem.data.source.files import find_files
-    from fuxictr_stem.data.source.split_files import open_source
+    from fuxictr_stem.data.source.open_source import open_source
     from fuxictr_stem.data.source.validate import check_source
     from fuxictr_stem.experiment import task_types
 

@@ -12,7 +12,7 @@ from fuxictr_stem.config import load_experiment
 from fuxictr_stem.config.checking import Problems
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files
-from fuxictr_stem.data.source.split_files import open_source
+from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.features import TaskEmbedding
 from tests.support.config_files import (

@@ -32,7 +32,8 @@ from fuxictr_stem.data.encoding.id_remarks import (
 )
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
-from fuxictr_stem.data.source.split_files import Source, open_source
+from fuxictr_stem.data.source.open_source import open_source
+from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import SplitStats, check_source
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from fuxictr_stem.runtime.progress import Progress

@@ -22,9 +22,9 @@ from fuxictr_stem.data.encoding.fill_values import fills
 from fuxictr_stem.data.encoding.id_remarks import Remark, apart, no_vectors, twice_written
 from fuxictr_stem.data.encoding.pretrained import key_problems
 from fuxictr_stem.data.encoding.whole_numbers import whole_numbers
-from fuxictr_stem.data.source.column_plan import RESERVED, Plan
-from fuxictr_stem.data.source.derived_checks import check_types, check_values, filled
-from fuxictr_stem.data.source.parse_columns import inner_type
+from fuxictr_stem.data.source.column_plan import Plan
+from fuxictr_stem.data.source.columns import RESERVED, inner_type
+from fuxictr_stem.data.source.derived_columns import filled, type_problems, value_problems
 from fuxictr_stem.data.source.split_files import HIDDEN, Source
 from fuxictr_stem.data.source.validate import explained, first_place
 from fuxictr_stem.errors import DataError, refuse
@@ -226,11 +226,17 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
             cannot be read.
     """
     _check_pretrained(source.plan)
-    check_types(source)
+    heading = f"dataset {source.plan.dataset_id!r}"
+    derived = source.plan.derived
+    problems = [*type_problems(derived, source.frame("train"))]
+    if problems:
+        refuse(DataError, heading, problems)
     processor = Processor(source, folder)
     with explained(source):
         frames = {split: processor.preprocess(source.frame(split)) for split in source.parts}
-        check_values(source, frames)
+        problems = [*value_problems(derived, frames)]
+        if problems:
+            refuse(DataError, heading, problems)
         processor.fit(
             frames["train"],
             meta_ddf=pl.concat(list(frames.values())),

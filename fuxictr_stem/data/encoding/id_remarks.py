@@ -9,7 +9,7 @@ import polars as pl
 
 from fuxictr_stem.data.encoding.column_tally import Tally
 from fuxictr_stem.data.encoding.fill_values import Fill
-from fuxictr_stem.data.source.column_plan import RESERVED
+from fuxictr_stem.data.source.columns import RESERVED
 
 UNKNOWN = "Columns whose ids are mostly unknown, so that a model has learned nothing about them"
 FILLS = "Missing values that the model cannot tell from real ones"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fuxictr_stem.data.encoding.vocabulary import Array
-from fuxictr_stem.data.source.column_plan import RESERVED
+from fuxictr_stem.data.source.columns import RESERVED
 from fuxictr_stem.errors import short
 
 _TOKENS = {str: "text", int: "plain whole numbers of 64 bits", float: "plain floats"}

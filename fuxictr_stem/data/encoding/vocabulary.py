@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.source.column_plan import RESERVED
+from fuxictr_stem.data.source.columns import RESERVED
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

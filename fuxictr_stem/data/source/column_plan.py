@@ -14,71 +14,18 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fuxictr_stem.config.values import combined_labels, copied_column, function_call
+from fuxictr_stem.data.source.columns import PYTHON_TYPES, RESERVED, Column
 from fuxictr_stem.data.source.derived_columns import columns_read
 from fuxictr_stem.data.source.dialect import Dialect, dialect_of
 from fuxictr_stem.errors import ConfigError, refuse
 
 BLOCK_ROWS = 1 << 18
-PYTHON_TYPES = {"str": str, "int": int, "float": float}
-RESERVED = ("__PAD__", "__OOV__")
-"""FuxiCTR's own tokens: no value can have their ids."""
-DEFAULTS: dict[type, Any] = {str: "", int: 0, float: 0.0}
-"""What FuxiCTR fills a column of each dtype with."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column as it is read: its name in the cache and its place in the files.
-
-    Attributes:
-        name: Name in the config and in the cache.
-        kind: ``label``, or the feature's ``type``.
-        dtype: ``str``, ``int`` or ``float``: what its values are after reading.
-        origin: The column of the file that it is read from; "" for one that combines others.
-        splitter: Between the tokens of a sequence.
-        dim: Length of an embedding's vectors.
-        raw_id: A meta column that keeps its integers (``remap: false``).
-        required: Missing values are refused.
-        fill: What a missing label becomes, where the config says so.
-        missing: Value of a label that says that the row has none; NaN stands for null, too.
-        combines: Two labels whose product it is.
-        parent: A label without which it must be 0.
-        null_values: Fields of a CSV file that mean that a value is missing.
-    """
-
-    name: str
-    kind: str
-    dtype: str
-    origin: str
-    splitter: str = "^"
-    dim: int = 0
-    raw_id: bool = False
-    required: bool = False
-    fill: float | None = None
-    missing: float | None = None
-    combines: tuple[str, str] | None = None
-    parent: str | None = None
-    null_values: tuple[str, ...] = ()
-
-    @property
-    def filled(self) -> bool:
-        """Whether a missing value becomes another one."""
-        if self.kind == "label":
-            return self.fill is not None
-        return self.kind != "embedding" and not self.required
-
-    @property
-    def described(self) -> str:
-        """How messages call it."""
-        name = f"{'label' if self.kind == 'label' else 'column'} {self.name!r}"
-        if self.combines:
-            return f"{name} (both {' and '.join(map(repr, self.combines))})"
-        return name if self.origin == self.name else f"{name} (read from {self.origin!r})"
+"""The most rows that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +77,7 @@ class Plan:
 
 
 def plan_columns(dataset: Mapping[str, Any]) -> Plan:
-    """Work out what to read for a dataset and what to hand to FuxiCTR.
-
-    Args:
-        dataset: The dataset config, checked and normalised.
-
-    Returns:
-        The plan.
+    """Work out what to read for a dataset, checked and normalised, and what to hand to FuxiCTR.
 
     Raises:
         ConfigError: A column is declared in a way that cannot be encoded; all of them are named.
@@ -169,8 +110,8 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
             adapted.pop("preprocess", None)
             columns.append(_feature(col, origin_of(col["name"], declared)))
     kept = [col for col in features if col["active"] or col["name"] in sources]
-    idle = [declared[col["name"]] for col in kept if not col["active"]]
-    columns += [_feature(col, origin_of(col["name"], declared)) for col in idle]
+    inactive = [declared[col["name"]] for col in kept if not col["active"]]
+    columns += [_feature(col, origin_of(col["name"], declared)) for col in inactive]
     null_values = tuple(dataset.get("null_values") or ())
     return Plan(
         dataset_id=dataset["dataset_id"],
@@ -186,41 +127,50 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
     )
 
 
-def _problems(col: Mapping[str, Any]) -> list[str]:
-    """Return what the cache cannot do with a column that FuxiCTR could be given."""
-    problems = []
-    name = col["name"]
+def origin_of(name: str, declared: Mapping[str, Mapping[str, Any]]) -> str:
+    """Follow copies to the column that is in the file."""
+    # Bounded, although the config check rejects circles.
+    for _ in declared:
+        source = copied_column(declared.get(name, {}).get("preprocess"), name)
+        if source is None:
+            break
+        name = source
+    return name
+
+
+def _problems(col: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the cache cannot do with a column that FuxiCTR could be given."""
+    name, fill = col["name"], col.get("fill_na")
     if "/" in name or name == ".":
-        problems.append(
+        yield (
             f"column {name!r}: h5 files need a name without '/', and not '.'. Name it otherwise, with "
             f"preprocess: copy_from({name})."
         )
     elif name == "*" or (name.startswith("^") and name.endswith("$")):
-        problems.append(
+        yield (
             f"column {name!r}: polars takes the name for a pattern of names. Rename the column in the "
             f"files."
         )
-    fill = col.get("fill_na")
     if isinstance(fill, str):
         tokens = fill.split(col.get("splitter", "^")) if col.get("type") == "sequence" else [fill]
         reserved = [token for token in RESERVED if token in tokens]
         if reserved:
-            problems.append(
+            yield (
                 f"column {name!r}: fill_na {fill!r} is FuxiCTR's own token {reserved[0]}. Choose another "
                 "text."
             )
-    if _raw_id(col) and "fill_na" in col:
-        try:
-            whole = float(int(col["fill_na"])) == float(col["fill_na"])
-            whole = whole and abs(int(col["fill_na"])) < 2**63
-        except (TypeError, ValueError, OverflowError):
-            whole = False
-        if not whole:
-            problems.append(
-                f"column {col['name']!r}: fill_na must be a whole number of 64 bits, since remap: "
-                f"false keeps it as the id, found {col['fill_na']!r}."
-            )
-    return problems
+    if _raw_id(col) and "fill_na" in col and not _is_int64(fill):
+        yield (
+            f"column {name!r}: fill_na must be a whole number of 64 bits, since remap: false keeps it "
+            f"as the id, found {fill!r}."
+        )
+
+
+def _is_int64(value: Any) -> bool:
+    try:
+        return float(int(value)) == float(value) and abs(int(value)) < 2**63
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _raw_id(col: Mapping[str, Any]) -> bool:
@@ -258,17 +208,6 @@ def _copied_by_fuxictr(col: Mapping[str, Any], source: Mapping[str, Any] | None)
         return False
     same_splitter = col.get("splitter", "^") == source.get("splitter", "^")
     return bool(col["dtype"] == source["dtype"] and same_splitter)
-
-
-def origin_of(name: str, declared: Mapping[str, Mapping[str, Any]]) -> str:
-    """Follow copies to the column that is in the file."""
-    # Bounded, although the config check refuses circles.
-    for _ in declared:
-        source = copied_column(declared.get(name, {}).get("preprocess"), name)
-        if source is None:
-            break
-        name = source
-    return name
 
 
 def _label(col: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) -> Column:

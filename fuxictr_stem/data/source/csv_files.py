@@ -1,77 +1,218 @@
-"""CSV files made ready for polars, the rows of each counted by two other readers.
+"""A CSV file, read once: its rows counted by two readers, the columns that are needed copied.
 
-polars reads plain files (see `csv_shape`) fast and right. All others go through a copy of the columns
-that are needed, as text, which the second reader writes.
+The text is passed over twice: by `csv_shape`, which finds the rows from the bytes alone, and by pyarrow,
+which splits every row into its fields. (polars counts the fields of a row only when it reads all of them:
+reading a choice of columns, a row with a field too many shifts its values into the wrong columns.) The
+copy is an Arrow file, in which a column of numbers is one if all its values are; whatever comes later
+reads the copy.
 """
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pacsv
 
-from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.csv_shape import csv_shape
-from fuxictr_stem.data.source.dialect import UNREADABLE, is_gzipped
-from fuxictr_stem.data.source.second_reader import copy_as_text, count_rows
-from fuxictr_stem.data.source.split_files import Part, Source
+from fuxictr_stem.data.source.csv_shape import Shape, csv_shape
+from fuxictr_stem.data.source.dialect import (
+    UNREADABLE,
+    Dialect,
+    is_gzipped,
+    open_bytes,
+    where_not_utf8,
+)
 from fuxictr_stem.errors import DataError
 
-logger = logging.getLogger(__name__)
+_BLOCK_BYTES = 1 << 22
+_LARGEST_BLOCK = (1 << 31) - 1
+
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
+_ARROW = {pl.String(): pa.string(), pl.Int64(): pa.int64(), pl.Float64(): pa.float64()}
+
+Types = Mapping[str, pl.DataType]
 
 
-def made_ready(source: Source, split: str, scratch: Path | None) -> tuple[Source, list[str]]:
-    """Count the rows of a split's CSV files, and copy those that polars does not read as others do.
+def read_csv(
+    path: Path, dialect: Dialect, header: Sequence[str], types: Types, copy: Path | None
+) -> tuple[int, Types]:
+    """Count the rows of a file and copy columns of it, in bounded memory.
+
+    An empty field is a null; one that is quoted is an empty text, as polars reads them.
 
     Args:
-        source: The files.
-        split: The split.
-        scratch: A folder for the copies, which is made if there are any; None if such files are refused.
+        path: The file.
+        dialect: Its special characters.
+        header: The names in its header.
+        types: The columns that are needed, and their types if all of their values are of these.
+        copy: The Arrow file to write, or None to check only, in which case the file must be one that
+            polars reads as all other readers do.
 
     Returns:
-        The source with the split's files counted and copied, and what is wrong with those that have no
-        one right reading, a row with another number of fields than the header, or need a copy that may
-        not be made.
+        The number of rows, and the columns' types in the copy.
+
+    Raises:
+        DataError: The file has no one right reading, a row with another number of fields than the header,
+            or bytes that are not UTF-8.
+        OSError: The copy cannot be written.
     """
-    if source.plan.data_format != "csv":
-        return source, []
-    parts, problems = [], []
-    for i, part in enumerate(source.parts[split]):
-        try:
-            target = scratch and scratch / f"{split}-{i}.parquet"
-            parts.append(_ready(part, source.plan, target))
-        except DataError as error:
-            problems.append(f"{part.path} ({split}): {error}")
-    return source.with_parts(split, parts), problems
-
-
-def _ready(part: Part, plan: Plan, target: Path | None) -> Part:
     try:
-        shape = csv_shape(part.path, plan.dialect)
+        shape = csv_shape(path, dialect)
     except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}.") from error
-    rows = count_rows(part.path, plan.dialect, len(part.header), shape.longest)
+    # One column is enough to count by: the parser splits every row all the same.
+    types = types or {header[0]: pl.String()}
+    if copy is None:
+        types = dict.fromkeys(types, pl.String())
+    try:
+        rows = _copy(path, dialect, header, types, shape.longest, copy)
+    except pl.exceptions.PolarsError:
+        # Which value is no number is found later, in the text.
+        types = dict.fromkeys(types, pl.String())
+        rows = _copy(path, dialect, header, types, shape.longest, copy)
     if rows != shape.records - 1:
         raise DataError(
             f"{shape.records - 1:,} rows by its line ends and quotes, {rows:,} by another reader. Write "
             "the file again, with every value quoted, or as parquet."
         )
-    special = shape.special
-    special_characters = (plan.dialect.quote or "\n", "\n", "\r")
-    if is_gzipped(part.path):
-        special = "is gzipped"
-    elif not special and any(c in "".join(part.header) for c in special_characters):
-        special = "has a quote or a line end in a column's name"
-    if not special:
-        return replace(part, rows=rows)
-    if target is None:
+    special = _special(path, dialect, header, shape)
+    if special and copy is None:
         raise DataError(
             f"{special}: FuxiCTR's own preprocessing cannot read that. Use --loader h5."
         )
-    logger.info("%s %s: read from a copy of its columns as text.", part.path, special)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    columns = [name for name in part.types if name in part.header]
-    copy_as_text(part.path, plan.dialect, part.header, columns, shape.longest, target)
-    return replace(part, rows=rows, copy=target, types=dict.fromkeys(part.types, pl.String()))
+    return rows, types
+
+
+def _special(path: Path, dialect: Dialect, header: Sequence[str], shape: Shape) -> str:
+    """Return why polars may read a file in another way than other readers do, or ""."""
+    if is_gzipped(path):
+        return "is gzipped"
+    in_names = any(c in "".join(header) for c in (dialect.quote or "\n", "\n", "\r"))
+    return shape.special or ("has a quote or a line end in a column's name" if in_names else "")
+
+
+def _copy(
+    path: Path,
+    dialect: Dialect,
+    header: Sequence[str],
+    types: Types,
+    longest: int,
+    copy: Path | None,
+) -> int:
+    """Copy columns and return the number of rows; raise polars' error at a number that is none."""
+    schema = pa.schema([(name, _ARROW[dtype]) for name, dtype in types.items()])
+    bad_rows = _BadRows()
+    rows = -1
+    try:
+        with (
+            _unraisable_kept([]),
+            pa.OSFile(str(copy), "wb") if copy else nullcontext() as file,
+            pa.ipc.new_file(file, schema, options=_LZ4) if copy else nullcontext() as writer,
+        ):
+            for batch in _batches(path, dialect, header, list(types), longest, bad_rows):
+                # The header is the first row.
+                batch = batch if rows >= 0 else batch.slice(1)
+                rows += len(batch) + (rows < 0)
+                if writer:
+                    writer.write_batch(_as_numbers(batch, types, schema))
+    except pa.ArrowInvalid as error:
+        reason = f"cannot be read as csv: {str(error).splitlines()[0]}"
+        raise DataError(where_not_utf8(path) or reason) from error
+    bad_rows.check(len(header), dialect.sep)
+    return rows
+
+
+def _batches(
+    path: Path,
+    dialect: Dialect,
+    header: Sequence[str],
+    columns: list[str],
+    longest: int,
+    bad_rows: Callable[[Any], str],
+) -> Iterator[pa.RecordBatch]:
+    """Yield columns of all rows as text, the header, which may have line ends, as the first of them."""
+    read_options = pacsv.ReadOptions(
+        column_names=list(header),
+        block_size=min(max(_BLOCK_BYTES, 2 * longest), _LARGEST_BLOCK),
+        # One thread, so that a row knows its number.
+        use_threads=False,
+    )
+    parse_options = pacsv.ParseOptions(
+        delimiter=dialect.sep,
+        quote_char=dialect.quote or False,
+        escape_char=dialect.escape or False,
+        newlines_in_values=True,
+        invalid_row_handler=bad_rows,
+    )
+    convert_options = pacsv.ConvertOptions(
+        include_columns=columns,
+        column_types=dict.fromkeys(columns, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    with (
+        open_bytes(path) as file,
+        pacsv.open_csv(file, read_options, parse_options, convert_options) as reader,
+    ):
+        yield from reader
+
+
+def _as_numbers(batch: pa.RecordBatch, types: Types, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch with its numbers parsed; blanks around them do not matter."""
+    numbers = pl.Schema({name: dtype for name, dtype in types.items() if dtype != pl.String})
+    if not numbers:
+        return batch
+    text = pl.DataFrame(pl.from_arrow(batch.select(list(numbers))))
+    frame = text.cast(numbers, strict=False)
+    if not frame.null_count().equals(text.null_count()):
+        text = text.with_columns(pl.all().str.strip_chars())
+        frame = text.select(pl.when(pl.all() != "").then(pl.all())).cast(numbers)
+    arrays = [frame[name].to_arrow() if name in numbers else batch.column(name) for name in types]
+    return pa.record_batch(arrays, schema=schema)
+
+
+class _BadRows:
+    """Counts the rows that pyarrow leaves out, since they have more or fewer fields than the header."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: tuple[int | None, int] = (None, 0)
+
+    def __call__(self, row: Any) -> str:
+        if not self._count:
+            self._first = row.number, row.actual_columns
+        self._count += 1
+        return "skip"
+
+    def check(self, fields: int, sep: str) -> None:
+        """Raise a DataError that names the first of them, if there are any."""
+        if not self._count:
+            return
+        number, actual = self._first
+        many = "1 row has" if self._count == 1 else f"{self._count:,} rows have"
+        place = "the first of them" if number is None else f"row {number:,} (the header is row 1)"
+        raise DataError(
+            f"{many} another number of fields than the header's {fields}: {place} has {actual}. "
+            f"Is a value with {sep!r} not quoted, or the file cut off?"
+        )
+
+
+@contextmanager
+def _unraisable_kept(texts: list[str]) -> Iterator[None]:
+    """Collect what Python would print of errors that it cannot raise.
+
+    pyarrow decodes a row before `_BadRows` sees it, and prints a traceback where it cannot.
+    """
+    before = sys.unraisablehook
+    # As text: to keep the error itself could keep what it is about alive.
+    sys.unraisablehook = lambda error: texts.append(str(error.exc_value))
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before

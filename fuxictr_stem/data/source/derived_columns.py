@@ -7,21 +7,23 @@ called, never what a config itself holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
 
 from fuxictr_stem import registry
 from fuxictr_stem.config.values import copied_column, function_call
+from fuxictr_stem.data.source.columns import DEFAULTS, PYTHON_TYPES, TYPES, is_text
+from fuxictr_stem.data.source.readings import finite
 from fuxictr_stem.errors import ConfigError
 
+Config = Mapping[str, Any]
+"""A column's entry in the config."""
 
-def expression(col: Mapping[str, Any]) -> pl.Expr:
+
+def expression(col: Config) -> pl.Expr:
     """Return what makes a column.
-
-    Args:
-        col: Its dict in the config.
 
     Raises:
         ConfigError: The function raises, or returns something else.
@@ -39,11 +41,11 @@ def expression(col: Mapping[str, Any]) -> pl.Expr:
     return made
 
 
-def columns_read(col: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def columns_read(col: Config, declared: Mapping[str, Config]) -> list[str]:
     """Return the columns that a column is made of.
 
     Args:
-        col: Its dict in the config.
+        col: Its entry in the config.
         declared: The dataset's features and labels by name.
 
     Raises:
@@ -67,3 +69,52 @@ def columns_read(col: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any
                 f"{about}, which is {source['preprocess']}. Read a column of the files."
             )
     return names
+
+
+def filled(col: Config) -> pl.Expr:
+    """Return a column in its declared type, what is missing in it filled as FuxiCTR does.
+
+    A sequence is the list of its tokens.
+    """
+    if col["type"] == "sequence":
+        fill = pl.lit(col.get("fill_na", "")).cast(pl.String)
+        text = expression(col).cast(pl.String).fill_null(fill)
+        return text.str.split(col.get("splitter", "^"))
+    fill = col.get("fill_na", DEFAULTS[PYTHON_TYPES[col["dtype"]]])
+    return expression(col).cast(TYPES[col["dtype"]]).fill_null(fill)
+
+
+def type_problems(derived: Iterable[Config], train: pl.LazyFrame) -> Iterator[str]:
+    """Yield the functions that cannot be applied to train's columns, or make another type than declared."""
+    for col in derived:
+        about = f"column {col['name']!r}: preprocess {col['preprocess']}"
+        try:
+            have = train.select(made=expression(col)).collect_schema()["made"]
+        except pl.exceptions.PolarsError as error:
+            yield f"{about} cannot be computed: {str(error).splitlines()[0]}"
+            continue
+        whole = have.is_integer() or have == pl.Boolean
+        fits = {"str": is_text(have) or whole, "int": whole, "float": have.is_numeric() or whole}
+        if not fits[col["dtype"]]:
+            yield (
+                f"{about} makes {have}, but the column is declared {col['dtype']}. Cast it in the "
+                f"function, or declare another dtype."
+            )
+
+
+def value_problems(derived: Iterable[Config], splits: Mapping[str, pl.LazyFrame]) -> Iterator[str]:
+    """Yield the functions that cannot compute a value of a split, or make numbers that are not finite."""
+    for col in derived:
+        about = f"column {col['name']!r}: preprocess {col['preprocess']}"
+        value = pl.col(col["name"])
+        wrong = ~finite(value) if col["dtype"] == "float" else pl.lit(False)
+        for split, frame in splits.items():
+            try:
+                # The count of nulls, all filled, has every value computed.
+                counted = frame.select(value.null_count(), wrong=wrong.sum())
+                count = counted.collect(engine="streaming")["wrong"].item()
+            except pl.exceptions.PolarsError as error:
+                yield f"{about} cannot be computed in {split}: {str(error).splitlines()[0]}"
+                continue
+            if count:
+                yield f"{about} makes NaN or infinite numbers in {count:,} rows of {split}."

@@ -1,7 +1,8 @@
-"""How the fields of a CSV file are set apart, and the bytes of a file that may be gzipped."""
+"""The characters and the bytes of a CSV file: what sets fields apart, gzip, and whether it is UTF-8."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import zlib
@@ -14,6 +15,9 @@ from fuxictr_stem.config.values import QUOTE
 
 UNREADABLE = (OSError, EOFError, zlib.error)
 """What reading a plain or a gzipped file may raise."""
+
+_BLOCK = 1 << 24
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -60,3 +64,25 @@ def is_gzipped(path: Path) -> bool:
 def open_bytes(path: Path) -> IO[bytes]:
     """Open a file for reading; one that ends with .gz is unpacked on the way."""
     return cast(IO[bytes], gzip.open(path)) if is_gzipped(path) else path.open("rb")
+
+
+def where_not_utf8(path: Path) -> str | None:
+    """Return a sentence that names the first line which is not UTF-8, or what else the file is, or None."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    lines = 0
+    with open_bytes(path) as file:
+        while True:
+            kept = len(decoder.getstate()[0])
+            block = file.read(_BLOCK)
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                if lines == 0 and block.startswith(_GZIP):
+                    return "it is gzipped, but its name does not say so. Rename it to end with .gz."
+                # The decoder's own buffer comes before the block and holds no line end.
+                before = block[: max(0, error.start - kept)]
+                line = lines + before.count(b"\n") + 1
+                return f"line {line:,} is not UTF-8 ({error.reason}). Save the file as UTF-8."
+            if not block:
+                return None
+            lines += block.count(b"\n")

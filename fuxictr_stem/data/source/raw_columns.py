@@ -10,10 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Column, origin_of, plan_columns
-from fuxictr_stem.data.source.csv_files import made_ready
+from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, origin_of, plan_columns
+from fuxictr_stem.data.source.columns import Column
 from fuxictr_stem.data.source.files import find_files
-from fuxictr_stem.data.source.split_files import Source, open_source
+from fuxictr_stem.data.source.open_source import open_source
+from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained
 from fuxictr_stem.errors import DataError, refuse
 from fuxictr_stem.runtime.outputs import temporary_name
@@ -45,14 +46,11 @@ class RawColumns:
             split: The split.
             block_rows: The most rows read at a time; bounds the memory.
 
-        Yields:
-            The next rows.
-
         Raises:
             DataError: A file cannot be read.
         """
         try:
-            source, problems = made_ready(self.source, split, self.scratch)
+            source, problems = self.source.with_csv_read(split, self.scratch)
             if problems:
                 refuse(DataError, f"dataset {source.plan.dataset_id!r}", problems)
             yield from self._blocks(source, split, block_rows)
@@ -61,8 +59,6 @@ class RawColumns:
 
     def _blocks(self, source: Source, split: str, block_rows: int) -> Iterator[pl.DataFrame]:
         is_csv = source.plan.data_format == "csv"
-        # Numbers, too, are read as they were when the cache was built, blanks beside them or not.
-        source = source.as_text(split) if is_csv else source
         frames = []
         for part in source.parts[split]:
             values = {

@@ -339,19 +339,31 @@ def test_files_that_change_during_the_build_are_refused(dataset, monkeypatch):
     assert not list(home(dataset).glob("*/"))
 
 
-def test_rows_that_change_between_passes_are_refused(dataset, monkeypatch):
+@pytest.mark.parametrize(
+    ("data_format", "message"),
+    # A CSV file is read once, for all passes.
+    [
+        ("csv", "its files changed while they were read"),
+        ("parquet", "valid had 4 rows and then 3"),
+    ],
+)
+def test_rows_that_change_between_passes_are_refused(tmp_path, monkeypatch, data_format, message):
     from fuxictr_stem.data.cache import build as build_module
 
+    frames = {split: with_labels(ROWS, ("y", "z")) for split in SPLITS}
+    labels = [label("y"), label("z")]
+    dataset = write_dataset(tmp_path, frames, FEATURES, labels, data_format, group_id="group")
     check = build_module.check_source
 
     def shrink(*args):
         stats = check(*args)
-        path = Path(dataset["valid_data"])
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+        shorter = frames["valid"].head(-1)
+        write = shorter.write_csv if data_format == "csv" else shorter.write_parquet
+        write(dataset["valid_data"])
         return stats
 
     monkeypatch.setattr(build_module, "check_source", shrink)
-    with pytest.raises(DataError, match="valid had 4 rows and then 3"):
+    with pytest.raises(DataError, match=message):
         open_cache(dataset)
 
 

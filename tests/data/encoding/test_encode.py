@@ -14,7 +14,7 @@ from fuxictr_stem.data.encoding import encode
 from fuxictr_stem.data.encoding.vocabulary import integer_type
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files
-from fuxictr_stem.data.source.split_files import open_source
+from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.errors import ConfigError, DataError
 from tests.support.datasets import (
     COLUMNS,

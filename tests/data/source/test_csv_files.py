@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fuxictr_stem.data import open_cache
 from fuxictr_stem.data.preparers.raw import read_blocks
 from fuxictr_stem.data.source.column_plan import plan_columns
-from fuxictr_stem.data.source.split_files import open_source
+from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.validate import check_source
 from fuxictr_stem.errors import DataError
 from tests.support.datasets import (

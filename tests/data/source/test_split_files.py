@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fuxictr_stem.data import check_labels, open_cache
-from fuxictr_stem.data.source.utf8 import where_not_utf8
+from fuxictr_stem.data.source.dialect import where_not_utf8
 from fuxictr_stem.errors import ConfigError, DataError
 from tests.support.datasets import SPLITS, feature, label, with_labels, write_dataset
 
@@ -247,7 +247,7 @@ def test_where_not_utf8(tmp_path_factory, text, at, bad):
         line = path.read_bytes()[: error.start].count(b"\n") + 1
     for block in (1, 2, 3, 5, 1 << 20):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("fuxictr_stem.data.source.utf8._BLOCK", block)
+            patch.setattr("fuxictr_stem.data.source.dialect._BLOCK", block)
             found = where_not_utf8(path)
         assert (found is None) if line is None else found.startswith(f"line {line} is not UTF-8")
     path.write_bytes(data)

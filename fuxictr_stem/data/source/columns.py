@@ -1,0 +1,127 @@
+"""One column as it is read from files, and the types of a parquet file that it can be read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+RESERVED = ("__PAD__", "__OOV__")
+"""FuxiCTR's own tokens: no value can have their ids."""
+PYTHON_TYPES = {"str": str, "int": int, "float": float}
+DEFAULTS: dict[type, Any] = {str: "", int: 0, float: 0.0}
+"""What FuxiCTR fills a column of each dtype with."""
+TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
+"""What a column of each dtype is read as."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name in the cache and its place in the files.
+
+    Attributes:
+        name: Name in the config and in the cache.
+        kind: ``label``, or the feature's ``type``.
+        dtype: ``str``, ``int`` or ``float``: what its values are after reading.
+        origin: The column of the file that it is read from; "" for one that combines others.
+        splitter: Between the tokens of a sequence.
+        dim: Length of an embedding's vectors.
+        raw_id: A meta column that keeps its integers (``remap: false``).
+        required: Missing values are rejected.
+        fill: What a missing label becomes, where the config says so.
+        missing: Value of a label that says that the row has none; NaN stands for null, too.
+        combines: Two labels whose product it is.
+        parent: A label without which it must be 0.
+        null_values: Fields of a CSV file that mean that a value is missing.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    origin: str
+    splitter: str = "^"
+    dim: int = 0
+    raw_id: bool = False
+    required: bool = False
+    fill: float | None = None
+    missing: float | None = None
+    combines: tuple[str, str] | None = None
+    parent: str | None = None
+    null_values: tuple[str, ...] = ()
+
+    @property
+    def filled(self) -> bool:
+        """Whether a missing value becomes another one."""
+        if self.kind == "label":
+            return self.fill is not None
+        return self.kind != "embedding" and not self.required
+
+    @property
+    def described(self) -> str:
+        """How messages call it."""
+        name = f"{'label' if self.kind == 'label' else 'column'} {self.name!r}"
+        if self.combines:
+            return f"{name} (both {' and '.join(map(repr, self.combines))})"
+        return name if self.origin == self.name else f"{name} (read from {self.origin!r})"
+
+
+def type_problem(column: Column, have: pl.DataType) -> str | None:
+    """Return why a raw column of a parquet file cannot be read as declared, or None."""
+    inner = inner_type(have)
+    declared = f"is declared {column.dtype}, found {have}"
+    if column.kind == "embedding":
+        if inner is None or not inner.is_numeric():
+            return f"an embedding column holds lists of numbers, found {have}."
+    elif inner is not None:
+        if column.kind != "sequence":
+            return f"{declared}; lists are for sequences."
+        if inner_type(inner) is not None or not (inner == pl.Null or rendering(inner)):
+            return f"a sequence holds lists of text or numbers, found {have}."
+    elif have != pl.Null and not rendering(have):
+        return f"{declared}." + (" Store a number." if have == pl.Duration else "")
+    elif column.dtype != "str" and have.is_temporal():
+        return f"{declared}; declare str, or store a number."
+    return None
+
+
+def rendering(have: pl.DataType) -> str:
+    """Return how a type, or a list's inner type, writes its values as text.
+
+    Types of one rendering write every value alike. "text" may hold anything, and "" stands for a type
+    that has no text.
+
+    Example:
+        >>> rendering(pl.Int8()), rendering(pl.List(pl.String())), rendering(pl.Float32())
+        ('int', 'text', 'Float32')
+    """
+    have = inner_type(have) or have
+    if is_text(have):
+        return "text"
+    if have.is_integer() or (isinstance(have, pl.Decimal) and have.scale == 0):
+        return "int"
+    if isinstance(have, pl.Decimal):
+        return f"Decimal of scale {have.scale}"
+    # Datetimes of another unit or time zone are written differently, and so are some floats: 123456789
+    # is 123456790.0 in a Float32.
+    written = have == pl.Boolean or have.is_float() or have.is_temporal()
+    return str(have) if written and have != pl.Duration else ""
+
+
+def precision(have: pl.DataType) -> str:
+    """Return how a type holds numbers: types of one precision, or with "whole", hold 0.1 alike."""
+    if have == pl.Boolean or rendering(have) == "int":
+        return "whole"
+    return str(have) if have in (pl.Float16, pl.Float32) else "double"
+
+
+def is_text(have: pl.DataType) -> bool:
+    """Say whether a type holds text."""
+    return have == pl.String or isinstance(have, (pl.Categorical, pl.Enum))
+
+
+def inner_type(have: pl.DataType) -> pl.DataType | None:
+    """Return the type of a list's elements, or None for a type that is no list."""
+    if not isinstance(have, (pl.List, pl.Array)):
+        return None
+    return have.inner() if isinstance(have.inner, type) else have.inner

@@ -1,0 +1,197 @@
+"""The columns of each file, checked against what a dataset config reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from fuxictr_stem.config.values import CATEGORICAL, META, SEQUENCE
+from fuxictr_stem.data.source.column_plan import Plan
+from fuxictr_stem.data.source.columns import Column, inner_type, precision, rendering, type_problem
+from fuxictr_stem.data.source.csv_shape import csv_shape
+from fuxictr_stem.data.source.dialect import UNREADABLE, open_bytes, where_not_utf8
+from fuxictr_stem.data.source.partitions import folder_columns, whole_keys
+from fuxictr_stem.data.source.split_files import Part, Source
+from fuxictr_stem.errors import DataError, refuse, suggest
+
+logger = logging.getLogger(__name__)
+
+
+def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
+    """Check that the files have the columns of a plan.
+
+    Args:
+        plan: What is read.
+        files: The files of each split.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: Columns are missing, doubled, of a type that cannot be read as declared, or not
+            alike in all files; all problems are named.
+    """
+    problems: list[str] = []
+    parts: dict[str, list[Part]] = {split: [] for split in files}
+    whole = whole_keys(path for paths in files.values() for path in paths)
+    for split, paths in files.items():
+        for path in paths:
+            types, file_problems = _schema(path, plan)
+            lacking = [c.origin for c in plan.in_files if c.origin not in types]
+            folders = folder_columns(path, lacking, whole)
+            every = types | {
+                name: pl.String() if plan.data_format == "csv" else dtype
+                for name, (dtype, _) in folders.items()
+            }
+            file_problems = file_problems or _missing(plan, every)
+            problems += [f"{path} ({split}): {problem}" for problem in file_problems]
+            constants = {name: value for name, (_, value) in folders.items()}
+            parts[split].append(Part(path, every, tuple(types), constants))
+    if not problems and plan.data_format == "parquet":
+        places = [(part, f"{part.path} ({split})") for split in parts for part in parts[split]]
+        problems = [*_type_problems(plan, places)] or [*_clashes_of_types(plan, places)]
+    if problems:
+        refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
+    _warn_of_splitters(plan, [part for split in parts.values() for part in split])
+    return Source(plan, parts)
+
+
+def _warn_of_splitters(plan: Plan, parts: Sequence[Part]) -> None:
+    """Say what splits the sequences that name no splitter, other than lists of a parquet file."""
+    silent = [c["name"] for c in plan.features if c["type"] == SEQUENCE and "splitter" not in c]
+    texts = {
+        column.name
+        for column in plan.in_files
+        if column.name in silent
+        and any(inner_type(part.types[column.origin]) is None for part in parts)
+    }
+    for name in sorted(texts):
+        logger.warning(
+            "Column %s is a sequence without a splitter: '^' is assumed between its tokens, as in "
+            "FuxiCTR. Set splitter in its entry of feature_cols.",
+            name,
+        )
+
+
+def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
+    """Return the columns of a file, or what is wrong with it."""
+    try:
+        if plan.data_format == "parquet":
+            return dict(pl.read_parquet_schema(path)), []
+        with io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="") as file:
+            # Blank lines may come before it.
+            header = next(filter(None, plan.dialect.rows(file)), [])
+            ends = file.newlines
+    except UnicodeDecodeError:
+        return {}, [where_not_utf8(path) or "its header is not UTF-8."]
+    except csv.Error as error:
+        return {}, [_why_no_header(path, plan, str(error))]
+    except (pl.exceptions.PolarsError, *UNREADABLE) as error:
+        reason = str(error).splitlines()[0]
+        return {}, [f"cannot be read as {plan.data_format}: {reason}"]
+    if ends == "\r":
+        return {}, ["its lines end with CR alone. Save it with LF or CRLF as the end of a line."]
+    return dict.fromkeys(header, pl.String()), [
+        f"its header names column {name!r} {header.count(name)} times."
+        for name in sorted(set(header))
+        if header.count(name) > 1
+    ]
+
+
+def _why_no_header(path: Path, plan: Plan, reason: str) -> str:
+    try:
+        csv_shape(path, plan.dialect)
+    except (DataError, *UNREADABLE) as error:
+        return str(error)
+    return f"its header cannot be read: {reason}."
+
+
+def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
+    problems = []
+    for column in plan.in_files:
+        if column.origin not in types:
+            what = "label" if column.kind == "label" else "feature"
+            use = f"copied by {what}" if column.name != column.origin else what
+            problems.append(
+                f"has no column {column.origin!r} ({use} {column.name!r})."
+                + suggest(column.origin, types)
+            )
+    # With a wrong separator there is no column; twenty lines of these would hide the reason.
+    return _header_problem(plan, list(types)) or problems if problems else []
+
+
+def _header_problem(plan: Plan, header: Sequence[str]) -> list[str]:
+    """Return why a CSV file's header has no name of the config, where that shows."""
+    if plan.data_format != "csv":
+        return []
+    if not header:
+        return [
+            "it has no header, only blank lines. Write the names of its columns as its first line."
+        ]
+    sep, first = plan.dialect.sep, header[0]
+    if re.fullmatch(r"(?i)sep=.?", first):
+        line = first + (sep if len(header) > 1 else "")
+        return [
+            f"its first line {line!r} is for Excel. Delete that line, and write sep: "
+            f"{json.dumps(first[4:] or sep)} in the config."
+        ]
+    if len(header) != 1:
+        return []
+    others = [other for other in ",\t;|" if other != sep and other in first]
+    advice = f" Write sep: {json.dumps(others[0])}." if others else ""
+    return [f"its header {first!r} is one column: is sep {sep!r} right?{advice}"]
+
+
+def _type_problems(plan: Plan, places: Sequence[tuple[Part, str]]) -> Iterator[str]:
+    """Yield types that cannot be read as declared."""
+    for column in plan.in_files:
+        for part, place in places:
+            problem = type_problem(column, part.types[column.origin])
+            if problem:
+                yield f"{place}, {column.described}: {problem}"
+
+
+def _clashes_of_types(plan: Plan, places: Sequence[tuple[Part, str]]) -> Iterator[str]:
+    """Yield types of the columns of one table that would give one value two ids."""
+    tables: dict[str, list[Column]] = {}
+    # What a function makes is of one type, and what is no whole number is found by value.
+    for col in plan.read_features:
+        if col["active"] and col["type"] in (CATEGORICAL, SEQUENCE, META):
+            table = tables.setdefault(col.get("share_embedding") or col["name"], [])
+            table.append(plan.source_of(col["name"]))
+    for columns in tables.values():
+        if columns[0].dtype != "int" and (problem := _clash(columns, places)):
+            yield problem
+
+
+def _clash(columns: Sequence[Column], places: Sequence[tuple[Part, str]]) -> str | None:
+    dtype = columns[0].dtype
+    kind_of, neutral, example = rendering, {"text", "int"}, "'1' and '1.0'"
+    if dtype == "float":
+        kind_of, neutral, example = precision, {"whole"}, "0.1, which a Float32 rounds"
+    first_of_kind: dict[str, str] = {}
+    for column in columns:
+        for part, place in places:
+            have = part.types[column.origin]
+            if (inner_type(have) or have) != pl.Null:
+                where = f"{column.described} is {have} in {place}"
+                first_of_kind.setdefault(kind_of(have), where)
+    kinds = set(first_of_kind) if dtype == "str" else set(first_of_kind) - neutral
+    if len(kinds) < 2 or kinds <= neutral:
+        return None
+    types = " and ".join(where for kind, where in first_of_kind.items() if kind in kinds)
+    # Dates and times have no such example.
+    dates = any(kind.startswith(("Date", "Time")) for kind in kinds)
+    such = "" if dates else f", such as {example}"
+    shared = ", which share a table" if len(columns) > 1 else ""
+    return (
+        f"{types}{shared}: as {dtype} the same value would be two tokens{such}. Write it with one "
+        "type everywhere."
+    )
