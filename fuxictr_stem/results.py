@@ -114,7 +114,7 @@ def _append(handle: int, line: bytes) -> None:
         raise
 
 
-_NEEDED = {"dataset_id": str, "valid": dict, "test": dict, "stand_in": bool, "settings": dict}
+_FORM = {"dataset_id": str, "valid": dict, "test": dict, "stand_in": bool, "settings": dict}
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -123,10 +123,10 @@ def read(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(found[key], kind) for key, kind in _NEEDED.items()):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(result[key], kind) for key, kind in _FORM.items()):
             raise ValueError("it has other values")
-        return dict(found)
+        return dict(result)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         check_access(path, error)
         raise DataError(

@@ -26,7 +26,7 @@ from fuxictr_stem.benchmark.score.model_analysis import analyse
 from fuxictr_stem.benchmark.score.slice_scores import read_columns, slice_rows
 from fuxictr_stem.config.experiment_config import GROUP_KEY
 from fuxictr_stem.data import Cache, report_ids, warn_of_leaks
-from fuxictr_stem.data.cache.id_report import worst
+from fuxictr_stem.data.checks.unknown_ids import worst
 from fuxictr_stem.data.source.raw_columns import find_raw_columns
 from fuxictr_stem.errors import ConfigError, OutputError, TrainingError
 from fuxictr_stem.experiment import check_device, open_data

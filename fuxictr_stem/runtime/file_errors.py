@@ -1,7 +1,7 @@
-"""Errors of the system at a file, told apart from what says something about the file's content.
+"""Errors of the system at a file, told apart from those that say something about the file's content.
 
-A lock, a lack of permission or too many open files say nothing about what a file holds. Who took them
-for damage would replace what is whole.
+A lock, a missing permission or too many open files say nothing about what a file holds: taken for damage,
+they would replace what is whole.
 """
 
 from __future__ import annotations
@@ -15,16 +15,8 @@ from fuxictr_stem.errors import AccessError
 
 # The file is absent, is none, or names offsets that cannot be: its content is not what it must be.
 _OF_CONTENT = frozenset(
-    {
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.ENXIO,
-        errno.EINVAL,
-        errno.EFBIG,
-        errno.EOVERFLOW,
-    }
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+    | {errno.ENXIO, errno.EINVAL, errno.EFBIG, errno.EOVERFLOW}
 )
 _ADVICE = {
     errno.EACCES: "Give yourself read permission for it.",
@@ -41,11 +33,7 @@ _IN_TEXT = re.compile(r"(?:errno = |\(os error )(\d+)")
 
 
 def check_access(path: Path, error: BaseException) -> None:
-    """Raise an error of the system as what it is; return if it says something about a file's content.
-
-    Args:
-        path: The file.
-        error: What opening or reading it has raised.
+    """Raise an error of opening or reading a file as what it is; return if it is about the content.
 
     Raises:
         AccessError: The system did not let the file be read.

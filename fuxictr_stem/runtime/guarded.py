@@ -18,14 +18,11 @@ RESUME_GOES_ON = "A run goes on by the same command with --resume."
 
 
 def run_guarded(run: Callable[[], int | None], advice: str) -> int:
-    """Run something with logging to the console; end a user's mistake in one message.
+    """Run something with logging to the console; return its exit code, 2 after a user's mistake.
 
     Args:
-        run: Does it, and returns the exit code.
+        run: Does it, and returns the exit code; None is 0.
         advice: How to go on after a signal, a sentence, or nothing.
-
-    Returns:
-        The exit code, as of `main`.
     """
     log_to_console()
     try:

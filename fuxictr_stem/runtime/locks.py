@@ -29,9 +29,9 @@ def locked(path: Path, key: str, holder: str, required: bool = True) -> Iterator
     """Hold a lock, waiting for whoever holds it.
 
     Args:
-        path: The lock's file. It stays behind: another process may be waiting for it.
+        path: The lock's file. It stays: another process may be waiting for it.
         key: The config's key that chooses its folder, for the message.
-        holder: What is waited for, to be logged.
+        holder: Who is waited for, to be logged.
         required: The config's ``file_locks``: False goes on where the file system has no locks.
 
     Raises:
@@ -56,15 +56,10 @@ def locked(path: Path, key: str, holder: str, required: bool = True) -> Iterator
 
 
 def check_locks(path: Path, key: str, required: bool = True) -> bool:
-    """Say whether a file can be locked where a lock's file goes.
-
-    Args:
-        path: The lock's file.
-        key: The config's key that chooses its folder, for the message.
-        required: The config's ``file_locks``.
+    """Say whether a lock's file can be locked, and warn if not; arguments as of `locked`.
 
     Raises:
-        OutputError: It cannot, and must.
+        OutputError: It cannot be, and must.
     """
     if has_locks(path):
         return True

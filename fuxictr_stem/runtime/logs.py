@@ -84,12 +84,7 @@ def tell(*lines: str) -> None:
 
 @contextmanager
 def log_to_file(path: Path, append: bool = False) -> Iterator[None]:
-    """Log everything to a file as well, as long as the context lasts.
-
-    Args:
-        path: The file.
-        append: Whether it keeps what it has.
-    """
+    """Log everything to a file as well, as long as the context lasts; `append` keeps what the file has."""
     handler = _FileHandler(path, mode="a" if append else "w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s P%(process)d %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)

@@ -12,16 +12,13 @@ import torch
 
 # Limit, use, and account of the use of a container; version 2, then 1.
 _CGROUPS = (
-    tuple(f"/sys/fs/cgroup/memory.{name}" for name in ("max", "current", "stat")),
-    tuple(
-        f"/sys/fs/cgroup/memory/memory.{name}"
-        for name in ("limit_in_bytes", "usage_in_bytes", "stat")
-    ),
+    ("/sys/fs/cgroup/memory.", ("max", "current", "stat")),
+    ("/sys/fs/cgroup/memory/memory.", ("limit_in_bytes", "usage_in_bytes", "stat")),
 )
 
 
 class Share(NamedTuple):
-    """What of the memory a run may plan with, beside others that are started with it.
+    """What of the memory a run may plan with, next to others that are started with it.
 
     Attributes:
         host: The most bytes of the CPU's; None for all that are free.
@@ -35,10 +32,10 @@ class Share(NamedTuple):
 def available_bytes() -> int:
     """Return the memory that is free for use: of the machine, or of a container with less."""
     free = [_machine()]
-    for limit, used, account in _CGROUPS:
-        most, now = _read(limit), _read(used)
-        if most.isdecimal() and now.isdecimal():
-            free.append(max(int(most) - int(now) + _reclaimable(_read(account)), 0))
+    for start, names in _CGROUPS:
+        limit, used, account = (_read(start + name) for name in names)
+        if limit.isdecimal() and used.isdecimal():
+            free.append(max(int(limit) - int(used) + _figure(account, "inactive_file"), 0))
     return min(free)
 
 
@@ -49,20 +46,15 @@ def device_bytes(device: torch.device) -> int:
     return available_bytes()
 
 
-def _reclaimable(account: str) -> int:
-    """Return the bytes of cached files that are given back when they are needed."""
-    for line in account.splitlines():
-        name, _, value = line.partition(" ")
-        if name == "inactive_file":
-            return int(value)
-    return 0
-
-
 def _machine() -> int:
-    for line in _read("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    available = _figure(_read("/proc/meminfo"), "MemAvailable:") * 1024
+    return available or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _figure(account: str, name: str) -> int:
+    """Return a number of an account of the system, 0 where it is not there."""
+    rows = (line.split() for line in account.splitlines())
+    return next((int(row[1]) for row in rows if row and row[0] == name), 0)
 
 
 def _read(path: str) -> str:

@@ -22,12 +22,8 @@ _TEMPORARY = re.compile(r"(.+)\.tmp-\d+-[0-9a-f]{8}", re.DOTALL)
 def check_writable(folder: Path, key: str) -> None:
     """Make a folder if need be and prove that files can be written there.
 
-    Args:
-        folder: The folder.
-        key: The config's key that chooses it, for the message.
-
     Raises:
-        OutputError: If it cannot be written.
+        OutputError: They cannot; the message names the config's key that chooses the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,11 +37,7 @@ def check_writable(folder: Path, key: str) -> None:
 
 
 def check_appendable(path: Path) -> None:
-    """Prove that a line can be appended to a file, without changing it.
-
-    Raises:
-        OutputError: If not.
-    """
+    """Prove that a line can be appended to a file, without changing it, or raise `OutputError`."""
     try:
         target = Path(os.path.realpath(path))
         # Where there is no file yet, none is left behind: another run may be about to write it.
@@ -85,14 +77,14 @@ def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     """Yield a temporary name; what is written there then takes a file's place, whole and on disk.
 
     The name is in a folder of its own, because libraries have temporary files, too: safetensors leaves
-    one beside what it writes when it is killed.
+    one next to what it writes when it is killed.
 
     Args:
         path: The file.
-        errors: What a library raises, beside OSError, when it cannot write.
+        errors: What a library raises, besides OSError, when it cannot write.
 
     Raises:
-        OutputError: If it cannot be written; the file is then as it was.
+        OutputError: It cannot be written; the file is then as it was.
     """
     folder = temporary_name(path)
     temporary = folder / path.name
@@ -108,18 +100,14 @@ def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     except failures as error:
         raise OutputError(
             f"The file {path} cannot be written: {error}. Free some space there, or change its "
-            "permissions; what stood there before is as it was."
+            "permissions; what was there before is unchanged."
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, if there is one.
-
-    Raises:
-        OutputError: If it cannot be removed.
-    """
+    """Remove a file, if there is one, or raise `OutputError`."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -139,20 +127,12 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, as `write_text` does.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write a JSON file, as `write_text` does."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file; a reader finds the old one or the new one, whole.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
+    """Write a text file, or raise `OutputError`; a reader finds the old one or the new one, whole."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from datetime import timedelta
-from types import TracebackType
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -22,7 +21,7 @@ Block = TypeVar("Block", bound=Sized)
 
 
 class Progress:
-    """Count samples or rows of a pass; shows how many a second and the time left.
+    """Counts the samples or rows of a pass, and shows how many a second and the time left.
 
     Use as a context manager.
 
@@ -39,12 +38,9 @@ class Progress:
         self.title, self.total, self.unit, self.enabled = title, total, unit, enabled
         self.done = self._skipped = 0
         self._start = self._last_line = time.monotonic()
-        in_terminal = enabled and sys.stderr.isatty()
-        self._bar = (
-            tqdm(total=total, desc=title, unit=f" {unit}", unit_scale=True, leave=False)
-            if in_terminal
-            else None
-        )
+        self._bar: tqdm | None = None
+        if enabled and sys.stderr.isatty():
+            self._bar = tqdm(total=total, desc=title, unit=f" {unit}", unit_scale=True, leave=False)
 
     def skip(self, count: int) -> None:
         """Begin after some that were done before; they do not count for the speed."""
@@ -53,7 +49,7 @@ class Progress:
             self._bar.initial = self._bar.n = count
 
     def update(self, count: int, **figures: float) -> None:
-        """Add to the count; figures such as ``loss`` are shown beside it."""
+        """Add to the count; figures such as ``loss`` are shown next to it."""
         signals.check()
         self.done += count
         if self._bar is not None:
@@ -66,23 +62,17 @@ class Progress:
 
     def _line(self, figures: dict[str, float]) -> str:
         rate = (self.done - self._skipped) / max(time.monotonic() - self._start, 1e-9)
-        parts = [f"{self.title}: {self.done:,} {self.unit}"]
+        done = f"{self.done:,} {self.unit}"
         if self.total:
             left = timedelta(seconds=round(max(self.total - self.done, 0) / max(rate, 1e-9)))
-            parts = [f"{self.title}: {self.done / self.total:.0%} of {self.total:,} {self.unit}"]
-            parts.append(f"{left} left")
-        parts.append(f"{rate:,.0f} {self.unit}/s")
+            done = f"{self.done / self.total:.0%} of {self.total:,} {self.unit}, {left} left"
+        parts = [f"{self.title}: {done}", f"{rate:,.0f} {self.unit}/s"]
         return ", ".join(parts + [f"{name} {value:.4f}" for name, value in figures.items()])
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
@@ -90,14 +80,7 @@ class Progress:
 def track(
     blocks: Iterable[Block], title: str, total: int | None = None, unit: str = "rows"
 ) -> Iterator[Block]:
-    """Hand on blocks of rows and show how many have been worked on.
-
-    Args:
-        blocks: The blocks; the length of one is its number of rows.
-        title: As of `Progress`.
-        total: As of `Progress`.
-        unit: As of `Progress`.
-    """
+    """Hand on blocks of rows and show how many have been worked on; arguments as of `Progress`."""
     with Progress(title, total, unit) as progress:
         for block in blocks:
             yield block

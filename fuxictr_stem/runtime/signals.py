@@ -34,11 +34,7 @@ def heeded() -> dict[int, str]:
 
 @contextmanager
 def obeyed(advice: str) -> Iterator[None]:
-    """Raise `Stopped` at a signal; outside of the main thread signals are left alone.
-
-    Args:
-        advice: How to go on, a sentence, or nothing.
-    """
+    """Raise `Stopped` at a signal, with advice on how to go on; outside the main thread do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -74,10 +70,7 @@ def stopped(number: int, advice: str) -> Stopped:
 
 
 def end_at_once() -> None:
-    """Have a signal end the process without a word: around a command there is nothing to save.
-
-    For a process that is nothing but the command.
-    """
+    """Have a signal end the process without a word: around a command there is nothing to save."""
     for number in heeded():
         signal.signal(number, lambda n, frame: os._exit(128 + n))
 
@@ -93,11 +86,7 @@ class _AtOnce(BaseException):
 
 
 class StopRequest:
-    """Whether somebody wants the process to stop.
-
-    Attributes:
-        signal: The signal that said so, or None.
-    """
+    """Whether somebody wants the process to stop: ``signal`` is the number of the signal, or None."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -110,11 +99,7 @@ class StopRequest:
             raise _AtOnce
 
     def or_stop(self, work: Callable[[], Result]) -> Result | None:
-        """Do some work, but leave it as soon as a signal comes; it must change nothing that is saved.
-
-        Returns:
-            What the work returns; None if it was left.
-        """
+        """Do some work that changes nothing that is saved; at a signal leave it and return None."""
         try:
             self._interruptible = True
             try:
@@ -127,12 +112,9 @@ class StopRequest:
 
 @contextmanager
 def stop_requests(enabled: bool) -> Iterator[StopRequest]:
-    """Take note of Ctrl-C, SIGTERM and SIGHUP instead of obeying at once.
+    """Take note of Ctrl-C, SIGTERM and SIGHUP instead of obeying at once; in the main thread only.
 
     A second one is obeyed, but for SIGHUP: a terminal that is closed sends several.
-
-    Args:
-        enabled: Whether to do anything; signals are also left alone outside the main thread.
     """
     check()
     request = StopRequest()

@@ -1,4 +1,4 @@
-"""When a training saves its state, what is in it, and how it goes on from there."""
+"""When a training saves its state (`snapshot`, into `state_folders`), and how it goes on from there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError
 
 from fuxictr_stem.errors import DataError, OutputError
+from fuxictr_stem.runtime.text_table import format_bytes
 from fuxictr_stem.training import snapshot
 from fuxictr_stem.training.state_folders import TrainingStates
 
@@ -35,9 +36,9 @@ class Saving:
     Args:
         folder: Where the states are.
         settings: What the run's result depends on.
-        check_settings: Raises ConfigError where a state's settings and these are not the same; it is
-            given both, and where the former are from.
-        versions: Of the software; a state of others is warned about.
+        check_settings: Raises ConfigError where a state's settings differ from these; it is given both, and
+            where the former are from.
+        versions: Of the software; it warns of a state of others.
         steps: Steps between two states, or None.
         minutes: Minutes between two states, or None.
         kept: How many states stay.
@@ -64,51 +65,35 @@ class Saving:
         self._older = False
 
     def begin(self, model: MultiTaskModel, train: Position) -> dict[str, Any] | None:
-        """Go on from the newest state, or begin anew.
-
-        Args:
-            model: The model, set up for training.
-            train: The training batches.
+        """Put a model that is set up, and its batches, where the newest state was, or begin anew.
 
         Returns:
-            What `save` was given, or None where the run begins anew.
+            The ``progress`` that `save` was given, or None where the run begins anew.
 
         Raises:
-            ConfigError: If the settings differ from the state's.
-            DataError: If the state is of another model.
-            OutputError: If the states cannot be read, or the disk has no room for them or the best weights.
+            ConfigError: The settings differ from the state's.
+            DataError: The state is of another model.
+            OutputError: The states cannot be read, or the disk has no room for them or the best weights.
         """
         self._last = time.monotonic()
         try:
-            found, any_there = self.states.newest() if self.resume else None, bool(self.states)
+            state, any_there = self.states.newest() if self.resume else None, bool(self.states)
         except OSError as error:
             raise OutputError(
                 f"The training states of this run cannot be read: {error}. Give them read permission, or "
                 f"remove {self.states.folder}."
             ) from error
-        if found is None:
-            self._check_space(model)
-            if self.resume and any_there:
-                logger.warning("--resume: no state is whole; the run starts from the beginning.")
-            elif self.resume:
-                logger.info("--resume: no state is saved, so the run starts from the beginning.")
-            elif any_there:
-                self._older = True
-                logger.warning(
-                    "A stopped run has left its state in %s. This run starts from the beginning, and "
-                    "its first state replaces that one; to go on there, stop it now and use --resume.",
-                    self.states.folder,
-                )
+        if state is None:
+            self._begin_anew(model, any_there)
             return None
-        folder, content = found
+        folder, content = state
         self.check_settings(content["settings"], self.settings, str(folder))
         try:
             snapshot.read(model, folder, content)
         except (RuntimeError, ValueError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
             raise DataError(
-                f"--resume: the state {folder} is not one of this model: {reason}. Run with the code that "
-                f"saved it, or without --resume to start from the beginning."
+                f"--resume: the state {folder} is not one of this model: {str(error).splitlines()[0]}. Run "
+                "with the code that saved it, or without --resume to start from the beginning."
             ) from error
         train.load_state_dict(content["loader"])
         for name, version in content["versions"].items():
@@ -116,12 +101,34 @@ class Saving:
                 logger.warning(
                     "The state is of %s %s, this is %s: the result may differ from that of an unbroken "
                     "run.",
-                    name,
-                    version,
-                    self.versions.get(name),
+                    *(name, version, self.versions.get(name)),
                 )
         logger.info("--resume: going on from %s", folder)
         return dict(content["progress"])
+
+    def _begin_anew(self, model: MultiTaskModel, any_there: bool) -> None:
+        """Check that the states find room, and say what becomes of those that are there."""
+        states = self.states
+        above = next(path for path in (states.folder, *states.folder.parents) if path.exists())
+        needed = snapshot.size_bytes(model) * (states.kept + 1)
+        free = shutil.disk_usage(above).free
+        if needed > free:
+            raise OutputError(
+                f"{states.folder}: {states.kept} training states and a fresh one need about "
+                f"{format_bytes(needed)}, and {format_bytes(free)} are free. Make room, choose another "
+                "model_root, or keep fewer (states_kept)."
+            )
+        if self.resume and any_there:
+            logger.warning("--resume: no state is whole; the run starts from the beginning.")
+        elif self.resume:
+            logger.info("--resume: no state is saved, so the run starts from the beginning.")
+        elif any_there:
+            self._older = True
+            logger.warning(
+                "A stopped run has left its state in %s. This run starts from the beginning, and "
+                "its first state replaces that one; to go on there, stop it now and use --resume.",
+                states.folder,
+            )
 
     def due(self, step: int) -> bool:
         """Say whether a state is to be saved after a step."""
@@ -136,16 +143,13 @@ class Saving:
         progress: Mapping[str, Any],
         finished: bool = False,
     ) -> bool:
-        """Save a state; where that fails, warn, and let the run go on with the states there are.
+        """Save a state between two steps and say whether that succeeded; warn where it did not.
 
         Args:
-            model: The model, between two steps.
+            model: The model.
             train: The training batches.
             progress: What else the run needs, as JSON.
-            finished: Whether training is over.
-
-        Returns:
-            Whether it is saved.
+            finished: Whether training is over, so that only the best weights are needed.
         """
         start = time.monotonic()
         try:
@@ -168,15 +172,3 @@ class Saving:
             self._last = time.monotonic()
         logger.info("Saved the state in %.1f s: %s", self._last - start, self.states.folder)
         return True
-
-    def _check_space(self, model: MultiTaskModel) -> None:
-        place = self.states.folder
-        above = next(path for path in (place, *place.parents) if path.exists())
-        needed = snapshot.size_bytes(model) * (self.states.kept + 1)
-        free = shutil.disk_usage(above).free
-        if needed > free:
-            raise OutputError(
-                f"{self.states.folder}: {self.states.kept} training states and a fresh one need about "
-                f"{needed / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free. Make room, choose "
-                f"another model_root, or keep fewer (states_kept)."
-            )

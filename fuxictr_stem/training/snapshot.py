@@ -33,15 +33,10 @@ _SCHEDULE = (
 
 
 def write(model: MultiTaskModel, folder: Path, best_only: bool = False) -> dict[str, Any]:
-    """Write a model's weights, its best ones so far, its optimizer and all random states.
-
-    Args:
-        model: The model, between two steps.
-        folder: Where the files go.
-        best_only: Whether training is over, so that only the best weights are needed.
+    """Write a model's weights, its best ones so far, its optimizer and all random states into a folder.
 
     Returns:
-        What is no tensor, as JSON.
+        What is no tensor, as JSON; with `best_only`, nothing.
     """
     if os.path.exists(model.checkpoint):
         # No second name of the file: damage to that one would be damage to every state.
@@ -74,10 +69,10 @@ def write(model: MultiTaskModel, folder: Path, best_only: bool = False) -> dict[
 
 
 def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
-    """Put a model, its best weights' file, its optimizer and all random states where `write` saw them.
+    """Put a model that is set up as the one of `write`, and all random states, where `write` saw them.
 
     Args:
-        model: A model that is set up as the one that was written.
+        model: The model; its best weights' file is put back, too.
         folder: Where the files are.
         content: What `write` returned, and the state's ``files``.
 

@@ -37,6 +37,7 @@ from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import SplitStats, check_source
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from fuxictr_stem.runtime.progress import Progress
+from fuxictr_stem.runtime.text_table import format_bytes
 from fuxictr_stem.runtime.whole_folder import write_account
 
 logger = logging.getLogger(__name__)
@@ -49,14 +50,7 @@ def build(
     folder: Path,
     block_rows: int = BLOCK_ROWS,
 ) -> None:
-    """Fill an empty folder with a dataset's cache.
-
-    Args:
-        plan: What is read.
-        files: The source files of each split.
-        fingerprint: Name of the cache, written into its manifest.
-        folder: Where the files go.
-        block_rows: Rows encoded at a time.
+    """Fill an empty folder with a dataset's cache, `block_rows` encoded at a time.
 
     Raises:
         ConfigError: FuxiCTR is not the release that this package is for.
@@ -161,8 +155,8 @@ def _check_space(folder: Path, columns: Sequence[Encoder], rows: int) -> None:
     needed, free = int(rows * row_bytes * 1.02), shutil.disk_usage(folder).free
     if needed > free:
         raise OutputError(
-            f"data_root {folder.parent}: the cache needs {needed / 2**20:,.1f} MiB and "
-            f"{free / 2**20:,.1f} MiB are free. Make room, or choose another data_root."
+            f"data_root {folder.parent}: the cache needs {format_bytes(needed)} and "
+            f"{format_bytes(free)} are free. Make room, or choose another data_root."
         )
 
 

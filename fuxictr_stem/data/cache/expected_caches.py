@@ -20,43 +20,38 @@ from fuxictr_stem.errors import ConfigError, UserError
 logger = logging.getLogger(__name__)
 
 
-class Asked(NamedTuple):
+class Expected(NamedTuple):
     """What the datasets of a config folder ask for.
 
     Attributes:
         roots: Their ``data_root`` folders.
-        names: By dataset: the names of the caches that runs would open now, or why that cannot be
-            told.
+        names: By dataset: the names of the caches that runs would open now, or why that is unknown.
     """
 
     roots: list[Path]
     names: dict[str, set[str] | str]
 
 
-def asked_for(config_dir: Path) -> Asked:
+def expected_caches(config_dir: Path) -> Expected:
     """Return the caches that runs of a config folder would open now.
 
     Raises:
         ConfigError: A config file cannot be read; what is wrong with one dataset is its reason.
     """
     groups = _groups_of_experiments(config_dir)
-    asked = Asked([], {})
+    expected = Expected([], {})
     for dataset_id in ids(all_sections(config_dir, "dataset_config")):
         try:
             with _only_warnings("fuxictr_stem.config"):
                 datasets = list(_grouped(load_dataset(config_dir, dataset_id), groups))
-        except ConfigError as error:
-            # Not even its folder is known.
-            logger.warning("%s", error)
-            asked.names[dataset_id] = str(error)
-            continue
-        asked.roots.append(Path(datasets[0]["data_root"]))
-        try:
+            expected.roots.append(Path(datasets[0]["data_root"]))
             files = find_files(datasets[0])
-            asked.names[dataset_id] = {fingerprint(dataset, files) for dataset in datasets}
+            expected.names[dataset_id] = {fingerprint(dataset, files) for dataset in datasets}
         except (UserError, OSError) as error:
-            asked.names[dataset_id] = str(error)
-    return asked
+            if isinstance(error, ConfigError):
+                logger.warning("%s", error)
+            expected.names[dataset_id] = str(error)
+    return expected
 
 
 @contextmanager
@@ -74,8 +69,8 @@ def _only_warnings(name: str) -> Iterator[None]:
 def _groups_of_experiments(config_dir: Path) -> list[str]:
     """Return every ``group_id`` of an experiment; any experiment may run on any dataset."""
     sections = all_sections(config_dir, "model_config")
-    found = [s.settings.get("group_id") for s in sections if isinstance(s.settings, dict)]
-    return sorted({group for group in found if isinstance(group, str)})
+    groups = [s.settings.get("group_id") for s in sections if isinstance(s.settings, dict)]
+    return sorted({group for group in groups if isinstance(group, str)})
 
 
 def _grouped(dataset: dict[str, Any], groups: list[str]) -> Iterator[dict[str, Any]]:
@@ -83,7 +78,7 @@ def _grouped(dataset: dict[str, Any], groups: list[str]) -> Iterator[dict[str, A
     yield dataset
     if "group_id" not in dataset:
         for group in groups:
-            one, problems = deepcopy(dataset), Problems()
-            add_groups(one, group, "group_id", problems)
+            with_group, problems = deepcopy(dataset), Problems()
+            add_groups(with_group, group, "group_id", problems)
             if not problems.lines:
-                yield one
+                yield with_group

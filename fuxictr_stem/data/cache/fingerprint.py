@@ -30,20 +30,13 @@ _SAMPLES = 64
 
 
 def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]]) -> str:
-    """Name the cache of a dataset.
+    """Name the cache of a normalised dataset config and its source files by 16 hexadecimal digits.
 
     The name depends on the parts of the config that decide the encoding, keys at their default left
     out (so that a key that a later version adds leaves caches valid), on the content of the
     source files (not on where they are, but for folders named ``column=value``), on the cache's
     format and on FuxiCTR's version. A file beyond 64 MiB counts by its size, its time of change and
     64 evenly spread blocks of 1 MiB.
-
-    Args:
-        dataset: The normalised dataset config.
-        files: The source files of each split.
-
-    Returns:
-        16 hexadecimal digits.
     """
     digests: dict[Path, str] = {}
 

@@ -1,4 +1,4 @@
-"""The h5 files of a cache: one dataset a column, checksums on, and nothing read from elsewhere."""
+"""The h5 files of a cache: one dataset per column, checksums on, and nothing read from elsewhere."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def create(
     Args:
         path: The file.
         rows: Length of every column.
-        columns: Type and width of each; width 0 is one value a row.
+        columns: Type and width of each; width 0 is one value per row.
         owner: What the file is part of, for `check`.
 
     Raises:
@@ -105,9 +105,7 @@ def _layout(
 
 
 def open_file(path: Path) -> h5py.File:
-    """Open a cache file for reading.
-
-    The file is open until it is closed, whatever is put in its place or removed meanwhile.
+    """Open a cache file for reading; it stays readable, whatever is put in its place meanwhile.
 
     Raises:
         DataError: There is no such file, or it is no h5 file.
@@ -134,12 +132,7 @@ def read_ahead(path: Path) -> None:
 
 
 def check(file: h5py.File, owner: str, columns: Collection[str]) -> None:
-    """Compare a file with what it must be.
-
-    Args:
-        file: The open file.
-        owner: What it was created as a part of.
-        columns: The names of its columns.
+    """Compare an open file with what it was created as.
 
     Raises:
         DataError: It is another's, is damaged or has other columns.

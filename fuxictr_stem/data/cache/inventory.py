@@ -1,4 +1,4 @@
-"""What caches there are, in which state, and what of them can go.
+"""Which caches there are, in which state, and which of them can go.
 
 Only folders that have the names which this package gives are looked at, and no link is followed.
 """
@@ -16,7 +16,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fuxictr_stem.data.cache.cache_folder import (
-    cache_name,
     is_cache,
     is_cache_file,
     is_ours,
@@ -33,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class State(Enum):
-    """What is the matter with a cache."""
+    """What a cache is to runs now."""
 
     WHOLE = "whole"
     OLD = "old"
@@ -49,15 +48,15 @@ USELESS = frozenset({State.OLD, State.DAMAGED, State.UNFINISHED})
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundCache:
     """A folder of a cache.
 
     Attributes:
         folder: Where it is.
-        state: ``WHOLE`` if the config asks for it; ``OLD`` if it asks for another one; ``UNKNOWN``
-            if that cannot be told; ``DAMAGED`` whatever the config asks for; ``UNREADABLE`` if the
-            system does not let it be read; ``UNFINISHED`` if a killed build left it; ``BUILDING`` if
-            a run holds its lock.
+        state: ``WHOLE`` if the config asks for it; ``OLD`` if it asks for another one; ``UNKNOWN`` if
+            that cannot be told; ``DAMAGED`` whatever the config asks for; ``UNREADABLE`` if the system
+            does not let it be read; ``UNFINISHED`` if a killed build left it; ``BUILDING`` if a run holds
+            its lock.
         why: The reason, where the state needs one.
         rows: Rows by split; empty where they cannot be read.
         size: Bytes of its files.
@@ -78,18 +77,13 @@ class Found:
         """The dataset's name."""
         return self.folder.parent.name
 
-    @property
-    def fingerprint(self) -> str:
-        """The cache's name, that of the one it was to become if it is unfinished."""
-        return cache_name(self.folder)
 
-
-def find(roots: Iterable[Path], asked: Mapping[str, set[str] | str]) -> Iterator[Found]:
-    """Find the caches of some folders, sorted by folder, dataset and name.
+def find(roots: Iterable[Path], expected: Mapping[str, set[str] | str]) -> Iterator[FoundCache]:
+    """Find the caches of some ``data_root`` folders, sorted by folder, dataset and name.
 
     Args:
-        roots: The folders, each a ``data_root``; those that are not there are passed over.
-        asked: By dataset: the names of the caches that runs would open, or why that cannot be told.
+        roots: The folders; those that do not exist are skipped.
+        expected: By dataset: the names of the caches that runs would open, or why that is unknown.
 
     Raises:
         OutputError: A folder cannot be read.
@@ -100,114 +94,98 @@ def find(roots: Iterable[Path], asked: Mapping[str, set[str] | str]) -> Iterator
                 # Builds go on meanwhile: a folder may be renamed or removed.
                 with suppress(FileNotFoundError):
                     if is_ours(folder.name):
-                        yield _look(folder, asked)
+                        yield _inspect(folder, expected.get(home.name))
 
 
-def verify(found: Found) -> tuple[Found, list[str]]:
-    """Read every byte of a cache.
-
-    Args:
-        found: The cache, as it was found.
-
-    Returns:
-        The cache, its state ``DAMAGED`` or ``UNREADABLE`` if need be, and a text for each damaged file.
-    """
-    unfinished = found.state in (State.UNFINISHED, State.BUILDING) or not found.rows
-    if unfinished and found.state is not State.DAMAGED:
-        return found, []
+def verify(cache: FoundCache) -> tuple[FoundCache, list[str]]:
+    """Read every byte of a cache; return it, now known as damaged perhaps, and a text per damaged file."""
+    unfinished = cache.state in (State.UNFINISHED, State.BUILDING) or not cache.rows
+    if unfinished and cache.state is not State.DAMAGED:
+        return cache, []
     try:
-        texts = damages(found.folder)
+        texts = damages(cache.folder)
     except OtherFormat:
-        return found, []
+        return cache, []
     except AccessError as error:
-        return replace(found, state=State.UNREADABLE, why=str(error)), []
+        return replace(cache, state=State.UNREADABLE, why=str(error)), []
     if texts:
-        found = replace(found, state=State.DAMAGED, why=texts[0])
-    return found, texts
+        cache = replace(cache, state=State.DAMAGED, why=texts[0])
+    return cache, texts
 
 
-def clear(found: Found, dry_run: bool = False) -> int | None:
+def clear(cache: FoundCache, dry_run: bool = False) -> int | None:
     """Remove a cache; return the bytes, or None if it is in use or no longer what was found.
-
-    Args:
-        found: The cache, as it was found.
-        dry_run: Whether to remove nothing.
 
     Raises:
         OutputError: It cannot be removed.
     """
+    folder, lock = cache.folder, lock_of(cache.folder)
     if dry_run:
-        with unread(found.folder) as free:
-            return found.size if free and not locks.is_held(lock_of(found.folder)) else None
-    if not locks.has_locks(lock_of(found.folder)):
+        with unread(folder) as free:
+            return cache.size if free and not locks.is_held(lock) else None
+    if not locks.has_locks(lock):
         raise OutputError(
             "its file system has no locks, so it cannot be told whether a run uses it; delete the folder "
             "when none does"
         )
     try:
-        with FileLock(lock_of(found.folder), timeout=0), unread(found.folder) as free:
-            if not free or _identity(found.folder) != found.identity:
+        with FileLock(lock, timeout=0), unread(folder) as free:
+            if not free or _identity(folder) != cache.identity:
                 return None
-            freed = remove(found.folder)
-    except Timeout:
-        return None
-    except FileNotFoundError:
+            freed = remove(folder)
+    except (Timeout, FileNotFoundError):
         return None
     except OSError as error:
         raise OutputError(
             f"it cannot be removed ({error}); that needs write permission for it and its lock"
         ) from error
-    if found.folder.exists() and not freed:
+    if folder.exists() and not freed:
         raise OutputError("it holds no file of a cache")
-    if found.folder.exists():
-        logger.warning("%s stays: it holds files that are no cache's.", found.folder)
+    if folder.exists():
+        logger.warning("%s stays: it holds files that are no cache's.", folder)
     return freed
 
 
-def _look(folder: Path, asked: Mapping[str, set[str] | str]) -> Found:
+def _inspect(folder: Path, expected: set[str] | str | None) -> FoundCache:
     try:
-        size = sum(path.lstat().st_size for path in folder.iterdir())
+        # First, so that a cache that is built anew meanwhile is not taken for what is judged here.
+        identity, changed = _identity(folder), folder.stat().st_mtime
+        files = {path.name: path.lstat().st_size for path in folder.iterdir()}
     except FileNotFoundError:
         raise
     except OSError as error:
-        return Found(folder, State.UNREADABLE, f"it cannot be read ({error.strerror})")
-    found = Found(
-        folder=folder,
-        state=State.UNFINISHED,
-        size=size,
-        changed=folder.stat().st_mtime,
-        identity=_identity(folder),
-    )
+        return FoundCache(folder, State.UNREADABLE, f"it cannot be read ({error.strerror})")
+    state, why, rows = _state(folder, files, expected)
+    return FoundCache(folder, state, why, rows, sum(files.values()), changed, identity)
+
+
+def _state(
+    folder: Path, files: Iterable[str], expected: set[str] | str | None
+) -> tuple[State, str, dict[str, int]]:
+    """Return a cache's state, the reason, and its rows where they can be read."""
     if locks.is_held(lock_of(folder)):
-        return replace(found, state=State.BUILDING, why="a run holds its lock")
+        return State.BUILDING, "a run holds its lock", {}
     if not is_cache(folder.name):
-        return replace(found, why="a build that was killed left it")
-    if not any(is_cache_file(path.name) for path in folder.iterdir()):
-        return replace(found, state=State.UNKNOWN, why="it holds no file of a cache")
+        return State.UNFINISHED, "a build that was killed left it", {}
+    if not any(map(is_cache_file, files)):
+        return State.UNKNOWN, "it holds no file of a cache", {}
     try:
         rows = check(folder)["rows"]
-    except OtherFormat as error:
-        return replace(found, state=State.OLD, why=str(error))
-    except Damaged as error:
-        return replace(found, state=State.DAMAGED, why=str(error))
-    except AccessError as error:
-        return replace(found, state=State.UNREADABLE, why=str(error))
-    state, why = _judge(found, asked.get(found.dataset_id))
-    return replace(found, rows=rows, state=state, why=why)
-
-
-def _judge(found: Found, asked: set[str] | str | None) -> tuple[State, str]:
-    if asked is None or isinstance(asked, str):
-        return State.UNKNOWN, asked or "its dataset is not in the config"
-    if found.fingerprint in asked:
-        return State.WHOLE, ""
-    return State.OLD, "the config or the source files have changed since"
+    except (Damaged, AccessError) as error:
+        kinds = {OtherFormat: State.OLD, AccessError: State.UNREADABLE}
+        return kinds.get(type(error), State.DAMAGED), str(error), {}
+    if expected is None or isinstance(expected, str):
+        return State.UNKNOWN, expected or "its dataset is not in the config", rows
+    if folder.name in expected:
+        return State.WHOLE, "", rows
+    return State.OLD, "the config or the source files have changed since", rows
 
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        inside = sorted(folder.iterdir())
-        return [path for path in inside if path.is_dir() and not path.is_symlink()]
+        return [
+            path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()
+        ]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -215,5 +193,5 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    found = folder.lstat()
-    return found.st_ino, found.st_mtime_ns
+    status = folder.lstat()
+    return status.st_ino, status.st_mtime_ns

@@ -1,9 +1,4 @@
-"""The content-addressed cache of encoded splits.
-
-``<data_root>/<dataset_id>/<fingerprint>/`` holds manifest.json, FuxiCTR's feature_map.json and
-feature_vocab.json, one h5 file a split, and the pretrained files. The folder appears by one rename
-when everything in it is complete and checked; what a killed build leaves is removed by the next.
-"""
+"""Open the cache of a dataset: the whole one that is there, or one that is built now."""
 
 from __future__ import annotations
 
@@ -67,16 +62,10 @@ class Cache:
 
 
 def load_feature_map(dataset_id: str, folder: Path, params: Mapping[str, Any]) -> FeatureMap:
-    """Load a folder's feature map for a run.
+    """Load a folder's feature_map.json for a run with some checked parameters.
 
     As FuxiCTR's ``FeatureMap.load``, except that ``use_features`` keeps the ``group_id`` column and
     ``num_fields`` counts the features that are used.
-
-    Args:
-        dataset_id: The dataset's name.
-        folder: Where feature_map.json is.
-        params: The run's checked parameters: ``group_id``, ``embedding_dim``, ``use_features`` and
-            ``feature_specs`` count.
     """
     group, used = params.get("group_id"), list(params.get("use_features") or [])
     if used and group and group not in used:
@@ -92,9 +81,6 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
 
     Args:
         dataset: The dataset config, checked and normalised; other keys of a run do not matter.
-
-    Returns:
-        The cache.
 
     Raises:
         ConfigError: A column is declared in a way that cannot be encoded.
@@ -139,14 +125,15 @@ def _open(folder: Path) -> tuple[Cache | None, str]:
         if isinstance(error, Damaged):
             return None, str(error)
         raise
+    rest = {key: manifest[key] for key in ("missing", "unknown")}
+    remarks = [Remark(*remark) for remark in manifest["remarks"]]
     cache = Cache(
         manifest["dataset_id"],
         folder,
         manifest["rows"],
         manifest["labels"],
-        manifest["missing"],
-        manifest["unknown"],
-        [Remark(*remark) for remark in manifest["remarks"]],
+        **rest,
+        remarks=remarks,
     )
     weakref.finalize(cache, os.close, handle)
     return cache, ""
@@ -162,7 +149,11 @@ def _rebuild(
     try:
         with fresh_folder(folder) as fresh:
             build(plan, files, folder.name, fresh)
-            _check_unchanged(dataset, folder.name, files)
+            if fingerprint(dataset, files) != folder.name:
+                raise DataError(
+                    f"dataset {dataset['dataset_id']!r}: its files changed while they were read. Start "
+                    "again when they are complete."
+                )
             check(fresh)
             replace(fresh, folder)
     except UserError:
@@ -176,13 +167,3 @@ def _rebuild(
     cache, damage = _open(folder)
     assert cache is not None, damage
     return cache
-
-
-def _check_unchanged(
-    dataset: Mapping[str, Any], name: str, files: Mapping[str, list[Path]]
-) -> None:
-    if fingerprint(dataset, files) != name:
-        raise DataError(
-            f"dataset {dataset['dataset_id']!r}: its files changed while they were read. Start "
-            "again when they are complete."
-        )

@@ -15,10 +15,10 @@ import torch
 
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.loading.matrix import Matrices, Rows, layout, read_rows, whole_row_bytes
-from fuxictr_stem.data.loading.order import RowOrder, Window
-from fuxictr_stem.data.loading.prefetch import OrdersAhead
+from fuxictr_stem.data.loading.order import OrdersAhead, RowOrder, Window
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.runtime.memory import available_bytes, device_bytes
+from fuxictr_stem.runtime.text_table import format_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +28,14 @@ Batch = dict[str, torch.Tensor]
 class H5Loader:
     """Iterates over the batches of one split of a cache, as FuxiCTR's data loaders do.
 
-    A loader that streams keeps its file open: it reads on when the cache is removed or built anew.
-
-    A batch is ``{column: tensor}`` for the feature map's features and labels: (B,) for one value a
+    A batch is ``{column: tensor}`` for the feature map's features and labels: (B,) for one value per
     row, (B, L) for a sequence or a vector; int32 (or int64) for ids, float32 for numbers and
     labels, NaN for a missing label. The tensors of a batch are views of one matrix, or of two where ids
     take eight bytes.
 
     Each ``iter()`` is the next epoch, beginning with 0. The order of an epoch depends on the seed
-    and the epoch alone (see ``order``), not on where the rows are kept.
+    and the epoch alone (see ``order``), not on where the rows are kept. A loader that streams keeps its
+    file open: it reads on when the cache is removed or built anew.
 
     Args:
         feature_map: FuxiCTR's feature map: its features and labels are the columns.
@@ -73,7 +72,7 @@ class H5Loader:
     """Chunks whose rows are shuffled with one another; a streaming pass holds so many."""
 
     window_bytes = 1 << 30
-    """The most bytes of these rows; fewer chunks, and then smaller ones, are a window of wide rows.
+    """The most bytes of these rows: wide rows make fewer chunks a window, and then smaller chunks.
 
     All columns of the file count, whichever are read: the order must not depend on that.
     """
@@ -142,9 +141,8 @@ class H5Loader:
             self._matrices = self._moved(self._matrices)
         self._ahead = OrdersAhead(Window.rows if self.in_memory else Window.order)
         self.num_blocks = 1 if self.in_memory else self._order.num_windows
-        kept = "in memory" if self.in_memory else "streamed"
-        size = f"{needed / 2**20:,.0f} MiB"
-        logger.debug("%s: %s rows, %s %s", self.path, f"{self.num_samples:,}", size, kept)
+        kept = f"{format_bytes(needed)} {'in memory' if self.in_memory else 'streamed'}"
+        logger.debug("%s: %s rows, %s", self.path, f"{self.num_samples:,}", kept)
 
     @property
     def in_memory(self) -> bool:
@@ -181,14 +179,7 @@ class H5Loader:
         return self._batches(self._epoch, self._batch, token)
 
     def set_epoch(self, epoch: int) -> None:
-        """Have the next ``iter()`` begin an epoch.
-
-        Args:
-            epoch: Number of the epoch, from 0.
-
-        Raises:
-            ConfigError: The number is negative.
-        """
+        """Have the next ``iter()`` begin an epoch, counted from 0."""
         self._go_to(epoch, 0)
 
     def state_dict(self) -> dict[str, int]:
@@ -200,10 +191,7 @@ class H5Loader:
         return {"epoch": self._epoch, "batch": self._batch, "seed": self._order.seed}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Have the next ``iter()`` go on from a position.
-
-        Args:
-            state: From the ``state_dict`` of a loader of the same split and batch size.
+        """Have the next ``iter()`` go on from the position of a loader of the same split and batch size.
 
         Raises:
             ConfigError: There is no such position.

@@ -45,13 +45,13 @@ class Layout:
 
     def columns(self, matrices: Matrices) -> dict[str, torch.Tensor]:
         """Return the columns of some rows as views of their matrices."""
-        found = dict.fromkeys(self.places, matrices[0])
+        batch = dict.fromkeys(self.places, matrices[0])
         for (group, dtype), single, wide in self._kinds:
             view = _as(matrices[group], dtype)
             columns = view.unbind(1)
-            found.update((name, columns[place]) for name, place in single)
-            found.update((name, view[:, place]) for name, place in wide)
-        return found
+            batch.update((name, columns[place]) for name, place in single)
+            batch.update((name, view[:, place]) for name, place in wide)
+        return batch
 
     @cached_property
     def _kinds(self) -> list[tuple[tuple[int, torch.dtype], list[Any], list[Any]]]:
@@ -96,16 +96,13 @@ class Rows:
 
 
 def layout(file: h5py.File, features: Sequence[str], labels: Sequence[str]) -> tuple[int, Layout]:
-    """Plan the matrices for some columns of a file.
+    """Return the rows of an open h5 file and the layout for some of its columns.
 
     Args:
-        file: The open h5 file.
+        file: The file.
         features: Columns that keep their kind: ids are int32 (int64 where the file has them),
             numbers float32.
         labels: Columns that are float32 whatever they are in the file.
-
-    Returns:
-        The file's rows and the layout.
 
     Raises:
         DataError: A column is absent, stored elsewhere, or of another length.
@@ -129,23 +126,13 @@ def layout(file: h5py.File, features: Sequence[str], labels: Sequence[str]) -> t
 
 
 def whole_row_bytes(file: h5py.File) -> int:
-    """Return the bytes that a row of all columns of a file takes in matrices.
-
-    Raises:
-        DataError: A column is stored elsewhere.
-    """
+    """Return the bytes that a row of all columns of a file takes in matrices."""
     columns = [store.column(file, name) for name in file]
     return sum(_dtype(data.dtype).itemsize * math.prod(data.shape[1:]) for data in columns)
 
 
 def read_rows(file: h5py.File, plan: Layout, starts: Index, stops: Index) -> Matrices:
-    """Read runs of rows, one after the other.
-
-    Args:
-        file: The open h5 file.
-        plan: Layout of the matrices.
-        starts: First row of each run.
-        stops: The row after each run's last.
+    """Read runs of rows, each from its start up to its stop, one after the other.
 
     Raises:
         DataError: The file is damaged.
@@ -161,16 +148,10 @@ def read_rows(file: h5py.File, plan: Layout, starts: Index, stops: Index) -> Mat
     for first, last in zip(starts.tolist(), stops.tolist(), strict=True):
         for start in range(first, last, _READ_ROWS):
             stop = min(start + _READ_ROWS, last)
-            _fill(columns, start, stop, at)
+            for data, view, place in columns:
+                view[at : at + stop - start, place] = store.read(data, start, stop)
             at += stop - start
     return matrices
-
-
-def _fill(
-    columns: Sequence[tuple[h5py.Dataset, store.Array, int | slice]], start: int, stop: int, at: int
-) -> None:
-    for data, view, place in columns:
-        view[at : at + stop - start, place] = store.read(data, start, stop)
 
 
 def _dtype(stored: np.dtype[Any]) -> torch.dtype:

@@ -4,11 +4,13 @@ The order is a function of (seed, epoch) alone: chunks of rows are permuted, a r
 chunks is a window, and the rows of a window are permuted among themselves. One window is what a
 streaming pass holds in memory; a split of one window (2,097,152 rows) is shuffled uniformly. Where rows
 take more than 512 bytes, a window has fewer: as many as the split's file decides, whatever is read of it.
+`OrdersAhead` makes the order of the next window in a thread while this one is handed out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,3 +85,27 @@ class RowOrder:
             # From 1 on: a trailing 0 would seed as the chunks' own key does.
             key = (self.seed, epoch, number) if self.shuffle else None
             yield Window(some, np.minimum(some + self.chunk, self.rows), key)
+
+
+class OrdersAhead:
+    """Makes the orders of windows by a function, each while the window before is in use.
+
+    A permutation of millions of rows takes longer than a batch; NumPy makes it without holding up the
+    thread that trains.
+    """
+
+    def __init__(self, make: Callable[[Window], Index | None]) -> None:
+        self._make = make
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="orders")
+        self._next: tuple[Window, Future[Index | None]] | None = None
+
+    def start(self, window: Window, following: Window | None) -> Future[Index | None]:
+        """Begin with a window's order, unless that has begun, and with that of the one after it."""
+        waiting, self._next = self._next, None
+        if waiting is not None and waiting[0].key == window.key:
+            order = waiting[1]
+        else:
+            order = self._pool.submit(self._make, window)
+        if following is not None and following.key is not None:
+            self._next = (following, self._pool.submit(self._make, following))
+        return order

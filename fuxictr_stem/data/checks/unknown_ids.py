@@ -1,4 +1,4 @@
-"""What every run says of the ids that it uses, also where their cache was built long ago."""
+"""What every run reports of the ids that it uses, even where their cache was built long ago."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _WORST = 3
 
 
 def report_ids(cache: Cache, params: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Log how many ids are unknown, a line per split, and warn of what is odd, once per heading.
+    """Log the shares of unknown ids, a line per split, and warn of odd columns, once per heading.
 
     Args:
         cache: The dataset.
-        params: The run's checked parameters; the columns that it does not use are left out.
+        params: The run's checked parameters; columns that it does not use are left out.
 
     Returns:
         The shares of unknown ids, by split and column.

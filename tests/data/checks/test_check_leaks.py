@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from fuxictr_stem.config import load_experiment
 from fuxictr_stem.data import Cache, open_cache, warn_of_leaks
 from fuxictr_stem.data.cache import h5_store as store
-from fuxictr_stem.data.cache.check_leaks import LIMIT, find_leaks
+from fuxictr_stem.data.checks.check_leaks import LIMIT, find_leaks
 from tests.support.project import Project
 
 BINARY, REGRESSION = "binary_classification", "regression"

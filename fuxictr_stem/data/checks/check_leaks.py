@@ -1,10 +1,10 @@
-"""Does a single feature tell a label? Then it is a copy of it, as a rule, or was known only afterwards.
+"""Does a single feature tell a label? Then it is usually a copy of it, or was known only afterwards.
 
-A look at a sample of train, so that it costs a second at most on any data. A number is measured by its
+Measured on a sample of train, so that it costs a second at most on any data. A number is measured by its
 own order, in either direction. The ids of a categorical feature are ordered by the mean label that they
 have in one half of the sample and measured on the other half, where an id that is new has the mean of
-all: an id that occurs once tells nothing there. A copy of a label is found by itself, also where its
-positives are too few for a measure. Sequences and vectors are passed over.
+all: an id that occurs once tells nothing there. A copy of a label is found by itself, even where its
+positives are too few for a measure. Sequences and vectors are skipped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Leak(NamedTuple):
         label: The label.
         feature: The feature.
         measure: ``AUC``, or ``rank correlation`` for a regression label.
-        value: Its value, above the limit, whichever the direction.
+        value: Its value, above `LIMIT`, whichever the direction.
         rows: Rows that it was measured on.
     """
 
@@ -53,30 +53,22 @@ class Leak(NamedTuple):
 
 
 def warn_of_leaks(cache: Cache, params: Mapping[str, Any]) -> list[Leak]:
-    """Warn of each feature that alone tells a label of an experiment.
-
-    Args:
-        cache: The dataset.
-        params: The experiment, checked and normalised.
-
-    Returns:
-        What was found.
-    """
+    """Warn of each feature that alone tells a label of a checked experiment; return them."""
     features = {
         name: spec["type"]
         for name, spec in cache.feature_map(params).features.items()
         if spec["type"] in ("numeric", "categorical")
     }
     tasks = dict(zip(params["task_labels"], params["task"], strict=True))
-    found = find_leaks(cache, features, tasks, params["sample_spaces"])
-    for leak in found:
+    leaks = find_leaks(cache, features, tasks, params["sample_spaces"])
+    for leak in leaks:
         logger.warning(
             "Label leak? The feature %r alone tells the label %r: %s %.5f on %s rows of a sample of "
             "train (above %g). If it is not known before the label, set active: False for its column "
             "or leave it out of use_features.",
             *(leak.feature, leak.label, leak.measure, leak.value, f"{leak.rows:,}", LIMIT),
         )
-    return found
+    return leaks
 
 
 def find_leaks(
@@ -109,24 +101,24 @@ def find_leaks(
         targets[label] = labels[label].astype(np.float64)
         if label in spaces:
             targets[label][labels[spaces[label]] != 1] = np.nan
-    found = []
+    leaks = []
     for feature, kind in features.items():
         values = _read(path, [feature], starts)[feature]
         if kind == "categorical":
             values = np.unique(values, return_inverse=True)[1]
         for label, task in tasks.items():
             y = targets[label]
-            known = ~np.isnan(y)
+            measured = ~np.isnan(y)
             score: Array = values
-            copied = _is_copy(y[known], values[known])
+            copied = _is_copy(y[measured], values[measured])
             if kind == "categorical" and not copied:
-                score = _mean_labels(values, y, half & known)
-                known = known & ~half
-            value = 1.0 if copied else _order(task, y[known], score[known])
+                score = _mean_labels(values, y, half & measured)
+                measured = measured & ~half
+            value = 1.0 if copied else _order(task, y[measured], score[measured])
             if value > LIMIT:
                 measure = "AUC" if task == BINARY else "rank correlation"
-                found.append(Leak(label, feature, measure, value, int(known.sum())))
-    return found
+                leaks.append(Leak(label, feature, measure, value, int(measured.sum())))
+    return leaks
 
 
 def _starts(rows: int) -> Sequence[int]:
@@ -138,13 +130,13 @@ def _starts(rows: int) -> Sequence[int]:
 
 def _read(path: Path, names: Sequence[str], starts: Sequence[int]) -> dict[str, Array]:
     """Read some chunks of some columns."""
-    found = {}
+    columns = {}
     with store.open_file(path) as file:
         for name in names:
             data = store.column(file, name)
             parts = [store.read(data, start, start + store.CHUNK_ROWS) for start in starts]
-            found[name] = np.concatenate(parts)
-    return found
+            columns[name] = np.concatenate(parts)
+    return columns
 
 
 def _mean_labels(codes: Array, y: Array, fitted: Array) -> Array:

@@ -1,0 +1,258 @@
+"""Has each task labels, samples, weights and groups to learn from and to be measured on?
+
+A task's samples are the rows that have its label and, where it has a sample space, a 1 there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fuxictr_stem.data.cache import h5_store as store
+from fuxictr_stem.data.cache.open_cache import Cache
+from fuxictr_stem.data.encoding.vocabulary import Array
+from fuxictr_stem.errors import ConfigError, DataError, refuse, suggest
+from fuxictr_stem.metrics import METRICS, TASKS, metric_names
+from fuxictr_stem.metrics.tasks import BINARY
+
+logger = logging.getLogger(__name__)
+
+
+def check_labels(
+    stats: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    tasks: Mapping[str, str],
+    metrics: Collection[str] = (),
+) -> None:
+    """Reject labels that a task cannot learn from or be measured on.
+
+    Args:
+        stats: Statistics of each split's labels (``Cache.label_stats``).
+        tasks: The kind of task of each label that is trained.
+        metrics: Names of the metrics, as for `metric_names`.
+
+    Raises:
+        ConfigError: A label is unknown, or a task is of another kind.
+        DataError: A binary label has values other than 0 and 1, only one of them in train, or not those
+            that a metric needs in valid or test; a regression label is not finite, missing in all rows
+            of a split, or constant where a metric needs a variance.
+    """
+    labels = {label for split in stats.values() for label in split}
+    problems = [
+        f"label {label!r} is not in label_col.{suggest(label, labels)}"
+        for label in tasks
+        if label not in labels
+    ]
+    problems += [
+        f"label {label!r}: task must be one of {', '.join(TASKS)}, found {task!r}."
+        for label, task in tasks.items()
+        if task not in TASKS
+    ]
+    _refuse_any(ConfigError, "tasks", problems)
+    problems = [
+        f"label {label!r} {problem}"
+        for label, task in tasks.items()
+        for split in stats
+        if (
+            problem := _label_problem(stats[split][label], task, split, metric_names(task, metrics))
+        )
+    ]
+    _refuse_any(DataError, "labels", problems)
+
+
+def check_samples(
+    cache: Cache,
+    tasks: Mapping[str, str],
+    sample_spaces: Mapping[str, str] | None = None,
+    sample_weight: str | None = None,
+    metrics: Collection[str] = (),
+) -> None:
+    """Reject sample spaces and weights that leave a task nothing to learn from or be measured on.
+
+    Args:
+        cache: The dataset; `check_labels` has found nothing against its labels.
+        tasks: The kind of task of each label that is trained.
+        sample_spaces: The label whose 1 makes a row a sample of a task, by the task's label.
+        sample_weight: The column of the rows' weights, if there is one.
+        metrics: As for `check_labels`.
+
+    Raises:
+        DataError: A sample space has values other than 0 and 1, or leaves a task no samples or not
+            those that it needs in a split; a weight is missing or negative, or all those of a task's
+            samples of train are 0.
+    """
+    spaces = dict(sample_spaces or {})
+    problems = []
+    for split in cache.rows:
+        stats = cache.label_stats[split]
+        for space in dict.fromkeys(spaces.values()):
+            if stats[space]["other"]:
+                problems.append(
+                    f"label {space!r} is a sample space, but has {stats[space]['other']:,} rows of "
+                    f"{split} with a value other than 0 and 1, such as {stats[space]['example']:g}."
+                )
+        if sample_weight is not None and stats[sample_weight]["nulls"]:
+            problems.append(
+                f"sample_weight {sample_weight!r} is missing in {stats[sample_weight]['nulls']:,} rows "
+                f"of {split}, but every sample needs its weight."
+            )
+        elif sample_weight is not None and stats[sample_weight]["min"] < 0:
+            problems.append(
+                f"sample_weight {sample_weight!r} is negative in {split}, where its least value is "
+                f"{stats[sample_weight]['min']:g}. A weight is 0 or more."
+            )
+        with _columns(cache, split) as read:
+            for label, space in spaces.items():
+                metric = metric_names(tasks[label], metrics)
+                y = _samples(read, label, space)
+                problem = _space_problem(y, tasks[label], split, metric, f" where {space!r} is 1")
+                if problem:
+                    problems.append(f"label {label!r} {problem}")
+            if sample_weight is not None and split == "train":
+                weights = read(sample_weight)
+                problems += [
+                    f"sample_weight {sample_weight!r} is 0 in all rows of train that {label!r} learns "
+                    "from. Give some a weight, or leave the label out."
+                    for label in tasks
+                    if not weights[~np.isnan(_samples(read, label, spaces.get(label)))].any()
+                ]
+    _refuse_any(DataError, "samples", problems)
+
+
+def check_groups(
+    cache: Cache,
+    group_id: str,
+    tasks: Mapping[str, str],
+    sample_spaces: Mapping[str, str] | None = None,
+) -> None:
+    """Reject groups in which no metric within groups can be measured; warn of rows in no group.
+
+    Args:
+        cache: The dataset.
+        group_id: The column whose values are the groups.
+        tasks: The kind of task of each label that is trained.
+        sample_spaces: As for `check_samples`.
+
+    Raises:
+        DataError: In valid or test, no group has both classes of a binary label.
+    """
+    spaces = dict(sample_spaces or {})
+    problems = []
+    for split in (split for split in ("valid", "test") if split in cache.rows):
+        missing = cache.missing.get(split, {}).get(group_id, 0)
+        if missing:
+            logger.warning(
+                "group_id: %s has no value in %s of %s rows of %s. Metrics within groups take these for "
+                "one group, and a large one; drop them, or give each an id of its own.",
+                *(group_id, f"{missing:,}", f"{cache.rows[split]:,}", split),
+            )
+        with _columns(cache, split) as read:
+            group = read(group_id)
+            order = np.argsort(group, kind="stable")
+            starts = np.flatnonzero(np.append(True, np.diff(group[order]) != 0))
+            for label in (label for label, task in tasks.items() if task == BINARY):
+                y = _samples(read, label, spaces.get(label))[order]
+                # fmin and fmax pass over the rows that are no samples.
+                least = np.fmin.reduceat(y, starts)
+                if not (least < np.fmax.reduceat(y, starts)).any():
+                    problems.append(
+                        f"label {label!r} has one class only in each of the {len(starts):,} groups "
+                        f"({group_id}) of {split}: no gAUC can be measured. Choose another group_id, or "
+                        "leave the metrics within groups out."
+                    )
+    _refuse_any(DataError, "metrics", problems)
+
+
+def _refuse_any(error: type[ConfigError | DataError], heading: str, problems: list[str]) -> None:
+    if problems:
+        refuse(error, heading, problems)
+
+
+@contextmanager
+def _columns(cache: Cache, split: str) -> Iterator[Callable[[str], Array]]:
+    """Hand out a function that reads a whole column of a split."""
+    path = cache.path(split)
+    assert path is not None
+    with store.open_file(path) as file:
+        yield lambda name: store.read(store.column(file, name), 0, cache.rows[split])
+
+
+def _samples(read: Callable[[str], Array], label: str, space: str | None) -> Array:
+    """Return a task's label as floats, NaN in the rows that are none of its samples."""
+    y = read(label).astype(np.float32)
+    if space is not None:
+        y[read(space) != 1] = np.nan
+    return y
+
+
+def _label_problem(
+    stats: Mapping[str, Any], task: str, split: str, metrics: Collection[str]
+) -> str | None:
+    """Return what is wrong with a task's label by its statistics, or None."""
+    if task == BINARY:
+        if stats["other"]:
+            return (
+                f"has {_rows(stats['other'])} of {split} with a value other than 0 and 1, such as "
+                f"{stats['example']:g}; a binary_classification task needs 0 or 1. Turn it into 0/1, "
+                "make the task regression, or declare the value as missing in label_col."
+            )
+        return _one_class(stats["positives"], stats["rows"] - stats["nulls"], split, metrics)
+    if stats["nonfinite"]:
+        return f"is not finite in {_rows(stats['nonfinite'])} of {split}; fix or drop the rows."
+    if stats["nulls"] == stats["rows"]:
+        return f"is missing in all {_rows(stats['rows'])} of {split}: there is nothing to learn."
+    return _constant(stats["min"], stats["max"], split, metrics)
+
+
+def _space_problem(
+    y: Array, task: str, split: str, metrics: Collection[str], where: str
+) -> str | None:
+    """Return what is wrong with a task's samples in its sample space, or None."""
+    y = y[~np.isnan(y)]
+    if task == BINARY:
+        return _one_class(int(np.count_nonzero(y == 1)), len(y), split, metrics, where)
+    if not len(y):
+        return f"is missing in all rows of {split}{where}: there is nothing to learn."
+    return _constant(float(y.min()), float(y.max()), split, metrics, where)
+
+
+def _one_class(
+    positives: int, samples: int, split: str, metrics: Collection[str], where: str = ""
+) -> str | None:
+    """Return what is wrong with a task that lacks a class which train or its metrics need, or None."""
+    for label, count, kind in ((1, positives, "positive"), (0, samples - positives, "negative")):
+        if count:
+            continue
+        lacks = f"has no {kind} among {_rows(samples)} of {split}{where}"
+        if split == "train" or not samples:
+            return (
+                f"{lacks}: there is nothing to tell apart. Take other rows, or leave the label out."
+            )
+        needing = [name for name in metrics if label in METRICS[name].classes]
+        if needing:
+            others = [name for name in metrics if name not in needing] or ["logloss"]
+            return (
+                f"{lacks}, which {' and '.join(needing)} cannot do without. Take other rows, or "
+                f"metrics that can, such as {' and '.join(others)}."
+            )
+    return None
+
+
+def _constant(
+    least: float, most: float, split: str, metrics: Collection[str], where: str = ""
+) -> str | None:
+    """Return what is wrong with a regression label that is one number in valid or test, or None."""
+    needing = [name for name in metrics if METRICS[name].varies]
+    if split == "train" or least != most or not needing:
+        return None
+    return (
+        f"is {least:g} in all rows of {split}{where}, and {' and '.join(needing)} divides by its variance. "
+        "Take other rows, or leave the metric out."
+    )
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
