@@ -78,7 +78,7 @@ def check_locks(path: Path, key: str, required: bool = True) -> bool:
 
 def has_locks(path: Path) -> bool:
     """Say whether the file system of a lock's file has locks; the file is made if need be."""
-    # Whoever may not make the file is told so when the lock is taken.
+    # Taking the lock reports that the file may not be made.
     with suppress(OSError):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
         try:

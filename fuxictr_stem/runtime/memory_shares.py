@@ -39,14 +39,14 @@ class Planned:
 
     def _of_others(self, stack: ExitStack) -> int:
         FOLDER.mkdir(mode=0o700, exist_ok=True)
-        found = FOLDER.lstat()
+        status = FOLDER.lstat()
         # Anybody can make a folder of that name there.
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             return 0
         lock = stack.enter_context((FOLDER / "lock").open("w"))
         fcntl.flock(lock, fcntl.LOCK_EX)
-        own = None if self._file is None else Path(self._file.name)
-        return sum(_still_to_come(path) for path in FOLDER.glob("*.json") if path != own)
+        ours = None if self._file is None else Path(self._file.name)
+        return sum(_still_to_come(path) for path in FOLDER.glob("*.json") if path != ours)
 
     def write(self, count: int) -> None:
         """Note that this process takes some bytes in all from now on."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.errors import OutputError, UserError
+from fuxictr_stem.runtime.text_table import format_bytes
 
 _TEMPORARY = re.compile(r"(.+)\.tmp-\d+-[0-9a-f]{8}", re.DOTALL)
 
@@ -54,6 +55,17 @@ def check_appendable(path: Path) -> None:
             f"The file {os.path.abspath(path)} cannot be written: {error.strerror or error}. Change its "
             f"permissions, or run where it can be."
         ) from error
+
+
+def check_space(folder: Path, needed: int, what: str, advice: str) -> None:
+    """Compare the bytes that something needs with those that are free, or raise `OutputError`."""
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(above).free
+    if needed > free:
+        raise OutputError(
+            f"{folder}: {what} about {format_bytes(needed)}, and {format_bytes(free)} are free. Make room, "
+            f"{advice}."
+        )
 
 
 def temporary_name(path: Path) -> Path:

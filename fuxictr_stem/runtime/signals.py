@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from signal import SIGHUP, SIGINT, SIGTERM
 from types import FrameType
 from typing import TypeVar
 
@@ -17,19 +18,15 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-HANGUP: int | None = getattr(signal, "SIGHUP", None)  # Windows has none
-
-_NAMES = {int(signal.SIGINT): "Ctrl-C", int(signal.SIGTERM): "SIGTERM"}
-if HANGUP is not None:
-    _NAMES[int(HANGUP)] = "SIGHUP"
+_NAMES: dict[int, str] = {SIGINT: "Ctrl-C", SIGTERM: "SIGTERM", SIGHUP: "SIGHUP"}
 
 _asked: list[Stopped] = []
 
 
 def heeded() -> dict[int, str]:
     """Return the signals that stop a run, with their names; not a SIGHUP that nohup wants ignored."""
-    ignored = HANGUP is not None and signal.getsignal(HANGUP) is signal.SIG_IGN
-    return {number: name for number, name in _NAMES.items() if number != HANGUP or not ignored}
+    ignored = signal.getsignal(SIGHUP) is signal.SIG_IGN
+    return {number: name for number, name in _NAMES.items() if number != SIGHUP or not ignored}
 
 
 @contextmanager
@@ -40,7 +37,7 @@ def obeyed(advice: str) -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if number == HANGUP and _asked:
+        if number == SIGHUP and _asked:
             return  # the shell and the kernel each send one when a terminal is closed
         _asked.append(stopped(number, advice))
         raise _asked[-1]
@@ -65,7 +62,7 @@ def check() -> None:
 
 
 def stopped(number: int, advice: str) -> Stopped:
-    """Return what says that a signal has stopped a command, and how to go on."""
+    """Return the error that says which signal has stopped a command, and how to go on."""
     return Stopped(number, f"Stopped by {_NAMES[number]}. {advice}".rstrip())
 
 
@@ -132,7 +129,7 @@ def stop_requests(enabled: bool) -> Iterator[StopRequest]:
     def note(number: int, frame: FrameType | None) -> None:
         if request.signal is not None:
             return
-        restore(but=HANGUP)
+        restore(but=SIGHUP)
         logger.info("%s: the run saves its state and stops; again stops at once.", names[number])
         request.note(number)
 

@@ -16,5 +16,5 @@ import fuxictr_stem
 def versions() -> dict[str, str]:
     """Return the versions that a number depends on."""
     modules = (fuxictr_stem, fuxictr, torch, polars, numpy, h5py)
-    found = {module.__name__: str(module.__version__) for module in modules}
-    return {"python": platform.python_version(), **found}
+    of_modules = {module.__name__: str(module.__version__) for module in modules}
+    return {"python": platform.python_version(), **of_modules}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError
 
 from fuxictr_stem.errors import DataError, OutputError
-from fuxictr_stem.runtime.text_table import format_bytes
+from fuxictr_stem.runtime.outputs import check_space
 from fuxictr_stem.training import snapshot
 from fuxictr_stem.training.state_folders import TrainingStates
 
@@ -109,15 +108,10 @@ class Saving:
     def _begin_anew(self, model: MultiTaskModel, any_there: bool) -> None:
         """Check that the states find room, and say what becomes of those that are there."""
         states = self.states
-        above = next(path for path in (states.folder, *states.folder.parents) if path.exists())
         needed = snapshot.size_bytes(model) * (states.kept + 1)
-        free = shutil.disk_usage(above).free
-        if needed > free:
-            raise OutputError(
-                f"{states.folder}: {states.kept} training states and a fresh one need about "
-                f"{format_bytes(needed)}, and {format_bytes(free)} are free. Make room, choose another "
-                "model_root, or keep fewer (states_kept)."
-            )
+        what = f"{states.kept} training states and a fresh one need"
+        advice = "choose another model_root, or keep fewer (states_kept)"
+        check_space(states.folder, needed, what, advice)
         if self.resume and any_there:
             logger.warning("--resume: no state is whole; the run starts from the beginning.")
         elif self.resume:

@@ -389,7 +389,7 @@ def test_a_disk_without_room_is_refused_before_the_first_step(tmp_path, monkeypa
     fmap = feature_map()
     model = small_model("STEMNet", fmap, model_root=str(tmp_path))
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr("fuxictr_stem.training.saving.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("fuxictr_stem.runtime.outputs.shutil.disk_usage", lambda path: usage)
     columns = Batches(batch(fmap))
     with pytest.raises(OutputError, match="2 training states and a fresh one need about"):
         Trainer(model, model.tasks).fit(columns, columns, 1, saving(tmp_path))

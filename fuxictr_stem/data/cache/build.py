@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import fuxictr
-import h5py
-import polars as pl
 
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.cache_folder import MANIFEST
@@ -35,9 +33,10 @@ from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import SplitStats, check_source
-from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.runtime.outputs import check_space
 from fuxictr_stem.runtime.progress import Progress
-from fuxictr_stem.runtime.text_table import format_bytes
+from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.runtime.whole_folder import write_account
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ def build(
         raise ConfigError(
             f"The FuxiCTR in {Path(fuxictr.__file__).parent} cannot prepare data for us: {error}. Use the "
             f"release that PyPI has (pip install fuxictr==2.3.10). A source checkout of the same number is "
-            f"another one: take it off PYTHONPATH."
+            f"not the same: take it off PYTHONPATH."
         ) from error
 
     start = time.monotonic()
@@ -75,8 +74,10 @@ def build(
         processor, frames = fit(source, folder)
     logger.debug("Fitted the vocabularies in %.1f s", time.monotonic() - start)
     columns = encoders(source, processor, stats)
-    rows = {split: found.rows for split, found in stats.items()}
-    _check_space(folder, columns, sum(rows.values()))
+    rows = {split: counts.rows for split, counts in stats.items()}
+    row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
+    needed = int(sum(rows.values()) * row_bytes * 1.02)
+    check_space(folder.parent, needed, "the cache needs", "or choose another data_root")
     layout = {column.name: (column.dtype, column.width) for column in columns}
     filled = fills(source)
     tallies = {split: {column.name: Tally() for column in columns} for split in frames}
@@ -132,12 +133,8 @@ def _content(
         "format": FORMAT,
         "fingerprint": fingerprint,
         "dataset_id": plan.dataset_id,
-        "versions": {
-            "fuxictr": fuxictr.__version__,
-            "polars": pl.__version__,
-            "h5py": h5py.__version__,
-        },
-        "rows": {split: found.rows for split, found in stats.items()},
+        "versions": versions(),
+        "rows": {split: counts.rows for split, counts in stats.items()},
         "columns": {
             column.name: {
                 "dtype": str(column.dtype),
@@ -145,19 +142,9 @@ def _content(
             }
             for column in columns
         },
-        "labels": {split: found.labels for split, found in stats.items()},
-        "missing": {split: found.missing for split, found in stats.items()},
+        "labels": {split: counts.labels for split, counts in stats.items()},
+        "missing": {split: counts.missing for split, counts in stats.items()},
     }
-
-
-def _check_space(folder: Path, columns: Sequence[Encoder], rows: int) -> None:
-    row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
-    needed, free = int(rows * row_bytes * 1.02), shutil.disk_usage(folder).free
-    if needed > free:
-        raise OutputError(
-            f"data_root {folder.parent}: the cache needs {format_bytes(needed)} and "
-            f"{format_bytes(free)} are free. Make room, or choose another data_root."
-        )
 
 
 def _write_split(

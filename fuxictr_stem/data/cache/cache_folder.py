@@ -10,14 +10,15 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from fuxictr_stem.runtime import locks
+from fuxictr_stem.runtime.file_errors import check_access
 from fuxictr_stem.runtime.outputs import final_name, sync, sync_folder, temporaries
-from fuxictr_stem.runtime.whole_folder import put_in_place
+from fuxictr_stem.runtime.whole_folder import Damaged, put_in_place
 
 logger = logging.getLogger(__name__)
 
@@ -115,24 +116,28 @@ def hold(folder: Path) -> int:
     """Have a cache stay, whoever clears caches, until the handle that is returned is closed.
 
     Raises:
-        OSError: There is no such cache, or it was just cleared.
+        Damaged: It has no manifest, or was just cleared.
+        AccessError: The system does not let it be read.
     """
     path = folder / MANIFEST
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        # Where a file system has no locks, nothing is kept.
-        with suppress(OSError):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info("Waiting for another process that has locked %s", path)
-                fcntl.flock(handle, fcntl.LOCK_SH)
-        if not os.path.samestat(os.fstat(handle), os.stat(path)):
-            raise FileNotFoundError(f"{path} is another file now")
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
+        with ExitStack() as stack:
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            stack.callback(os.close, handle)
+            # Where a file system has no locks, nothing is kept.
+            with suppress(OSError):
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    logger.info("Waiting for another process that has locked %s", path)
+                    fcntl.flock(handle, fcntl.LOCK_SH)
+            if not os.path.samestat(os.fstat(handle), os.stat(path)):
+                raise FileNotFoundError(f"{path} is another file now")
+            stack.pop_all()
+            return handle
+    except OSError as error:
+        check_access(path, error)
+        raise Damaged(str(error)) from error
 
 
 @contextmanager
@@ -140,7 +145,7 @@ def unread(folder: Path) -> Iterator[bool]:
     """Yield whether no process is reading a cache; none begins to before the context ends."""
     path = folder / MANIFEST
     try:
-        # Some file systems lock for one alone only what can be written.
+        # Some file systems give an exclusive lock only on what can be written.
         access = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
         handle = os.open(path, access | os.O_NONBLOCK)
     except OSError as error:

@@ -85,13 +85,13 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
 
 def content_digest(path: Path) -> str:
     """Return the SHA-256 of a file, or, beyond 64 MiB, of its size, time and sampled blocks."""
-    found = path.stat()
-    if found.st_size <= WHOLE_BYTES:
+    status = path.stat()
+    if status.st_size <= WHOLE_BYTES:
         return file_digest(path)
     sha = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        sha.update(f"{found.st_size} {found.st_mtime_ns} ".encode())
-        last = found.st_size - _MIB
+        sha.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
+        last = status.st_size - _MIB
         for i in range(_SAMPLES):
             file.seek(last * i // (_SAMPLES - 1))
             sha.update(file.read(_MIB))

@@ -25,10 +25,6 @@ _CHUNK_BYTES = 1 << 22
 _OWNER = "owner"
 # What h5py raises, depending on which structure of a file is damaged.
 _BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-_ADVICE = (
-    "Run `fuxictr_stem cache clear`, which removes damaged caches, or delete the folder {}; the next "
-    "run builds it anew."
-)
 
 
 class _Disk(io.FileIO):
@@ -112,16 +108,14 @@ def open_file(path: Path) -> h5py.File:
         AccessError: The system does not let it be read.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise FileNotFoundError
-        # A cache's files never change, so HDF5's own locks guard nothing: a notebook that has one
-        # would keep every run out, and some file systems have none.
-        return h5py.File(path, "r", locking=False)
+        with _damage_named(path):
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise FileNotFoundError
+            # A cache's files never change, so HDF5's own locks guard nothing: a notebook that holds one
+            # would keep every run out, and some file systems have none.
+            return h5py.File(path, "r", locking=False)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"no cache file {path}: build the cache of the dataset first.") from error
-    except OSError as error:
-        check_access(path, error)
-        raise DataError(f"{path} is damaged: {error}. {_ADVICE.format(path.parent)}") from error
 
 
 def read_ahead(path: Path) -> None:
@@ -138,12 +132,9 @@ def check(file: h5py.File, owner: str, columns: Collection[str]) -> None:
         DataError: It is another's, is damaged or has other columns.
         AccessError: The system does not let it be read.
     """
-    try:
-        found, names = file.attrs.get(_OWNER), set(file)
-    except _BROKEN as error:
-        check_access(Path(file.filename), error)
-        raise DataError(f"{file.filename} is damaged ({error}). {_advice(file)}") from error
-    if not isinstance(found, bytes) or found != owner.encode():
+    with _damage_named(file.filename):
+        label, names = file.attrs.get(_OWNER), set(file)
+    if not isinstance(label, bytes) or label != owner.encode():
         raise DataError(f"{file.filename} is not of {owner}: another file is in its place.")
     if names != set(columns):
         raise DataError(f"{file.filename} has other columns than its manifest.")
@@ -155,13 +146,9 @@ def column(file: h5py.File, name: str) -> h5py.Dataset:
     Raises:
         DataError: There is no such column, or its data are elsewhere, damaged or no numbers.
     """
-    try:
+    with _damage_named(file.filename, f"column {name!r}"):
         data = inside(file, name)
         numbers = data.ndim in (1, 2) and data.dtype.kind in "iuf"
-    except DataError:
-        raise
-    except _BROKEN as error:
-        raise _damaged(file, name, error) from error
     if not numbers:
         raise DataError(f"{file.filename}: column {name!r} is no array of numbers by row: refused.")
     return data
@@ -174,18 +161,21 @@ def read(data: h5py.Dataset, start: int, stop: int) -> Array:
         DataError: Their checksum is wrong or the file is cut off.
         AccessError: The system does not let them be read.
     """
-    try:
+    with _damage_named(data.file.filename, f"column {data.name[1:]!r}"):
         return data[start:stop]
+
+
+@contextmanager
+def _damage_named(path: str | Path, part: str = "it") -> Iterator[None]:
+    """Raise what h5py raises at a damaged file as an error that names file and part."""
+    try:
+        yield
+    except (DataError, FileNotFoundError, NotADirectoryError):
+        raise
     except _BROKEN as error:
-        raise _damaged(data.file, data.name.lstrip("/"), error) from error
-
-
-def _damaged(file: h5py.File, name: str, error: Exception) -> DataError:
-    check_access(Path(file.filename), error)
-    return DataError(
-        f"{file.filename} is damaged: column {name!r} cannot be read ({error}). {_advice(file)}"
-    )
-
-
-def _advice(file: h5py.File) -> str:
-    return _ADVICE.format(Path(file.filename).parent)
+        check_access(Path(path), error)
+        raise DataError(
+            f"{path} is damaged: {part} cannot be read ({error}). Run `fuxictr_stem cache clear`, which "
+            f"removes damaged caches, or delete the folder {Path(path).parent}; the next run builds it "
+            "anew."
+        ) from error

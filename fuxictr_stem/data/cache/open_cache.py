@@ -7,6 +7,7 @@ import os
 import time
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,13 @@ from typing import Any
 from fuxictr.features import FeatureMap
 
 from fuxictr_stem.data.cache.build import build
-from fuxictr_stem.data.cache.cache_folder import MANIFEST, hold, locked, remove_leftovers, replace
+from fuxictr_stem.data.cache.cache_folder import hold, locked, remove_leftovers, replace
 from fuxictr_stem.data.cache.damage import check
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.encoding.id_remarks import Remark
 from fuxictr_stem.data.source.column_plan import Plan, plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError, OutputError, UserError
-from fuxictr_stem.runtime.file_errors import check_access
 from fuxictr_stem.runtime.outputs import check_writable
 from fuxictr_stem.runtime.whole_folder import Damaged, fresh_folder
 
@@ -93,14 +93,17 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
     name = fingerprint(dataset, files)
     home = Path(dataset["data_root"]) / plan.dataset_id
     folder = home / name
-    cache, damage = _open(folder)
+    cache = None
+    try:
+        cache = _open(folder)
+    except Damaged as damage:
+        logger.warning("The cache is damaged and built anew: %s", damage)
     if cache is None:
-        if damage:
-            logger.warning("The cache is damaged and built anew: %s", damage)
         check_writable(home, "data_root")
         with locked(folder, dataset.get("file_locks", True)):
             # Another run may have built it while this one waited.
-            cache, _ = _open(folder)
+            with suppress(Damaged):
+                cache = _open(folder)
             if cache is None:
                 cache = _rebuild(dataset, plan, files, folder)
     rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
@@ -108,35 +111,28 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
     return cache
 
 
-def _open(folder: Path) -> tuple[Cache | None, str]:
-    """Return the cache in a folder, or what is wrong with it ("" if there is none)."""
+def _open(folder: Path) -> Cache | None:
+    """Return the cache in a folder, or None if there is none; raise `Damaged` if it is that."""
     # Path.is_dir raises where a name is too long.
     if not os.path.isdir(folder):
-        return None, ""
-    try:
-        handle = hold(folder)
-    except OSError as error:
-        check_access(folder / MANIFEST, error)
-        return None, str(error)
+        return None
+    handle = hold(folder)
     try:
         manifest = check(folder)
-    except BaseException as error:
+    except BaseException:
         os.close(handle)
-        if isinstance(error, Damaged):
-            return None, str(error)
         raise
-    rest = {key: manifest[key] for key in ("missing", "unknown")}
-    remarks = [Remark(*remark) for remark in manifest["remarks"]]
     cache = Cache(
-        manifest["dataset_id"],
-        folder,
-        manifest["rows"],
-        manifest["labels"],
-        **rest,
-        remarks=remarks,
+        dataset_id=manifest["dataset_id"],
+        folder=folder,
+        rows=manifest["rows"],
+        label_stats=manifest["labels"],
+        missing=manifest["missing"],
+        unknown=manifest["unknown"],
+        remarks=[Remark(*remark) for remark in manifest["remarks"]],
     )
     weakref.finalize(cache, os.close, handle)
-    return cache, ""
+    return cache
 
 
 def _rebuild(
@@ -164,6 +160,6 @@ def _rebuild(
             "or choose another data_root."
         ) from error
     logger.info("Built the cache in %.1f s", time.monotonic() - start)
-    cache, damage = _open(folder)
-    assert cache is not None, damage
+    cache = _open(folder)
+    assert cache is not None, folder
     return cache

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 LIMIT = 0.999
 _CHUNKS = 8
-# Fewer rows of a class (or beside a regression label's commonest value) may be in order by chance.
+# Fewer rows of a class (or next to a regression label's commonest value) may be in order by chance.
 _LEAST = 10
 # Of so many ways to choose its ones, a feature is not a label's copy by chance.
 _LEAST_WAYS = 10_000

@@ -47,8 +47,8 @@ class H5Loader:
         memory_budget: Bytes that the split may take in memory; beyond it is streamed. None is half
             of the available memory.
         drop_last: Leave out a last batch that is not full.
-        sample_spaces: Label whose 1 makes a row a sample of a task, by the task's label; a column, too.
-        sample_weight: The column of the rows' weights, if there is one; a column, too.
+        sample_spaces: Label whose 1 makes a row a sample of a task, by the task's label; also read.
+        sample_weight: The column of the rows' weights, if there is one; also read.
         device: Where batches are gathered: the split, or the window of a streaming pass, is copied there
             as a whole if it is within the device's budget. None is the host.
         device_budget: Bytes that these rows may take on the device. None is half of what is free there.
@@ -58,7 +58,7 @@ class H5Loader:
         batch_size: Rows of a batch.
         num_samples: Rows of the split.
         num_batches: Batches of an epoch.
-        num_blocks: Parts in which the rows are read: one in memory, else one a window.
+        num_blocks: Parts in which the rows are read: one in memory, else one per window.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -211,7 +211,7 @@ class H5Loader:
         self._pass = None
 
     def _batches(self, epoch: int, batch: int, token: object) -> Iterator[Batch]:
-        """Hand out an epoch's batches from one on."""
+        """Hand out an epoch's batches from a given one on."""
         skip = batch * self.batch_size
         pieces: list[Matrices] = []
         missing = self._rows_in(batch)
@@ -249,7 +249,7 @@ class H5Loader:
     def _open(self, window: Window, following: Window | None) -> Rows:
         if self._matrices is None:
             order = self._ahead.start(window, following)
-            # The system may keep the one who asks waiting.
+            # The system may keep the caller waiting.
             Thread(target=store.read_ahead, args=(self.path,), daemon=True).start()
             matrices = read_rows(self._file, self._layout, window.starts, window.stops)
             return Rows(self._moved(matrices), order.result())

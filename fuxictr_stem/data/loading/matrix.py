@@ -72,7 +72,7 @@ class Rows:
 
     Args:
         matrices: What the rows are taken from.
-        index: Place of each row in the matrices; None takes them as they stand.
+        index: Place of each row in the matrices; None keeps their order.
         base: Without an index, the place of the first row.
     """
 
