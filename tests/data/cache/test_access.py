@@ -13,7 +13,6 @@ import pytest
 
 from fuxictr_stem.data import H5Loader, open_cache
 from fuxictr_stem.errors import AccessError
-from fuxictr_stem.runtime.file_errors import check_access
 from fuxictr_stem.training.state_folders import TrainingStates
 from tests.support.datasets import SPLITS, assert_same, cached, feature, with_labels, write_dataset
 from tests.support.processes import CONTEXT, SECONDS, alone, start
@@ -134,28 +133,6 @@ def refusing(function, place, number):
         return function(path, *args, **more)
 
     return call
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        FileNotFoundError(errno.ENOENT, "No such file or directory"),
-        OSError("Unable to synchronously open file (truncated file: eof = 3)"),
-        KeyError("Unable to open object (bad heap)"),
-        OSError("file read failed: errno = 0, error message = 'Success'"),
-        ValueError("no JSON"),
-    ],
-)
-def test_what_is_said_of_the_content_is_left_to_the_caller(error):
-    check_access(Path("x"), error)
-
-
-@pytest.mark.parametrize(
-    "text", ["file read failed: errno = 5, error", "Permission denied (os error 13)"]
-)
-def test_errors_of_the_system_are_seen_in_libraries_texts(text):
-    with pytest.raises(AccessError, match="^x cannot be read now"):
-        check_access(Path("x"), RuntimeError(text))
 
 
 def test_a_run_that_cannot_read_its_cache_ends_with_one_message(tmp_path, monkeypatch, capsys):
