@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,11 +38,6 @@ def is_cache(name: str) -> bool:
 def is_ours(name: str) -> bool:
     """Say whether a folder's name is that of a cache, or of one that is not complete."""
     return is_cache(final_name(name))
-
-
-def cache_name(folder: Path) -> str:
-    """Return the name of a cache, or that of the cache which an incomplete folder was to become."""
-    return final_name(folder.name)
 
 
 def is_cache_file(name: str) -> bool:
@@ -164,20 +159,6 @@ def unread(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def locked(folder: Path, required: bool = True) -> AbstractContextManager[None]:
-    """Hold the lock of a cache's folder, waiting for another run that builds it.
-
-    Args:
-        folder: The cache's folder.
-        required: The config's ``file_locks``.
-
-    Raises:
-        OutputError: The lock cannot be made.
-    """
-    holder = "another run that builds this cache"
-    return locks.locked(lock_of(folder), "data_root", holder, required)
-
-
 def lock_of(folder: Path) -> Path:
     """Return the lock's file of a cache's folder, or of one next to it that is not complete."""
-    return folder.with_name(f"{cache_name(folder)}.lock")
+    return folder.with_name(f"{final_name(folder.name)}.lock")

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.data.cache import h5_store as store
-from fuxictr_stem.data.cache.cache_folder import MANIFEST, cache_name, is_cache_file
+from fuxictr_stem.data.cache.cache_folder import MANIFEST, is_cache_file
 from fuxictr_stem.data.cache.fingerprint import FORMAT
 from fuxictr_stem.data.source.files import SPLITS
 from fuxictr_stem.errors import DataError
+from fuxictr_stem.runtime.outputs import final_name
 from fuxictr_stem.runtime.whole_folder import Damaged, OtherFormat, file_damage, read_account
 
 _FORM = {
@@ -69,7 +70,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise Damaged(f"{path} was changed after it was written")
     if (manifest["dataset_id"], manifest["fingerprint"]) != (
         folder.parent.name,
-        cache_name(folder),
+        final_name(folder.name),
     ):
         raise Damaged(f"{path} belongs to another cache")
     names = {*manifest["files"], *(f"{split}.h5" for split in manifest["rows"])}

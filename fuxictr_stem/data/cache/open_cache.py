@@ -15,13 +15,14 @@ from typing import Any
 from fuxictr.features import FeatureMap
 
 from fuxictr_stem.data.cache.build import build
-from fuxictr_stem.data.cache.cache_folder import hold, locked, remove_leftovers, replace
+from fuxictr_stem.data.cache.cache_folder import hold, lock_of, remove_leftovers, replace
 from fuxictr_stem.data.cache.damage import check
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.encoding.id_remarks import Remark
 from fuxictr_stem.data.source.column_plan import Plan, plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError, OutputError, UserError
+from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.outputs import check_writable
 from fuxictr_stem.runtime.whole_folder import Damaged, fresh_folder
 
@@ -100,7 +101,8 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
         logger.warning("The cache is damaged and built anew: %s", damage)
     if cache is None:
         check_writable(home, "data_root")
-        with locked(folder, dataset.get("file_locks", True)):
+        builder, required = "another run that builds this cache", dataset.get("file_locks", True)
+        with locked(lock_of(folder), "data_root", builder, required):
             # Another run may have built it while this one waited.
             with suppress(Damaged):
                 cache = _open(folder)
