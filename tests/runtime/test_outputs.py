@@ -1,9 +1,7 @@
 """Files that are written are complete or absent: results, predictions, weights and csv lines."""
 
-import errno
 import json
 import os
-import re
 import resource
 import signal
 import time
@@ -14,13 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fuxictr_stem import results
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.training.evaluation import Predictions
 from fuxictr_stem.training.predictions_file import write_predictions
-from tests.support.processes import CONTEXT, SECONDS, alone, at_once, start
+from tests.support.processes import CONTEXT, SECONDS, alone, start
 
 
 def names(folder):
@@ -161,74 +158,6 @@ def test_weights_that_are_overwritten_while_they_are_read_are_never_mixed(tmp_pa
     assert len(seen) > 4, "nobody wrote meanwhile: the test shows nothing"
 
 
-def append(path, expid, figures):
-    results.append_csv_line(path, expid, "toy", figures, {"AUC": 0.5})
-
-
-def lines(path):
-    """Return the experiment ids of the lines, each of which must be whole."""
-    found = []
-    for line in path.read_text().split("\n")[:-1]:
-        whole = re.fullmatch(
-            r" \d{8}-\d{6},\[command\] python .*,\[exp_id\] (\w+),\[dataset_id\] toy,\[train\] "
-            r"N\.A\.,\[val\] (.*),\[test\] AUC: 0\.500000",
-            line,
-        )
-        assert whole, line
-        found.append((whole[1], whole[2].count(" - ") + 1))
-    return found
-
-
-def append_many(path, name):
-    # Some longer than what a file system writes at once.
-    for i in range(40):
-        append(path, f"{name}_{i}", {f"metric_{k}": i for k in range(1 + i * 10)})
-
-
-def test_eight_processes_append_whole_lines(tmp_path):
-    path = tmp_path / "results.csv"
-    assert at_once(append_many, [(path, f"run{n}") for n in range(8)]) == [None] * 8
-    found = lines(path)
-    assert sorted(found) == sorted((f"run{n}_{i}", 1 + i * 10) for n in range(8) for i in range(40))
-
-
-def test_what_a_killed_run_left_of_a_line_does_not_spoil_the_next(tmp_path):
-    path = tmp_path / "results.csv"
-    append(path, "first", {"AUC": 1})
-    whole = path.read_text()
-    path.write_text(whole + whole[: len(whole) // 2])
-    append(path, "second", {"AUC": 1})
-    first, half, second = path.read_text().splitlines()
-    assert half == whole[: len(whole) // 2]
-    assert "[exp_id] first" in first
-    assert "[exp_id] second" in second
-
-
-def test_short_writes_are_completed(tmp_path, monkeypatch):
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:7]))
-    append(tmp_path / "results.csv", "one", {"AUC": 1})
-    append(tmp_path / "results.csv", "two", {"AUC": 1})
-    assert lines(tmp_path / "results.csv") == [("one", 1), ("two", 1)]
-
-
-def test_a_line_that_finds_no_room_leaves_nothing_and_is_told(tmp_path, monkeypatch):
-    path = tmp_path / "results.csv"
-    append(path, "one", {"AUC": 1})
-    before = path.read_bytes()
-    write = os.write
-
-    def full(handle, data):
-        if len(data) < 60:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(handle, data[:-50])
-
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(OutputError, match="did not take the line of two .*No space left.*AUC: 1"):
-        append(path, "two", {"AUC": 1})
-    assert path.read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
@@ -249,18 +178,6 @@ def test_a_link_to_a_file_that_is_not_there_yet(tmp_path):
     (tmp_path / "config.csv").symlink_to("later.csv")
     outputs.check_appendable(tmp_path / "config.csv")
     assert not (tmp_path / "later.csv").exists()
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full here")
-def test_a_full_device_is_told():
-    with pytest.raises(OutputError, match="No space left"):
-        append("/dev/full", "one", {"AUC": 1})
-
-
-def test_an_argument_that_is_no_utf8_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["run", os.fsdecode(b"caf\xe9")])
-    append(tmp_path / "results.csv", "one", {"AUC": 1})
-    assert b"caf\xe9" in (tmp_path / "results.csv").read_bytes()
 
 
 def test_what_was_written_reads_back(tmp_path):

@@ -22,8 +22,6 @@ from tests.support.crashes import Crash
 from tests.support.kills import LOADERS, kill_again_and_again, left_by, make, settings_of, spoil
 from tests.support.small_models import Batches, batch, feature_map, small_model
 
-STATE_FILES = (NAME, "weights.safetensors", "tensors.safetensors", "best_weights")
-
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_killed_runs_end_as_the_unbroken_one(loader, tmp_path):
@@ -93,39 +91,6 @@ def test_other_settings_go_on(settings, toy):
         broken.run(crash_at=6)
     assert broken.run("--resume") == 0
     assert broken.left() == unbroken.left()
-
-
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "delete"])
-@pytest.mark.parametrize("file", STATE_FILES)
-def test_a_damaged_state_is_found_and_the_one_before_taken(toy, file, damage, capfd):
-    unbroken, broken = toy("unbroken"), toy("broken")
-    assert unbroken.run() == 0
-    with pytest.raises(Crash):
-        broken.run(crash_at=8)
-    newest, _ = broken.states.newest()
-    spoil(newest / file, damage)
-    assert broken.states.newest()[0] != newest
-    capfd.readouterr()
-    assert broken.run("--resume") == 0
-    said = capfd.readouterr().err
-    assert said.count("is damaged and left out") == 1
-    assert f"{newest.name}/{file}" in said
-    assert broken.left() == unbroken.left()
-
-
-def test_a_damaged_state_keeps_no_place_of_a_whole_one(toy):
-    broken = toy("broken")
-    with pytest.raises(Crash):
-        broken.run(crash_at=6)
-    newest, _ = broken.states.newest()
-    spoil(newest / NAME, "cut")
-    with pytest.raises(Crash):
-        broken.run("--resume", crash_at=2)
-    folders = sorted(broken.states.folder.iterdir())
-    assert len(folders) == 2
-    assert newest not in folders
-    for folder in folders:
-        read(folder)
 
 
 def test_with_all_states_damaged_or_none_it_starts_from_the_beginning(toy, capfd):
@@ -210,21 +175,6 @@ def test_damage_to_the_best_weights_is_no_damage_to_the_states(toy):
     assert broken.left() == unbroken.left()
 
 
-def test_states_on_another_disk(toy, tmp_path):
-    unbroken, broken = toy("unbroken"), toy("broken")
-    assert unbroken.run() == 0
-    (tmp_path / "disk").mkdir()
-    broken.states.folder.parent.mkdir(parents=True)
-    broken.states.folder.symlink_to(tmp_path / "disk")
-    with pytest.raises(Crash):
-        broken.run(crash_at=8)
-    assert any((tmp_path / "disk").iterdir())
-    assert broken.run("--resume") == 0
-    assert broken.left() == unbroken.left()
-    assert not any((tmp_path / "disk").iterdir())
-    assert broken.states.folder.is_symlink()
-
-
 def test_best_weights_that_cannot_be_put_back(toy, monkeypatch, capfd):
     broken = toy()
     with pytest.raises(Crash):
@@ -238,20 +188,6 @@ def test_best_weights_that_cannot_be_put_back(toy, monkeypatch, capfd):
         assert broken.run("--resume") == 2
     assert "model.safetensors cannot be written: [Errno 28]" in capfd.readouterr().err
     assert broken.run("--resume") == 0
-
-
-@pytest.mark.parametrize("how", [[], ["--resume"]])
-def test_states_that_may_not_be_read(toy, monkeypatch, how, capfd):
-    broken = toy()
-    with pytest.raises(Crash):
-        broken.run(crash_at=8)
-
-    def denied(states):
-        raise PermissionError(13, "Permission denied", str(states.folder))
-
-    monkeypatch.setattr(TrainingStates, "_newest_first", denied)
-    assert broken.run(*how) == 2
-    assert "The training states of this run cannot be read: [Errno 13]" in capfd.readouterr().err
 
 
 def test_a_finished_run_keeps_no_states_and_tells_of_other_data(toy, monkeypatch, capfd):
@@ -356,15 +292,6 @@ def test_a_new_start_tells_of_the_state_it_replaces(toy, capfd):
         broken.run(crash_at=3)
     _, content = broken.states.newest()
     assert content["schedule"]["_total_steps"] == 2
-
-
-def test_no_more_states_are_kept_than_asked_for(toy):
-    broken = toy(states_kept=3)
-    with pytest.raises(Crash):
-        broken.run(crash_at=9)
-    assert [path.name for path in sorted(broken.states.folder.iterdir())] == [
-        f"state-{number:08d}" for number in (6, 7, 8)
-    ]
 
 
 def test_a_state_that_cannot_be_written_is_warned_of_and_training_goes_on(toy, monkeypatch, capfd):

@@ -13,7 +13,6 @@ import pytest
 
 from fuxictr_stem.data import H5Loader, open_cache
 from fuxictr_stem.errors import AccessError
-from fuxictr_stem.training.state_folders import TrainingStates
 from tests.support.datasets import SPLITS, assert_same, cached, feature, with_labels, write_dataset
 from tests.support.processes import CONTEXT, SECONDS, alone, start
 from tests.support.project import Project
@@ -151,19 +150,6 @@ def test_a_run_that_cannot_read_its_cache_ends_with_one_message(tmp_path, monkey
     assert "mount that again" in error
     assert "Traceback" not in error
     assert identity(path.parent) == before
-
-
-def test_a_training_state_that_may_not_be_read_is_kept(tmp_path, monkeypatch):
-    states = TrainingStates(tmp_path / "states", 2)
-    for text in ("older", "newer"):
-        states.write(lambda folder, text=text: (folder / "w").write_text(text) and {})
-    newest, _ = states.newest()
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", refusing(Path.open, newest / "w", errno.EMFILE))
-        with pytest.raises(AccessError, match="ulimit -n"):
-            states.newest()
-    states.write(lambda folder: {})
-    assert newest.exists(), "it was not taken for a damaged one"
 
 
 def test_a_reader_waits_for_who_holds_the_manifest(dataset, folder, lock, monkeypatch, caplog):
