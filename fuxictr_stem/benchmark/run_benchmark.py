@@ -7,14 +7,11 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from fuxictr_stem.benchmark.report.html_report import write_report
 from fuxictr_stem.benchmark.report.leaderboard_files import write_leaderboard
@@ -28,10 +25,10 @@ from fuxictr_stem.config.experiment_config import GROUP_KEY
 from fuxictr_stem.data import Cache, report_ids, warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import worst
 from fuxictr_stem.data.source.raw_columns import find_raw_columns
-from fuxictr_stem.errors import ConfigError, OutputError, TrainingError
+from fuxictr_stem.errors import ConfigError, TrainingError, refuse
 from fuxictr_stem.experiment import check_device, open_data
 from fuxictr_stem.runtime import outputs
-from fuxictr_stem.runtime.locks import check_locks
+from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.memory import available_bytes
 from fuxictr_stem.runtime.versions import versions
 
@@ -50,103 +47,45 @@ def run_benchmark(
         jobs: The most runs at a time.
         gpu: Number of the CUDA device of all runs, or -1 for the CPU.
 
-    Returns:
-        What the tables are made of.
-
     Raises:
-        UserError: If a config, the data, the device or a folder is not as it must be, another
+        UserError: If a config, the data, the device or a folder has a problem, another
             benchmark writes into the folder, or no run ended well.
     """
     check_device(gpu)
     benchmark = load_benchmark(path, config_dir)
     outputs.check_writable(folder, "--out")
-    lock = FileLock(folder / ".lock", timeout=0)
     required = all(params["file_locks"] for params in benchmark.experiments.values())
-    try:
-        if check_locks(folder / ".lock", "--out", required):
-            lock.acquire()
-    except Timeout:
-        raise OutputError(
-            f"--out {folder}: another benchmark is writing there. Wait for it, or choose another folder."
-        ) from None
-    except OSError as error:
-        raise OutputError(
-            f"--out: the lock {folder / '.lock'} cannot be taken ({error})."
-        ) from error
-    try:
+    with locked(folder / ".lock", "--out", "another benchmark", required, waits=False):
         outputs.remove_temporaries(folder)
         return _run(benchmark, config_dir, folder, jobs, gpu)
-    finally:
-        lock.release()
 
 
 def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: int) -> Study:
-    # Faulty data must end here with one message, not once a run.
+    # Faulty data must end here with one message, not once per run.
     caches = {expid: open_data(params) for expid, params in benchmark.experiments.items()}
     for params in benchmark.experiments.values():
         if params["prediction_columns"]:
             find_raw_columns(params, params["prediction_columns"], GROUP_KEY, folder)
-    expid = next(iter(caches))
-    unknown = report_ids(caches[expid], benchmark.experiments[expid])
-    warn_of_leaks(caches[expid], benchmark.experiments[expid])
+    expid, cache = next(iter(caches.items()))
+    params = benchmark.experiments[expid]
+    unknown = report_ids(cache, params)
+    warn_of_leaks(cache, params)
+    slices = slice_rows(benchmark, cache)
+    _check_resamples(benchmark.resamples, cache, params.get("group_id"))
     data = {expid: cache.folder.name for expid, cache in caches.items()}
-    slices = slice_rows(benchmark, next(iter(caches.values())))
-    _check_resamples(benchmark, next(iter(caches.values())))
     software = versions()
     device = CPU if gpu < 0 else torch.cuda.get_device_name(gpu)
     plan = Plan(benchmark, data, software, device)
     test_rows = {expid: cache.rows["test"] for expid, cache in caches.items()}
     workspace = Workspace(config_dir, folder, benchmark, test_rows, gpu)
     logger.info("%d runs, %d at a time; folder %s", plan.total(), jobs, folder)
-    runs = execute(plan, workspace, jobs)
+    outcomes = execute(plan, workspace, jobs)
+    # Synthetic data says so in its source's name.
+    source = (params.get("source") or {}).get("name", benchmark.dataset_id)
+    rows = ", ".join(f"{count:,} {split}" for split, count in cache.rows.items())
     facts = {
-        "data": _data(benchmark, caches),
+        "data": f"{source}; rows: {rows}",
         "unknown ids": "; ".join(f"{split}: {worst(shares)}" for split, shares in unknown.items()),
-        **_facts(benchmark, software, device, jobs),
-    }
-    study = collect_runs(plan, workspace, runs, facts)
-    if not study.entries:
-        reasons = "\n".join(f"- {run}: {why}" for run, why in study.failures.items())
-        raise TrainingError(f"No run ended well.\n{reasons}")
-    leaderboard = write_leaderboard(study, folder, benchmark.resamples)
-    analysis = analyse(benchmark, study, config_dir, folder, slices)
-    write_report(study, leaderboard, analysis, folder)
-    logger.info("Leaderboard: %s", folder / "leaderboard.md")
-    logger.info("Report: %s", folder / "report.html")
-    return study
-
-
-def _check_resamples(benchmark: Benchmark, cache: Cache) -> None:
-    """Refuse a bootstrap that memory cannot hold now, not after the training.
-
-    Raises:
-        ConfigError: If that is so.
-    """
-    group = next(iter(benchmark.experiments.values())).get("group_id")
-    if group is None:
-        return
-    users = len(np.unique(read_columns(cache, "test", [group])[group]))
-    # `resample_counts` holds a number of 32 bits a resample and user.
-    needed, free = 4 * benchmark.resamples * users, available_bytes()
-    if needed > free:
-        raise ConfigError(
-            f"resamples: {benchmark.resamples} of {users:,} test users take {needed / 1e9:.2g} GB of "
-            f"memory, and {free / 1e9:.2g} GB are available. Lower resamples."
-        )
-
-
-def _data(benchmark: Benchmark, caches: Mapping[str, Cache]) -> str:
-    """Return where the data is from, which synthetic data says of itself, and its rows."""
-    expid, params = next(iter(benchmark.experiments.items()))
-    name = (params.get("source") or {}).get("name", benchmark.dataset_id)
-    rows = ", ".join(f"{count:,} {split}" for split, count in caches[expid].rows.items())
-    return f"{name}; rows: {rows}"
-
-
-def _facts(
-    benchmark: Benchmark, versions: dict[str, str], device: str, jobs: int
-) -> dict[str, Any]:
-    return {
         "command": shlex.join(["python", *sys.argv]),
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
@@ -155,5 +94,29 @@ def _facts(
         "threads": benchmark.threads,
         "resamples": benchmark.resamples,
         "trials": len(benchmark.trials),
-        "versions": versions,
+        "versions": software,
     }
+    study = collect_runs(plan, workspace, outcomes, facts)
+    if not study.entries:
+        reasons = [f"{run}: {reason}" for run, reason in study.failures.items()]
+        refuse(TrainingError, "No run ended well", reasons)
+    leaderboard = write_leaderboard(study, folder, benchmark.resamples)
+    analysis = analyse(benchmark, study, config_dir, folder, slices)
+    write_report(study, leaderboard, analysis, folder)
+    logger.info("Leaderboard: %s", folder / "leaderboard.md")
+    logger.info("Report: %s", folder / "report.html")
+    return study
+
+
+def _check_resamples(resamples: int, cache: Cache, group: str | None) -> None:
+    """Reject a bootstrap that memory cannot hold now, not after the training."""
+    if group is None:
+        return
+    users = len(np.unique(read_columns(cache, "test", [group])[group]))
+    # `resample_counts` holds a number of 32 bits per resample and user.
+    needed, free = 4 * resamples * users, available_bytes()
+    if needed > free:
+        raise ConfigError(
+            f"resamples: {resamples} of {users:,} test users take {needed / 1e9:.2g} GB of memory, and "
+            f"{free / 1e9:.2g} GB are available. Lower resamples."
+        )

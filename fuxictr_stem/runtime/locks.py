@@ -25,7 +25,9 @@ NO_LOCKS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLC
 
 
 @contextmanager
-def locked(path: Path, key: str, holder: str, required: bool = True) -> Iterator[None]:
+def locked(
+    path: Path, key: str, holder: str, required: bool = True, waits: bool = True
+) -> Iterator[None]:
     """Hold a lock, waiting for whoever holds it.
 
     Args:
@@ -33,9 +35,10 @@ def locked(path: Path, key: str, holder: str, required: bool = True) -> Iterator
         key: The config's key that chooses its folder, for the message.
         holder: Who is waited for, to be logged.
         required: The config's ``file_locks``: False goes on where the file system has no locks.
+        waits: Whether to wait; otherwise a lock that is held is an error.
 
     Raises:
-        OutputError: The lock cannot be made.
+        OutputError: The lock cannot be made, or is held.
     """
     if not check_locks(path, key, required):
         yield
@@ -45,6 +48,11 @@ def locked(path: Path, key: str, holder: str, required: bool = True) -> Iterator
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not waits:
+                raise OutputError(
+                    f"{key} {path.parent}: {holder} is writing there. Wait for it, or choose another "
+                    "folder."
+                ) from None
             logger.info("Waiting for %s (%s)", holder, path)
             lock.acquire()
     except OSError as error:

@@ -66,7 +66,9 @@ class Progress:
         if self.total:
             left = timedelta(seconds=round(max(self.total - self.done, 0) / max(rate, 1e-9)))
             done = f"{self.done / self.total:.0%} of {self.total:,} {self.unit}, {left} left"
-        parts = [f"{self.title}: {done}", f"{rate:,.0f} {self.unit}/s"]
+        slow = self.total is not None and rate < 1
+        speed = f"{1 / max(rate, 1e-9):,.0f} s each" if slow else f"{rate:,.0f} {self.unit}/s"
+        parts = [f"{self.title}: {done}", speed]
         return ", ".join(parts + [f"{name} {value:.4f}" for name, value in figures.items()])
 
     def __enter__(self) -> Progress:

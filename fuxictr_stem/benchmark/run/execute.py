@@ -9,18 +9,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from fuxictr_stem.benchmark.run.benchmark_config import SAVED, Benchmark
 from fuxictr_stem.benchmark.run.plan import Plan, RunSpec
@@ -29,6 +25,7 @@ from fuxictr_stem.benchmark.run.worker import work
 from fuxictr_stem.errors import AccessError, DataError
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.memory import Share, available_bytes
+from fuxictr_stem.runtime.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -81,41 +78,38 @@ class Workspace:
 def execute(plan: Plan, workspace: Workspace, jobs: int) -> Outcomes:
     """Make every run of a plan that is not finished, at most ``jobs`` at a time.
 
-    A run that fails stops no other.
-
-    Returns:
-        What became of all runs, those of earlier starts included.
+    A run that fails stops no other. What became of the runs of earlier starts is returned, too.
     """
     outcomes = Outcomes()
     running: dict[str, tuple[RunSpec, BaseProcess, float]] = {}
-    progress = _Progress(plan.total())
     # Forked from a process that has only imported the package: imports take longer than small runs.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fuxictr_stem.experiment"])
     share = Share(available_bytes() // jobs, jobs)
-    try:
-        # The next runs depend on which are done; those of earlier starts are taken up as they come.
-        while True:
+    with Progress("Runs", plan.total(), "runs") as progress:
+        try:
             wanted = _pick_up(plan, workspace, outcomes, running)
-            progress.show(outcomes, 0)
-            for spec in wanted[: jobs - len(running)]:
-                process = context.Process(target=work, args=_job(spec, workspace, share))
-                process.start()
-                logger.info("Started: %s", spec)
-                running[spec.key] = spec, process, time.monotonic()
-            if not running:
-                return outcomes
-            wait([process.sentinel for _, process, _ in running.values()])
-            for key, (spec, ended, start) in list(running.items()):
-                if ended.exitcode is not None:
-                    del running[key]
-                    _settle(spec, ended.exitcode, time.monotonic() - start, workspace, outcomes)
-                    progress.show(outcomes, 1)
-    finally:
-        for _, unfinished, _ in running.values():
-            unfinished.kill()
-            unfinished.join()
-        progress.bar.close()
+            progress.skip(len(outcomes.done))
+            while wanted or running:
+                for spec in wanted[: jobs - len(running)]:
+                    process = context.Process(target=work, args=_job(spec, workspace, share))
+                    process.start()
+                    logger.info("Started: %s", spec)
+                    running[spec.key] = spec, process, time.monotonic()
+                wait([process.sentinel for _, process, _ in running.values()])
+                for key, (spec, ended, start) in list(running.items()):
+                    if ended.exitcode is not None:
+                        del running[key]
+                        seconds = time.monotonic() - start
+                        _settle(spec, ended.exitcode, seconds, workspace, outcomes)
+                # The next runs depend on which are done; those of earlier starts are taken up as they come.
+                wanted = _pick_up(plan, workspace, outcomes, running)
+                progress.update(len(outcomes.done) + len(outcomes.failed) - progress.done)
+        finally:
+            for _, unfinished, _ in running.values():
+                unfinished.kill()
+                unfinished.join()
+    return outcomes
 
 
 def _pick_up(
@@ -184,24 +178,3 @@ def _reason(log: Path, code: int) -> str:
     last = lines[-1] if lines else "it wrote nothing"
     end = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return f"{end}: {last} (the whole log: {log})"
-
-
-class _Progress:
-    """How many runs are done and how long the others may take: a bar in a terminal, else lines."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.made, self.start = total, 0, time.monotonic()
-        in_terminal = sys.stderr.isatty()
-        self.bar = tqdm(total=total, desc="Runs", unit="run", leave=False, disable=not in_terminal)
-
-    def show(self, outcomes: Outcomes, made: int) -> None:
-        """Show the progress after ``made`` more runs have ended."""
-        ended = len(outcomes.done) + len(outcomes.failed)
-        self.bar.n = ended
-        self.bar.refresh()
-        self.made += made
-        if made and self.bar.disable:
-            left = (time.monotonic() - self.start) / self.made * max(self.total - ended, 0)
-            failed = f", {len(outcomes.failed)} failed" if outcomes.failed else ""
-            time_left = timedelta(seconds=round(left))
-            logger.info("%d of %d runs%s, about %s left", ended, self.total, failed, time_left)
