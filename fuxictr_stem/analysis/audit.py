@@ -38,19 +38,12 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class ExperimentAudit:
-    """What the audit of an experiment gives.
-
-    Attributes:
-        expid: The experiment.
-        model: Name of its model.
-        flow: Which task's loss reaches which part.
-        findings: The faults, a sentence each.
-    """
+    """What the audit of an experiment gives."""
 
     expid: str
     model: str
-    flow: GradientFlow
-    findings: list[str]
+    flow: GradientFlow  # which task's loss reaches which part
+    findings: list[str]  # the faults, a sentence each
 
     def __str__(self) -> str:
         title = f"Gradient flow of {self.expid} ({self.model}), norms of each task's gradient"

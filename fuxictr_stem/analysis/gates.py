@@ -55,23 +55,15 @@ class GateWeights:
 
 @dataclass(frozen=True)
 class GatePlace:
-    """A place of a model where gates mix experts.
+    """A place of a model where gates mix experts."""
 
-    Attributes:
-        name: ``layer 1``, or the path of the gates.
-        bank: The gates.
-        gates: Whose each gate is: a label, ``shared``, or None for one that serves all tasks, Q.
-        experts: Names of the experts, E.
-        owners: Whose each expert is: a label, ``shared`` or None, E.
-        layer: The expert layer that holds gates and experts, or None.
-    """
-
-    name: str
+    name: str  # ``layer 1``, or the path of the gates
     bank: GateBank
+    # Whose each gate is: a label, ``shared``, or None for one that serves all tasks, Q.
     gates: Sequence[str | None]
-    experts: list[str]
-    owners: Sequence[str | None]
-    layer: ExpertLayer | None
+    experts: list[str]  # names of the experts, E
+    owners: Sequence[str | None]  # whose each expert is: a label, ``shared`` or None, E
+    layer: ExpertLayer | None  # the expert layer that holds gates and experts, or None
 
     def reads(self) -> np.ndarray:
         """Return whether each gate reads each expert, (Q, E)."""

@@ -37,22 +37,15 @@ Piece = tuple[nn.Parameter, int, slice]
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a model.
+    """A part of a model."""
 
-    Attributes:
-        name: Its name for people, such as ``layer 1 expert like.2``.
-        kind: ``table``, ``expert``, ``gate``, ``bottom``, ``tower``, ``transfer``; for what is not
-            known, the path of the module.
-        owner: The label of the task that it belongs to, ``shared``, or None where nobody owns it.
-        layer: Number of its expert layer, from 0, or None outside of one.
-        pieces: The slices of parameters that it consists of.
-    """
-
-    name: str
+    name: str  # its name for people, such as ``layer 1 expert like.2``
+    # ``table``, ``expert``, ``gate``, ``bottom``, ``tower``, ``transfer``; for what is not known,
+    # the path of the module.
     kind: str
-    owner: str | None
-    layer: int | None
-    pieces: tuple[Piece, ...]
+    owner: str | None  # the task's label, ``shared``, or None where nobody owns it
+    layer: int | None  # number of its expert layer, from 0, or None outside of one
+    pieces: tuple[Piece, ...]  # the slices of parameters that it consists of
 
     def take(self, gradients: dict[nn.Parameter, Tensor]) -> Iterator[Tensor]:
         """Yield this part's slices of gradients by parameter; what has none is left out."""
@@ -154,8 +147,8 @@ def _named(
     """Return parts of one kind, one per name; a part without a name is called by its kind."""
     prefix = kind if layer is None else f"layer {layer + 1} {kind}"
     return [
-        Part(f"{prefix} {name}" if name else prefix, kind, owner, layer, own)
-        for name, owner, own in zip(names, owners, pieces, strict=True)
+        Part(f"{prefix} {name}" if name else prefix, kind, owner, layer, piece)
+        for name, owner, piece in zip(names, owners, pieces, strict=True)
     ]
 
 

@@ -185,7 +185,9 @@ def _count(
         )
     if not positive.any():
         raise DataError(f"{label} has no positive in train, so nothing is relative to it.")
-    rows, positives = (np.bincount(codes[own], minlength=groups) for own in (present, positive))
+    rows, positives = (
+        np.bincount(codes[counted], minlength=groups) for counted in (present, positive)
+    )
     return rows, positives
 
 

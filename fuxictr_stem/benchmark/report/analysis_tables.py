@@ -40,7 +40,9 @@ def _slices(slices: Slices, order: list[str]) -> list[Table]:
 def _sizes(slices: Slices, label: str) -> Table:
     first = next(of_model[label][0] for of_model in slices.metrics.values() if label in of_model)
     counts = zip(slices.names, first.rows, first.groups, first.positives, strict=True)
-    rows = [row(name, *(f"{int(count):,}" for count in own)) for name, *own in counts]
+    rows = [
+        row(name, *(f"{int(count):,}" for count in slice_counts)) for name, *slice_counts in counts
+    ]
     header = ["slice", "test samples", "users", "positives"]
     return Table(f"{label}: the slices", slices.definition, header, rows)
 

@@ -24,16 +24,9 @@ from fuxictr_stem.runtime import outputs
 def write_report(
     study: Study, leaderboard: Leaderboard, analysis: Analysis | None, folder: Path
 ) -> None:
-    """Write ``report.html`` and ``figures/*.png``.
+    """Write ``report.html`` and ``figures/*.png``, in place of an older report's pictures.
 
-    The page holds everything: it needs no network and no script. Pictures of an older report in the
-    folder are removed.
-
-    Args:
-        study: The finished runs.
-        leaderboard: Their numbers.
-        analysis: A look inside the models, or None.
-        folder: Where to write; made if need be.
+    The page holds everything: it needs no network and no script.
 
     Raises:
         OutputError: If the folder cannot be written.

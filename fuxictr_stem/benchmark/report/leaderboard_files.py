@@ -39,15 +39,9 @@ _COMPARISON = {
 
 
 def write_leaderboard(study: Study, folder: Path, resamples: int = RESAMPLES) -> Leaderboard:
-    """Write ``leaderboard.md``, ``.csv`` and ``.json``; the same study gives the same bytes.
+    """Write ``leaderboard.md``, ``.csv`` and ``.json``, and return the numbers, unrounded.
 
-    Args:
-        study: The finished runs.
-        folder: Where to write; made if need be.
-        resamples: Resamples of the bootstrap over test users.
-
-    Returns:
-        The numbers, unrounded.
+    The same study gives the same bytes.
 
     Raises:
         OutputError: If the folder cannot be written.

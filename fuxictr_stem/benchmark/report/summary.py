@@ -57,7 +57,9 @@ def _placing(leaderboard: Leaderboard, label: str, metric: str, name: str, what:
     score = leaderboard.scores[name][label][metric]
     # Baselines are not tested against the best of them.
     against = score.baseline if leaderboard.roles[name] == PROPOSED else None
-    verdicts = [_verdict(found, metric) for found in (score.single_task, against) if found]
+    verdicts = [
+        _verdict(comparison, metric) for comparison in (score.single_task, against) if comparison
+    ]
     return " ".join([f"{label}, {metric}: {name} {what}, {mean_and_sd(score)}.", *verdicts])
 
 
@@ -118,7 +120,7 @@ def _edges(study: Study) -> list[str]:
         e: trials for e, trials in study.trials.items() if any(t["settings"] for t in trials)
     }
     edges = [at_edge(trials) for trials in searched.values()]
-    keys = dict.fromkeys(key for found in edges for key in found)
+    keys = dict.fromkeys(key for by_key in edges for key in by_key)
     if not keys:
         return []
     return [

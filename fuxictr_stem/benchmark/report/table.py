@@ -20,21 +20,13 @@ def row(*cells: str | Cell) -> list[Cell]:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a heading and a sentence above it.
-
-    Attributes:
-        title: The heading.
-        note: The sentence, or nothing.
-        header: Names of the columns; the first column names the rows.
-        rows: The cells.
-        text_columns: Names of the columns that hold text, not numbers.
-    """
+    """A table with a heading and a sentence above it."""
 
     title: str
-    note: str
-    header: list[str]
+    note: str  # the sentence, or nothing
+    header: list[str]  # names of the columns; the first column names the rows
     rows: list[list[Cell]]
-    text_columns: tuple[str, ...] = ()
+    text_columns: tuple[str, ...] = ()  # names of the columns that hold text, not numbers
 
     def is_text(self, place: int) -> bool:
         """Say whether a column holds text, which aligns left."""

@@ -32,34 +32,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Outcomes:
-    """What became of the runs, by key.
+    """What became of the runs, by key."""
 
-    Attributes:
-        done: The content of ``result.json``.
-        failed: The reason.
-    """
-
-    done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)  # the content of ``result.json``
+    failed: dict[str, str] = field(default_factory=dict)  # the reason
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where and how runs are made.
+    """Where and how runs are made."""
 
-    Attributes:
-        config_dir: Folder of the model and dataset configs.
-        folder: The benchmark's folder.
-        benchmark: What is run.
-        test_rows: Per experiment id the rows of its test split.
-        gpu: Number of the CUDA device, or -1.
-    """
-
-    config_dir: Path
+    config_dir: Path  # folder of the model and dataset configs
     folder: Path
     benchmark: Benchmark
-    test_rows: Mapping[str, int]
-    gpu: int
+    test_rows: Mapping[str, int]  # per experiment id the rows of its test split
+    gpu: int  # number of the CUDA device, or -1
 
     def run_folder(self, key: str) -> Path:
         """Return the folder of a run."""

@@ -20,21 +20,13 @@ Results = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run to be made.
-
-    Attributes:
-        expid: The experiment.
-        seed: Its seed.
-        trial: What the search sets in it.
-        overrides: All settings that replace the config's, the seed included.
-        key: Name of its folder; it changes as soon as anything that decides the numbers does.
-    """
+    """One run to be made."""
 
     expid: str
     seed: int
-    trial: dict[str, Any]
-    overrides: dict[str, Any]
-    key: str
+    trial: dict[str, Any]  # what the search sets in it
+    overrides: dict[str, Any]  # all settings that replace the config's, the seed included
+    key: str  # name of its folder; it changes as soon as anything that decides the numbers does
 
     def __str__(self) -> str:
         settings = "".join(f", {name} {value}" for name, value in self.trial.items())
@@ -107,9 +99,7 @@ class Plan:
     def wanted(self, done: Results, failed: Mapping[str, str]) -> Iterator[RunSpec]:
         """Yield the runs that can be made now, in order: the searches first, then seed by seed.
 
-        Args:
-            done: The result of each run that is done, by key.
-            failed: The reason of each run that failed, by key.
+        What is done or has failed, by key, is not wanted.
         """
         ended = {*done, *failed}
         final = []

@@ -32,23 +32,14 @@ class TaskPredictions(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run.
-
-    Attributes:
-        expid: The experiment.
-        seed: Its seed.
-        settings: What the search and the benchmark set, by key.
-        labels: The tasks it trained.
-        result: The content of its ``result.json``.
-        folder: Where its ``result.json``, weights and predictions are.
-    """
+    """One finished run."""
 
     expid: str
     seed: int
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # what the search and the benchmark set, by key
     labels: list[str]
-    result: dict[str, Any]
-    folder: Path
+    result: dict[str, Any]  # the content of its ``result.json``
+    folder: Path  # where its ``result.json``, weights and predictions are
 
 
 @dataclass(frozen=True)
@@ -87,34 +78,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class Study:
-    """All that a benchmark's report is made of.
-
-    Attributes:
-        name: The benchmark's name.
-        dataset_id: The dataset.
-        labels: The tasks that are compared.
-        metrics: The metrics that are compared; the first decides which baseline is the best, and the
-            first that a task has is the one in which differences on it are tested.
-        seeds: The seeds of the final runs.
-        entries: By model and seed, complete ones only.
-        single_task: Name of the single-task row, or None.
-        proposed: Names of the rows that are no baselines.
-        trials: Per model the search's record: settings and the validation metric of each trial.
-        failures: Per run that failed, its name and the reason.
-        facts: Versions, machine, command, date, threads and the like, for the foot of the report.
-    """
+    """All that a benchmark's report is made of."""
 
     name: str
     dataset_id: str
-    labels: list[str]
+    labels: list[str]  # the tasks that are compared
+    # The first metric decides which baseline is best; differences on a task are tested in the
+    # first that the task has.
     metrics: list[str]
-    seeds: list[int]
-    entries: dict[str, dict[int, Entry]]
-    single_task: str | None = None
-    proposed: list[str] = field(default_factory=list)
+    seeds: list[int]  # the seeds of the final runs
+    entries: dict[str, dict[int, Entry]]  # by model and seed, complete ones only
+    single_task: str | None = None  # name of the single-task row, or None
+    proposed: list[str] = field(default_factory=list)  # names of the rows that are no baselines
+    # Per experiment the search's record: settings and the validation metric of each trial.
     trials: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)  # the reason, by name of the run
+    facts: dict[str, Any] = field(default_factory=dict)  # versions, machine, command and the like
 
     @cached_property
     def names(self) -> list[str]:
@@ -131,14 +110,7 @@ class Study:
 def collect_runs(
     plan: Plan, workspace: Workspace, outcomes: Outcomes, facts: Mapping[str, Any]
 ) -> Study:
-    """Return the study of a plan's runs; a model and seed of which a run failed is left out.
-
-    Args:
-        plan: The runs that were to be made.
-        workspace: Where they are.
-        outcomes: What became of them.
-        facts: Versions, machine, command and the like.
-    """
+    """Return the study of a plan's runs; a model and seed of which a run failed is left out."""
     benchmark = plan.benchmark
     final = {expid: plan.final(expid, outcomes.done) for expid in benchmark.experiments}
     rows: dict[str, list[str]] = {}

@@ -28,24 +28,16 @@ Reference = Literal["single_task", "baseline"]
 class Comparison:
     """A model's difference to a reference in one metric of one task, over the seeds of both.
 
-    Attributes:
-        reference: Name of the other model.
-        seeds: Number of seeds that both have.
-        difference: Model minus reference, the mean over those seeds.
-        p: P value of the paired t test over seeds; None where it cannot be made.
-        p_holm: P value of the claim that the two differ, after Holm's correction over all claims of the
-            leaderboard; None where none is made.
-        interval: Paired bootstrap over test users; None where it cannot be made.
-        seeds_and_users: Interval over seeds and test users together; None where it cannot be made.
+    P values and intervals are None where they cannot be made.
     """
 
     reference: str
-    seeds: int
-    difference: float
-    p: float | None
-    p_holm: float | None = None
-    interval: Interval | None = None
-    seeds_and_users: Interval | None = None
+    seeds: int  # number of seeds that both have
+    difference: float  # model minus reference, the mean over those seeds
+    p: float | None  # of the paired t test over seeds
+    p_holm: float | None = None  # of the claim, corrected for all claims of the leaderboard
+    interval: Interval | None = None  # paired bootstrap over test users
+    seeds_and_users: Interval | None = None  # over seeds and test users together
 
     def is_better(self, metric: str) -> bool:
         """Say whether the model is better than the reference in this metric."""
@@ -65,21 +57,13 @@ class Comparison:
 
 @dataclass
 class Score:
-    """A model's metric of one task.
-
-    Attributes:
-        values: The metric by seed.
-        mean: Mean over seeds.
-        sd: Standard deviation over seeds (n - 1); None with one seed.
-        single_task: Difference to the single-task model; None where there is none, and for itself.
-        baseline: Difference to the best baseline; None as above.
-    """
+    """A model's metric of one task."""
 
     values: dict[int, float]
     mean: float
-    sd: float | None
-    single_task: Comparison | None = None
-    baseline: Comparison | None = None
+    sd: float | None  # standard deviation over seeds (n - 1); None with one seed
+    single_task: Comparison | None = None  # None where there is none, and for itself
+    baseline: Comparison | None = None  # with the best baseline; None as above
 
 
 Scores = dict[str, dict[str, dict[str, Score]]]  # by model, task and metric
@@ -90,49 +74,29 @@ class Cost:
     """What a model costs; of several runs per seed, all of them together.
 
     Times are those of the fastest seed: what else a machine does only makes a run slower.
-
-    Attributes:
-        runs: Runs per seed: one, or one per task.
-        dense: Parameters outside the embedding tables, the sum over runs.
-        embedding: Parameters of the embedding tables, the sum over runs.
-        seconds_per_epoch: Training time over epochs, evaluations on valid included, the sum over runs.
-        epochs: Epochs until training stopped, the mean over seeds and runs.
-        samples_per_second: Training samples per second that pass through all runs.
-        peak_mib: Largest resident memory in MiB, the largest over runs, the mean over seeds.
     """
 
-    runs: int
-    dense: int
-    embedding: int
-    seconds_per_epoch: float
-    epochs: float
-    samples_per_second: float
-    peak_mib: float
+    runs: int  # runs per seed: one, or one per task
+    dense: int  # parameters outside the embedding tables, the sum over runs
+    embedding: int  # parameters of the embedding tables, the sum over runs
+    seconds_per_epoch: float  # of training with its evaluations on valid, the sum over runs
+    epochs: float  # epochs until training stopped, the mean over seeds and runs
+    samples_per_second: float  # training samples per second that pass through all runs
+    peak_mib: float  # largest resident memory in MiB, the largest over runs, the mean over seeds
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All numbers of a study's tables.
+    """All numbers of a study's tables."""
 
-    Attributes:
-        scores: What a model lacks is absent.
-        costs: By model.
-        roles: By model: ``single-task``, ``baseline`` or ``proposed``.
-        best_baseline: Name of the baseline that is best on valid, or None.
-        resamples: Resamples of the bootstrap.
-        deciding: By task the metric in which differences are tested.
-        users: Test users by task.
-        notes: What could not be compared, and why.
-    """
-
-    scores: Scores
-    costs: dict[str, Cost]
-    roles: dict[str, str]
-    best_baseline: str | None
+    scores: Scores  # what a model lacks is absent
+    costs: dict[str, Cost]  # by model
+    roles: dict[str, str]  # by model: ``single-task``, ``baseline`` or ``proposed``
+    best_baseline: str | None  # name of the baseline that is best on valid, or None
     resamples: int
-    deciding: dict[str, str] = field(default_factory=dict)
-    users: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    deciding: dict[str, str] = field(default_factory=dict)  # by task the metric that is tested
+    users: dict[str, int] = field(default_factory=dict)  # test users by task
+    notes: list[str] = field(default_factory=list)  # what could not be compared, and why
 
     def score(self, name: str, label: str, metric: str) -> Score | None:
         """Return a model's score, or None where it has none."""

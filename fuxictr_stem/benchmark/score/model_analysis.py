@@ -31,23 +31,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Analysis:
-    """A look inside the models of a benchmark, by model; models may be absent.
+    """A look inside the models of a benchmark, by model; models may be absent."""
 
-    Attributes:
-        runs: The experiment and the seed of the run that was looked into.
-        gates: Mean gate weights; their slices, if any, are those of ``slices``.
-        flows: Which task's loss reaches which part.
-        findings: The faults that the audit of the gradient flow finds.
-        tables: Embedding tables compared; all fields together come first.
-        slices: Comparable samples, or None.
-    """
-
-    runs: dict[str, tuple[str, int]] = field(default_factory=dict)
-    gates: dict[str, list[GateWeights]] = field(default_factory=dict)
+    runs: dict[str, tuple[str, int]] = field(default_factory=dict)  # experiment and seed
+    gates: dict[str, list[GateWeights]] = field(default_factory=dict)  # with slices as below
     flows: dict[str, GradientFlow] = field(default_factory=dict)
-    findings: dict[str, list[str]] = field(default_factory=dict)
-    tables: dict[str, list[TableComparison]] = field(default_factory=dict)
-    slices: Slices | None = None
+    findings: dict[str, list[str]] = field(default_factory=dict)  # faults in the flow
+    tables: dict[str, list[TableComparison]] = field(default_factory=dict)  # all fields first
+    slices: Slices | None = None  # comparable samples, or None
 
     def run(self, model: str) -> str:
         """Return the name of the run that a model's pictures show."""
@@ -60,14 +51,7 @@ def analyse(
 ) -> Analysis:
     """Measure gates, gradient flow and tables of each model's first seed, and the slices of all.
 
-    Writes ``analysis.json``.
-
-    Args:
-        benchmark: What was run.
-        study: The finished runs.
-        config_dir: Folder of the model and dataset configs.
-        folder: The benchmark's folder.
-        rows: The slices, as of `slice_rows`.
+    Writes ``analysis.json`` into the benchmark's folder.
     """
     slices = None if rows is None else measure_slices(benchmark, study, rows)
     analysis = Analysis(slices=slices)

@@ -35,19 +35,12 @@ class SliceRows(NamedTuple):
 
 @dataclass(frozen=True)
 class Slices:
-    """Test metrics by slice of comparable samples.
+    """Test metrics by slice of comparable samples."""
 
-    Attributes:
-        names: Names of the slices, S.
-        definition: How the samples are told apart, a sentence or two.
-        reference: The model that lifts are over, the single-task one.
-        metrics: By model and task, what each seed reaches.
-        lifts: By model and task, the lift in each metric.
-    """
-
-    names: list[str]
-    definition: str
-    reference: str
+    names: list[str]  # names of the slices, S
+    definition: str  # how the samples are told apart, a sentence or two
+    reference: str  # the model that lifts are over, the single-task one
+    # By model and task: what each seed reaches, and the lift in each metric.
     metrics: dict[str, dict[str, list[SliceMetrics]]] = field(default_factory=dict)
     lifts: dict[str, dict[str, list[SliceLift]]] = field(default_factory=dict)
 

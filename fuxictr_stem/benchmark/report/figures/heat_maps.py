@@ -28,19 +28,12 @@ _ROW, _ABOVE, _ABOVE_UPRIGHT = 0.27, 0.6, 1.8  # inches
 
 @dataclass(frozen=True)
 class Grid:
-    """Values of one heat map.
-
-    Attributes:
-        title: Its heading.
-        rows: Names of the rows.
-        columns: Names of the columns.
-        values: (rows, columns); NaN where there is no value.
-    """
+    """Values of one heat map."""
 
     title: str
     rows: list[str]
     columns: list[str]
-    values: np.ndarray
+    values: np.ndarray  # (rows, columns); NaN where there is no value
 
 
 def draw_heat_maps(

@@ -23,21 +23,14 @@ from fuxictr_stem.benchmark.report.figures.style import (
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel.
+    """One panel."""
 
-    Attributes:
-        title: Its heading, a task as a rule.
-        points: By model: value, lower and upper end of its range; absent models are left blank.
-        line: Where there is a vertical line, or None.
-        hollow: Models whose marker is hollow.
-        higher_is_better: Which side of the line is the bad one, which is shaded; None for neither.
-    """
-
-    title: str
+    title: str  # its heading, a task as a rule
+    # By model: value, lower and upper end of its range; absent models are left blank.
     points: dict[str, tuple[float, float, float]] = field(default_factory=dict)
-    line: float | None = None
-    hollow: frozenset[str] = frozenset()
-    higher_is_better: bool | None = None
+    line: float | None = None  # where there is a vertical line, or None
+    hollow: frozenset[str] = frozenset()  # models whose marker is hollow
+    higher_is_better: bool | None = None  # whether left of the line is bad and shaded, or right
 
 
 def draw_models(

@@ -49,22 +49,13 @@ STYLE: Any = {  # Matplotlib types the keys of newer releases only
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the report.
+    """A picture of the report."""
 
-    Attributes:
-        section: The part of the report that it is in.
-        name: Its file's name, without the ending.
-        title: Its heading.
-        caption: How to read it.
-        alt: What it shows, for those who do not see it.
-        figure: The drawing.
-    """
-
-    section: Section
-    name: str
+    section: Section  # the part of the report that it is in
+    name: str  # its file's name, without the ending
     title: str
-    caption: str
-    alt: str
+    caption: str  # how to read it
+    alt: str  # what it shows, for those who do not see it
     figure: Figure
 
 
