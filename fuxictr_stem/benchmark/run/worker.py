@@ -20,7 +20,7 @@ def work(job: dict[str, Any], log: Path) -> None:
     with log.open("wb") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
     import torch
 
@@ -45,7 +45,7 @@ def work(job: dict[str, Any], log: Path) -> None:
     sys.exit(run_guarded(run, RESUME_GOES_ON))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End the process with the benchmark, even one that is killed.
 
     A run that outlived it would write into the folder in which its next start makes the run again.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -171,7 +170,7 @@ def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
     """Yield the validation metric of each task and the training loss, one panel per model."""
     metric = study.metrics[0]
     for label in study.labels:
-        lines = _lines(study, partial(_valid, key=f"{label}_{metric}"))
+        lines = _lines(study, f"{label}_{metric}")
         if any(lines.values()):
             yield Picture(
                 Section.TRAINING,
@@ -181,7 +180,7 @@ def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
                 f"{metric} of {label} on valid by epoch, one panel for each of {len(lines)} models.",
                 _draw_curves(lines, leaderboard, f"{label}, {metric} on valid", others=True),
             )
-    lines = _lines(study, lambda record: record["train_loss"])
+    lines = _lines(study)
     yield Picture(
         Section.TRAINING,
         "training-loss",
@@ -193,29 +192,26 @@ def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
     )
 
 
-def _lines(
-    study: Study, read: Callable[[dict[str, Any]], float | None]
-) -> dict[str, list[np.ndarray]]:
-    """Return (2, E) epochs and values, as read from each evaluation's record, of each run, by model."""
-    lines: dict[str, list[np.ndarray]] = {name: [] for name in study.names}
-    for name, of_model in lines.items():
-        for entry in study.entries[name].values():
-            of_model += [line for run in entry.runs if (line := _line(run, read)).size]
-    return lines
+def _lines(study: Study, metric: str | None = None) -> dict[str, list[np.ndarray]]:
+    """Return (2, E) epochs and a metric on valid, or the training loss, of each run, by model."""
+    runs = {
+        name: [run for entry in study.entries[name].values() for run in entry.runs]
+        for name in study.names
+    }
+    return {
+        name: [line for run in of_model if (line := _line(run, metric)).size]
+        for name, of_model in runs.items()
+    }
 
 
-def _valid(record: dict[str, Any], key: str) -> float | None:
-    return record["valid"].get(key)
-
-
-def _line(run: Run, read: Callable[[dict[str, Any]], float | None]) -> np.ndarray:
+def _line(run: Run, metric: str | None) -> np.ndarray:
     by_epoch: dict[int, list[dict[str, Any]]] = {}
     for record in run.result["evaluations"]:
         by_epoch.setdefault(record["epoch"], []).append(record)
     points = []
     for epoch, records in by_epoch.items():
         for place, record in enumerate(records, start=1):
-            value = read(record)
+            value = record["valid"].get(metric) if metric else record["train_loss"]
             if value is not None:
                 # Evaluations inside an epoch are between the whole numbers.
                 points.append((epoch - 1 + place / len(records), value))

@@ -1,0 +1,174 @@
+"""The leaderboard's files: every model, the same each time, and whole."""
+
+import csv
+import dataclasses
+import json
+
+import polars as pl
+import pytest
+
+from fuxictr_stem.benchmark.report.leaderboard_files import write_leaderboard
+from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
+from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
+from fuxictr_stem.errors import OutputError
+from tests.benchmark.run.test_search import trials
+from tests.support.studies import METRICS, make_study
+
+NOISES = {"MMoE": 1.3, "STEMNet": 0.9, "SingleTask": 1.2, "PLE": 1.0, "ESMM": 0.1}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return make_study(tmp_path_factory.mktemp("runs"), NOISES, lacking=[("ESMM", "like")])
+
+
+@pytest.fixture(scope="module")
+def leaderboard(study):
+    return build_leaderboard(study, resamples=50)
+
+
+def test_one_seed_has_no_deviation_and_no_t_test(tmp_path):
+    study = make_study(tmp_path, {"SingleTask": 1.0, "MMoE": 1.2}, seeds=(7,))
+    leaderboard = write_leaderboard(study, tmp_path, resamples=20)
+    score = leaderboard.score("MMoE", "click", "AUC")
+    assert score.sd is None
+    assert score.single_task.p is None
+    assert score.single_task.p_holm is None
+    assert score.single_task.interval is not None
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert "One seed only" in text
+    assert "Holm p ." not in text.split("## Definitions")[0]
+
+
+def test_a_single_model_has_nothing_to_differ_from(tmp_path):
+    study = make_study(tmp_path, {"MMoE": 1.0})
+    write_leaderboard(study, tmp_path, resamples=2)
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert "click, AUC: MMoE is the only model, " in text
+    assert "difference to" not in text
+    assert "## Against" not in text
+
+
+def test_without_groups_there_is_no_interval(tmp_path):
+    study = make_study(tmp_path, {"SingleTask": 1.0, "MMoE": 1.2})
+    for by_seed in study.entries.values():
+        for entry in by_seed.values():
+            for run in entry.runs:
+                file = run.folder / PREDICTIONS
+                pl.read_parquet(file).drop("group").write_parquet(file)
+    leaderboard = write_leaderboard(study, tmp_path, resamples=20)
+    assert all(
+        s.single_task is None or s.single_task.interval is None for *_, s in leaderboard.each()
+    )
+    assert "bootstrap" not in (tmp_path / "leaderboard.md").read_text()
+
+
+def test_the_files_hold_every_model_and_are_the_same_each_time(study, tmp_path):
+    study = dataclasses.replace(
+        study,
+        trials={
+            "PLE_toy": [
+                {
+                    "settings": {"lr": 0.1},
+                    "monitor": "AUC",
+                    "value": 0.7,
+                    "epochs": 2,
+                    "chosen": False,
+                },
+                {
+                    "settings": {"lr": 0.2},
+                    "monitor": "AUC",
+                    "value": 0.8,
+                    "epochs": 2,
+                    "chosen": True,
+                },
+                {
+                    "settings": {"lr": 9.0},
+                    "monitor": "AUC",
+                    "value": None,
+                    "epochs": None,
+                    "chosen": False,
+                },
+            ]
+        },
+        failures={"OMoE_toy, seed 2": "The loss is nan | lower <b>it</b>\n- at once"},
+    )
+    for folder in ("a", "b"):
+        write_leaderboard(study, tmp_path / folder, resamples=30)
+    names = ["leaderboard.csv", "leaderboard.json", "leaderboard.md"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+    text = (tmp_path / "a" / "leaderboard.md").read_text()
+    esmm = next(line for line in text.splitlines() if line.startswith("| ESMM"))
+    assert esmm.split(" | ")[2] == "–"
+    assert "| OMoE_toy, seed 2 | The loss is nan \\| lower \\<b>it\\</b> - at once |" in text
+    assert "| PLE_toy | 2 of 3 | AUC | .7000 to .8000 | .8000 | lr 0.2 | no |" in text
+    assert "python run_benchmark.py --config small.yaml" in text
+    for line in text.splitlines():
+        if line.startswith("|---"):
+            columns = line.count("|")
+        elif line.startswith("| ") and not line.startswith(("| model", "| run", "| experiment")):
+            assert line.replace("\\|", "").count("|") == columns
+
+    with (tmp_path / "a" / "leaderboard.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 9 * len(METRICS)
+    content = json.loads((tmp_path / "a" / "leaderboard.json").read_text())
+    assert [model["model"] for model in content["models"]] == study.names
+    assert study.names[0] == "SingleTask"
+    assert study.names[-1] == "STEMNet"
+    for line in lines:
+        model = next(m for m in content["models"] if m["model"] == line["model"])
+        score = model["tasks"][line["task"]][line["metric"]]
+        assert float(line["mean"]) == score["mean"]
+        if score["baseline"]:
+            tested = line["metric"] == "AUC" and line["model"] == "STEMNet"
+            assert (line["baseline_p_holm"] != "") == tested
+            if tested:
+                assert float(line["baseline_p_holm"]) == score["baseline"]["p_holm"]
+            both = score["baseline"]["seeds_and_users"]
+            assert float(line["baseline_seeds_and_users_high"]) == both["high"]
+            assert float(line["baseline_low"]) == score["baseline"]["interval"]["low"]
+        else:
+            assert line["baseline_difference"] == ""
+    assert content["failures"] == study.failures
+
+
+@pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.csv", "leaderboard.json"])
+def test_a_file_that_cannot_be_written_is_told_and_the_others_stay_whole(study, tmp_path, name):
+    write_leaderboard(study, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(OutputError, match=name):
+        write_leaderboard(study, tmp_path)
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert after == {other: data for other, data in before.items() if other != name}
+
+
+def test_the_best_of_each_column_stands_out(study, leaderboard, tmp_path):
+    write_leaderboard(study, tmp_path, resamples=2)
+    table = (tmp_path / "leaderboard.md").read_text().split("### logloss\n")[1].split("###")[0]
+    strong = [line for line in table.splitlines() if "**" in line]
+    best = min(study.names, key=lambda name: leaderboard.score(name, "click", "logloss").mean)
+    assert any(line.startswith(f"| {best} | **") for line in strong)
+    assert sum(line.count("**") for line in strong) == 2 * len(study.labels)
+
+
+def test_a_choice_at_the_edge_of_its_grid_is_said(study, tmp_path):
+    searched = {
+        "PLE_toy": trials(2e-3, 1e-3, 5e-4, chosen=5e-4),
+        "MMoE_toy": trials(2e-3, 1e-3, 5e-4, chosen=1e-3),
+    }
+    write_leaderboard(dataclasses.replace(study, trials=searched), tmp_path, resamples=5)
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert "- For 1 of 2 experiments the search chose the lowest or highest value" in text
+    assert "| learning_rate 0.0005 | learning_rate the lowest of 3 |" in text
+    assert "| learning_rate 0.001 | no |" in text
+    content = json.loads((tmp_path / "leaderboard.json").read_text())
+    assert content["search_edges"] == {
+        "PLE_toy": {"learning_rate": "the lowest of 3"},
+        "MMoE_toy": {},
+    }
