@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from fuxictr_stem.analysis.slices import slice_numbers
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.metrics import METRICS, auc, gauc, group_auc
-from fuxictr_stem.metrics.bootstrap import bootstrap_auc, bootstrap_gauc, resample_counts
+from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
 from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
-from fuxictr_stem.metrics.intervals import seeds_and_users
+from fuxictr_stem.metrics.intervals import percentile_interval, seeds_and_users
 
 RANKING = [
     name for name, metric in METRICS.items() if name == "AUC" or metric.group_weight is not None
@@ -160,11 +160,14 @@ def slice_lift(
                 np.stack([_resampled(metric, y, score[rows], codes, counts) for score in scores])
                 for scores in (model, reference)
             )
-            lift = _percentiles(ours.mean(axis=0) - theirs.mean(axis=0), confidence)
+            means = ours.mean(axis=0) - theirs.mean(axis=0)
+            interval = percentile_interval(means[1:], (1 - confidence) / 2)
             if paired:
                 pairs = ours - theirs
-                interval = seeds_and_users(pairs[:, 0], pairs[:, 1:], len(ids), confidence)
-                lift = (lift[0], interval.low, interval.high) if interval else lift
+                interval = (
+                    seeds_and_users(pairs[:, 0], pairs[:, 1:], len(ids), confidence) or interval
+                )
+            lift = (means[0], *(interval[:2] if interval else (np.nan, np.nan)))
         lifts.append((*lift, len(ids)))
     mean, low, high, groups = (np.array(values) for values in zip(*lifts, strict=True))
     return SliceLift(metric, confidence, mean, low, high, groups, len(model) if paired else 1)
@@ -178,24 +181,10 @@ def _is_measurable(metric: str, positive: np.ndarray, codes: np.ndarray) -> bool
     return not np.isnan(group_auc(positive, positive, codes).auc).all()
 
 
-def _resampled(
-    metric: str, positive: np.ndarray, score: np.ndarray, codes: np.ndarray, counts: np.ndarray
-) -> np.ndarray:
-    """Return the metric on each of R resamples, (R,)."""
-    weight = METRICS[metric].group_weight
-    if weight is None:
-        return bootstrap_auc(positive, score, codes, counts)
-    return bootstrap_gauc(positive, score, codes, counts, weight)
-
-
-def _percentiles(lifts: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    """Return the lift itself, which comes first, and the ends of the resamples' interval."""
-    drawn = lifts[1:][~np.isnan(lifts[1:])]
-    if not len(drawn):
-        return lifts[0], np.nan, np.nan
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return lifts[0], low, high
+def _resampled(metric: str, *columns: np.ndarray) -> np.ndarray:
+    values = bootstrap_metric(metric, *columns)
+    assert values is not None, metric
+    return values
 
 
 def _codes(group_id: ArrayLike) -> np.ndarray:

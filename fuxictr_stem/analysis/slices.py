@@ -111,8 +111,9 @@ def positive_balance(
         >>> balance.thresholds, balance.names[balance.slice_of_group[0]]
         ((-1.0, 1.0), 'comparable')
     """
-    _check_choices(list(labels), pair, relative_to, smoothing, thresholds, quantiles)
-    first, second = pair or labels
+    first, second = _check_choices(
+        list(labels), pair, relative_to, smoothing, thresholds, quantiles
+    )
     groups, codes = np.unique(column("group_id", group_id), return_inverse=True)
     counts = [_count(label, labels[label], codes, len(groups)) for label in (first, second)]
     rows, positives = (np.stack(arrays) for arrays in zip(*counts, strict=True))
@@ -198,33 +199,29 @@ def _check_choices(
     smoothing: float,
     thresholds: tuple[float, float],
     quantiles: tuple[float, float] | None,
-) -> None:
-    """Raise a ConfigError for the first rule that is broken."""
-    chosen = labels if pair is None else list(pair)
-    unknown = next((label for label in chosen if label not in labels), None)
-    low, high = quantiles or (0.0, 1.0)
-    rules = [
-        (len(chosen) == 2, f"pair: there are {len(labels)} tasks, {labels}. Name two of them."),
-        (
-            unknown is None,
-            f"pair: {unknown!r} is not among the labels {labels}.{suggest(str(unknown), labels)}",
-        ),
-        (chosen[0] != chosen[-1], f"pair must name two tasks, but names {chosen[0]!r} twice."),
-        (
-            relative_to in RELATIVE_TO,
+) -> tuple[str, str]:
+    if pair is None and len(labels) != 2:
+        raise ConfigError(f"pair: there are {len(labels)} tasks, {labels}. Name two of them.")
+    first, second = pair or labels
+    for label in (first, second):
+        if label not in labels:
+            raise ConfigError(
+                f"pair: {label!r} is not among the labels {labels}.{suggest(label, labels)}"
+            )
+    if first == second:
+        raise ConfigError(f"pair must name two tasks, but names {first!r} twice.")
+    if relative_to not in RELATIVE_TO:
+        raise ConfigError(
             f"relative_to must be {' or '.join(RELATIVE_TO)}, but is {relative_to!r}."
-            f"{suggest(relative_to, RELATIVE_TO)}",
-        ),
-        (smoothing >= 0, f"smoothing must be at least 0 pseudo-rows, but is {smoothing}."),
-        (thresholds[0] <= thresholds[1], f"thresholds must be (low, high), but are {thresholds}."),
-        (
-            0 <= low <= high <= 1,
-            f"quantiles must be two rising shares of 0 to 1, but are {quantiles}.",
-        ),
-    ]
-    for is_kept, message in rules:
-        if not is_kept:
-            raise ConfigError(message)
+            f"{suggest(relative_to, RELATIVE_TO)}"
+        )
+    if not smoothing >= 0:
+        raise ConfigError(f"smoothing must be at least 0 pseudo-rows, but is {smoothing}.")
+    if not thresholds[0] <= thresholds[1]:
+        raise ConfigError(f"thresholds must be (low, high), but are {thresholds}.")
+    if quantiles is not None and not 0 <= quantiles[0] <= quantiles[1] <= 1:
+        raise ConfigError(f"quantiles must be two rising shares of 0 to 1, but are {quantiles}.")
+    return first, second
 
 
 def _kind(ids: np.ndarray) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
 from fuxictr_stem.metrics.ranking import group_auc, mean_group_auc
+from fuxictr_stem.metrics.tasks import METRICS
 
 
 def resample_counts(num_groups: int, resamples: int, seed: int) -> np.ndarray:
@@ -152,6 +153,32 @@ def bootstrap_gauc(
         if total:
             values[resample] = weights @ auc / total
     return values
+
+
+def bootstrap_metric(
+    metric: str, y_true: np.ndarray, y_pred: np.ndarray, group_id: np.ndarray, counts: np.ndarray
+) -> np.ndarray | None:
+    """Return a metric by its name on each resample, (R,), with arguments as of `bootstrap_auc`.
+
+    None for a metric that is neither an AUC nor a mean over samples.
+    """
+    ranking = {"AUC": bootstrap_auc, "prAUC": bootstrap_pr_auc}.get(metric)
+    if ranking is not None:
+        return ranking(y_true, y_pred, group_id, counts)
+    weight = METRICS[metric].group_weight
+    if weight is not None:
+        return bootstrap_gauc(y_true, y_pred, group_id, counts, weight)
+    true, pred = y_true.astype(np.float64), y_pred.astype(np.float64)
+    eps = np.finfo(np.float64).eps
+    if metric in ("logloss", "binary_crossentropy"):
+        losses = -np.log(np.clip(np.where(true == 1, pred, 1 - pred), eps, 1 - eps))
+    elif metric in ("MSE", "MAE"):
+        losses = np.square(pred - true) if metric == "MSE" else np.abs(pred - true)
+    else:
+        return None
+    total, samples = np.bincount(group_id, losses), np.bincount(group_id)
+    # Row by row: all of them as floating point numbers would take twice the counts' memory.
+    return np.array([(drawn @ total) / (drawn @ samples) for drawn in counts])
 
 
 def _rows(

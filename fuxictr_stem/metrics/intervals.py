@@ -1,4 +1,4 @@
-"""An interval of a difference over two sources of chance together: the seeds of training, and the users.
+"""Intervals of a difference: over users, and over the seeds of training and the users together.
 
 Symbols: S seeds, R resamples of the users, G users.
 """
@@ -21,6 +21,25 @@ class Interval(NamedTuple):
     low: float
     high: float
     p: float
+
+
+def percentile_interval(resampled: np.ndarray, tail: float) -> Interval | None:
+    """Return the interval between two percentiles of resampled differences; None if all (R,) are NaN.
+
+    The p value is twice the smaller share of resamples on either side of zero, the observed sample
+    counted in (A. Davison and D. Hinkley, Bootstrap Methods and their Application, 1997, eq. 4.11),
+    so it is never below 2 / (R + 1). A resample with one class only is NaN and does not count.
+
+    Args:
+        resampled: (R,) differences.
+        tail: The share of resamples to leave out at each end, such as .025.
+    """
+    drawn = resampled[np.isfinite(resampled)]
+    if not len(drawn):
+        return None
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    sides = np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)
+    return Interval(float(low), float(high), min(1.0, 2 * (min(sides) + 1) / (len(drawn) + 1)))
 
 
 def seeds_and_users(

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.metrics import auc, gauc
+from fuxictr_stem.metrics import auc, evaluate_task, gauc
 from fuxictr_stem.metrics.bootstrap import (
     bootstrap_auc,
     bootstrap_gauc,
+    bootstrap_metric,
     bootstrap_pr_auc,
     resample_counts,
 )
@@ -145,3 +146,31 @@ def test_an_unknown_weight_and_empty_draws_are_refused():
     for sizes in ((0, 5), (5, 0)):
         with pytest.raises(DataError, match="must be at least 1, but is 0"):
             resample_counts(*sizes, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("binary_classification", "AUC"),
+        ("binary_classification", "prAUC"),
+        ("binary_classification", "gAUC"),
+        ("binary_classification", "avgAUC"),
+        ("binary_classification", "logloss"),
+        ("regression", "MSE"),
+        ("regression", "MAE"),
+    ],
+)
+def test_a_resampled_metric_is_that_of_the_resampled_rows(task, metric):
+    rng = np.random.default_rng(3)
+    group = rng.permutation(np.repeat(np.arange(12), 10))
+    true = (rng.random(120) < 0.4).astype("float32")
+    pred = rng.random(120).astype("float32").round(1)
+    counts = resample_counts(12, 8, seed=1)
+    found = bootstrap_metric(metric, true, pred, group, counts)
+    for value, drawn in zip(found, counts, strict=True):
+        copies = [(g, c) for g in range(12) for c in range(drawn[g])]
+        rows = np.concatenate([np.flatnonzero(group == g) for g, _ in copies])
+        # A user drawn twice is two users.
+        users = np.repeat(np.arange(len(copies)), 10)
+        expected = evaluate_task(task, true[rows], pred[rows], [metric], users)[metric]
+        assert value == pytest.approx(expected, abs=1e-9)

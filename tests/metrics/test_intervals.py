@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, ttest_1samp
 
-from fuxictr_stem.metrics.intervals import seeds_and_users
+from fuxictr_stem.metrics.intervals import percentile_interval, seeds_and_users
 
 USERS, RESAMPLES, TRIALS = 30, 60, 600
 
@@ -105,3 +105,17 @@ def test_where_there_is_nothing_to_go_by_there_is_no_interval():
     kept = np.delete(drawn, 3, axis=1)
     values = np.array([0.1, 0.2])
     assert seeds_and_users(values, gaps, 9) == seeds_and_users(values, kept, 9)
+
+
+def test_the_interval_is_made_of_percentiles_and_the_p_value_of_both_sides():
+    drawn = np.random.default_rng(0).normal(0.02, 0.02, 999)
+    low, high, p = percentile_interval(drawn, 0.025)
+    ordered = np.sort(drawn)
+    assert ordered[23] <= low <= ordered[26]
+    assert ordered[-27] <= high <= ordered[-24]
+    assert p == 2 * (np.count_nonzero(drawn <= 0) + 1) / 1000
+    assert percentile_interval(-drawn, 0.025).p == p
+    assert percentile_interval(np.full(999, 0.1), 0.025).p == 2 / 1000
+    assert percentile_interval(np.zeros(10), 0.025).p == 1
+    assert percentile_interval(np.array([np.nan, 0.5, np.nan]), 0.025) == (0.5, 0.5, 1.0)
+    assert percentile_interval(np.full(3, np.nan), 0.025) is None

@@ -18,14 +18,8 @@ import numpy as np
 from scipy.stats import ttest_rel
 
 from fuxictr_stem.benchmark.score.finished_runs import Study, TaskPredictions
-from fuxictr_stem.metrics import METRICS
-from fuxictr_stem.metrics.bootstrap import (
-    bootstrap_auc,
-    bootstrap_gauc,
-    bootstrap_pr_auc,
-    resample_counts,
-)
-from fuxictr_stem.metrics.intervals import Interval, seeds_and_users
+from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
+from fuxictr_stem.metrics.intervals import Interval, percentile_interval, seeds_and_users
 
 ALPHA = 0.05
 LEVEL = 1 - ALPHA
@@ -68,57 +62,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def bootstrap_interval(differences: np.ndarray) -> Interval | None:
-    """Return the percentile interval and p value of resampled differences; None if all (R,) are NaN.
-
-    The p value is twice the smaller share of resamples on either side of zero, the observed sample
-    counted in (A. Davison and D. Hinkley, Bootstrap Methods and their Application, 1997, eq. 4.11),
-    so it is never below 2 / (R + 1). A resample with one class only is NaN and does not count.
-    """
-    drawn = differences[np.isfinite(differences)]
-    if not len(drawn):
-        return None
-    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
-    sides = np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)
-    return Interval(float(low), float(high), min(1.0, 2 * (min(sides) + 1) / (len(drawn) + 1)))
-
-
-def resampled_metric(
-    metric: str, predictions: TaskPredictions, group: np.ndarray, counts: np.ndarray
-) -> np.ndarray | None:
-    """Return a metric on each resample, (R,); None if it is neither an AUC nor a mean over samples.
-
-    Args:
-        metric: A name of `METRICS`.
-        predictions: Labels and predictions, (N,).
-        group: (N,) codes 0 to G - 1.
-        counts: (R, G) how often each group is in each resample.
-    """
-    true, pred = predictions.y_true, predictions.y_pred
-    if metric == "AUC":
-        return bootstrap_auc(true, pred, group, counts)
-    if metric == "prAUC":
-        return bootstrap_pr_auc(true, pred, group, counts)
-    weight = METRICS[metric].group_weight
-    if weight is not None:
-        return bootstrap_gauc(true, pred, group, counts, weight)
-    loss = _loss_per_sample(metric, true.astype(np.float64), pred.astype(np.float64))
-    if loss is None:
-        return None
-    total, samples = np.bincount(group, loss), np.bincount(group)
-    # Row by row: all of them as floating point numbers would take twice the counts' memory.
-    return np.array([(drawn @ total) / (drawn @ samples) for drawn in counts])
-
-
-def _loss_per_sample(metric: str, true: np.ndarray, pred: np.ndarray) -> np.ndarray | None:
-    if metric in ("logloss", "binary_crossentropy"):
-        eps = np.finfo(np.float64).eps
-        return -np.log(np.clip(np.where(true == 1, pred, 1 - pred), eps, 1 - eps))
-    if metric == "MSE":
-        return np.square(pred - true)
-    return np.abs(pred - true) if metric == "MAE" else None
-
-
 class UserBootstrap:
     """Every model's test metrics on the same resampled users.
 
@@ -154,7 +97,9 @@ class UserBootstrap:
                     for metric in study.metrics:
                         if np.isnan(entry.metric(label, metric)):
                             continue
-                        values = resampled_metric(metric, predictions, group, counts[samples])
+                        values = bootstrap_metric(
+                            metric, predictions.y_true, predictions.y_pred, group, counts[samples]
+                        )
                         if values is not None:
                             self._values[name, run_seed, label, metric] = values
 
@@ -170,7 +115,7 @@ class UserBootstrap:
         None where the metric cannot be resampled or there are no users.
         """
         drawn = self._differences(name, reference, label, metric, seeds)
-        return None if drawn is None else bootstrap_interval(drawn.mean(axis=0))
+        return None if drawn is None else percentile_interval(drawn.mean(axis=0), ALPHA / 2)
 
     def seeds_and_users(
         self,

@@ -6,13 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from fuxictr_stem.benchmark.score.finished_runs import TaskPredictions
 from fuxictr_stem.benchmark.score.significance import (
     UserBootstrap,
-    bootstrap_interval,
     holm,
     paired_t_test,
-    resampled_metric,
 )
 from fuxictr_stem.metrics import evaluate_task
 from fuxictr_stem.metrics.bootstrap import resample_counts
@@ -64,50 +61,6 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values, alpha):
     adjusted = holm(p_values)
     assert {i for i, p in enumerate(adjusted) if p is not None and p <= alpha} == rejected
     assert [p is None for p in adjusted] == [p is None for p in p_values]
-
-
-def test_the_interval_is_made_of_percentiles_and_the_p_value_of_both_sides():
-    drawn = np.random.default_rng(0).normal(0.02, 0.02, 999)
-    low, high, p = bootstrap_interval(drawn)
-    ordered = np.sort(drawn)
-    assert ordered[23] <= low <= ordered[26]
-    assert ordered[-27] <= high <= ordered[-24]
-    assert p == 2 * (np.count_nonzero(drawn <= 0) + 1) / 1000
-    assert bootstrap_interval(-drawn).p == p
-    assert bootstrap_interval(np.full(999, 0.1)).p == 2 / 1000
-    assert bootstrap_interval(np.zeros(10)).p == 1
-    assert bootstrap_interval(np.array([np.nan, 0.5, np.nan])) == (0.5, 0.5, 1.0)
-    assert bootstrap_interval(np.full(3, np.nan)) is None
-
-
-@pytest.mark.parametrize(
-    ("task", "metric"),
-    [
-        ("binary_classification", "AUC"),
-        ("binary_classification", "prAUC"),
-        ("binary_classification", "gAUC"),
-        ("binary_classification", "avgAUC"),
-        ("binary_classification", "logloss"),
-        ("regression", "MSE"),
-        ("regression", "MAE"),
-    ],
-)
-def test_a_resampled_metric_is_that_of_the_resampled_rows(task, metric):
-    rng = np.random.default_rng(3)
-    group = rng.permutation(np.repeat(np.arange(12), 10))
-    true = (rng.random(120) < 0.4).astype("float32")
-    pred = rng.random(120).astype("float32").round(1)
-    counts = resample_counts(12, 8, seed=1)
-    found = resampled_metric(
-        metric, TaskPredictions(true, pred, group, np.arange(120)), group, counts
-    )
-    for value, drawn in zip(found, counts, strict=True):
-        copies = [(g, c) for g in range(12) for c in range(drawn[g])]
-        rows = np.concatenate([np.flatnonzero(group == g) for g, _ in copies])
-        # A user drawn twice is two users.
-        users = np.repeat(np.arange(len(copies)), 10)
-        expected = evaluate_task(task, true[rows], pred[rows], [metric], users)[metric]
-        assert value == pytest.approx(expected, abs=1e-9)
 
 
 def test_differences_are_paired_and_averaged_over_seeds(tmp_path):
