@@ -13,7 +13,7 @@ import polars as pl
 
 from fuxictr_stem.benchmark.run.benchmark_config import SINGLE_TASK
 from fuxictr_stem.benchmark.run.execute import Outcomes, Workspace
-from fuxictr_stem.benchmark.run.plan import Plan, monitored
+from fuxictr_stem.benchmark.run.plan import Plan, RunSpec, monitored
 from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
 from fuxictr_stem.training.predictions_file import GROUP
 
@@ -144,16 +144,17 @@ def collect_runs(
         entries=entries,
         single_task=SINGLE_TASK if SINGLE_TASK in entries else None,
         proposed=[benchmark.row(expid) for expid in benchmark.proposed],
-        trials={expid: _search_record(plan, outcomes, expid) for expid in benchmark.experiments},
+        trials={expid: _search_record(plan, outcomes, expid, final[expid]) for expid in final},
         failures={str(s): outcomes.failed[s.key] for s in planned if s.key in outcomes.failed},
         facts=dict(facts),
     )
 
 
-def _search_record(plan: Plan, outcomes: Outcomes, expid: str) -> list[dict[str, Any]]:
+def _search_record(
+    plan: Plan, outcomes: Outcomes, expid: str, final: list[RunSpec]
+) -> list[dict[str, Any]]:
     """Return the settings, the monitor's value and the epochs of each trial of an experiment."""
     monitor = plan.benchmark.experiments[expid]["monitor"]
-    best = plan.chosen(expid, outcomes.done)
     record = []
     for spec in plan.trials(expid):
         result = outcomes.done.get(spec.key)
@@ -163,7 +164,7 @@ def _search_record(plan: Plan, outcomes: Outcomes, expid: str) -> list[dict[str,
                 "monitor": monitor,
                 "value": monitored(monitor, result["valid"]) if result else None,
                 "epochs": result["epochs"] if result else None,
-                "chosen": best is not None and spec.key == best.key,
+                "chosen": spec in final[:1],
             }
         )
     return record
