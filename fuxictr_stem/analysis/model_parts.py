@@ -39,12 +39,8 @@ Piece = tuple[nn.Parameter, int, slice]
 class Part:
     """A part of a model."""
 
-    name: str  # its name for people, such as ``layer 1 expert like.2``
-    # ``table``, ``expert``, ``gate``, ``bottom``, ``tower``, ``transfer``; for what is not known,
-    # the path of the module.
-    kind: str
+    name: str  # such as ``layer 1 expert like.2``; for what is not known, the path of the module
     owner: str | None  # the task's label, ``shared``, or None where nobody owns it
-    layer: int | None  # number of its expert layer, from 0, or None outside of one
     pieces: tuple[Piece, ...]  # the slices of parameters that it consists of
 
     def take(self, gradients: dict[nn.Parameter, Tensor]) -> Iterator[Tensor]:
@@ -93,48 +89,46 @@ def model_parts(model: MultiTaskModel) -> list[Part]:
     if isinstance(model, ESMM):
         # Its towers are in the order of the published code, whatever that of the labels.
         labels = [str(model.conversion_label), str(model.click_label)]
-    parts = [part for child in _opened(model, "", labels) for part in child]
-    return [part for part in parts if part.pieces]
+    return [part for part in _children(model, "", labels) if part.pieces]
 
 
-def _opened(module: nn.Module, path: str, labels: list[str]) -> Iterator[list[Part]]:
+def _children(module: nn.Module, path: str, labels: list[str]) -> Iterator[Part]:
     """Yield the parts of each child, and each parameter that is the module's own."""
     for name, child in module.named_children():
-        yield _parts(child, f"{path}.{name}".lstrip("."), labels)
+        yield from _parts(child, f"{path}.{name}".lstrip("."), labels)
     for name, parameter in module.named_parameters(recurse=False):
-        full = f"{path}.{name}".lstrip(".")
-        yield [Part(full, full, None, None, _whole([parameter]))]
+        yield Part(f"{path}.{name}".lstrip("."), None, _whole([parameter]))
 
 
-def _parts(module: nn.Module, path: str, labels: list[str]) -> list[Part]:
+def _parts(module: nn.Module, path: str, labels: list[str]) -> Iterator[Part]:
     name = path.rpartition(".")[2]
     if isinstance(module, TaskWeights):
         # Learnt weights of the losses are no part of the network.
-        return []
+        return
     if isinstance(module, TaskEmbedding):
-        return _tables(module, labels)
-    if isinstance(module, ExpertStack):
-        layers = cast("list[ExpertLayer]", list(module.layers))
-        return [part for i, layer in enumerate(layers) for part in _expert_layer(layer, i, labels)]
-    if isinstance(module, GateBank):
-        return _gates(module, None, labels)
-    if isinstance(module, GroupedMLP):
-        return _mlps(module, name, labels)
-    if name == "transfers" and isinstance(module, nn.ModuleList):
-        return [
-            Part(f"transfer to {to}", "transfer", to, None, _whole(child.parameters()))
-            for to, child in zip(labels[1:], module, strict=True)
-        ]
-    if isinstance(module, FeatureEmbedding):
-        return [Part("table", "table", None, None, _whole(module.parameters()))]
-    if any(_is_opened(child) for child in module.modules()):
-        return [part for child in _opened(module, path, labels) for part in child]
-    return [Part(path.replace(".", " "), path, None, None, _whole(module.parameters()))]
+        yield from _tables(module, labels)
+    elif isinstance(module, ExpertStack):
+        for number, layer in enumerate(cast("list[ExpertLayer]", list(module.layers)), start=1):
+            owners, names = expert_names(layer, labels)
+            groups = [*_groups(layer.specific_experts), *_groups(layer.shared_experts)]
+            yield from _named(f"layer {number} expert", names, owners, groups)
+            yield from _gates(layer.gates, f"layer {number} gate", labels)
+    elif isinstance(module, GateBank):
+        yield from _gates(module, "gate", labels)
+    elif isinstance(module, GroupedMLP):
+        yield from _mlps(module, name.removesuffix("s"), labels)
+    elif name == "transfers" and isinstance(module, nn.ModuleList):
+        pieces = [_whole(child.parameters()) for child in module]
+        yield from _named("transfer to", labels[1:], labels[1:], pieces)
+    elif isinstance(module, FeatureEmbedding):
+        yield Part("table", None, _whole(module.parameters()))
+    elif any(isinstance(child, _OPENED) for child in module.modules()):
+        yield from _children(module, path, labels)
+    else:
+        yield Part(path.replace(".", " "), None, _whole(module.parameters()))
 
 
-def _is_opened(module: nn.Module) -> bool:
-    kinds = (nn.ModuleList, nn.ModuleDict, TaskEmbedding, ExpertStack, GateBank, GroupedMLP)
-    return isinstance(module, kinds)
+_OPENED = (nn.ModuleList, nn.ModuleDict, TaskEmbedding, ExpertStack, GateBank, GroupedMLP)
 
 
 def _named(
@@ -142,17 +136,13 @@ def _named(
     names: Sequence[str | None],
     owners: Sequence[str | None],
     pieces: Sequence[tuple[Piece, ...]],
-    layer: int | None = None,
-) -> list[Part]:
-    """Return parts of one kind, one per name; a part without a name is called by its kind."""
-    prefix = kind if layer is None else f"layer {layer + 1} {kind}"
-    return [
-        Part(f"{prefix} {name}" if name else prefix, kind, owner, layer, piece)
-        for name, owner, piece in zip(names, owners, pieces, strict=True)
-    ]
+) -> Iterator[Part]:
+    """Yield parts of one kind, one per name; a part without a name is called by its kind."""
+    for name, owner, piece in zip(names, owners, pieces, strict=True):
+        yield Part(f"{kind} {name}" if name else kind, owner, piece)
 
 
-def _tables(embedding: TaskEmbedding, labels: list[str]) -> list[Part]:
+def _tables(embedding: TaskEmbedding, labels: list[str]) -> Iterator[Part]:
     """Cut wide rows by columns, and batched projections by their first axis."""
     count = embedding.num_tables
     batched = {
@@ -168,22 +158,16 @@ def _tables(embedding: TaskEmbedding, labels: list[str]) -> list[Part]:
     return _named("table", owners, owners, tables)
 
 
-def _expert_layer(layer: ExpertLayer, number: int, labels: list[str]) -> list[Part]:
-    groups = [*_groups(layer.specific_experts), *_groups(layer.shared_experts)]
-    owners, names = expert_names(layer, labels)
-    return _named("expert", names, owners, groups, number) + _gates(layer.gates, number, labels)
-
-
-def _gates(bank: GateBank, layer: int | None, labels: list[str]) -> list[Part]:
+def _gates(bank: GateBank, kind: str, labels: list[str]) -> Iterator[Part]:
     gates = zip(_groups(bank.hidden), bank.output, strict=True)
     pieces = [hidden + _whole(output.parameters()) for hidden, output in gates]
     owners = gate_owners(bank, labels)
-    return _named("gate", owners, owners, pieces, layer)
+    return _named(kind, owners, owners, pieces)
 
 
-def _mlps(module: GroupedMLP, name: str, labels: list[str]) -> list[Part]:
+def _mlps(module: GroupedMLP, kind: str, labels: list[str]) -> Iterator[Part]:
     """Name the MLPs of a batch: by task where there is one per task, else by number."""
-    kind, groups = name.removesuffix("s"), _groups(module)
+    groups = _groups(module)
     nobody = [None] * len(groups)
     if len(groups) == 1:
         return _named(kind, nobody, nobody, groups)

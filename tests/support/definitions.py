@@ -7,6 +7,7 @@ Symbols: T tasks, P parts, Q gates, E experts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple, cast
@@ -85,6 +86,15 @@ def compare(model: MultiTaskModel, batch: Batch) -> list[str]:
     return findings
 
 
+def kind_and_layer(part: Part) -> tuple[str | None, int | None]:
+    """Return what a part is, or None if it is none of ours, and the number of its layer from 0."""
+    kinds = "table|expert|gate|bottom|tower|transfer|attention"
+    match = re.match(rf"(?:layer (\d+) )?({kinds})\b", part.name)
+    if match is None:
+        return None, None
+    return match[2], int(match[1]) - 1 if match[1] else None
+
+
 def expected_reach(model: MultiTaskModel, parts: Sequence[Part]) -> list[list[Reach]]:
     """Return what the model's definition says of each task's loss and each part, T lists of P.
 
@@ -108,10 +118,9 @@ def expected_reach(model: MultiTaskModel, parts: Sequence[Part]) -> list[list[Re
         (SharedBottom, _own_or_shared),
     ]
     rule = next((rule for kind, rule in rules if isinstance(model, kind)), None)
-    known = ("table", "expert", "gate", "bottom", "tower", "transfer")
 
     def reach(label: str, part: Part) -> Reach:
-        if rule is None or part.kind not in known and not part.kind.startswith("attention."):
+        if rule is None or kind_and_layer(part)[0] is None:
             return Reach.UNKNOWN
         return Reach.YES if rule(model, label, part) else Reach.NO
 
@@ -144,7 +153,7 @@ def _own_or_shared(model: MultiTaskModel, label: str, part: Part) -> bool:
 
 
 def _mmoe(model: MultiTaskModel, label: str, part: Part) -> bool:
-    return part.kind == "expert" or part.owner in (label, SHARED, None)
+    return kind_and_layer(part)[0] == "expert" or part.owner in (label, SHARED, None)
 
 
 def _ple(model: PLE, label: str, part: Part) -> bool:
@@ -154,12 +163,13 @@ def _ple(model: PLE, label: str, part: Part) -> bool:
     # From which layer down the shared stream is made of every task's experts.
     mixed = [i for i, layer in enumerate(layers[:-1]) if _shared_gate_reads_all(layer.gates)]
     deepest = max(mixed, default=-1)
-    if part.kind == "table":
+    kind, layer = kind_and_layer(part)
+    if kind == "table":
         return model.num_tables() > 1 and deepest >= 0
-    if part.kind == "expert":
-        return part.layer is not None and part.layer <= deepest
+    if kind == "expert":
+        return layer is not None and layer <= deepest
     # The gate of another task makes its stream, which counts where that task's experts do above.
-    return part.kind == "gate" and part.layer is not None and part.layer < deepest
+    return kind == "gate" and layer is not None and layer < deepest
 
 
 def _shared_gate_reads_all(bank: GateBank) -> bool:
@@ -168,9 +178,10 @@ def _shared_gate_reads_all(bank: GateBank) -> bool:
 
 def _aitm(model: AITM, label: str, part: Part) -> bool:
     place = model.labels.index(label)
-    if part.kind.startswith("attention."):
+    kind, _ = kind_and_layer(part)
+    if kind == "attention":
         return place > 0
-    if part.kind in ("bottom", "transfer") and part.owner is not None:
+    if kind in ("bottom", "transfer") and part.owner is not None:
         return model.labels.index(part.owner) <= place
     return _own_or_shared(model, label, part)
 
