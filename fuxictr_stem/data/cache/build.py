@@ -17,17 +17,9 @@ from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.cache_folder import MANIFEST
 from fuxictr_stem.data.cache.damage import owner
 from fuxictr_stem.data.cache.fingerprint import FORMAT
-from fuxictr_stem.data.encoding.column_remarks import filled_remarks, scale_remarks
-from fuxictr_stem.data.encoding.column_tally import Tally
-from fuxictr_stem.data.encoding.encode import Encoder, encoded, encoders
-from fuxictr_stem.data.encoding.fill_values import Fill, fills
-from fuxictr_stem.data.encoding.id_remarks import (
-    Remark,
-    fill_remarks,
-    rounded_remarks,
-    unknown_remarks,
-    unknown_shares,
-)
+from fuxictr_stem.data.encoding.encode import Encoder, Tally, encoded, encoders
+from fuxictr_stem.data.encoding.fill_values import fills
+from fuxictr_stem.data.encoding.remarks import number_remarks, unknown_remarks, unknown_shares
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
 from fuxictr_stem.data.source.open_source import open_source
@@ -90,28 +82,12 @@ def build(
     remarks = [
         *processor.remarks,
         *unknown_remarks(shares, frames, processor.vocabularies()),
-        *_number_remarks(plan, filled, tallies, rows),
+        *number_remarks(filled, tallies, rows, {col["name"]: col["type"] for col in plan.features}),
     ]
     if scratch.exists():
         shutil.rmtree(scratch)
     content = _content(plan, fingerprint, columns, stats)
     write_account(folder / MANIFEST, {**content, "unknown": shares, "remarks": remarks})
-
-
-def _number_remarks(
-    plan: Plan,
-    filled: Sequence[Fill],
-    tallies: Mapping[str, Mapping[str, Tally]],
-    rows: Mapping[str, int],
-) -> Iterator[Remark]:
-    """Yield what is odd about fill values and numbers: one remark per column and cause."""
-    made_up, rounded = list(filled_remarks(filled, tallies, rows)), list(rounded_remarks(tallies))
-    yield from made_up
-    others = {remark.column for remark in made_up}
-    yield from fill_remarks([fill for fill in filled if fill.name not in others], tallies)
-    yield from rounded
-    kinds = {col["name"]: col["type"] for col in plan.features}
-    yield from scale_remarks(tallies["train"], kinds, [remark.column for remark in rounded])
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from fuxictr_stem.data.cache.build import build
 from fuxictr_stem.data.cache.cache_folder import hold, lock_of, remove_leftovers, replace
 from fuxictr_stem.data.cache.damage import check
 from fuxictr_stem.data.cache.fingerprint import fingerprint
-from fuxictr_stem.data.encoding.id_remarks import Remark
+from fuxictr_stem.data.encoding.remarks import Remark
 from fuxictr_stem.data.source.column_plan import Plan, plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError, OutputError, UserError

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fuxictr_stem.data.cache.open_cache import Cache
-from fuxictr_stem.data.encoding.id_remarks import percent
+from fuxictr_stem.data.encoding.remarks import percent
 from fuxictr_stem.errors import listed
 
 logger = logging.getLogger(__name__)

@@ -12,14 +12,21 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem.data.encoding.fill_values import Fill
-from fuxictr_stem.data.encoding.whole_numbers import token_counts
 
 _BLOCK_ROWS = 1 << 18
 _MERGE_ROWS = 1 << 21
 
 
 class TokenCounts:
-    """Counts of one column's tokens, gathered block by block."""
+    """Counts of one column's tokens, gathered block by block.
+
+    Args:
+        whole: Where the files hold whole numbers for text: what missing ones become. Then numbers are
+            counted, and only the distinct ones written as text.
+
+    Attributes:
+        longest: Of a sequence, its most tokens in a row.
+    """
 
     def __init__(self, whole: Fill | None = None) -> None:
         self.longest = 0
@@ -29,29 +36,27 @@ class TokenCounts:
 
     def add(self, tokens: pl.Series) -> None:
         """Count a block's tokens."""
-        counts = (
-            (tokens if self._whole else tokens.drop_nulls())
-            .alias("token")
-            .value_counts(name="count")
-        )
+        tokens = tokens if self._whole else tokens.drop_nulls()
+        counts = tokens.alias("token").value_counts(name="count")
         self._blocks.append(counts.with_columns(pl.col("count").cast(pl.Int64)))
         self._rows += counts.height
         # Half of the rows at least are new since the last merge: merging stays linear.
         if self._rows > max(_MERGE_ROWS, 2 * self._merged):
-            self._merge()
+            self._merge(pl.col("token"))
 
     def table(self) -> pl.DataFrame:
         """Return the tokens and how often each occurs: ``token``, ``count``."""
-        self._merge()
-        return token_counts(self._blocks[0], self._whole) if self._whole else self._blocks[0]
+        token = pl.col("token")
+        self._merge(token.cast(pl.String).fill_null(self._whole.text) if self._whole else token)
+        return self._blocks[0]
 
     def counts(self) -> dict[Any, int]:
         """Return how often each token occurs."""
         token, count = self.table()
         return dict(zip(token.to_list(), count.to_list(), strict=True))
 
-    def _merge(self) -> None:
-        merged = pl.concat(self._blocks).group_by("token").agg(pl.col("count").sum())
+    def _merge(self, token: pl.Expr) -> None:
+        merged = pl.concat(self._blocks).group_by(token).agg(pl.col("count").sum())
         self._blocks = [merged]
         self._rows = self._merged = merged.height
 
@@ -69,26 +74,24 @@ def count_tokens(
         columns: Their names; a sequence's are lists of tokens.
         whole: The columns whose numbers are counted in place of their text.
         block_rows: Rows counted at a time.
-
-    Returns:
-        The counts of each column; for a sequence also its most tokens in a row.
     """
     whole = whole or {}
-    found = {name: TokenCounts(whole.get(name)) for name in columns}
+    counts = {name: TokenCounts(whole.get(name)) for name in columns}
     if not columns:
-        return found
+        return counts
     query = frame.select(
         pl.col(whole[name].numbers if name in whole else name).alias(name) for name in columns
     )
     blocks = query.collect_batches(chunk_size=block_rows, maintain_order=False, engine="streaming")
     for block in blocks:
         for name in columns:
-            tokens, counts = block[name], found[name]
+            tokens = block[name]
             if tokens.dtype == pl.List:
-                counts.longest = max(counts.longest, int(tokens.list.len().max() or 0))  # type: ignore[arg-type]
+                longest = int(tokens.list.len().max() or 0)  # type: ignore[arg-type]
+                counts[name].longest = max(counts[name].longest, longest)
                 tokens = flat(tokens)
-            counts.add(tokens)
-    return found
+            counts[name].add(tokens)
+    return counts
 
 
 def flat(lists: pl.Series) -> pl.Series:

@@ -6,7 +6,7 @@ padding. Where real values are the same, a model cannot tell the two apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,41 +41,20 @@ class Fill:
     advice: str
     numbers: str = ""
 
-    def remark(self, missing: int, clashes: int) -> str | None:
-        """Return what to say of rows without a value and of rows that hold the fill value."""
-        what = f"{'label' if self.kind == 'label' else 'column'} {self.name!r}"
-        hold = "1 row holds" if clashes == 1 else f"{clashes:,} rows hold"
-        if not clashes:
-            return None
-        if missing:
-            rows = (
-                "1 row without a value becomes"
-                if missing == 1
-                else (f"{missing:,} rows without a value become")
-            )
-            return f"{what}: {rows} {self.value!r}, which {hold} as a real value. {self.advice}"
-        if self.chosen and self.kind in ("categorical", "sequence"):
-            becomes = "padding" if self.kind == "sequence" else "unknown"
-            return (
-                f"{what}: {hold} its fill_na {self.value!r} as a real value, which is taken for missing "
-                f"and becomes {becomes}. {self.advice}"
-            )
-        return None
+    @property
+    def text(self) -> pl.Expr:
+        """The fill value as text."""
+        return pl.lit(self.value).cast(pl.String)
 
 
 def fills(source: Source) -> list[Fill]:
-    """Return the fill of each column that may have missing values.
-
-    Args:
-        source: The files.
-    """
+    """Return the fill of each column that may have missing values."""
     plan, whole = source.plan, source.whole_numbers()
     advice = "Declare missing: nan instead of fill_na to leave these rows out."
-    found = [
-        Fill(name, "label", column.fill, True, name, pl.col(name) == column.fill, advice)
-        for column in plan.columns
-        if column.kind == "label" and column.fill is not None
-        for name in [column.name]
+    result = [
+        Fill(c.name, "label", c.fill, True, c.name, pl.col(c.name) == c.fill, advice)
+        for c in plan.columns
+        if c.kind == "label" and c.fill is not None
     ]
     places = {col["name"]: place for place, col in enumerate(plan.features)}
     for col in plan.read_features:
@@ -95,10 +74,15 @@ def fills(source: Source) -> list[Fill]:
             free = "missing" if dtype is str else -1
             advice = f"Set a fill_na that no row holds, such as {free!r}."
             chosen = col.get("fill_na", DEFAULTS[dtype]) == value and "fill_na" in col
-            found.append(
+            result.append(
                 Fill(col["name"], col["type"], value, chosen, column.name, clashes, advice, numbers)
             )
-    return found
+    return result
+
+
+def whole_numbers(fills: Iterable[Fill]) -> dict[str, Fill]:
+    """Return the columns of ids whose files hold whole numbers for text, by name."""
+    return {fill.name: fill for fill in fills if fill.numbers}
 
 
 def _clashes(col: Mapping[str, Any], dtype: type, value: Any, numbers: str) -> pl.Expr | None:

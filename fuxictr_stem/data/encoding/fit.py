@@ -7,8 +7,8 @@ building of a cache does; it starts no Ray cluster.
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,16 @@ import numpy as np
 import polars as pl
 from fuxictr.preprocess import FeatureProcessor
 
-from fuxictr_stem.data.encoding.column_remarks import unsplit
 from fuxictr_stem.data.encoding.count_tokens import count_tokens
-from fuxictr_stem.data.encoding.fill_values import fills
-from fuxictr_stem.data.encoding.id_remarks import Remark, apart, no_vectors, twice_written
-from fuxictr_stem.data.encoding.pretrained import key_problems
-from fuxictr_stem.data.encoding.whole_numbers import whole_numbers
+from fuxictr_stem.data.encoding.fill_values import fills, whole_numbers
+from fuxictr_stem.data.encoding.pretrained import check_pretrained, match_pretrained
+from fuxictr_stem.data.encoding.remarks import Remark, table_remarks, unsplit
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import RESERVED, inner_type
 from fuxictr_stem.data.source.derived_columns import filled, type_problems, value_problems
 from fuxictr_stem.data.source.split_files import HIDDEN, Source
 from fuxictr_stem.data.source.validate import explained, first_place
 from fuxictr_stem.errors import DataError, refuse
-from fuxictr_stem.models.pretrained_vectors import read_pretrained
-
-logger = logging.getLogger(__name__)
 
 
 class Processor(FeatureProcessor):
@@ -68,44 +63,49 @@ class Processor(FeatureProcessor):
         """Fill and copy as FuxiCTR does, but leave sequences the lists of tokens that they are.
 
         FuxiCTR would join them, and split them again where a token itself holds the splitter.
-
-        Args:
-            ddf: A split's columns.
         """
-        whole = self.feature_cols
-        self.feature_cols = [
-            _as_tokens(col) if col.get("type") == "sequence" else col for col in whole
-        ]
+        columns = [_as_tokens(c) if c.get("type") == "sequence" else c for c in self.feature_cols]
         # Of a dtype that is not filled.
-        flags = [name for name in ddf.collect_schema().names() if name.startswith(HIDDEN)]
-        self.feature_cols += [{"name": name, "dtype": bool, "active": True} for name in flags]
-        try:
+        hidden = [name for name in ddf.collect_schema().names() if name.startswith(HIDDEN)]
+        columns += [{"name": name, "dtype": bool, "active": True} for name in hidden]
+        with self._only(columns):
             return super().preprocess(ddf)
-        finally:
-            self.feature_cols = whole
 
     def save_pickle(self, pickle_file: str) -> None:
         """Leave no pickle."""
 
     def save_vocab(self, vocab_file: str) -> None:
-        """Write the vocabularies as FuxiCTR does, also where a pretrained file's keys are numpy's.
-
-        Args:
-            vocab_file: The JSON file to write.
-        """
+        """Write the vocabularies as FuxiCTR does, also where a pretrained file's keys are numpy's."""
         vocabularies = {}
-        for name, spec in self.feature_map.features.items():
-            if spec["type"] in ("categorical", "sequence"):
-                tokens = self.processor_dict[f"{name}::tokenizer"].vocab.items()
-                vocabularies[name] = {_plain(k): v for k, v in sorted(tokens, key=_by_id)}
-        # A line a vocabulary: indenting millions of tokens takes longer than counting them.
+        for name, tokens in self.vocabularies().items():
+            if self.feature_map.features[name]["type"] != "meta":
+                in_order = sorted(tokens.items(), key=lambda item: item[1])
+                vocabularies[name] = {_plain(token): id_ for token, id_ in in_order}
+        # One line per vocabulary: indenting millions of tokens takes longer than counting them.
         lines = (f"{json.dumps(name)}: {json.dumps(ids)}" for name, ids in vocabularies.items())
         Path(vocab_file).write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+    def vocabularies(self) -> dict[str, Mapping[Any, int]]:
+        """Return the tokens of each fitted column that has any, and their ids."""
+        return {
+            name: self.processor_dict[f"{name}::tokenizer"].vocab
+            for name in self.feature_map.features
+            if f"{name}::tokenizer" in self.processor_dict
+        }
+
+    @contextmanager
+    def _only(self, columns: list[dict[str, Any]]) -> Iterator[None]:
+        """Have FuxiCTR see other columns for a while."""
+        before, self.feature_cols = self.feature_cols, columns
+        try:
+            yield
+        finally:
+            self.feature_cols = before
 
     def _collect_statistics(
         self, train_ddf: pl.LazyFrame, meta_ddf: pl.LazyFrame | None = None
     ) -> dict[str, Any]:
-        """Return FuxiCTR's statistics, counted in bounded memory; refuse an empty vocabulary."""
+        """Return FuxiCTR's statistics, counted in bounded memory; reject an empty vocabulary."""
         active = [col for col in self.feature_cols if col["active"]]
         counted = [
             col
@@ -116,19 +116,22 @@ class Processor(FeatureProcessor):
         whole = whole_numbers(fills(self.source))
         tokens = count_tokens(train_ddf, [c["name"] for c in counted if c["type"] != "meta"], whole)
         tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, meta, whole)
-        stats = self._number_statistics(train_ddf, active)
+        counts = {col["name"]: tokens[col["name"]].counts() for col in counted}
+        plan = self.source.plan
+        _refuse(plan, (p for col in counted for p in self._problems(col, counts[col["name"]])))
+        self.remarks = list(table_remarks(counted, counts))
+        # What FuxiCTR's normalizers need: one query, in bounded memory.
+        with self._only([col for col in active if col["type"] == "numeric"]):
+            stats = super()._collect_statistics(train_ddf)
+        for name, column_counts in counts.items():
+            stats[name] = {"value_counts": column_counts}
         for col in counted:
-            found = tokens[col["name"]]
-            stats[col["name"]] = {"value_counts": found.counts()}
             if col["type"] == "sequence":
-                stats[col["name"]]["max_len"] = found.longest
-        self._check_tokens(stats)
-        self.remarks = _table_remarks(counted, stats)
-        for col in counted:
-            if col["type"] == "sequence" and self._is_text(col["name"]):
-                table = tokens[col["name"]].table()
-                remark = unsplit(col["name"], table, col.get("splitter", "^"))
-                self.remarks += [remark] if remark is not None else []
+                name = col["name"]
+                stats[name]["max_len"] = tokens[name].longest
+                if self._is_text(name):
+                    splitter = col.get("splitter", "^")
+                    self.remarks += unsplit(name, tokens[name].table(), splitter)
         return stats
 
     def _is_text(self, name: str) -> bool:
@@ -138,21 +141,26 @@ class Processor(FeatureProcessor):
         origin = self.source.plan.source_of(name).origin
         return all(inner_type(part.types[origin]) is None for part in self.source.parts["train"])
 
-    def _check_tokens(self, stats: Mapping[str, Any]) -> None:
-        """Refuse vocabularies that are empty, or hold a token that is FuxiCTR's own."""
-        problems = []
-        for col in self.feature_cols:
-            found = stats.get(col["name"], {})
-            problems += [
-                self._reserved(col["name"], token, found["value_counts"][token])
-                for token in RESERVED
-                if token in found.get("value_counts", ())
-            ]
-            problem = self._empty(col, found)
-            if problem:
-                problems.append(problem)
-        if problems:
-            refuse(DataError, f"dataset {self.feature_map.dataset_id!r}", problems)
+    def _problems(self, col: Mapping[str, Any], tokens: Mapping[Any, int]) -> Iterator[str]:
+        """Yield why a column's tokens make no vocabulary: one of them is FuxiCTR's own, or it is empty."""
+        name = col["name"]
+        for token in RESERVED:
+            if token in tokens:
+                yield self._reserved(name, token, tokens[token])
+        least, missing = 1, ""
+        if col["type"] != "meta":
+            least = col.get("min_categr_count", self.min_categr_count)
+            missing = col.get("fill_na", "")
+        largest = max((count for token, count in tokens.items() if token != missing), default=0)
+        if not largest:
+            where = "any split" if col["type"] == "meta" else "train"
+            yield f"column {name!r} has no value in {where}, only missing ones. Make it inactive."
+        elif largest < least:
+            yield (
+                f"column {name!r} would have an empty vocabulary: min_categr_count is {least:,}, and the "
+                f"most frequent value occurs {largest:,} times in train. Lower min_categr_count, or make "
+                "the column inactive."
+            )
 
     def _reserved(self, name: str, token: str, count: int) -> str:
         times = "once" if count == 1 else f"{count:,} times"
@@ -171,45 +179,6 @@ class Processor(FeatureProcessor):
             "reserve this text. Write another value; a missing one is left empty (null)."
         )
 
-    def vocabularies(self) -> dict[str, Mapping[Any, int]]:
-        """Return the tokens of each fitted column that has any, and their ids."""
-        return {
-            name: self.processor_dict[f"{name}::tokenizer"].vocab
-            for name in self.feature_map.features
-            if f"{name}::tokenizer" in self.processor_dict
-        }
-
-    def _number_statistics(
-        self, train_ddf: pl.LazyFrame, active: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Have FuxiCTR compute what its normalizers need: one query, in bounded memory."""
-        whole = self.feature_cols
-        self.feature_cols = [col for col in active if col["type"] == "numeric"]
-        try:
-            return super()._collect_statistics(train_ddf)
-        finally:
-            self.feature_cols = whole
-
-    def _empty(self, col: Mapping[str, Any], stats: Mapping[str, Any]) -> str | None:
-        if "value_counts" not in stats:
-            return None
-        least, missing = 1, ""
-        if col["type"] != "meta":
-            least = col.get("min_categr_count", self.min_categr_count)
-            missing = col.get("fill_na", "")
-        largest = max((n for t, n in stats["value_counts"].items() if t != missing), default=0)
-        if largest >= max(least, 1):
-            return None
-        name = f"column {col['name']!r}"
-        if not largest:
-            where = "any split" if col["type"] == "meta" else "train"
-            return f"{name} has no value in {where}, only missing ones. Make it inactive."
-        return (
-            f"{name} would have an empty vocabulary: min_categr_count is {least:,}, and the most "
-            f"frequent value occurs {largest:,} times in train. Lower min_categr_count, or make "
-            "the column inactive."
-        )
-
 
 def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame]]:
     """Fit FuxiCTR's processor as its ``build_dataset`` does.
@@ -225,73 +194,23 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
         DataError: A vocabulary is empty, a pretrained file is not as its column wants it, or a file
             cannot be read.
     """
-    _check_pretrained(source.plan)
-    heading = f"dataset {source.plan.dataset_id!r}"
-    derived = source.plan.derived
-    problems = [*type_problems(derived, source.frame("train"))]
-    if problems:
-        refuse(DataError, heading, problems)
+    plan = source.plan
+    check_pretrained(plan)
+    _refuse(plan, type_problems(plan.derived, source.frame("train")))
     processor = Processor(source, folder)
     with explained(source):
         frames = {split: processor.preprocess(source.frame(split)) for split in source.parts}
-        problems = [*value_problems(derived, frames)]
-        if problems:
-            refuse(DataError, heading, problems)
-        processor.fit(
-            frames["train"],
-            meta_ddf=pl.concat(list(frames.values())),
-            min_categr_count=source.plan.min_categr_count,
-        )
-    _match_pretrained(source.plan, processor)
+        _refuse(plan, value_problems(plan.derived, frames))
+        every = pl.concat(list(frames.values()))
+        processor.fit(frames["train"], meta_ddf=every, min_categr_count=plan.min_categr_count)
+    processor.remarks += match_pretrained(plan, processor)
     return processor, frames
 
 
-def _check_pretrained(plan: Plan) -> None:
-    """Refuse pretrained files that FuxiCTR would stop at half-way, or read as other keys."""
-    problems = []
-    for col in plan.features:
-        if "pretrained_emb" in col:
-            path = Path(col["pretrained_emb"])
-            about = f"pretrained_emb of column {col['name']!r}, {path}"
-            try:
-                problems += [f"{about}: {text}" for text in _pretrained_problems(path, col)]
-            except DataError as error:
-                problems.append(f"{about}: {error}")
-            except Exception:  # noqa: BLE001  each reader has its own kinds of error
-                wanted = f"{path.suffix} with keys of dtype {col['dtype'].__name__}"
-                problems.append(f"{about}: cannot be read as {wanted} and vectors of numbers.")
-    if problems:
-        refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
-
-
-def _pretrained_problems(path: Path, col: Mapping[str, Any]) -> list[str]:
-    keys, vectors = read_pretrained(path)
-    problems = key_problems(keys, col["dtype"])
-    vectors = np.stack(list(vectors)).astype(np.float32)
-    width = col.get("pretrain_dim", vectors.shape[-1])
-    if vectors.ndim != 2 or len(vectors) != len(keys) or vectors.shape[1] != width:
-        problems.append(
-            f"needs one vector of pretrain_dim {width} for each of its {len(keys):,} keys, but "
-            f"'value' has shape {vectors.shape}."
-        )
-    elif not np.isfinite(vectors).all():
-        problems.append("its vectors hold NaN or infinite values.")
-    return problems
-
-
-def _match_pretrained(plan: Plan, processor: Processor) -> None:
-    """Log how many tokens of train have a pretrained vector; none is worth a remark."""
-    for col in plan.features:
-        if "pretrained_emb" in col and col["active"]:
-            vocab = processor.processor_dict[f"{col['name']}::tokenizer"].vocab
-            last = processor.feature_map.features[col["name"]]["oov_idx"]
-            keys = read_pretrained(Path(col["pretrained_emb"]))[0].astype(col["dtype"])
-            found = sum(0 < vocab.get(key, 0) < last for key in keys.tolist())
-            text = "Column %s: %s of %s tokens of train have a pretrained vector."
-            logger.info(text, col["name"], f"{found:,}", f"{last - 1:,}")
-            if not found:
-                tokens = [token for token, id_ in vocab.items() if 0 < id_ < last]
-                processor.remarks.append(no_vectors(col["name"], tokens, keys.tolist()))
+def _refuse(plan: Plan, problems: Iterable[str]) -> None:
+    texts = list(problems)
+    if texts:
+        refuse(DataError, f"dataset {plan.dataset_id!r}", texts)
 
 
 def _as_tokens(col: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,24 +219,5 @@ def _as_tokens(col: Mapping[str, Any]) -> dict[str, Any]:
     return {**col, "type": "tokens", "fill_na": fill}
 
 
-def _table_remarks(counted: Sequence[Mapping[str, Any]], stats: Mapping[str, Any]) -> list[Remark]:
-    """Return what is odd about the tokens of columns, and of columns that share a table."""
-    tables: dict[str, dict[Any, int]] = {}
-    remarks = []
-    for col in counted:
-        name, tokens = col["name"], stats[col["name"]]["value_counts"]
-        owner = col.get("share_embedding")
-        if owner:
-            remarks.append(apart(name, tokens, owner, tables[owner], ("", col.get("fill_na"))))
-            tokens = {**tables[owner], **tokens}
-        tables[owner or name] = tokens
-    remarks += [twice_written(name, tokens) for name, tokens in tables.items()]
-    return [remark for remark in remarks if remark is not None]
-
-
 def _plain(token: Any) -> Any:
     return token.item() if isinstance(token, np.generic) else token
-
-
-def _by_id(item: tuple[Any, int]) -> int:
-    return item[1]

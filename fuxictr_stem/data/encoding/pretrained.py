@@ -1,18 +1,81 @@
-"""Files of pretrained vectors, read as FuxiCTR reads them, but only where the data are their own."""
+"""Files of pretrained vectors, checked before FuxiCTR reads them, and compared with the tokens of train."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from fuxictr_stem.data.encoding.remarks import Remark, no_vectors
 from fuxictr_stem.data.encoding.vocabulary import Array
+from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import RESERVED
-from fuxictr_stem.errors import short
+from fuxictr_stem.errors import DataError, refuse, short
+from fuxictr_stem.models.pretrained_vectors import read_pretrained
+
+logger = logging.getLogger(__name__)
 
 _TOKENS = {str: "text", int: "plain whole numbers of 64 bits", float: "plain floats"}
 
 
-def key_problems(keys: Array, dtype: type) -> list[str]:
-    """Say what is wrong with keys as the tokens that FuxiCTR makes of them.
+def check_pretrained(plan: Plan) -> None:
+    """Reject pretrained files that FuxiCTR would stop at half-way, or read as other keys."""
+    problems = []
+    for col in plan.features:
+        if "pretrained_emb" in col:
+            path = Path(col["pretrained_emb"])
+            about = f"pretrained_emb of column {col['name']!r}, {path}"
+            try:
+                problems += [f"{about}: {text}" for text in _problems(path, col)]
+            except DataError as error:
+                problems.append(f"{about}: {error}")
+            except Exception:  # noqa: BLE001  each reader has its own kinds of error
+                wanted = f"{path.suffix} with keys of dtype {col['dtype'].__name__}"
+                problems.append(f"{about}: cannot be read as {wanted} and vectors of numbers.")
+    if problems:
+        refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
+
+
+def _problems(path: Path, col: Mapping[str, Any]) -> list[str]:
+    keys, vectors = read_pretrained(path)
+    problems = _key_problems(keys, col["dtype"])
+    vectors = np.stack(list(vectors)).astype(np.float32)
+    width = col.get("pretrain_dim", vectors.shape[-1])
+    if vectors.ndim != 2 or len(vectors) != len(keys) or vectors.shape[1] != width:
+        problems.append(
+            f"needs one vector of pretrain_dim {width} for each of its {len(keys):,} keys, but "
+            f"'value' has shape {vectors.shape}."
+        )
+    elif not np.isfinite(vectors).all():
+        problems.append("its vectors hold NaN or infinite values.")
+    return problems
+
+
+def match_pretrained(plan: Plan, processor: Any) -> Iterator[Remark]:
+    """Log how many tokens of train have a pretrained vector; yield a remark where none has.
+
+    Args:
+        plan: What is read.
+        processor: FuxiCTR's processor after fit.
+    """
+    for col in plan.features:
+        if "pretrained_emb" in col and col["active"]:
+            vocab = processor.processor_dict[f"{col['name']}::tokenizer"].vocab
+            last = processor.feature_map.features[col["name"]]["oov_idx"]
+            keys = read_pretrained(Path(col["pretrained_emb"]))[0].astype(col["dtype"]).tolist()
+            count = sum(0 < vocab.get(key, 0) < last for key in keys)
+            text = "Column %s: %s of %s tokens of train have a pretrained vector."
+            logger.info(text, col["name"], f"{count:,}", f"{last - 1:,}")
+            if not count:
+                tokens = [token for token, id_ in vocab.items() if 0 < id_ < last]
+                yield no_vectors(col["name"], tokens, keys)
+
+
+def _key_problems(keys: Array, dtype: type) -> list[str]:
+    """Return what is wrong with keys as the tokens that FuxiCTR makes of them.
 
     It converts keys to the column's dtype without a look at what becomes of them, 1.7 to 1 and NaN
     to -2^63, and lets one of the vectors of a key that stands twice win.

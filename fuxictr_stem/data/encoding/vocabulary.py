@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,52 @@ from fuxictr_stem.data.source.columns import RESERVED
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+# A table of ids by number may have this many entries per id, and some.
+_ENTRIES_PER_ID, _ENTRIES = 4, 1 << 20
+
 
 def integer_type(low: int, high: int) -> np.dtype[Any]:
-    """Return the smallest type that holds the integers from ``low`` to ``high``."""
+    """Return the smallest type that holds the integers from ``low`` to ``high``.
+
+    Example:
+        >>> integer_type(0, 255), integer_type(-1, 5)
+        (dtype('uint8'), dtype('int32'))
+    """
     for dtype in (np.uint8, np.uint16, np.int32):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return np.dtype(dtype)
     return np.dtype(np.int64)
+
+
+def lookup(keys: Array, ids: Array, unknown: np.generic) -> Callable[[Array], Array]:
+    """Return a function that maps an array of numbers to ids.
+
+    Args:
+        keys: Distinct numbers.
+        ids: The id of each.
+        unknown: The id of every other number.
+
+    Example:
+        >>> find = lookup(np.array([7, -1]), np.array([1, 2]), np.int64(3))
+        >>> find(np.array([-1, 7, 8]))
+        array([2, 1, 3])
+    """
+    if not len(keys):
+        return lambda numbers: np.full(len(numbers), unknown)
+    order = np.argsort(keys)
+    keys, ids = keys[order], ids[order]
+    span = int(keys[-1]) - int(keys[0]) + 1 if keys.dtype.kind == "i" else 2**63
+    if span <= _ENTRIES_PER_ID * len(keys) + _ENTRIES:
+        table = np.full(span + 1, unknown)
+        table[keys - keys[0]] = ids
+        # Below the first key, the difference wraps to a large number.
+        return lambda numbers: table[np.minimum((numbers - keys[0]).view(np.uint64), span)]
+
+    def search(numbers: Array) -> Array:
+        place = np.minimum(np.searchsorted(keys, numbers), len(keys) - 1)
+        return np.where(keys[place] == numbers, ids[place], unknown)
+
+    return search
 
 
 class Vocabulary:
@@ -36,24 +75,43 @@ class Vocabulary:
     def __init__(self, tokens: Mapping[Any, int]) -> None:
         self.dtype = integer_type(0, max(tokens.values()))
         self.unknown = self.dtype.type(tokens["__OOV__"])
-        texts = {token: id_ for token, id_ in tokens.items() if isinstance(token, str)}
         # A value that is written as one of the reserved tokens is unknown.
-        words = {token: id_ for token, id_ in texts.items() if token not in RESERVED}
-        self._words = pl.Enum(list(words))
-        self.ids = np.array([*words.values(), self.unknown], dtype=self.dtype)
+        texts = {t: i for t, i in tokens.items() if isinstance(t, str) and t not in RESERVED}
+        self._texts = pl.Enum(list(texts))
+        self.ids = np.array([*texts.values(), self.unknown], dtype=self.dtype)
         self._numbers = {token: i for token, i in tokens.items() if not isinstance(token, str)}
 
     def codes(self, text: pl.Expr) -> pl.Expr:
         """Return the place of each text in ``ids``."""
-        codes = text.cast(self._words, strict=False).to_physical().cast(pl.UInt32)
+        codes = text.cast(self._texts, strict=False).to_physical().cast(pl.UInt32)
         return codes.fill_null(len(self.ids) - 1)
 
-    @property
-    def texts(self) -> pl.Series:
-        """The texts, in the order of ``ids``."""
-        return self._words.categories
-
-    def numbers(self) -> tuple[Array, Array]:
-        """Return the tokens that are numbers, and their ids."""
+    def of_numbers(self) -> Callable[[pl.Series], Array]:
+        """Return what turns numbers into the ids of the tokens that are numbers."""
         ids = np.array(list(self._numbers.values()), dtype=self.dtype)
-        return np.array(list(self._numbers)), ids
+        find = lookup(np.array(list(self._numbers)), ids, self.unknown)
+        return lambda numbers: find(numbers.to_numpy())
+
+    def of_written_numbers(self, missing: pl.Expr) -> Callable[[pl.Series], Array]:
+        """Return what turns whole numbers into the ids of their texts.
+
+        ``dtype: str`` on an integer column means the text of its numbers. Each number has one text, so
+        that a table of ids by number gives the same ids, much faster.
+
+        Args:
+            missing: The text that missing numbers become.
+        """
+        texts = self._texts.categories
+        keys = texts.cast(pl.Int64, strict=False)
+        # "007" is a text of its own, which no number has.
+        written = (keys.cast(pl.String) == texts).fill_null(False).to_numpy()
+        find = lookup(keys.fill_null(0).to_numpy()[written], self.ids[:-1][written], self.unknown)
+        missing_id = self.ids[pl.select(self.codes(missing)).item()]
+
+        def ids_of(numbers: pl.Series) -> Array:
+            ids = find(numbers.fill_null(0).to_numpy())
+            if numbers.null_count():
+                ids[numbers.is_null().to_numpy()] = missing_id
+            return ids
+
+        return ids_of

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from fuxictr_stem.data import open_cache
-from fuxictr_stem.data.encoding.column_tally import Tally
 from fuxictr_stem.data.encoding.count_tokens import TokenCounts
+from fuxictr_stem.data.encoding.encode import Tally
 from tests.support.datasets import feature, with_labels, write_dataset
 
 RNG = np.random.default_rng(5)

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuxictr_stem.data import open_cache
-from fuxictr_stem.data.encoding import whole_numbers
-from fuxictr_stem.data.encoding.whole_numbers import lookup
+from fuxictr_stem.data.encoding import vocabulary
+from fuxictr_stem.data.encoding.vocabulary import lookup
 from tests.support.datasets import (
     SPLITS,
     assert_same,
@@ -89,7 +89,7 @@ def test_numbers_in_one_file_and_text_in_another(tmp_path):
 @pytest.mark.parametrize("entries", [1 << 20, 0])
 @pytest.mark.parametrize("dtype", [np.int64, np.float64])
 def test_lookup_of_numbers(monkeypatch, entries, dtype):
-    monkeypatch.setattr(whole_numbers, "_ENTRIES", entries)
+    monkeypatch.setattr(vocabulary, "_ENTRIES", entries)
     rng = np.random.default_rng(3)
     keys = rng.permutation(np.unique(rng.integers(-5000, 5000, 300))).astype(dtype)
     ids = np.arange(1, len(keys) + 1, dtype=np.uint16)
