@@ -110,7 +110,7 @@ def _copy(
     rows = -1
     try:
         with (
-            _unraisable_kept([]),
+            _nothing_printed(),
             pa.OSFile(str(copy), "wb") if copy else nullcontext() as file,
             pa.ipc.new_file(file, schema, options=_LZ4) if copy else nullcontext() as writer,
         ):
@@ -204,14 +204,10 @@ class _BadRows:
 
 
 @contextmanager
-def _unraisable_kept(texts: list[str]) -> Iterator[None]:
-    """Collect what Python would print of errors that it cannot raise.
-
-    pyarrow decodes a row before `_BadRows` sees it, and prints a traceback where it cannot.
-    """
+def _nothing_printed() -> Iterator[None]:
+    """Keep pyarrow from printing a traceback where it cannot decode a row for `_BadRows`."""
     before = sys.unraisablehook
-    # As text: to keep the error itself could keep what it is about alive.
-    sys.unraisablehook = lambda error: texts.append(str(error.exc_value))
+    sys.unraisablehook = lambda error: None
     try:
         yield
     finally:

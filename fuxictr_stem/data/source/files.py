@@ -29,13 +29,13 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
 }
 """How the names of a format's files end."""
 
+Endings = tuple[str, ...]
+
 _MOST_NAMED = 5
 
 
 def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """Find the files of each split of a dataset config.
-
-    What lies beside the parts of a folder and is not read is warned about.
+    """Find the files of each split of a dataset config, and warn of what else is in their folders.
 
     Args:
         dataset: The normalised dataset config.
@@ -53,13 +53,14 @@ def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
         path = dataset.get(f"{split}_data")
         if path:
             try:
-                files[split], found, beside = _files_of(str(path), endings)
-                found += _problems(files[split], endings)
-                if beside and not found:
-                    _warn_of_others(f"{split}_data", str(path), len(files[split]), tuple(beside))
+                files[split], split_problems, others = _files_of(str(path), endings)
+                split_problems += _problems(files[split], endings)
+                if others and not split_problems:
+                    _warn_of_others(f"{split}_data", str(path), len(files[split]), tuple(others))
             except OSError as error:
-                found = [f"{str(error.filename or path)!r} cannot be read: {error.strerror}."]
-            problems += [f"{split}_data: {problem}" for problem in found]
+                where = str(error.filename or path)
+                split_problems = [f"{where!r} cannot be read: {error.strerror}."]
+            problems += [f"{split}_data: {problem}" for problem in split_problems]
         elif split != "test":
             problems.append(f"{split}_data is not set; it names the {split} file or folder.")
     for col in dataset["feature_cols"]:
@@ -71,43 +72,43 @@ def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
     return files
 
 
-def _files_of(given: str, endings: tuple[str, ...]) -> tuple[list[Path], list[str], list[Path]]:
-    """Return the files that a path means, what is wrong with it, and what lies beside parts."""
-    path = Path(given)
+def _files_of(name: str, endings: Endings) -> tuple[list[Path], list[str], list[Path]]:
+    """Return the files that a name means, what is wrong with it, and what else is in a folder of parts."""
+    path = Path(name)
     # Not of Path: it raises where a link leads to itself.
     if os.path.isfile(path):
-        if given.endswith(endings):
+        if name.endswith(endings):
             return [path], [], []
         ends = f"does not end with {_either(endings)}"
-        return [], [f"{given!r} is a file that {ends} (data_format: {endings[0][1:]})."], []
+        return [], [f"{name!r} is a file that {ends} (data_format: {endings[0][1:]})."], []
     if os.path.isdir(path):
-        parts, beside = _in_folder(path, endings)
-        return parts, [] if parts else [_without_parts(given, endings)], beside
-    last = [] if given.endswith(endings) else [f"*{ending}" for ending in endings]
+        parts, others = _in_folder(path, endings)
+        return parts, [] if parts else [_without_parts(name, endings)], others
+    last = [] if name.endswith(endings) else [f"*{ending}" for ending in endings]
     start, names = Path(path.anchor), path.parts[1 if path.anchor else 0 :]
-    patterns = [[*names, name] for name in last] or [list(names)]
+    patterns = [[*names, ending] for ending in last] or [list(names)]
     # Patterns with ** can come to one name in several ways.
-    found = sorted({p for names in patterns for p in _matches(start, names)}, key=str)
-    folders = [p for p in found if os.path.isdir(p)]
-    parts = [p for p in found if p not in folders]
+    paths = sorted({p for pattern in patterns for p in _matches(start, pattern)}, key=str)
+    folders = [p for p in paths if os.path.isdir(p)]
+    parts = [p for p in paths if p not in folders]
     # Of a folder that ** has looked into, the parts are there.
     missed = [folder for folder in folders if not any(folder in p.parents for p in parts)]
-    problems = [f"{given!r} fits the folder {str(f)!r}, which is no file." for f in missed]
-    return parts, problems if found else [_nothing_there(given, endings)], []
+    problems = [f"{name!r} fits the folder {str(f)!r}, which is no file." for f in missed]
+    return parts, problems if paths else [_nothing_there(name, endings)], []
 
 
-def _in_folder(folder: Path, endings: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
+def _in_folder(folder: Path, endings: Endings) -> tuple[list[Path], list[Path]]:
     """Return the parts of a folder, and what else of it is not hidden."""
     inside = sorted((folder / name for name in os.listdir(folder) if not _hidden(name)), key=str)
     folders = [path for path in inside if os.path.isdir(path)]
     parts = [path for path in inside if path.name.endswith(endings) and path not in folders]
     partitions = [] if parts else [path for path in folders if "=" in path.name]
-    beside = [path for path in inside if path not in parts and path not in partitions]
+    others = [path for path in inside if path not in parts and path not in partitions]
     for partition in partitions:
-        more, others = _in_folder(partition, endings)
-        parts += more
-        beside += others
-    return sorted(parts, key=str), beside
+        more_parts, more_others = _in_folder(partition, endings)
+        parts += more_parts
+        others += more_others
+    return sorted(parts, key=str), others
 
 
 def _matches(folder: Path, names: Sequence[str], above: tuple[str, ...] = ()) -> Iterator[Path]:
@@ -130,11 +131,11 @@ def _matches(folder: Path, names: Sequence[str], above: tuple[str, ...] = ()) ->
                 yield from _matches(path, names, (*above, place))
         return
     if not has_magic(name) or os.path.lexists(folder / name):
-        found = [folder / name] if os.path.lexists(folder / name) else []
+        paths = [folder / name] if os.path.lexists(folder / name) else []
     else:
         fitting = [n for n in sorted(os.listdir(folder)) if fnmatchcase(n, name)]
-        found = [folder / n for n in fitting if not _hidden(n) or n[0] == name[0]]
-    for path in found:
+        paths = [folder / n for n in fitting if not _hidden(n) or n[0] == name[0]]
+    for path in paths:
         if not rest:
             yield path
         elif os.path.isdir(path):
@@ -145,74 +146,69 @@ def _hidden(name: str) -> bool:
     return name.startswith((".", "_"))
 
 
-def _problems(parts: Sequence[Path], endings: tuple[str, ...]) -> list[str]:
-    """Return what is wrong with files that are there by name."""
-    problems = []
+def _problems(parts: Sequence[Path], endings: Endings) -> Iterator[str]:
+    """Yield what is wrong with files that are there by name."""
     first_of = {e: str(part) for e in endings for part in reversed(parts) if str(part).endswith(e)}
     if len(first_of) > 1:
-        problems.append(
+        yield (
             f"{' and '.join(map(repr, first_of.values()))} end differently: the same rows may be in "
             f"both. Keep files of one ending, or write a pattern such as *{next(iter(first_of))}."
         )
     seen: dict[tuple[int, int], Path] = {}
     for part in parts:
-        found = part.stat()
-        if not stat.S_ISREG(found.st_mode):
-            problems.append(f"{str(part)!r} is no regular file.")
-        elif not found.st_size:
-            problems.append(f"{str(part)!r} is empty (0 bytes).")
-        first = seen.setdefault((found.st_dev, found.st_ino), part)
+        status = part.stat()
+        if not stat.S_ISREG(status.st_mode):
+            yield f"{str(part)!r} is no regular file."
+        elif not status.st_size:
+            yield f"{str(part)!r} is empty (0 bytes)."
+        first = seen.setdefault((status.st_dev, status.st_ino), part)
         if first is not part:
-            problems.append(
+            yield (
                 f"{str(first)!r} and {str(part)!r} are one file: each of its rows would be read "
                 "twice. Remove one of the two names."
             )
-    return problems
 
 
-def _without_parts(given: str, endings: tuple[str, ...]) -> str:
-    text = (
-        f"folder {given!r} has no parts: looked for {os.path.realpath(given)}/*{_either(endings)}."
-    )
-    deeper = [path for e in endings for path in _matches(Path(given), ["**", f"*{e}"])]
-    hidden = [n for n in sorted(os.listdir(given)) if _hidden(n) and n.endswith(endings)]
+def _without_parts(name: str, endings: Endings) -> str:
+    text = f"folder {name!r} has no parts: looked for {os.path.realpath(name)}/*{_either(endings)}."
+    deeper = [path for e in endings for path in _matches(Path(name), ["**", f"*{e}"])]
+    hidden = [n for n in sorted(os.listdir(name)) if _hidden(n) and n.endswith(endings)]
     if deeper:
         ending = next(e for e in endings if deeper[0].name.endswith(e))
-        pattern = os.path.join(given, "**", f"*{ending}")
+        pattern = os.path.join(name, "**", f"*{ending}")
         text += f" Folders in it have some, such as {str(deeper[0])!r}: to read those, write {pattern!r}."
     elif hidden:
         text += f" Names that begin with '.' or '_', such as {hidden[0]!r}, are not read."
     return text
 
 
-def _nothing_there(given: str, endings: tuple[str, ...]) -> str:
-    path = Path(given)
+def _nothing_there(name: str, endings: Endings) -> str:
+    path = Path(name)
     if os.path.exists(path):
-        return f"{given!r} is neither a file nor a folder."
-    if has_magic(given):
+        return f"{name!r} is neither a file nor a folder."
+    if has_magic(name):
         return (
-            f"no file fits {given!r} and ends with {_either(endings)}. Names that begin with '.' or '_' "
+            f"no file fits {name!r} and ends with {_either(endings)}. Names that begin with '.' or '_' "
             "are not read unless the pattern writes that character."
         )
-    is_file = given.endswith(endings)
-    what = "file" if is_file else f"folder of *{_either(endings)} parts"
+    what = "file" if name.endswith(endings) else f"folder of *{_either(endings)} parts"
     near = os.listdir(path.parent) if os.path.isdir(path.parent) else []
-    missing = f"{given!r} does not exist (looked for the {what} {os.path.realpath(path)})."
+    missing = f"{name!r} does not exist (looked for the {what} {os.path.realpath(path)})."
     return missing + suggest(path.name, near)
 
 
-def _either(endings: Sequence[str]) -> str:
+def _either(endings: Endings) -> str:
     return " or ".join(filter(None, (", ".join(endings[:-1]), endings[-1])))
 
 
 @cache
 def _warn_of_others(key: str, folder: str, parts: int, others: tuple[Path, ...]) -> None:
-    """Warn, once in a process, of what lies beside the parts of a folder."""
+    """Warn, once in a process, of what else is in a folder of parts."""
     named = [f"{str(p)!r}" + (" (a folder)" if os.path.isdir(p) else "") for p in others]
     more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
     logger.warning(
-        "%s: %d %s of folder %r %s read, and beside them are not read: %s. Move them away; or, if they "
-        "belong to the split, write a pattern that fits all of its files.",
+        "%s: %d %s of folder %r %s read; not read are %s. Move them away; or, if they belong to the "
+        "split, write a pattern that fits all of its files.",
         key,
         parts,
         "part" if parts == 1 else "parts",

@@ -8,7 +8,7 @@ missing value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -40,17 +40,18 @@ def folder_columns(
 
     Args:
         path: The file, as the config writes it.
-        wanted: The columns that are asked for and that the file itself lacks.
+        wanted: The columns that are needed and that the file itself lacks.
         whole: Of `whole_keys`.
     """
-    values: Mapping[str, str | None] = folder_values(path)
-    found: dict[str, tuple[pl.DataType, str | int | None]] = {}
-    for name in wanted:
-        if name in values:
-            value = values[name]
-            number = None if value is None else int(value) if name in whole else value
-            found[name] = (pl.Int64() if name in whole else pl.String(), number)
-    return found
+    columns: dict[str, tuple[pl.DataType, str | int | None]] = {}
+    values = folder_values(path)
+    for name in values.keys() & set(wanted):
+        value = values[name]
+        if name not in whole:
+            columns[name] = pl.String(), value
+        else:
+            columns[name] = pl.Int64(), None if value is None else int(value)
+    return columns
 
 
 def _is_whole(value: str) -> bool:

@@ -61,12 +61,11 @@ class RawColumns:
         is_csv = source.plan.data_format == "csv"
         frames = []
         for part in source.parts[split]:
-            values = {
-                reading.column.origin: reading.value if is_csv else reading.raw
-                for reading in source.readings(part)
+            by_origin = {
+                r.column.origin: r.value if is_csv else r.raw for r in source.readings(part)
             }
-            named = [values[origin].alias(name) for name, origin in self.origins.items()]
-            frame = source.scan(part).select(named)
+            columns = [by_origin[origin].alias(name) for name, origin in self.origins.items()]
+            frame = source.scan(part).select(columns)
             # Two files may have other categories.
             frames.append(frame.cast({pl.Categorical: pl.String, pl.Enum: pl.String}))
         with explained(source):

@@ -128,7 +128,7 @@ def test_cache_is_fuxictrs_transform(tmp_path, case, data_format):
 def test_wide_rows_make_small_blocks(monkeypatch):
     """A sequence of half a million tokens in one row is the width of every row."""
     column = encode.Encoder(
-        "a", np.dtype(np.int32), 500, pl.col("a"), lambda values: values.to_numpy()
+        "a", np.dtype(np.int32), pl.col("a"), lambda values: values.to_numpy(), width=500
     )
     frame = pl.LazyFrame({"a": range(100)})
     monkeypatch.setattr(encode, "_BLOCK_BYTES", 9 * 2000)
