@@ -26,31 +26,20 @@ from fuxictr_stem.training.evaluation import Batches
 
 @dataclass(frozen=True)
 class GateWeights:
-    """The weights of the gates at one place of a model.
+    """The weights of the gates at one place of a model."""
 
-    Attributes:
-        place: The place, such as ``layer 1``, or ``gates`` where there is one only.
-        gates: Whose each gate is: a label, ``shared``, or ``all`` where one serves all tasks, Q.
-        experts: Names of the experts, such as ``like.2``, ``shared.1`` or ``3``, E.
-        reads: (Q, E) whether the gate reads the expert at all; the weight is exactly 0 otherwise.
-        mean: (Q, E) mean weight over the samples; a row sums to 1.
-        std: (Q, E) standard deviation over the samples, with N in the denominator.
-        samples: N.
-        slice_samples: (S,) samples of each slice; S is 0 without slices.
-        slice_mean: (S, Q, E) mean weight over a slice's samples; NaN where it has none.
-        slice_std: (S, Q, E) its standard deviation.
-    """
-
-    place: str
+    place: str  # the place, such as ``layer 1``, or ``gates`` where there is one only
+    # Whose each gate is: a label, ``shared``, or ``all`` where one serves all tasks, Q.
     gates: list[str]
-    experts: list[str]
+    experts: list[str]  # names of the experts, such as ``like.2``, ``shared.1`` or ``3``, E
+    # (Q, E) whether the gate reads the expert at all; the weight is exactly 0 otherwise.
     reads: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    samples: int
-    slice_samples: np.ndarray
-    slice_mean: np.ndarray
-    slice_std: np.ndarray
+    mean: np.ndarray  # (Q, E) mean weight over the samples; a row sums to 1
+    std: np.ndarray  # (Q, E) standard deviation over the samples, with N in the denominator
+    samples: int  # N
+    slice_samples: np.ndarray  # (S,) samples of each slice; S is 0 without slices
+    slice_mean: np.ndarray  # (S, Q, E) mean weight over a slice's samples; NaN where it has none
+    slice_std: np.ndarray  # (S, Q, E) its standard deviation
 
 
 @dataclass(frozen=True)

@@ -22,17 +22,12 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """How strongly each task's loss pulls at each part of a model.
+    """How strongly each task's loss pulls at each part of a model."""
 
-    Attributes:
-        labels: The tasks, T.
-        parts: Names of the parts in reading order, P.
-        norms: (T, P) float64, the Euclidean norm of the gradient of one task's mean loss alone with
-            respect to a part's parameters. What the loss cannot reach is exactly 0.
-    """
-
-    labels: list[str]
-    parts: list[str]
+    labels: list[str]  # the tasks, T
+    parts: list[str]  # names of the parts in reading order, P
+    # (T, P) float64, the Euclidean norm of the gradient of one task's mean loss alone with
+    # respect to a part's parameters. What the loss cannot reach is exactly 0.
     norms: np.ndarray
 
     def table(self) -> str:

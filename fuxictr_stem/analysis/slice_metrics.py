@@ -25,43 +25,27 @@ RANKING = [
 
 @dataclass(frozen=True)
 class SliceMetrics:
-    """What a model reaches on each slice, S slices.
+    """What a model reaches on each slice, S slices."""
 
-    Attributes:
-        auc: (S,) AUC; NaN where a slice has one class only.
-        gauc: (S,) gAUC weighted by samples; NaN where no group of the slice has both classes.
-        rows: (S,) samples.
-        groups: (S,) groups.
-        positives: (S,) positive samples.
-    """
-
-    auc: np.ndarray
+    auc: np.ndarray  # (S,) AUC; NaN where a slice has one class only
+    # (S,) gAUC weighted by samples; NaN where no group of the slice has both classes.
     gauc: np.ndarray
-    rows: np.ndarray
-    groups: np.ndarray
-    positives: np.ndarray
+    rows: np.ndarray  # (S,) samples
+    groups: np.ndarray  # (S,) groups
+    positives: np.ndarray  # (S,) positive samples
 
 
 @dataclass(frozen=True)
 class SliceLift:
-    """What a model gains over another on each slice, S slices.
+    """What a model gains over another on each slice, S slices."""
 
-    Attributes:
-        metric: The metric; the lift is the model's minus the reference's.
-        confidence: Coverage of the interval.
-        lift: (S,) mean over seeds; NaN where the slice has no such metric.
-        low: (S,) lower end of the interval.
-        high: (S,) its upper end.
-        groups: (S,) groups that were drawn from.
-        seeds: Seeds that the interval is over, next to the groups; 1 where it is over groups only.
-    """
-
-    metric: str
-    confidence: float
-    lift: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    groups: np.ndarray
+    metric: str  # the metric; the lift is the model's minus the reference's
+    confidence: float  # coverage of the interval
+    lift: np.ndarray  # (S,) mean over seeds; NaN where the slice has no such metric
+    low: np.ndarray  # (S,) lower end of the interval
+    high: np.ndarray  # (S,) its upper end
+    groups: np.ndarray  # (S,) groups that were drawn from
+    # Seeds that the interval is over, next to the groups; 1 where it is over groups only.
     seeds: int
 
 

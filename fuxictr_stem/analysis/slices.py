@@ -41,27 +41,18 @@ A_DOMINATES, COMPARABLE, B_DOMINATES, COLD = range(4)
 
 @dataclass(frozen=True)
 class PositiveBalance:
-    """Groups by the relative amount of positive feedback of two tasks, G groups.
+    """Groups by the relative amount of positive feedback of two tasks, G groups."""
 
-    Attributes:
-        labels: The two tasks, a and b.
-        names: Names of the four slices, by number: a dominates, comparable, b dominates, cold.
-        thresholds: (low, high) between which the balance is comparable.
-        groups: (G,) ids of the groups of train, sorted.
-        slice_of_group: (G,) number of each group's slice.
-        balance: (G,) log2 of the ratio; NaN where a group has no positive and no smoothing.
-        rows: (2, G) rows of train with a label of each task.
-        positives: (2, G) those that are positive.
-    """
-
-    labels: tuple[str, str]
+    labels: tuple[str, str]  # the two tasks, a and b
+    # Names of the four slices, by number: a dominates, comparable, b dominates, cold.
     names: list[str]
-    thresholds: tuple[float, float]
-    groups: np.ndarray
-    slice_of_group: np.ndarray
+    thresholds: tuple[float, float]  # (low, high) between which the balance is comparable
+    groups: np.ndarray  # (G,) ids of the groups of train, sorted
+    slice_of_group: np.ndarray  # (G,) number of each group's slice
+    # (G,) log2 of the ratio; NaN where a group has no positive and no smoothing.
     balance: np.ndarray
-    rows: np.ndarray
-    positives: np.ndarray
+    rows: np.ndarray  # (2, G) rows of train with a label of each task
+    positives: np.ndarray  # (2, G) those that are positive
 
     def assign(self, group_id: ArrayLike) -> np.ndarray:
         """Return the number of each sample's slice, (N,); groups that train lacks are cold.

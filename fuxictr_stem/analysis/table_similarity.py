@@ -35,27 +35,20 @@ from fuxictr_stem.models.features import TaskEmbedding
 
 @dataclass(frozen=True)
 class TableComparison:
-    """The tables of one field, or of several together.
+    """The tables of one field, or of several together."""
 
-    Attributes:
-        field: The field, or ``all`` for the plain categorical fields of one width together.
-        tables: Whose each table is: the labels, then ``shared``; ``shared`` alone in a model with one
-            table, K.
-        ids: Number of ids compared, V.
-        cosine: (K, K) mean cosine over the ids; an id whose vector is zero in one of the two does
-            not count, and a mean over no id is NaN.
-        cka: (K, K) linear CKA; NaN where a table has one vector for all ids.
-        spectra: (K, min(V, D)) singular values over their sum, falling; NaN for a table of zeros.
-        effective_rank: (K,) from 1 to D.
-    """
-
-    field: str
+    field: str  # the field, or ``all`` for the plain categorical fields of one width together
+    # Whose each table is: the labels, then ``shared``; ``shared`` alone in a model with one
+    # table, K.
     tables: list[str]
-    ids: int
+    ids: int  # number of ids compared, V
+    # (K, K) mean cosine over the ids; an id whose vector is zero in one of the two does not
+    # count, and a mean over no id is NaN.
     cosine: np.ndarray
-    cka: np.ndarray
+    cka: np.ndarray  # (K, K) linear CKA; NaN where a table has one vector for all ids
+    # (K, min(V, D)) singular values over their sum, falling; NaN for a table of zeros.
     spectra: np.ndarray
-    effective_rank: np.ndarray
+    effective_rank: np.ndarray  # (K,) from 1 to D
 
 
 def compare_tables(model: MultiTaskModel) -> list[TableComparison]:

@@ -44,18 +44,10 @@ def draw_heat_maps(
     colours: str = HEAT,
     title: str = "",
 ) -> Figure:
-    """Draw heat maps one below the other, on one scale.
+    """Draw heat maps one below the other, on one scale, each value as text in its cell.
 
     A value that the scale cannot show, such as an exact zero on a logarithmic one, is white and
-    hatched; a missing one is left blank.
-
-    Args:
-        grids: The values.
-        colour_label: What they are, with their unit.
-        norm: The scale.
-        text: How a value is written into its cell.
-        colours: Name of a colour map of Matplotlib.
-        title: What is above them, such as the run that they show.
+    hatched; a missing one is left blank. The colours' label says what the values are, with their unit.
     """
     widest = max(len(grid.columns) for grid in grids)
     names = [_column_names(grid, widest) for grid in grids]

@@ -79,14 +79,10 @@ def wrapped(name: str, width: int = 20) -> str:
 def grid(
     count: int, columns: int, panel_height: float, extra: float = 0.6, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels in rows, and its panels, with lines to read values by.
+    """Return a figure with panels in rows of at most so many columns, and its panels.
 
-    Args:
-        count: Number of panels.
-        columns: The most panels in a row.
-        panel_height: Height of a panel in inches.
-        extra: Height in inches for what is below all panels.
-        options: For `Figure.subplots`, such as ``sharex``.
+    Heights are in inches; the extra one is for what is above and below all panels. Options, such as
+    ``sharex``, are those of `Figure.subplots`.
     """
     columns = min(columns, count)
     rows = -(-count // columns)
