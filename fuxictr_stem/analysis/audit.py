@@ -49,7 +49,9 @@ class ExperimentAudit:
         title = f"Gradient flow of {self.expid} ({self.model}), norms of each task's gradient"
         lines = [f"{len(self.findings)} findings:", *(f"- {text}" for text in self.findings)]
         if not self.findings:
-            lines = ["No finding: every part is trained, and by no task that it must not be."]
+            lines = [
+                "No finding: every part is trained, and no loss reaches a part that it must not."
+            ]
         return "\n".join([title, "", self.flow.table(), "", *lines])
 
 
