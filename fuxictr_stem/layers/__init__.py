@@ -1,4 +1,9 @@
-"""Tensors only: embeddings, experts, gates, gated expert layers. No config, no data."""
+"""Tensors only: embeddings, experts, gates, gated expert layers. No config, no data.
+
+`embeddings` gives one input per table (`row_gradients`: its gradient by touched rows); `grouped` runs many
+MLPs of one shape at once (`blocked`: on the CPU); `gates` says what each gate reads and trains; `experts`
+stacks experts and gates.
+"""
 
 from fuxictr_stem.layers.embeddings import FieldTables, NumericTables, PretrainedTables
 from fuxictr_stem.layers.experts import ExpertLayer, ExpertStack

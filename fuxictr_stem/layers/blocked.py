@@ -1,8 +1,8 @@
 """Groups of ReLU MLPs on the CPU, a block of rows at a time, so that activations stay in the cache.
 
 A layer's activations of all groups are far larger than the cache: as batched products with an activation
-between them, most of the time beside the products is memory traffic. Here one MLP runs on one block of rows
-from its first layer to its last, and back; the activation works in place.
+between them, most of the time outside the products is memory traffic. Here one MLP runs on one block of
+rows from its first layer to its last, and back; the activation works in place.
 
 Symbols: B batch, S input streams, G MLPs of a group, H output width.
 """
@@ -53,15 +53,15 @@ class _MLP(NamedTuple):
 
 
 def _each_mlp(shapes: Sequence[tuple[int, list[int], bool]], flat: Sequence[Tensor]) -> list[_MLP]:
-    found, start = [], 0
+    mlps, start = [], 0
     for depth, streams, ends_linear in shapes:
         for number, stream in enumerate(streams):
             places = [(start + i, start + depth + i, number) for i in range(depth)]
             weights = [flat[w][number] for w, _, _ in places]
             biases = [flat[b][number] for _, b, _ in places]
-            found.append(_MLP(weights, biases, places, stream, ends_linear))
+            mlps.append(_MLP(weights, biases, places, stream, ends_linear))
         start += 2 * depth
-    return found
+    return mlps
 
 
 class _ReLUMLPs(torch.autograd.Function):
@@ -99,7 +99,7 @@ class _ReLUMLPs(torch.autograd.Function):
         ones_B = x_SBI.new_ones(min(BLOCK_ROWS, rows))
         for number, mlp in enumerate(_each_mlp(ctx.shapes, flat)):
             layers = [*(next(saved) for _ in mlp.weights[:-1]), out_GBH[number]]
-            own = [(into[w][at], into[b][at]) for w, b, at in mlp.places]
+            gradients = [(into[w][at], into[b][at]) for w, b, at in mlp.places]
             into_stream = x_SBI if into_x is None else into_x
             blocks = _blocks(into_stream[mlp.stream], grad_GBH[number], x_SBI[mlp.stream], *layers)
             # The first block's gradients are written, the others' added to them.
@@ -108,7 +108,7 @@ class _ReLUMLPs(torch.autograd.Function):
                 for depth in reversed(range(len(layers))):
                     if depth < len(layers) - 1 or not mlp.ends_linear:
                         grad = torch.ops.aten.threshold_backward(grad, xs[depth + 1], 0)
-                    into_weight, into_bias = own[depth]
+                    into_weight, into_bias = gradients[depth]
                     into_weight.addmm_(grad.t(), xs[depth], beta=beta)
                     # A product is faster than a sum over rows.
                     into_bias.addmv_(grad.t(), ones_B[: len(grad)], beta=beta)

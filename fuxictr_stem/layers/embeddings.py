@@ -1,6 +1,6 @@
-"""Task tables beside a shared table, stored side by side.
+"""Task tables and a shared table, stored next to each other.
 
-Symbols: B batch, F fields, K tables (T + 1 for STEM: a table a task, the shared one last; 1 for a
+Symbols: B batch, F fields, K tables (T + 1 for STEM: one table per task, the shared one last; 1 for a
 single-table model), D embedding dim, V vocabulary size, L sequence length, P pretrained width.
 
 The K tables of a field lie in one wide row (K*D numbers), so one lookup serves all tasks. The columns of
@@ -114,7 +114,7 @@ class FieldTables(nn.Module):
 
 
 class NumericTables(nn.Module):
-    """Numeric fields as vectors: a value times a learnt vector, one a table.
+    """Numeric fields as vectors: a value times a learnt vector, one per table.
 
     Args:
         num_fields: F.
@@ -203,21 +203,21 @@ class PretrainedTables(nn.Module):
         """Look up ids; (B,) to (B, K*D), (B, L) to (B, L, K*D)."""
         ids = ids.long()
         flat = ids.flatten()
-        known = (flat <= self.oov_id).float()[:, None]
+        has_id = (flat <= self.oov_id).float()[:, None]
         if self.vectors is not None:
             out = self.vectors[flat].expand(self.num_tables, -1, -1)
         else:
-            out = (self.learnt(flat) * known).unflatten(1, (self.num_tables, -1)).transpose(0, 1)
+            out = (self.learnt(flat) * has_id).unflatten(1, (self.num_tables, -1)).transpose(0, 1)
         if self.usage == "concat":
-            out = self._project(torch.cat([out, self._id_part(flat, known)], dim=-1))
+            out = self._project(torch.cat([out, self._id_part(flat, has_id)], dim=-1))
         else:
             out = self._project(out)
             if self.usage == "sum":
-                out = out + self._id_part(flat, known)
+                out = out + self._id_part(flat, has_id)
         return out.transpose(0, 1).reshape(*ids.shape, self.num_tables * self.embedding_dim)
 
-    def _id_part(self, flat: Tensor, known: Tensor) -> Tensor:
-        return (self.ids(flat) * known).unflatten(1, (self.num_tables, -1)).transpose(0, 1)
+    def _id_part(self, flat: Tensor, has_id: Tensor) -> Tensor:
+        return (self.ids(flat) * has_id).unflatten(1, (self.num_tables, -1)).transpose(0, 1)
 
     def _project(self, x_KNP: Tensor) -> Tensor:
         return x_KNP if self.projection is None else self.projection(x_KNP)

@@ -1,6 +1,6 @@
 """Specific and shared experts under gates: the STEM layer, the extraction layer of PLE, and between.
 
-Symbols: B batch, T tasks, S = T + 1 streams (one a task, the shared one last), H expert width, K1
+Symbols: B batch, T tasks, S = T + 1 streams (one per task, the shared one last), H expert width, K1
 specific experts of each task, K2 shared experts.
 """
 
@@ -136,7 +136,7 @@ class ExpertStack(nn.Module):
         )
 
     def forward(self, x_SBI: Tensor) -> Tensor:
-        """Map the streams: (T+1, B, in) to one representation a task, (T, B, H)."""
+        """Map the streams: (T+1, B, in) to one representation per task, (T, B, H)."""
         for layer in self.layers:
             x_SBI = layer(x_SBI)
         return x_SBI

@@ -1,6 +1,6 @@
 r"""Gates that mix experts, each described by two 0/1 matrices: what it reads, what its loss trains.
 
-Symbols: B batch, T tasks, Q gates (one a task, then the shared one where a further layer follows),
+Symbols: B batch, T tasks, Q gates (one per task, then the shared one where a further layer follows),
 E experts, H expert width, K1 specific experts of each task, K2 shared experts.
 
 A gate computes ``out_q = sum_e g[q,e] * x_e`` with ``g_q`` a softmax over the experts that it *reads*
@@ -125,9 +125,9 @@ def auxiliary_rules(
     """
     sizes = (num_tasks, num_specific_experts, num_shared_experts, shared_gate)
     read, train = aftb_rules(*sizes, isolate_shared_gate=isolate_shared_gate)
-    own = cgc_rules(*sizes)
+    auxiliary_gates = cgc_rules(*sizes)
     for task in auxiliary:
-        read[task] = own.read[task]
+        read[task] = auxiliary_gates.read[task]
     return GateRules(read=read, train=train)
 
 
@@ -237,7 +237,7 @@ class GateBank(nn.Module):
         """Return the gate weights, (Q, B, E): rows sum to 1, unread experts get 0.
 
         Args:
-            x_SBI: One input a gate, (Q, B, in), or one for all, (1, B, in).
+            x_SBI: One input per gate, (Q, B, in), or one for all, (1, B, in).
         """
         hidden = self.hidden(x_SBI).expand(len(self.output), -1, -1)
         rows = []

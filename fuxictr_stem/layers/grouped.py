@@ -101,12 +101,12 @@ class GroupedMLP(nn.Module):
         input_dim: Width of the input.
         hidden_units: Widths of the hidden layers.
         output_dim: Width of the output map, or None for none.
-        hidden_activations: FuxiCTR activation name, or one a hidden layer.
-        dropout_rates: Dropout probability, or one a hidden layer.
+        hidden_activations: FuxiCTR activation name, or one per hidden layer.
+        dropout_rates: Dropout probability, or one per hidden layer.
         batch_norm: Whether hidden layers are batch-normalised before the activation.
 
     Raises:
-        ValueError: If a list has not one entry a hidden layer.
+        ValueError: If a list does not have one entry per hidden layer.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class GroupedMLP(nn.Module):
 
 
 def per_layer(name: str, value: object, depth: int) -> list:
-    """Return one entry a hidden layer: a scalar repeated, a list checked.
+    """Return one entry per hidden layer: a scalar repeated, a list checked.
 
     Args:
         name: Name of the argument, for the error.
@@ -188,7 +188,7 @@ def per_layer(name: str, value: object, depth: int) -> list:
         depth: Number of hidden layers.
 
     Raises:
-        ValueError: If a list has not ``depth`` entries.
+        ValueError: If a list does not have ``depth`` entries.
     """
     if not isinstance(value, (list, tuple)):
         return [value] * depth

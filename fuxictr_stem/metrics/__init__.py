@@ -1,4 +1,8 @@
-"""Metrics: pure functions on arrays, without a Python loop over rows or groups."""
+"""Metrics: pure functions on arrays, without a Python loop over rows or groups.
+
+`inputs` checks the arrays; `ranking` and `pointwise` hold the metrics; `tasks` knows them by their names in
+configs and averages over tasks; `bootstrap` and `intervals` say how far they could be chance.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from fuxictr_stem.metrics.tasks import METRICS
 
 
 def resample_counts(num_groups: int, resamples: int, seed: int) -> np.ndarray:
-    """Draw the groups with replacement, as many as there are, once a resample.
+    """Draw the groups with replacement, as many as there are, once per resample.
 
     More resamples with the same seed begin with the same rows.
 
@@ -141,14 +141,16 @@ def bootstrap_gauc(
         DataError: As `bootstrap_auc`; or if the weight is unknown, or no group has both classes.
     """
     per_group = group_auc(y_true, y_pred, _group_numbers(group_id, counts))
-    # Refuses an unknown weight, and data without a group that has both classes.
+    # Rejects an unknown weight, and data without a group that has both classes.
     mean_group_auc(per_group, weight)
     both = ~np.isnan(per_group.auc)
     groups, auc = per_group.groups[both], per_group.auc[both]
-    own = np.ones(len(auc)) if weight == "equal" else getattr(per_group, weight)[both].astype(float)
+    group_weights = (
+        np.ones(len(auc)) if weight == "equal" else getattr(per_group, weight)[both].astype(float)
+    )
     values = np.full(len(counts), np.nan)
     for resample, drawn in enumerate(counts):
-        weights = drawn[groups] * own
+        weights = drawn[groups] * group_weights
         total = weights.sum()
         if total:
             values[resample] = weights @ auc / total

@@ -14,7 +14,7 @@ def column(name: str, values: ArrayLike) -> np.ndarray:
     """Return values as a (N,) array; (N, 1) is taken as (N,).
 
     Raises:
-        DataError: If the values are empty, masked, have another shape, or are no array at all.
+        DataError: If the values are empty, masked, have another shape, or are not an array.
     """
     try:
         if hasattr(values, "detach"):
@@ -59,7 +59,7 @@ def numbers(name: str, values: ArrayLike) -> np.ndarray:
             there are whole numbers beyond 2^53, which float64 merges.
     """
     array = column(name, values)
-    _refuse_merged(name, values, array)
+    _reject_merged(name, values, array)
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
@@ -80,8 +80,8 @@ def numbers(name: str, values: ArrayLike) -> np.ndarray:
     return array
 
 
-def _refuse_merged(name: str, values: ArrayLike, array: np.ndarray) -> None:
-    """Refuse whole numbers that are, or would be, rounded to float64."""
+def _reject_merged(name: str, values: ArrayLike, array: np.ndarray) -> None:
+    """Reject whole numbers that are, or would be, rounded to float64."""
     # NumPy has rounded those of a list that holds floats, too, or numbers beyond its integers.
     rounded = isinstance(values, (list, tuple)) and array.dtype.kind == "f"
     if array.dtype.kind in "iu":
@@ -122,7 +122,7 @@ def same_length(**columns: np.ndarray) -> None:
     """Check that all columns have one length.
 
     Raises:
-        DataError: If they have not; the message names each length.
+        DataError: If they differ; the message names each length.
     """
     if len({len(values) for values in columns.values()}) > 1:
         lengths = ", ".join(f"{name} {len(values)}" for name, values in columns.items())

@@ -73,9 +73,9 @@ def seeds_and_users(
     of_mean = float(np.var(drawn.mean(axis=0), ddof=1))
     of_each = float(np.var(drawn, axis=1, ddof=1).mean())
     # The mean over seeds varies by what all seeds share, and by an S-th of what each has of its own.
-    own = max(0.0, (of_each - of_mean) / (seeds - 1))
+    of_one_seed = max(0.0, (of_each - of_mean) / (seeds - 1))
     # Users drawn with replacement vary by (G - 1) / G of their variance.
-    of_users = max(0.0, of_mean - own) * users / (users - 1)
+    of_users = max(0.0, of_mean - of_one_seed) * users / (users - 1)
     total = of_seeds + of_users
     if math.sqrt(total) <= 1e-12 * max(1.0, abs(mean)):
         return Interval(mean, mean, 1.0) if mean == 0 else None

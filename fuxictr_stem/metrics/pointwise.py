@@ -21,6 +21,10 @@ def logloss(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
     Raises:
         DataError: If lengths differ, a label is not 0/1, or a prediction is not within [0, 1].
+
+    Example:
+        >>> round(logloss([1, 0], [0.8, 0.5]), 4)  # -(log 0.8 + log 0.5) / 2
+        0.4581
     """
     positive, probability = _binary(y_true, y_pred, "Logloss")
     eps = np.finfo(np.float64).eps

@@ -43,6 +43,10 @@ def auc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Raises:
         DataError: If lengths differ, a label is not 0/1, a score is not finite, or there is only
             one class.
+
+    Example:
+        >>> auc([1, 0, 1, 0], [0.9, 0.1, 0.4, 0.4])  # 3 pairs of 4 in order, and one tie
+        0.875
     """
     positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
     same_length(y_true=positive, y_pred=score)
@@ -152,8 +156,12 @@ def gauc(
 
     Raises:
         DataError: As `group_auc`; or if the weight is unknown, or no group has both classes.
+
+    Example:
+        >>> users = ["a", "a", "b", "b", "b", "c"]  # c has one class and is left out
+        >>> gauc([1, 0, 0, 1, 1, 1], [0.9, 0.1, 0.8, 0.3, 0.9, 0.5], users)  # (2 * 1 + 3 * .5) / 5
+        0.7
     """
-    _check_weight(weight)
     return mean_group_auc(group_auc(y_true, y_pred, group_id), weight)
 
 

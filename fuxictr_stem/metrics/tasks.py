@@ -93,8 +93,8 @@ def metric_names(task: str, names: Iterable[str]) -> list[str]:
         raise ConfigError(
             f"task must be {' or '.join(TASKS)}, but is {task!r}.{suggest(task, TASKS)}"
         )
-    own = [name for name in names if name in METRICS and METRICS[name].task == task]
-    return list(dict.fromkeys(own)) or list(FALLBACK[task])
+    applying = [name for name in names if name in METRICS and METRICS[name].task == task]
+    return list(dict.fromkeys(applying)) or list(FALLBACK[task])
 
 
 def evaluate_task(
@@ -115,7 +115,7 @@ def evaluate_task(
 
     Raises:
         ConfigError: If the task type is unknown.
-        DataError: If a metric refuses the data, or needs ``group_id`` and there is none.
+        DataError: If a metric rejects the data, or needs ``group_id`` and there is none.
     """
     chosen = metric_names(task, names)
     grouped = [name for name in chosen if METRICS[name].group_weight is not None]
@@ -146,7 +146,7 @@ def mean_over_tasks(results: Mapping[str, Mapping[str, float]]) -> dict[str, flo
     for metrics in results.values():
         for name, value in metrics.items():
             values.setdefault(name, []).append(value)
-    return {name: sum(own) / len(own) for name, own in values.items()}
+    return {name: sum(figures) / len(figures) for name, figures in values.items()}
 
 
 def produced_metrics(tasks: Mapping[str, str], names: Iterable[str]) -> list[str]:
@@ -160,6 +160,6 @@ def produced_metrics(tasks: Mapping[str, str], names: Iterable[str]) -> list[str
         ``{label}_{metric}`` for each task, then the names of the means.
     """
     wanted = list(names)
-    own = {label: metric_names(task, wanted) for label, task in tasks.items()}
-    by_task = [f"{label}_{name}" for label, metrics in own.items() for name in metrics]
-    return by_task + list(dict.fromkeys(name for metrics in own.values() for name in metrics))
+    per_task = {label: metric_names(task, wanted) for label, task in tasks.items()}
+    by_task = [f"{label}_{name}" for label, metrics in per_task.items() for name in metrics]
+    return by_task + list(dict.fromkeys(name for metrics in per_task.values() for name in metrics))

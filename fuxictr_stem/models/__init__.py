@@ -1,4 +1,9 @@
-"""The models, one file each, on FuxiCTR's `MultiTaskModel`."""
+"""The models, one file each, on FuxiCTR's `MultiTaskModel`.
+
+Each is a `base.MultiTaskNet`, which holds tasks, losses and towers. `features` embeds a batch: it reads the
+feature map, `encoders` and `expressions` (FuxiCTR's ``feature_encoder`` and initializers, never evaluated)
+and `pretrained_vectors`, and sets up the tables of `layers`. `nesting` says which labels are nested.
+"""
 
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.base import MultiTaskNet

@@ -18,7 +18,7 @@ from fuxictr_stem.models.nesting import ancestors
 
 
 class AITM(MultiTaskNet):
-    """A bottom and a tower a task; each task attends to what the task before it hands on.
+    """One bottom and one tower per task; each task attends to what the task before it hands on.
 
     The tasks are a sequence, in the order of ``task_labels``: impression to click to purchase. With
     ``q_i = bottom_i(x)``, ``z_0 = q_0`` and ``p_i = g_i(z_{i-1})``::
@@ -37,7 +37,7 @@ class AITM(MultiTaskNet):
             it, the caller vouches for that.
 
     Raises:
-        ConfigError: If the calibrator is to compare predictions that are no probabilities, that are of
+        ConfigError: If the calibrator is to compare predictions that are not probabilities, that are of
             other rows, or of labels that ``label_col`` does not declare nested.
     """
 
@@ -49,9 +49,8 @@ class AITM(MultiTaskNet):
         **params: Any,
     ) -> None:
         super().__init__(feature_map, **params)
-        settled = {"task_labels": self.labels, "task": list(self.tasks.values())}
-        own = {"calibrator_weight": calibrator_weight}
-        raise_first(self.params_problems({**params, **settled, **own}))
+        params |= {"task_labels": self.labels, "task": list(self.tasks.values())}
+        raise_first(self.params_problems({**params, "calibrator_weight": calibrator_weight}))
         self.calibrator_weight = calibrator_weight
         width = self.embed(1)
         self.bottoms = GroupedMLP(self.num_tasks, width, bottom_hidden_units, **self.mlp)

@@ -48,8 +48,8 @@ logger = logging.getLogger(__name__)
 class MultiTaskNet(MultiTaskModel):
     """Base of our models: FuxiCTR's `MultiTaskModel` with a choice of labels and fast evaluation.
 
-    A model calls `embed`, sets up its layers from ``mlp``, and calls `finish` with the width of what the
-    towers read. It trains under FuxiCTR's ``fit`` as under ours.
+    A model's constructor calls `embed`, sets up its layers from ``mlp``, and calls `finish` with the width
+    of what the towers read. It trains under FuxiCTR's ``fit`` as under ours.
 
     Args:
         feature_map: FuxiCTR's description of the features; ``use_features`` applied.
@@ -57,7 +57,7 @@ class MultiTaskNet(MultiTaskModel):
         num_tasks: Number of tasks; by default what ``task_labels`` or the labels say.
         task_labels: The labels to train, in this order; by default all of the feature map's.
         loss: FuxiCTR's name of the loss, one for all tasks or a list.
-        loss_weight: ``EQ``, ``UW`` or ``DWA``, a number a task in a list, or a mapping of labels to
+        loss_weight: ``EQ``, ``UW`` or ``DWA``, a list of one number per task, or a mapping of labels to
             numbers; see `loss_weights`.
         gradient_balancing: How the tasks' gradients of shared dense parameters are combined; see
             `balancing`.
@@ -74,14 +74,14 @@ class MultiTaskNet(MultiTaskModel):
         embedding_dim: Width of an embedding, in each table where there are several.
         embedding_initializer: FuxiCTR's expression of the tables' initializer.
         tower_hidden_units: Widths of the hidden layers of a tower, which maps to a task's output.
-        hidden_activations: FuxiCTR's name of the activation of all MLPs, or one a hidden layer.
-        net_dropout: Dropout of all MLPs, or one a hidden layer.
+        hidden_activations: FuxiCTR's name of the activation of all MLPs, or one per hidden layer.
+        net_dropout: Dropout of all MLPs, or one per hidden layer.
         batch_norm: Whether the hidden layers of all MLPs are batch-normalised.
-        params: All other parameters of FuxiCTR's ``MultiTaskModel``; unknown ones are left alone.
+        params: All other parameters of FuxiCTR's ``MultiTaskModel``; unknown ones are ignored.
 
     Raises:
         ConfigError: If the numbers of tasks, labels, losses and weights differ, a label is unknown, or
-            gradients cannot be balanced as told.
+            gradients cannot be balanced so.
     """
 
     embedding_layer: TaskEmbedding
@@ -159,11 +159,7 @@ class MultiTaskNet(MultiTaskModel):
         return self.embedding_layer.output_dim
 
     def finish(self, width: int) -> None:
-        """Set up a tower a task, optimizer and losses; initialise all weights; move to the device.
-
-        Args:
-            width: Width of what a tower reads.
-        """
+        """Set up towers, which read this width, optimizer and losses; initialise; move to the device."""
         self.towers = GroupedMLP(self.num_tasks, width, self._tower_units, output_dim=1, **self.mlp)
         self.compile(*self._compile_with)
         self.reset_parameters()
@@ -177,7 +173,7 @@ class MultiTaskNet(MultiTaskModel):
         """Return the towers' activated outputs, (B, 1) each, named as FuxiCTR expects them.
 
         Args:
-            x_TBH: One representation a task, (T, B, H), or one for all, (1, B, H).
+            x_TBH: One representation per task, (T, B, H), or one for all, (1, B, H).
         """
         return {
             f"{label}_pred": activation(widen(output))
@@ -190,31 +186,27 @@ class MultiTaskNet(MultiTaskModel):
         self, inputs: dict[str, Tensor], feature_source: Any = None
     ) -> dict[str, Tensor]:
         """Return the model's features from a batch, whatever else is in it, on the device."""
+        sources = feature_source if isinstance(feature_source, (list, tuple)) else [feature_source]
         return {
             name: inputs[name].to(self.device)
             for name, spec in self.feature_map.features.items()
-            if spec["type"] != "meta"
-            and (not feature_source or spec.get("source") in _as_list(feature_source))
+            if spec["type"] != "meta" and (not feature_source or spec.get("source") in sources)
         }
 
     def get_labels(self, inputs: dict[str, Tensor]) -> Labels:
         """Return the chosen labels of a batch, a float (B, 1) each, with the rows' weights.
 
-        A label is NaN in a row that is no sample of its task.
+        A label is NaN in a row that is not a sample of its task.
         """
-        weight = None
-        if self.sample_weight is not None:
-            weight = self._column(inputs, self.sample_weight)
-        return Labels((self._label(inputs, label) for label in self.labels), weight)
 
-    def _label(self, inputs: dict[str, Tensor], label: str) -> Tensor:
-        y = self._column(inputs, label)
-        if label not in self.sample_spaces:
-            return y
-        return torch.where(self._column(inputs, self.sample_spaces[label]) == 1, y, torch.nan)
+        def column(name: str) -> Tensor:
+            return inputs[name].to(self.device).float().view(-1, 1)
 
-    def _column(self, inputs: dict[str, Tensor], name: str) -> Tensor:
-        return inputs[name].to(self.device).float().view(-1, 1)
+        labels = []
+        for label in self.labels:
+            y, space = column(label), self.sample_spaces.get(label)
+            labels.append(y if space is None else torch.where(column(space) == 1, y, torch.nan))
+        return Labels(labels, None if self.sample_weight is None else column(self.sample_weight))
 
     def task_losses(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> list[Tensor]:
         """Return each task's mean loss over its samples, without regularisation and task weights.
@@ -237,7 +229,7 @@ class MultiTaskNet(MultiTaskModel):
         return self.task_weights(losses_T, weights_T > 0)
 
     def add_loss(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
-        """Return the weighted sum of the tasks' losses; in training mode take note of each (DWA, logs)."""
+        """Return the weighted sum of the tasks' losses; in training mode record each (DWA, logs)."""
         losses_T, weights_T = self._losses(return_dict, y_true)
         present_T = weights_T > 0
         if self.training:
@@ -258,10 +250,9 @@ class MultiTaskNet(MultiTaskModel):
             ConfigError: If ``row_sparse`` is wanted with another optimizer or an L1 penalty.
         """
         super().compile(optimizer, loss, lr)
-        penalty = l2_penalty(self._embedding_regularizer)
-        raise_first(
-            row_sparse_problems(self._row_sparse, str(optimizer), self._embedding_regularizer)
-        )
+        regularizer = self._embedding_regularizer
+        raise_first(row_sparse_problems(self._row_sparse, str(optimizer), regularizer))
+        penalty = l2_penalty(regularizer)
         self._adam_step = None
         if str(optimizer).lower() == "adam" and penalty is not None:
             step = AdamStep(self, penalty, lr, self._row_sparse)
@@ -279,17 +270,17 @@ class MultiTaskNet(MultiTaskModel):
     def hold_after_lost_step(self, on: bool) -> None:
         """Have no step after one whose loss is not finite change anything, until this is called again.
 
-        Whoever looks at the losses of some steps together then finds the weights from before the first
-        such step. Only for a model that `skips_lost_steps`.
+        Then the losses of some steps can be looked at together: the weights are those from before the
+        first such step. Only for a model that `skips_lost_steps`.
         """
         assert self._adam_step is not None
         self._adam_step.hold_after_lost_step(on)
 
     def train_step(self, batch_data: dict[str, Tensor]) -> Tensor:
-        """Take a step of the optimizer as FuxiCTR does, with balanced gradients where wanted.
+        """Take a step of the optimizer as FuxiCTR does, with balanced gradients if so configured.
 
-        Returns:
-            The loss with its penalties; inf, and no step, where the gradient is not finite.
+        With Adam it is that of `adam_step`. Returns the loss with its penalties; inf, and no step, where
+        the gradient is not finite.
         """
         with products_in(self.precision):
             if self._adam_step is not None and self.optimizer is self._adam_step.optimizer:
@@ -319,7 +310,7 @@ class MultiTaskNet(MultiTaskModel):
         return loss
 
     def regularization_loss(self) -> Tensor | float:
-        """Return FuxiCTR's penalties, but for tables whose penalty the optimizer takes over."""
+        """Return FuxiCTR's penalties, except for tables whose penalty the optimizer takes over."""
         tables = self.embedding_layer.tables
         elsewhere = {id(t.table) for t in tables if t.row_gradients is not None}
         of_embeddings = get_regularizer(self._embedding_regularizer or None)
@@ -343,15 +334,9 @@ class MultiTaskNet(MultiTaskModel):
     def evaluate(
         self, data_generator: Batches, metrics: Sequence[str] | None = None
     ) -> dict[str, float]:
-        """Evaluate each task, and average each metric over the tasks that have it.
+        """Return the metrics of each task over a pass of batches, and their means over the tasks.
 
-        Args:
-            data_generator: Batches of one pass over a split.
-            metrics: Names such as ``AUC``, or results such as ``like_AUC`` (what a monitor may name);
-                by default the configured metrics.
-
-        Returns:
-            ``{label}_{metric}`` for each task, and the means under the metrics' own names.
+        Args and result are as of `evaluate_predictions`; by default the metrics are the configured ones.
         """
         names = list(metrics) if metrics is not None else list(self.validation_metrics)
         results = evaluate_predictions(self.tasks, predict(self, data_generator), names)
@@ -376,7 +361,7 @@ class MultiTaskNet(MultiTaskModel):
         """Read weights written by `save_weights`; no pickle is read.
 
         Raises:
-            DataError: If the file is none of that kind, or of another model.
+            DataError: If the file is not of that kind, or of another model.
         """
         self.to(self.device)
         try:
@@ -397,7 +382,3 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
             kind = "embedding" if id(parameter) in embedding else "dense"
             counts[kind] += parameter.numel()
     return counts
-
-
-def _as_list(value: Any) -> list:
-    return list(value) if isinstance(value, (list, tuple)) else [value]

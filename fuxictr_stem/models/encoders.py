@@ -1,6 +1,7 @@
-"""FuxiCTR's feature encoders, once a table: pooling of sequences and linear projections.
+"""FuxiCTR's feature encoders, once per table: pooling of sequences and linear projections.
 
-Symbols: B batch, K tables, D width of a field in one table, L sequence length, P width of a given vector.
+Symbols: B batch, K tables, D width of a field in one table, L sequence length, P width of a
+ready-made vector.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class FieldEncoder(nn.Module):
     Args:
         steps: What to do, in order.
         num_tables: K.
-        given: Whether the field is a given vector, (B, P), which all tables share, not an embedding.
+        is_vector: Whether the field is a ready-made vector, (B, P), which all tables share.
         output_dim: Width of the result in one table.
     """
 
@@ -28,11 +29,11 @@ class FieldEncoder(nn.Module):
         self,
         steps: list[LinearEncoder | PoolingEncoder],
         num_tables: int,
-        given: bool,
+        is_vector: bool,
         output_dim: int,
     ) -> None:
         super().__init__()
-        self.num_tables, self.given, self.output_dim = num_tables, given, output_dim
+        self.num_tables, self.is_vector, self.output_dim = num_tables, is_vector, output_dim
         self.steps = steps
         self.linears = nn.ModuleList(
             GroupedLinear(num_tables, step.input_dim, step.output_dim, bias=step.bias)
@@ -50,9 +51,9 @@ class FieldEncoder(nn.Module):
             ConfigError: If the encoder is unknown, does not fit the field, or a sequence has none.
         """
         steps = parse_encoder(spec.get("feature_encoder"))
-        given = spec["type"] == "embedding"
-        width = spec["pretrain_dim"] if given else dim
-        if given and not steps:
+        is_vector = spec["type"] == "embedding"
+        width = spec["pretrain_dim"] if is_vector else dim
+        if is_vector and not steps:
             steps = [LinearEncoder(width, dim, bias=False)]
         pools = sum(isinstance(step, PoolingEncoder) for step in steps)
         if pools != (spec["type"] == "sequence"):
@@ -77,12 +78,12 @@ class FieldEncoder(nn.Module):
                 f"emb_output_dim of {name!r} is {declared}, but it gives {output_dim} "
                 f"numbers. Make them equal, or leave emb_output_dim out."
             )
-        return cls(steps, num_tables, given, output_dim) if steps else None
+        return cls(steps, num_tables, is_vector, output_dim) if steps else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode a field: (B, K*D), a sequence (B, L, K*D) or a given vector (B, P), to (B, K*out)."""
+        """Encode a field: (B, K*D), a sequence (B, L, K*D) or a ready-made vector (B, P), to (B, K*out)."""
         linears = iter(self.linears)
-        shared = self.given
+        shared = self.is_vector
         for step in self.steps:
             if isinstance(step, PoolingEncoder):
                 tables = x.unflatten(-1, (self.num_tables, -1))

@@ -32,7 +32,7 @@ class ESMM(MultiTaskNet):
         click_label: The label of the first step. An experiment's config names both labels.
         conversion_label: The label of the second step: 0 wherever the first is 0. Where no config is
             at hand and neither is named, they are the two labels in order, as in the published code.
-        params: As in `MultiTaskNet`; ``label_col``, the dataset's labels, tells what is nested.
+        params: As in `MultiTaskNet`; ``label_col``, the dataset's labels, says what is nested.
             Without it, the caller vouches for that.
 
     Raises:

@@ -107,12 +107,12 @@ def parse_initializer(text: str) -> Callable[[Tensor], Any]:
             f"{what}: there is no initializer {name!r}.{suggest(name, _INITIALIZERS)} There are: "
             f"{', '.join(_INITIALIZERS)}."
         )
-    function, known = _INITIALIZERS[name]
+    function, arguments = _INITIALIZERS[name]
     for key in keywords:
-        if key not in known:
+        if key not in arguments:
             raise ConfigError(
                 f"{what} {text!r}: {name} has no argument {key!r} here; it takes "
-                f"{sorted(known) or 'none'}."
+                f"{sorted(arguments) or 'none'}."
             )
     initializer = partial(function, **{k: _number(what, text, v) for k, v in keywords.items()})
     # What its numbers may be, it says best itself; its draws here must not move the run's.

@@ -1,15 +1,12 @@
-"""FuxiCTR's features as one dense input a table: the glue between a `FeatureMap` and `layers`.
+"""FuxiCTR's features as one dense input per table: the glue between a `FeatureMap` and `layers`.
 
 Symbols: B batch, K tables, D embedding dim of a field, L sequence length.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
 from fuxictr.features import FeatureMap
 from torch import Tensor, nn
@@ -18,7 +15,7 @@ from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import FieldTables, NumericTables, PretrainedTables
 from fuxictr_stem.models.encoders import FieldEncoder
 from fuxictr_stem.models.expressions import parse_initializer
-from fuxictr_stem.models.pretrained_vectors import read_pretrained
+from fuxictr_stem.models.pretrained_vectors import read_vectors
 
 DEFAULT_INITIALIZER = "partial(nn.init.normal_, std=1e-4)"
 
@@ -28,7 +25,7 @@ class TaskEmbedding(nn.Module):
 
     All of FuxiCTR's feature types: categorical, numeric, sequence with pooling, ``share_embedding``,
     ``pretrained_emb``, ``embedding``; fields may have an ``embedding_dim`` of their own. Plain
-    categorical fields of one dim are one lookup in one table.
+    categorical fields of the same dim are one lookup in one table.
 
     Args:
         feature_map: FuxiCTR's description of the features.
@@ -69,8 +66,19 @@ class TaskEmbedding(nn.Module):
         self.pretrained_of: dict[str, int] = {}
         self.encoder_of: dict[str, int] = {}
         self._build_lookups(feature_map)
-        self._build_numeric()
-        self._build_encoders()
+        # The numeric fields of each dim are one module.
+        by_dim: dict[int, list[str]] = {}
+        for name, spec in self.features.items():
+            if spec["type"] == "numeric":
+                by_dim.setdefault(self.field_dim(name), []).append(name)
+        self.numeric_fields = list(by_dim.values())
+        for names in self.numeric_fields:
+            self.numeric.append(NumericTables(len(names), self.field_dim(names[0]), num_tables))
+        for name, spec in self.features.items():
+            encoder = FieldEncoder.from_spec(name, spec, self.field_dim(name), num_tables)
+            if encoder is not None:
+                self.encoder_of[name] = len(self.encoders)
+                self.encoders.append(encoder)
         self.output_dim = sum(self.width(name) for name in self.features)
 
     def field_dim(self, name: str) -> int:
@@ -100,7 +108,19 @@ class TaskEmbedding(nn.Module):
             spec = self.features[owner]
             if "pretrained_emb" in spec:
                 self.pretrained_of[owner] = len(self.pretrained)
-                self.pretrained.append(self._pretrained_tables(owner, spec, feature_map.data_dir))
+                dim = self.field_dim(owner)
+                width = spec.get("pretrain_dim", dim)
+                self.pretrained.append(
+                    PretrainedTables(
+                        read_vectors(owner, spec, feature_map.data_dir, width),
+                        dim,
+                        self.num_tables,
+                        spec.get("pretrain_usage", "init"),
+                        frozen=spec["freeze_emb"],
+                        oov_id=spec["oov_idx"],
+                        initializer=self.initializer,
+                    )
+                )
             else:
                 by_dim.setdefault(self.field_dim(owner), []).append(owner)
         for dim, names in by_dim.items():
@@ -121,7 +141,7 @@ class TaskEmbedding(nn.Module):
                 self.pretrained_of[name] = self.pretrained_of[owner]
             else:
                 self.vocab_of[name] = self.vocab_of[owner]
-        # One lookup a table for its plain categorical fields.
+        # One lookup per table for its plain categorical fields.
         self.plain: dict[int, list[str]] = {}
         for name, (table, _) in self.vocab_of.items():
             if self.features[name]["type"] == "categorical":
@@ -130,44 +150,13 @@ class TaskEmbedding(nn.Module):
             vocabs = torch.tensor([self.vocab_of[name][1] for name in names])
             self.register_buffer(f"plain_vocabs_{table}", vocabs, persistent=False)
 
-    def _pretrained_tables(
-        self, name: str, spec: dict[str, Any], data_dir: str
-    ) -> PretrainedTables:
-        dim = self.field_dim(name)
-        return PretrainedTables(
-            read_vectors(name, spec, data_dir, spec.get("pretrain_dim", dim)),
-            dim,
-            self.num_tables,
-            spec.get("pretrain_usage", "init"),
-            frozen=spec["freeze_emb"],
-            oov_id=spec["oov_idx"],
-            initializer=self.initializer,
-        )
-
-    def _build_numeric(self) -> None:
-        self.numeric_fields: list[list[str]] = []
-        by_dim: dict[int, list[str]] = {}
-        for name, spec in self.features.items():
-            if spec["type"] == "numeric":
-                by_dim.setdefault(self.field_dim(name), []).append(name)
-        for dim, names in by_dim.items():
-            self.numeric_fields.append(names)
-            self.numeric.append(NumericTables(len(names), dim, self.num_tables))
-
-    def _build_encoders(self) -> None:
-        for name, spec in self.features.items():
-            encoder = FieldEncoder.from_spec(name, spec, self.field_dim(name), self.num_tables)
-            if encoder is not None:
-                self.encoder_of[name] = len(self.encoders)
-                self.encoders.append(encoder)
-
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Embed a batch of columns: ids (B,) or (B, L), numbers (B,) or (B, P), to (K, B, output_dim)."""
         parts: dict[str, Tensor] = {}
         for table, names in self.plain.items():
             ids = torch.stack([inputs[name] for name in names], dim=1)
-            found = self.tables[table](ids, self.get_buffer(f"plain_vocabs_{table}"))
-            parts |= dict(zip(names, found.unbind(1), strict=True))
+            rows = self.tables[table](ids, self.get_buffer(f"plain_vocabs_{table}"))
+            parts |= dict(zip(names, rows.unbind(1), strict=True))
         for names, tables in zip(self.numeric_fields, self.numeric, strict=True):
             values = torch.stack([inputs[name] for name in names], dim=1)
             parts |= dict(zip(names, tables(values).unbind(1), strict=True))
@@ -183,53 +172,3 @@ class TaskEmbedding(nn.Module):
                 parts[name] = self.encoders[self.encoder_of[name]](parts[name])
         wide = [parts[name].unflatten(1, (self.num_tables, -1)) for name in self.features]
         return torch.cat(wide, dim=2).transpose(0, 1)
-
-
-def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> Tensor:
-    """Read a field's pretrained vectors, by id.
-
-    As in FuxiCTR, a token without a vector gets zeros where vectors are frozen, else N(0, 1e-4).
-
-    Args:
-        name: The field.
-        spec: Its spec in the feature map.
-        data_dir: Folder of the pretrained file and feature_vocab.json.
-        width: P, the length of a vector.
-
-    Returns:
-        (V, P).
-
-    Raises:
-        ConfigError: If the file's vectors have another length, or none belongs to a token.
-        DataError: If the vectors lie in another file.
-    """
-    path = Path(data_dir) / spec["pretrained_emb"]
-    keys, vectors = read_pretrained(path)
-    vectors = np.stack(list(vectors)).astype(np.float32)
-    if vectors.shape[1:] != (width,):
-        said = "" if "pretrain_dim" in spec else ", the embedding_dim, since the config names none"
-        raise ConfigError(
-            f"pretrain_dim of {name!r} is {width}{said}, but the vectors in {path} have length "
-            f"{vectors.shape[-1]}. Set pretrain_dim: {vectors.shape[-1]}."
-        )
-    table = torch.zeros(spec["vocab_size"], width)
-    if not spec["freeze_emb"]:
-        table.normal_(std=1e-4)
-    vocab = json.loads((Path(data_dir) / "feature_vocab.json").read_text(encoding="utf-8"))[name]
-    # The keys of a JSON object are text, whatever the tokens were; FuxiCTR's fit has given every key
-    # of the file an id, whole numbers without a point where the column's are.
-    texts = [np.asarray(keys).astype(str)]
-    if np.asarray(keys).dtype.kind == "f":
-        texts.append(np.asarray(keys).astype(np.int64).astype(str))
-    ids = max((np.array([vocab.get(t, -1) for t in text]) for text in texts), key=_known)
-    if not _known(ids):
-        raise ConfigError(
-            f"pretrained_emb of {name!r}: none of the {len(ids):,} keys in {path}, such as "
-            f"{texts[0][0]!r}, is in the vocabulary. Write the keys as the column's values are."
-        )
-    table[torch.as_tensor(ids[ids >= 0])] = torch.from_numpy(vectors[ids >= 0])
-    return table
-
-
-def _known(ids: np.ndarray) -> int:
-    return int((ids >= 0).sum())

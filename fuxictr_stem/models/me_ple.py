@@ -12,5 +12,5 @@ class MEPLE(PLE):
     """
 
     def num_tables(self) -> int:
-        """Return how many embedding tables there are: one a task and the shared one."""
+        """Return how many embedding tables there are: one per task and the shared one."""
         return self.num_tasks + 1

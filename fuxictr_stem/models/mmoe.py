@@ -1,4 +1,4 @@
-"""MMoE: one set of experts, a gate a task (Ma et al., KDD 2018)."""
+"""MMoE: one set of experts, one gate per task (Ma et al., KDD 2018)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MMoE(MultiTaskNet):
         self.finish(self.experts.output_dim)
 
     def num_gates(self) -> int:
-        """Return how many gates there are: one a task."""
+        """Return how many gates there are: one per task."""
         return self.num_tasks
 
     def num_tables(self) -> int:

@@ -14,9 +14,9 @@ def ancestors(label_col: Sequence[Mapping[str, Any]], label: str) -> list[str]:
         label: The label to begin with.
     """
     parents = {col["name"]: col.get("parent") for col in label_col}
-    found: list[str] = []
+    labels: list[str] = []
     parent = parents.get(label)
-    while parent is not None and parent not in found:
-        found.append(parent)
+    while parent is not None and parent not in labels:
+        labels.append(parent)
         parent = parents.get(parent)
-    return found
+    return labels

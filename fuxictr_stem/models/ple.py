@@ -14,7 +14,7 @@ from fuxictr_stem.models.base import MultiTaskNet
 
 
 class PLE(MultiTaskNet):
-    """Specific and shared experts under CGC gates on one table, a tower a task.
+    """Specific and shared experts under CGC gates on one table, one tower per task.
 
     Every stream of the first layer reads the same embedding; ``y_i = activation(tower_i(o_i))`` with
     ``o_i`` the mixture of task i's own and the shared experts.

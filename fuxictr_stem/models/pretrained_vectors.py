@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,13 +10,63 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
-from fuxictr_stem.errors import DataError
+from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.runtime.h5_files import inside
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 _ARRAYS = ("key", "value")
+
+
+def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> Tensor:
+    """Read a field's pretrained vectors, by id.
+
+    As in FuxiCTR, a token without a vector gets zeros where vectors are frozen, else N(0, 1e-4).
+
+    Args:
+        name: The field.
+        spec: Its spec in the feature map.
+        data_dir: Folder of the pretrained file and feature_vocab.json.
+        width: P, the length of a vector.
+
+    Returns:
+        (V, P).
+
+    Raises:
+        ConfigError: If the file's vectors have another length, or none belongs to a token.
+        DataError: If the vectors lie in another file.
+    """
+    path = Path(data_dir) / spec["pretrained_emb"]
+    keys, vectors = read_pretrained(path)
+    vectors = np.stack(list(vectors)).astype(np.float32)
+    if vectors.shape[1:] != (width,):
+        said = "" if "pretrain_dim" in spec else ", the embedding_dim, since the config names none"
+        raise ConfigError(
+            f"pretrain_dim of {name!r} is {width}{said}, but the vectors in {path} have length "
+            f"{vectors.shape[-1]}. Set pretrain_dim: {vectors.shape[-1]}."
+        )
+    table = torch.zeros(spec["vocab_size"], width)
+    if not spec["freeze_emb"]:
+        table.normal_(std=1e-4)
+    vocab = json.loads((Path(data_dir) / "feature_vocab.json").read_text(encoding="utf-8"))[name]
+    # The keys of a JSON object are text, whatever the tokens were; FuxiCTR's fit has given every key
+    # of the file an id, whole numbers without a point where the column's are.
+    texts = [np.asarray(keys).astype(str)]
+    if np.asarray(keys).dtype.kind == "f":
+        texts.append(np.asarray(keys).astype(np.int64).astype(str))
+    ids = max(
+        (np.array([vocab.get(t, -1) for t in text]) for text in texts), key=lambda x: sum(x >= 0)
+    )
+    if not (ids >= 0).any():
+        raise ConfigError(
+            f"pretrained_emb of {name!r}: none of the {len(ids):,} keys in {path}, such as "
+            f"{texts[0][0]!r}, is in the vocabulary. Write the keys as the column's values are."
+        )
+    table[torch.as_tensor(ids[ids >= 0])] = torch.from_numpy(vectors[ids >= 0])
+    return table
 
 
 def read_pretrained(path: Path) -> tuple[Array, Array]:
@@ -55,7 +106,7 @@ def _check_names(names: Iterable[str]) -> None:
 def _of_h5(file: h5py.File, name: str) -> Array:
     data = inside(file, name)
     if data.dtype.kind not in "iufS" and not h5py.check_string_dtype(data.dtype):
-        raise DataError(f"{name!r} holds {data.dtype}, neither numbers nor text: refused.")
+        raise DataError(f"{name!r} holds {data.dtype}, neither numbers nor text: rejected.")
     return np.asarray(data[:])
 
 

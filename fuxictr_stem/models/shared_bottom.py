@@ -1,4 +1,4 @@
-"""Shared bottom (Caruana 1997): one table, one bottom MLP, a tower a task."""
+"""Shared bottom (Caruana 1997): one table, one bottom MLP, one tower per task."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from fuxictr_stem.models.base import MultiTaskNet
 
 
 class STEMNet(MultiTaskNet):
-    """T task tables and a shared one, specific and shared experts, AFTB gates, a tower a task.
+    """T task tables and a shared one, specific and shared experts, AFTB gates, one tower per task.
 
     ``y_i = activation(tower_i(o_i))`` with ``o_i`` as in `ExpertLayer`; the loss is the sum of the tasks'
     losses. A task's loss trains its own and the shared side only, at any depth.

@@ -64,16 +64,16 @@ class AdamStep:
         self, model: StepModel, penalty: float, learning_rate: float, row_sparse: bool
     ) -> None:
         self.model, self.penalty, self.row_sparse = model, penalty, row_sparse
-        found = (m for m in model.embedding_layer.modules() if isinstance(m, FieldTables))
-        self.tables = [tables for tables in found if tables.table.weight.requires_grad]
+        modules = (m for m in model.embedding_layer.modules() if isinstance(m, FieldTables))
+        self.tables = [tables for tables in modules if tables.table.weight.requires_grad]
         self.weights = [tables.table.weight for tables in self.tables]
-        own = {id(weight) for weight in self.weights}
-        self.others = [p for p in model.parameters() if id(p) not in own]
+        of_tables = {id(weight) for weight in self.weights}
+        self.others = [p for p in model.parameters() if id(p) not in of_tables]
         groups = [{"params": params} for params in (self.others, self.weights) if params]
         self.optimizer = torch.optim.Adam(
             groups, lr=learning_rate, fused=True, capturable=model.device.type == "cuda"
         )
-        # Dense gradients of the tables, zero but for the rows of the step that runs.
+        # Dense gradients of the tables, zero except for the rows of the step that runs.
         self._buffers: list[Tensor] = []
         # Whether a step was lost; None where the steps after it are taken.
         self._held: Tensor | None = None
@@ -117,9 +117,9 @@ class AdamStep:
         dense = [p.grad for p in self.others if p.grad is not None]
         norms = torch.stack(torch._foreach_norm(dense)) if dense else loss.new_zeros(1)
         squared, penalty = norms.square().sum(), norms.new_zeros(())
-        for weight, found in zip(self.weights, touched, strict=True):
-            more, own = self._squared_norm(weight, found)
-            squared, penalty = squared + more, penalty + own
+        for weight, rows in zip(self.weights, touched, strict=True):
+            table_squared, table_penalty = self._squared_norm(weight, rows)
+            squared, penalty = squared + table_squared, penalty + table_penalty
         scale = torch.clamp(max_norm / (squared.clamp(min=0).sqrt() + 1e-6), max=1.0)
         lost = ~torch.isfinite(loss + squared)
         if self._held is not None:
@@ -134,25 +134,26 @@ class AdamStep:
         if not on_host or scale < 1:
             if dense:
                 torch._foreach_mul_(dense, scale)
-            touched = [None if found is None else (found[0], found[1] * scale) for found in touched]
+            touched = [None if rows is None else (rows[0], rows[1] * scale) for rows in touched]
         if self.row_sparse:
             self.optimizer.step()
-            for weight, found in zip(self.weights, touched, strict=True):
-                if found is not None:
-                    self._step_rows(weight, *found, scale * self.penalty)
+            for weight, rows in zip(self.weights, touched, strict=True):
+                if rows is not None:
+                    self._step_rows(weight, *rows, scale * self.penalty)
         elif on_host:
             self._step_tables(touched, float(scale) * self.penalty)
         else:
             self._step_tables_on_device(touched, scale * self.penalty)
         return penalty
 
-    def _squared_norm(self, weight: Tensor, found: Touched) -> tuple[Tensor, Tensor]:
+    def _squared_norm(self, weight: Tensor, touched: Touched) -> tuple[Tensor, Tensor]:
         """Return the squared norm of a table's gradient with penalty, and the penalty."""
         squared = zero = weight.new_zeros(())
         rows = None
-        if found is not None:
-            rows = weight[found[0]]
-            squared = found[1].square().sum() + 2 * self.penalty * (found[1] * rows).sum()
+        if touched is not None:
+            rows_U, values_UW = touched
+            rows = weight[rows_U]
+            squared = values_UW.square().sum() + 2 * self.penalty * (values_UW * rows).sum()
         penalised = rows if self.row_sparse else weight
         if not self.penalty or penalised is None:
             return squared, zero
@@ -162,25 +163,25 @@ class AdamStep:
     def _step_tables(self, touched: list[Touched], decay: float) -> None:
         if not self._buffers:
             self._buffers = [torch.zeros_like(weight) for weight in self.weights]
-        for weight, buffer, found in zip(self.weights, self._buffers, touched, strict=True):
-            if found is not None:
-                buffer.index_copy_(0, *found)
+        for weight, buffer, rows in zip(self.weights, self._buffers, touched, strict=True):
+            if rows is not None:
+                buffer.index_copy_(0, *rows)
             weight.grad = buffer
         if self.weights:
             self.optimizer.param_groups[-1]["weight_decay"] = decay
         self.optimizer.step()
-        for weight, buffer, found in zip(self.weights, self._buffers, touched, strict=True):
+        for weight, buffer, rows in zip(self.weights, self._buffers, touched, strict=True):
             weight.grad = None
-            if found is not None:
-                buffer.index_fill_(0, found[0], 0)
+            if rows is not None:
+                buffer.index_fill_(0, rows[0], 0)
 
     def _step_tables_on_device(self, touched: list[Touched], decay: Tensor) -> None:
         if not self._buffers:
             self._buffers = [torch.zeros_like(weight) for weight in self.weights]
-        for weight, buffer, found in zip(self.weights, self._buffers, touched, strict=True):
+        for weight, buffer, rows in zip(self.weights, self._buffers, touched, strict=True):
             torch.mul(weight, decay, out=buffer)
-            if found is not None:
-                buffer.index_add_(0, *found)
+            if rows is not None:
+                buffer.index_add_(0, *rows)
             weight.grad = buffer
         self.optimizer.step()
         for weight in self.weights:

@@ -121,8 +121,9 @@ class GradientBalancer:
             torch.stack(of_tasks).reshape(len(losses_T), *_as_rows(parameter))
             for parameter, of_tasks in zip(parameters, zip(*by_task, strict=True), strict=True)
         ]
-        shared = [(one != 0).any(dim=2).sum(dim=0) >= 2 for one in gradients]
-        parts = [one[:, rows].flatten(1) for one, rows in zip(gradients, shared, strict=True)]
+        shared = [(of_part != 0).any(dim=2).sum(dim=0) >= 2 for of_part in gradients]
+        pairs = zip(gradients, shared, strict=True)
+        parts = [of_part[:, rows].flatten(1) for of_part, rows in pairs]
         gradients_TP = torch.cat(parts, dim=1)
         corrections = [
             torch.zeros_like(parameter, memory_format=torch.contiguous_format)

@@ -80,7 +80,7 @@ def evaluate_predictions(
     Args:
         tasks: Task type by label.
         predictions: Labels and predictions of a split.
-        names: Metrics (``AUC``), or results (``like_AUC``), which stand for their metric: each is
+        names: Metrics (``AUC``), or results (``like_AUC``), which mean their metric: each is
             computed for every task it applies to, so that a mean is one over all of them.
 
     Returns:

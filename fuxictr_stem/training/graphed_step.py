@@ -53,7 +53,7 @@ class GraphedStep:
         if self._graph is None:
             if self._steps < WARM_UP:
                 self._steps += 1
-                return self._beside(batch, max_norm)
+                return self._on_another_stream(batch, max_norm)
             self._record(batch, max_norm)
             if self._graph is None:
                 return self.step(batch, max_norm)
@@ -63,12 +63,12 @@ class GraphedStep:
         return self._loss.clone()
 
     def hold_after_lost_step(self, on: bool) -> None:
-        """Do as `AdamStep.hold_after_lost_step`."""
+        """As `AdamStep.hold_after_lost_step`."""
         self.step.hold_after_lost_step(on)
         # What is recorded would go on with the tensors that it was recorded with.
         self._setting = self._graph = self._loss = None
 
-    def _beside(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:
+    def _on_another_stream(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:
         """Take a step on a stream of its own, as it must be before recording."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())

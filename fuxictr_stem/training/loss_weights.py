@@ -1,6 +1,6 @@
 """How the tasks' losses are weighted in their sum.
 
-Symbols: T tasks; L_i the mean loss of task i over its samples of a batch.
+Symbols: T tasks; L_i the mean loss of task i over its samples of a batch; w_i its weight.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ LossWeight = str | Sequence[float] | Mapping[str, float]
 
 
 class TaskWeights(nn.Module):
-    """How the tasks' losses are weighted; of itself ``EQ``: each task adds its loss."""
+    """How the tasks' losses are weighted; this one is ``EQ``: each task adds its loss, L_i.
+
+    Right where the losses are of similar size: the one with the larger gradients decides what is shared.
+    """
 
     def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
         """Return what each task adds to the loss of a batch, (T,).
@@ -41,10 +44,14 @@ class TaskWeights(nn.Module):
 
 
 class FixedWeights(TaskWeights):
-    """A number a task: task i adds ``w_i L_i``.
+    """A number per task: task i adds ``w_i L_i``.
 
     Args:
-        weights: The numbers, in the order of the tasks.
+        weights: The numbers w_i, finite and >= 0, in the order of the tasks.
+
+    Example:
+        >>> FixedWeights([2, 0.5])(torch.tensor([0.7, 0.4]), torch.tensor([True, True]))
+        tensor([1.4000, 0.2000])
     """
 
     weights_T: Tensor
@@ -61,12 +68,18 @@ class FixedWeights(TaskWeights):
 class UncertaintyWeights(TaskWeights):
     """``UW``: weights from learnt uncertainties (Kendall, Gal and Cipolla, CVPR 2018).
 
-    With ``s_i = log sigma_i^2`` a classification task adds ``exp(-s_i) L_i + s_i / 2`` (their eq. 10),
-    a regression task ``exp(-s_i) L_i / 2 + s_i / 2`` (eq. 7). A task without a sample in the batch adds
-    nothing, so that its uncertainty stays as it is. All ``s_i`` start at 0.
+    With ``s_i = log sigma_i^2``, sigma_i the learnt noise of task i, a classification task adds
+    ``exp(-s_i) L_i + s_i / 2`` (their eq. 10), a regression task ``exp(-s_i) L_i / 2 + s_i / 2`` (eq. 7).
+    A task without a sample in the batch adds nothing, so that its uncertainty stays as it is. All
+    ``s_i`` start at 0. Not valid for losses that reach 0 on train: ``s_i`` then falls without end.
 
     Args:
         tasks: The tasks' types.
+
+    Example:
+        >>> weights = UncertaintyWeights(["binary_classification", "regression"])
+        >>> weights(torch.tensor([0.7, 0.4]), torch.tensor([True, True])).detach()  # s = 0
+        tensor([0.7000, 0.2000])
     """
 
     factors_T: Tensor
@@ -88,11 +101,19 @@ class DynamicWeightAverage(TaskWeights):
     """``DWA``: weights from how fast the losses fall (Liu, Johns and Davison, CVPR 2019, eq. 7).
 
     Task i adds ``w_i L_i`` with ``w = T softmax(r / 2)``, where ``r_i`` is its mean loss over the batches
-    of the last epoch over that of the epoch before. In the first two epochs all weights are 1. The sums
-    of this epoch and the means of the two before are buffers: weights that are saved go on from there.
+    of the last epoch divided by that of the epoch before. In the first two epochs all weights are 1. The
+    sums of this epoch and the means of the two before are buffers: weights that are saved go on from
+    there. Without effect on runs of one or two epochs.
 
     Args:
         num_tasks: T.
+
+    Example:
+        >>> weights, both = DynamicWeightAverage(2), torch.tensor([True, True])
+        >>> for epoch, losses in enumerate([[1.0, 1.0], [0.5, 1.0], [0.5, 1.0]]):
+        ...     weights.observe(torch.tensor(losses), both, epoch)
+        >>> weights.weights()  # the loss that fell by half weighs less
+        tensor([0.8756, 1.1244])
     """
 
     temperature = 2.0

@@ -16,20 +16,20 @@ GROUP = "group"
 
 
 def write_predictions(
-    path: Path, predictions: Predictions, beside: Iterable[polars.DataFrame] | None = None
+    path: Path, predictions: Predictions, more: Iterable[polars.DataFrame] | None = None
 ) -> None:
     """Write a split's labels and predictions, in the order of its rows.
 
     The columns are ``{label}``, NaN where the sample is not the task's, ``{label}_pred``, and ``group``,
-    the ``group_id`` as the metrics number it, where there is one; then those beside them.
+    the ``group_id`` as the metrics number it, where there is one; then more columns.
 
     Args:
         path: The parquet file.
         predictions: What a pass over the split gave.
-        beside: More columns of the same rows, block by block.
+        more: More columns of the same rows, block by block.
 
     Raises:
-        DataError: There are other rows beside them.
+        DataError: The blocks do not have the same number of rows.
         OutputError: The file cannot be written.
     """
     columns = {}
@@ -40,20 +40,19 @@ def write_predictions(
         columns[GROUP] = predictions.group_id
     frame = polars.DataFrame(columns)
     with replacing(path, polars.exceptions.PolarsError) as temporary:
-        if beside is None:
+        if more is None:
             frame.write_parquet(temporary)
         else:
-            _write_joined(temporary, frame, beside)
+            _write_joined(temporary, frame, more)
 
 
-def _write_joined(path: Path, frame: polars.DataFrame, beside: Iterable[polars.DataFrame]) -> None:
-    """Write a table and what is beside it, a block at a time."""
+def _write_joined(path: Path, frame: polars.DataFrame, blocks: Iterable[polars.DataFrame]) -> None:
     from pyarrow import parquet
 
     rows = 0
     with ExitStack() as stack:
         writer = None
-        for block in beside:
+        for block in blocks:
             part = frame.slice(rows, block.height)
             rows += block.height
             if part.height < block.height:

@@ -34,7 +34,7 @@ def synthetic_batch(
             batch[name] = torch.randint(1, spec.get("vocab_size", VOCAB_SIZE), shape, generator=rng)
     for label in label_col:
         batch[label["name"]] = torch.randint(0, 2, (rows,), generator=rng).float()
-    # A label may stand before its parent: as many rounds as labels settle any chain.
+    # A label may come before its parent: as many rounds as labels settle any chain.
     for _ in label_col:
         for label in label_col:
             if label.get("parent"):

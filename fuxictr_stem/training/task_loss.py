@@ -1,6 +1,6 @@
 """A task's samples in a batch, and its mean loss over them.
 
-A row without a task's label, or outside its sample space, is none of its samples: the label is NaN there.
+A row without a task's label, or outside its sample space, is not its sample: the label is NaN there.
 
 Symbols: B batch, T tasks.
 """
@@ -26,10 +26,10 @@ DEFAULT_LOSS = {task: loss for loss, task in reversed(LOSSES.items())}
 
 
 class Labels(list[Tensor]):
-    """A batch's labels, (B, 1) a task, NaN in rows that are none of its samples.
+    """A batch's labels, (B, 1) per task, NaN in rows that are not its samples.
 
     Args:
-        labels: The labels, a tensor a task.
+        labels: The labels, one tensor per task.
         weight: (B, 1) weights of the rows, or None to count them alike.
     """
 
@@ -48,7 +48,7 @@ def mean_loss(
     Args:
         loss: A loss of ``torch.nn.functional``.
         y_pred: (B, 1) predictions.
-        y_true: (B, 1) labels, NaN in rows that are no samples.
+        y_true: (B, 1) labels, NaN in rows that are not samples.
         weight: (B, 1) weights >= 0 of the rows, or None to count them alike.
     """
     present = ~torch.isnan(y_true)

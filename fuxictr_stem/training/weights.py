@@ -23,33 +23,34 @@ def read_into(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         RuntimeError: If the file's names or shapes are not the model's.
-        SafetensorError: If the file is none of safetensors.
+        SafetensorError: If it is not a safetensors file.
     """
-    # One file throughout, though another process may meanwhile put its own in this one's place.
+    # One file throughout, though another process may meanwhile replace it.
     with open(path, "rb") as held:
         _read_into(model, f"/dev/fd/{held.fileno()}")
 
 
 def _read_into(model: nn.Module, path: str) -> None:
-    own = model.state_dict()
+    tensors = model.state_dict()
     with safe_open(path, "pt") as file:
         shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     # `save_model` writes what several names share under one of them.
-    written = {own[name].data_ptr() for name in shapes if name in own}
-    own = {name: t for name, t in own.items() if name in shapes or t.data_ptr() not in written}
-    wanted = {name: list(tensor.shape) for name, tensor in own.items()}
+    written = {tensors[name].data_ptr() for name in shapes if name in tensors}
+    tensors = {n: t for n, t in tensors.items() if n in shapes or t.data_ptr() not in written}
+    wanted = {name: list(tensor.shape) for name, tensor in tensors.items()}
     if shapes != wanted:
-        apart = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
+        names = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
         raise RuntimeError(
-            f"{len(apart)} tensors are missing, left over or of another shape, such as {apart[0]!r}: "
-            f"{shapes.get(apart[0])} in the file, {wanted.get(apart[0])} in the model"
+            f"{len(names)} tensors are missing, left over or of another shape, such as {names[0]!r}: "
+            f"{shapes.get(names[0])} in the file, {wanted.get(names[0])} in the model"
         )
-    for block in _blocks(own):
+    for block in _blocks(tensors):
         # What was read counts as memory of the process until the file is closed.
         with safe_open(path, "pt") as file:
             for name, rows in block:
-                source = file.get_slice(name)[rows] if own[name].dim() else file.get_tensor(name)
-                own[name][rows].copy_(source)
+                target = tensors[name]
+                source = file.get_slice(name)[rows] if target.dim() else file.get_tensor(name)
+                target[rows].copy_(source)
 
 
 def _blocks(tensors: Mapping[str, Tensor]) -> Iterator[list[tuple[str, Any]]]:
