@@ -63,13 +63,14 @@ def _run(args: argparse.Namespace) -> None:
 
 def _prepare(args: argparse.Namespace) -> None:
     from fuxictr_stem.config import load_dataset
-    from fuxictr_stem.config.checking import Problems, read_value
-    from fuxictr_stem.config.kinds import PATH
+    from fuxictr_stem.config.problems import Problems
+    from fuxictr_stem.config.reading import read_value
+    from fuxictr_stem.config.value_types import FilePath
     from fuxictr_stem.data.preparers import prepare
 
     if args.raw_dir is not None:
         problems = Problems()
-        read_value(PATH, args.raw_dir, "--raw-dir", problems)
+        read_value(FilePath, args.raw_dir, "--raw-dir", problems)
         if problems.lines:
             raise ConfigError(problems.lines[0])
     dataset = load_dataset(args.config, args.dataset)
@@ -112,8 +113,11 @@ def _cache(args: argparse.Namespace) -> int:
 
 
 def _keys(args: argparse.Namespace) -> None:
-    from fuxictr_stem.key_list import SECTIONS, key_list
+    from fuxictr_stem.key_list import SECTIONS, key_list, write_json_schemas
 
+    if args.json_schema is not None:
+        tell(*(f"Wrote {file}." for file in write_json_schemas(args.json_schema)))
+        return
     for name in args.section:
         if name not in SECTIONS:
             raise ConfigError(
@@ -188,6 +192,12 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("--all", _FLAG, "remove sound ones, too", ["cache clear"]),
     ("--dry-run", _FLAG, "only show what would be removed", ["cache clear"]),
     ("section", {"nargs": "*"}, "experiment, dataset, feature, ...; by default all", ["keys"]),
+    (
+        "--json-schema",
+        {**_FOLDER, "metavar": "FOLDER"},
+        "write JSON schemas of the config files, for editors, instead",
+        ["keys"],
+    ),
     (
         "--config",
         _FOLDER,

@@ -232,7 +232,7 @@ MISTAKES = {
     ),
     "filled and missing": (
         lambda p: p.dataset["label_col"][1].update(fill_na=0),
-        "view.*missing: stands beside fill_na",
+        "view.*missing: comes with fill_na",
     ),
     "an empty label beside -1": (
         lambda p: p.frames.update(

@@ -1,16 +1,17 @@
-"""The columns of a dataset config: one dict a column, checked alone and against the others."""
+"""The columns of a dataset config: a dict per column, checked alone and against the others."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fuxictr_stem.config.checking import Problems, read_entries
-from fuxictr_stem.config.nesting import check_combined, check_parents
-from fuxictr_stem.config.relations import check_copies, check_names, check_sharing
-from fuxictr_stem.config.schema import FEATURE, LABEL
-from fuxictr_stem.config.values import (
+from fuxictr_stem.config import schema
+from fuxictr_stem.config.nesting import combined_problems, parent_problems
+from fuxictr_stem.config.problems import Problems
+from fuxictr_stem.config.reading import read_entries
+from fuxictr_stem.config.relations import copy_problems, name_problems, sharing_problems
+from fuxictr_stem.config.value_types import (
     CATEGORICAL,
     EMBEDDING,
     META,
@@ -18,7 +19,7 @@ from fuxictr_stem.config.values import (
     SEQUENCE,
     function_call,
 )
-from fuxictr_stem.errors import short
+from fuxictr_stem.errors import Problem, short
 from fuxictr_stem.models.expressions import PoolingEncoder, parse_encoder
 
 Columns = list[dict[str, Any]]
@@ -26,62 +27,73 @@ Columns = list[dict[str, Any]]
 
 def read_columns(
     features: Any, labels: Any, data_format: str | None, place: str, problems: Problems
-) -> tuple[Columns | None, Columns | None]:
+) -> dict[str, Columns]:
     """Check and expand ``feature_cols`` and ``label_col``.
 
     Args:
         features: The config's ``feature_cols``.
         labels: The config's ``label_col``.
         data_format: ``csv`` or ``parquet``; None if that is wrong itself.
-        place: Where the dataset stands.
+        place: Where the dataset is.
         problems: Takes what is wrong.
 
     Returns:
-        Features and labels, a dict a column; None for what has entries that could not be read.
+        Both, a dict per column, without what has entries that could not be read.
     """
-    listed = [labels] if isinstance(labels, dict) else labels
-    start = len(problems.entries)
-    placed = list(read_entries(FEATURE, features, f"{place}.feature_cols", problems))
-    after_features = len(problems.entries)
-    placed_labels = list(read_entries(LABEL, listed, f"{place}.label_col", problems))
-    whole = after_features == start
-    whole_labels = len(problems.entries) == after_features
+    label_list = [labels] if isinstance(labels, dict) else labels
+    lists = {}
+    readable = {}
+    for key, shape, entries in (
+        ("feature_cols", schema.Feature, features),
+        ("label_col", schema.Label, label_list),
+    ):
+        before = len(problems)
+        lists[key] = list(read_entries(shape.model_fields, entries, f"{place}.{key}", problems))
+        readable[key] = len(problems) == before
+    placed, placed_labels = lists.values()
     for entry in placed:
-        if entry.whole:
-            _check_column(entry.values, data_format, entry.place, problems)
-    check_names(placed, placed_labels, problems)
+        if entry.complete:
+            problems.add_all(_column_problems(entry.values, data_format, entry.place))
+    problems.add_all(name_problems(placed, placed_labels))
     for entry in placed_labels:
-        if "missing" in entry.values and "fill_na" in entry.values:
+        if {"missing", "fill_na"} <= entry.values.keys():
             problems.add(
                 f"{entry.place}.missing",
-                "stands beside fill_na: a missing label is either filled or left out.",
+                "comes with fill_na: a missing label is either filled or left out.",
                 "Keep one of them.",
             )
-    if whole_labels:
-        check_combined(placed_labels, problems)
-        check_parents(placed_labels, problems)
+    if readable["label_col"]:
+        problems.add_all(combined_problems(placed_labels))
+        problems.add_all(parent_problems(placed_labels))
     # Columns would be blamed for what others, which could not be read, lack.
-    if whole and whole_labels:
-        check_copies(placed, placed_labels, problems)
-    if whole:
-        check_sharing(placed, problems)
+    if all(readable.values()):
+        problems.add_all(copy_problems(placed, placed_labels))
+    if readable["feature_cols"]:
+        problems.add_all(sharing_problems(placed))
         if not any(e.values["active"] and e.values["type"] != META for e in placed):
             problems.add(
                 f"{place}.feature_cols", "must have an active column that is not meta.", "Add one."
             )
-    return (
-        [_normalised(entry.values) for entry in placed] if whole else None,
-        [_normalised(entry.values) for entry in placed_labels] if whole_labels else None,
-    )
+    return {
+        key: [_normalised(entry.values) for entry in entries]
+        for key, entries in lists.items()
+        if readable[key]
+    }
 
 
-def check_encoder(col_type: str, encoder: Any, place: str, problems: Problems) -> None:
-    """Note a pooling on a column that is no sequence."""
-    pools = any(isinstance(step, PoolingEncoder) for step in parse_encoder(encoder))
-    if pools and col_type != SEQUENCE:
-        problems.add(
+def misfit_problems(col: Mapping[str, Any], column_type: str, place: str) -> Iterator[Problem]:
+    """Yield the keys of a column, or of changes to it, that are not for columns of its type."""
+    for key, value in col.items():
+        types = schema.column_types(schema.Feature.model_fields[key])
+        if types and column_type not in types and value is not None:
+            yield Problem(
+                f"{place}.{key}", f"is for {' and '.join(types)} columns, not {column_type}."
+            )
+    pools = any(isinstance(s, PoolingEncoder) for s in parse_encoder(col.get("feature_encoder")))
+    if pools and column_type != SEQUENCE:
+        yield Problem(
             f"{place}.feature_encoder",
-            f"pools a sequence, but the column is {col_type}.",
+            f"pools a sequence, but the column is {column_type}.",
             "Use nn.Linear, or leave it out.",
         )
 
@@ -95,64 +107,58 @@ def _normalised(col: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _check_column(
-    col: Mapping[str, Any], data_format: str | None, place: str, problems: Problems
-) -> None:
+def _column_problems(
+    col: Mapping[str, Any], data_format: str | None, place: str
+) -> Iterator[Problem]:
     kind, dtype = col["type"], col["dtype"]
-    for key in col:
-        types = FEATURE[key].types
-        if types and kind not in types and col[key] is not None:
-            problems.add(f"{place}.{key}", f"is for {' and '.join(types)} columns, not {kind}.")
-    check_encoder(kind, col.get("feature_encoder"), place, problems)
+    yield from misfit_problems(col, kind, place)
     call = function_call(col.get("preprocess"), col["name"])
     if call and kind not in (CATEGORICAL, NUMERIC, SEQUENCE):
-        problems.add(
-            f"{place}.preprocess",
-            f"a function makes {CATEGORICAL}, {NUMERIC} and {SEQUENCE} columns, not {kind}.",
-        )
+        text = f"a function makes {CATEGORICAL}, {NUMERIC} and {SEQUENCE} columns, not {kind}."
+        yield Problem(f"{place}.preprocess", text)
     if kind == NUMERIC and dtype == "str":
-        problems.add(f"{place}.dtype", "must be int or float for a numeric column, found 'str'.")
+        text = "must be int or float for a numeric column, found 'str'."
+        yield Problem(f"{place}.dtype", text)
     if kind == SEQUENCE and dtype in ("int", "float") and data_format == "csv":
-        problems.add(
-            f"{place}.dtype", f"must be str for a sequence in a CSV file, found {dtype!r}."
-        )
+        text = f"must be str for a sequence in a CSV file, found {dtype!r}."
+        yield Problem(f"{place}.dtype", text)
     if kind == EMBEDDING:
         if data_format == "csv":
-            problems.add(f"{place}.type", "embedding holds lists of numbers: it needs parquet.")
+            yield Problem(f"{place}.type", "embedding holds lists of numbers: it needs parquet.")
         if "pretrain_dim" not in col:
-            problems.add(place, "an embedding column needs pretrain_dim, the width of its vectors.")
+            text = "an embedding column needs pretrain_dim, the width of its vectors."
+            yield Problem(place, text)
     elif not col.get("pretrained_emb"):
         for key in ("pretrain_dim", "pretrain_usage", "freeze_emb"):
-            if key in col and kind in FEATURE[key].types:
-                problems.add(f"{place}.{key}", "is for a column with pretrained_emb.")
+            if key in col and kind in schema.column_types(schema.Feature.model_fields[key]):
+                yield Problem(f"{place}.{key}", "is for a column with pretrained_emb.")
     shares = col.get("share_embedding") is not None
     if not col.get("remap", True) and (kind == SEQUENCE or kind == CATEGORICAL and not shares):
-        problems.add(
+        yield Problem(
             f"{place}.remap",
             "must be True: FuxiCTR counts no vocabulary without it.",
             "Leave it out; for raw ids that only group rows, use type: meta.",
         )
-    _check_fill(col, place, problems)
+    if "fill_na" in col:
+        yield from _fill_problems(col["fill_na"], kind, dtype, f"{place}.fill_na")
 
 
-def _check_fill(col: Mapping[str, Any], place: str, problems: Problems) -> None:
-    if "fill_na" not in col:
+def _fill_problems(fill: Any, kind: str, dtype: str, place: str) -> Iterator[Problem]:
+    if kind == EMBEDDING:
+        yield Problem(place, "is not for an embedding column: every row has its vector.")
         return
-    fill, dtype = col["fill_na"], "str" if col["type"] == SEQUENCE else col["dtype"]
-    a_number = isinstance(fill, (int, float)) and not isinstance(fill, bool)
-    if col["type"] == EMBEDDING:
-        problems.add(
-            f"{place}.fill_na", "is not for an embedding column: every row has its vector."
-        )
-    elif (
-        (dtype == "str" and not (a_number or isinstance(fill, str)))
-        or (dtype == "int" and not (a_number and isinstance(fill, int) and abs(fill) < 2**63))
-        or (dtype == "float" and not (a_number and _finite(fill)))
-    ):
-        problems.add(f"{place}.fill_na", f"must fit dtype {dtype}, found {short(fill)}.")
+    dtype = "str" if kind == SEQUENCE else dtype
+    is_int = isinstance(fill, int) and not isinstance(fill, bool)
+    fits = {
+        "str": is_int or isinstance(fill, (str, float)),
+        "int": is_int and abs(fill) < 2**63,
+        "float": (is_int or isinstance(fill, float)) and _is_finite(fill),
+    }
+    if not fits[dtype]:
+        yield Problem(place, f"must fit dtype {dtype}, found {short(fill)}.")
 
 
-def _finite(value: float) -> bool:
+def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
     except OverflowError:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fuxictr_stem.config.checking import Place, Problems, read_keys, read_value
+from pydantic import Field
+
+from fuxictr_stem.config import schema
 from fuxictr_stem.config.columns import read_columns
 from fuxictr_stem.config.groups import group_column
-from fuxictr_stem.config.kinds import PLAIN, Kind, number, optional, whole
-from fuxictr_stem.config.schema import ABSENT, DATASET, EXPERIMENT, PREPARE
-from fuxictr_stem.config.values import QUOTE
+from fuxictr_stem.config.problems import Problems
+from fuxictr_stem.config.reading import read_inner, read_keys, read_value
+from fuxictr_stem.config.value_types import QUOTE, CountOrZero, PlainValue, Share
 from fuxictr_stem.config.yaml_files import Section, all_sections, check_id, find_section, ids
-from fuxictr_stem.errors import short, suggest
+from fuxictr_stem.errors import Problem, short, suggest
 
-_ELSEWHERE = dict.fromkeys(EXPERIMENT, "It belongs to the experiment, in model_config.")
+_ELSEWHERE = dict.fromkeys(
+    schema.Experiment.model_fields, "It belongs to the experiment, in model_config."
+)
 _NO_OPS = ("dataset_id", "rebuild_dataset", "data_block_size")
-_COUNT = whole(0)
-# The facts that a preparation puts beside its own figures; all others are for people.
-_COMPARED = {
-    "rows": Kind(
-        f"{_COUNT.rule}, or text such as 10.9M",
-        lambda value: value if isinstance(value, str) else _COUNT.read(value),
+# The facts that a preparation compares with its own figures; all others are for people.
+_COMPARED: dict[str, tuple[Any, str]] = {
+    "rows": (
+        CountOrZero | Annotated[str, Field(title="text such as 10.9M")] | None,
+        "{raw: 1000, train: 800}",
     ),
-    "positive_rate": number(0, below=1),
+    "positive_rate": (Share | None, "{click: 0.2}"),
 }
 
 
@@ -36,15 +40,15 @@ def load_dataset(config_dir: str | Path, dataset_id: str) -> dict[str, Any]:
         dataset_id: The dataset.
 
     Returns:
-        The settings with ``dataset_id``; ``feature_cols`` and ``label_col`` are lists of a dict a
+        The settings with ``dataset_id``; ``feature_cols`` and ``label_col`` are lists of a dict per
         column, ``group_id`` is a meta column or absent.
 
     Raises:
         ConfigError: If a file or the dataset is absent, or with all problems of the dataset at once.
     """
-    section, known = find_dataset(config_dir, dataset_id)
+    section, dataset_ids = find_dataset(config_dir, dataset_id)
     problems = Problems()
-    dataset = read_dataset(section, known, problems)
+    dataset = read_dataset(section, dataset_ids, problems)
     if dataset.get("group_id") is not None:
         add_groups(dataset, dataset["group_id"], section.place("group_id"), problems)
     problems.raise_any(f"Dataset {dataset_id!r}")
@@ -52,7 +56,7 @@ def load_dataset(config_dir: str | Path, dataset_id: str) -> dict[str, Any]:
 
 
 def find_dataset(config_dir: str | Path, dataset_id: object) -> tuple[Section, list[str]]:
-    """Return where a dataset stands, and the ids of all datasets.
+    """Return a dataset's section, and the ids of all datasets.
 
     Raises:
         ConfigError: If a file cannot be read or the dataset is not there.
@@ -62,32 +66,24 @@ def find_dataset(config_dir: str | Path, dataset_id: object) -> tuple[Section, l
     return find_section(sections, "dataset_id", name, config_dir), ids(sections)
 
 
-def read_dataset(section: Section, known: list[str], problems: Problems) -> dict[str, Any]:
-    """Check and normalise a dataset's settings; ``group_id`` stays as it is.
+def read_dataset(section: Section, dataset_ids: list[str], problems: Problems) -> dict[str, Any]:
+    """Return a dataset's settings that are right, normalised; ``group_id`` stays as it is.
 
     Args:
         section: The dataset's mapping.
-        known: The ids of all datasets.
+        dataset_ids: The ids of all datasets.
         problems: Takes what is wrong.
-
-    Returns:
-        The values that are right; ``feature_cols`` and ``label_col`` only as wholes.
     """
     settings = section.settings
-    values = read_keys(DATASET, settings, section.place, problems, _ELSEWHERE)
-    if "feature_cols" in settings and "label_col" in settings:
-        read = read_columns(
-            settings["feature_cols"],
-            settings["label_col"],
-            values.get("data_format"),
-            f"{section.file}, {section.name}",
-            problems,
-        )
-        values |= dict(zip(("feature_cols", "label_col"), read, strict=True))
+    values = read_keys(schema.Dataset.model_fields, settings, section.place, problems, _ELSEWHERE)
+    features, labels = (values.pop(key, None) for key in ("feature_cols", "label_col"))
+    if {"feature_cols", "label_col"} <= settings.keys():
+        at = f"{section.file}, {section.name}"
+        values |= read_columns(features, labels, values.get("data_format"), at, problems)
     if values.get("prepare") is not None:
-        values["prepare"] = _read_prepare(values["prepare"], section, known, problems)
+        values["prepare"] = _read_prepare(values["prepare"], section, dataset_ids, problems)
         _check_source(values.get("source") or {}, section.place("source"), problems)
-    _check_dialect(values, section.place, problems)
+    problems.add_all(_dialect_problems(values), section.place)
     nullable = ("test_data", "group_id", "csv_quote")
     kept = {
         k: v for k, v in values.items() if k not in _NO_OPS and (v is not None or k in nullable)
@@ -110,52 +106,39 @@ def add_groups(dataset: dict[str, Any], group_id: str, place: str, problems: Pro
         )
 
 
-def _check_dialect(values: dict[str, Any], place: Place, problems: Problems) -> None:
-    """Note special characters of CSV files that are the same, or are set for parquet."""
+def _dialect_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield special characters of CSV files that are the same, or are set for parquet."""
     if values.get("data_format") == "parquet":
-        for key in ("csv_quote", "csv_escape", "null_values"):
-            if key in values:
-                problems.add(place(key), "is for CSV files, not for parquet.", "Leave it out.")
+        for key in {"csv_quote", "csv_escape", "null_values"} & values.keys():
+            yield Problem(key, "is for CSV files, not for parquet.", "Leave it out.")
         return
     special = {"csv_quote": QUOTE, **values}
     for key, other in combinations(("csv_escape", "csv_quote", "sep"), 2):
         if special.get(key) is not None and special[key] == special.get(other):
-            problems.add(place(key), f"must differ from {other}, found {special[key]!r} for both.")
+            text = f"must differ from {other}, found {special[key]!r} for both."
+            yield Problem(key, text)
 
 
-def _check_source(source: dict[Any, Any], place: str, problems: Problems) -> None:
+def _check_source(source: Mapping[Any, Any], place: str, problems: Problems) -> None:
     """Note facts of the source that a preparation could not compare with."""
-    for key, kind in _COMPARED.items():
+    for key, (kind, example) in _COMPARED.items():
         facts, at = source.get(key), f"{place}.{key}"
-        if facts is None:
-            continue
-        if not isinstance(facts, dict):
-            example = "{raw: 1000, train: 800}" if key == "rows" else "{click: 0.2}"
-            problems.add(
-                at, f"must be a mapping, found {short(facts)}.", f"Write {key}: {example}."
-            )
-            continue
-        for name, value in facts.items():
-            which = short(name).strip("'")
-            read_value(optional(kind), value, f"{at}.{which}", problems)
+        if isinstance(facts, dict):
+            for name, value in facts.items():
+                read_value(kind, value, f"{at}.{short(name).strip(chr(39))}", problems)
+        elif facts is not None:
+            text = f"must be a mapping, found {short(facts)}."
+            problems.add(at, text, f"Write {key}: {example}.")
 
 
 def _read_prepare(
-    prepare: dict[Any, Any], section: Section, known: list[str], problems: Problems
+    prepare: Any, section: Section, dataset_ids: list[str], problems: Problems
 ) -> dict[str, Any]:
-    def place(key: object) -> str:
-        return f"{section.place('prepare')}.{key}"
-
-    values = read_keys(PREPARE, prepare, place, problems, allow_others=True)
+    at = section.place("prepare")
+    values = read_inner(schema.Prepare.model_fields, prepare, at, problems, others=PlainValue)
     stand_in = values.get("stand_in")
-    others = [name for name in known if name != section.name]
+    others = [name for name in dataset_ids if name != section.name]
     if stand_in is not None and stand_in not in others:
-        problems.add(
-            place("stand_in"),
-            f"must be another dataset of this folder, found {short(stand_in)}.",
-            suggest(stand_in, others),
-        )
-    for key, value in prepare.items():
-        if key not in PREPARE and read_value(PLAIN, value, place(key), problems) is not ABSENT:
-            values[key] = value
+        text = f"must be another dataset of this folder, found {short(stand_in)}."
+        problems.add(f"{at}.stand_in", text, suggest(stand_in, others))
     return values

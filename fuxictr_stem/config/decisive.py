@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fuxictr_stem import registry
-from fuxictr_stem.config.model_keys import constructor_parameters
-from fuxictr_stem.config.schema import ABSENT, DATASET, EXPERIMENT, FEATURE, LABEL, REQUIRED, Key
+from fuxictr_stem.config import schema
+from fuxictr_stem.config.model_parameters import constructor_parameters
 from fuxictr_stem.errors import ConfigError
 
 # Where things are and what is shown: a run may go on with others.
@@ -35,7 +35,10 @@ NO_SETTINGS = (
     "verbose",
 )
 
-_COLUMNS = {"feature_cols": FEATURE, "label_col": LABEL}
+_COLUMNS: dict[str, type[schema.Shape]] = {
+    "feature_cols": schema.Feature,
+    "label_col": schema.Label,
+}
 
 
 def result_settings(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,8 +60,8 @@ def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: Checked settings, as `load_experiment` returns them or a run has recorded them.
     """
     defaults = {
-        **_defaults(DATASET),
-        **_defaults(EXPERIMENT),
+        **_defaults(schema.Dataset),
+        **_defaults(schema.Experiment),
         **_model_defaults(settings.get("model")),
     }
     kept = _without(settings, defaults)
@@ -95,11 +98,11 @@ def _marked(column: Mapping[str, Any]) -> dict[str, bool]:
     return {"pretrained_emb": True} if column.get("pretrained_emb") else {}
 
 
-def _defaults(table: Mapping[str, Key]) -> dict[str, Any]:
+def _defaults(shape: type[schema.Shape]) -> dict[str, Any]:
     return {
-        name: as_json(key.default)
-        for name, key in table.items()
-        if key.default is not ABSENT and key.default is not REQUIRED
+        name: as_json(field.default)
+        for name, field in shape.model_fields.items()
+        if not field.is_required() and field.default is not schema.ABSENT
     }
 
 
@@ -109,10 +112,11 @@ def _model_defaults(name: Any) -> dict[str, Any]:
         parameters = constructor_parameters(registry.get_model(name))
     except (ConfigError, ImportError, AttributeError):
         return {}
+    own = schema.Experiment.model_fields
     defaults: dict[str, Any] = {}
     for _, parameter in parameters:
         # The constructor nearest to the model decides; the schema's defaults come before any.
-        if parameter.default is not inspect.Parameter.empty and parameter.name not in EXPERIMENT:
+        if parameter.default is not inspect.Parameter.empty and parameter.name not in own:
             defaults.setdefault(parameter.name, as_json(parameter.default))
     return defaults
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from fuxictr_stem.config.checking import Problems
-from fuxictr_stem.config.values import EMBEDDING, META, SEQUENCE, copied_column, function_call
+from fuxictr_stem.config.problems import Problems
+from fuxictr_stem.config.value_types import (
+    EMBEDDING,
+    META,
+    SEQUENCE,
+    copied_column,
+    function_call,
+)
 from fuxictr_stem.errors import suggest
 
 logger = logging.getLogger(__name__)
@@ -26,42 +32,35 @@ def group_column(
         group_id: The column that the config names.
         cols: The features, normalised.
         labels: The labels.
-        place: Where ``group_id`` stands.
+        place: Where ``group_id`` is.
         problems: Takes what is wrong.
 
     Returns:
         The name of the meta column, and the features with it.
     """
     by_name = {col["name"]: col for col in cols}
+    label_names = [label["name"] for label in labels]
     col = by_name.get(group_id)
     if col is None:
-        is_label = any(label["name"] == group_id for label in labels)
-        problems.add(
-            place,
-            f"must name a column of feature_cols, found {group_id!r}"
-            f"{', which is a label' if is_label else ''}.",
-            suggest(group_id, by_name) or "Add it there with type: meta.",
-        )
+        label = ", which is a label" if group_id in label_names else ""
+        text = f"must name a column of feature_cols, found {group_id!r}{label}."
+        problems.add(place, text, suggest(group_id, by_name) or "Add it there with type: meta.")
     elif col["type"] == META:
         if not col["active"]:
             problems.add(place, f"names the inactive column {group_id!r}.", "Set active: True.")
     elif col["type"] in (SEQUENCE, EMBEDDING) or "(" in group_id or ")" in group_id:
-        problems.add(
-            place,
-            f"names {group_id!r}, a column of type {col['type']}, which cannot be copied as groups.",
-            "Name a column with one id a row, best of type meta.",
+        text = (
+            f"names {group_id!r}, a column of type {col['type']}, which cannot be copied as groups."
         )
+        problems.add(place, text, "Name a column with one id per row, best of type meta.")
     elif function_call(col.get("preprocess"), group_id):
-        problems.add(
-            place,
-            f"names {group_id!r}, which no file holds: it is {col['preprocess']}.",
-            "Name a column of the files.",
-        )
+        text = f"names {group_id!r}, which no file holds: it is {col['preprocess']}."
+        problems.add(place, text, "Name a column of the files.")
     elif copies := [c["name"] for c in cols if c["active"] and _copies(c, group_id)]:
         return copies[0], cols
     else:
         name = f"{group_id}_group"
-        while name in by_name or any(label["name"] == name for label in labels):
+        while name in by_name or name in label_names:
             name += "_"
         logger.debug(
             "group_id: %s is a %s feature; its values are kept apart in the meta column %s.",

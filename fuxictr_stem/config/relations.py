@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fuxictr_stem.config.checking import Entry, Problems
-from fuxictr_stem.config.values import (
+from fuxictr_stem.config.reading import Entry
+from fuxictr_stem.config.value_types import (
     CATEGORICAL,
     META,
     SEQUENCE,
@@ -14,77 +14,66 @@ from fuxictr_stem.config.values import (
     copied_column,
     function_call,
 )
-from fuxictr_stem.errors import suggest
+from fuxictr_stem.errors import Problem, suggest
+
+_ANSWER = "the model would see the answer."
+_REMOVE = "Remove the feature, or the label."
 
 
-def check_names(features: Sequence[Entry], labels: Sequence[Entry], problems: Problems) -> None:
-    """Note columns that stand twice, or are feature and label at once."""
-    for what, placed in (("feature_cols", features), ("label_col", labels)):
-        seen: dict[str, str] = {}
-        for place, col, _ in placed:
-            if col["name"] in seen:
-                problems.add(
-                    place,
-                    f"{col['name']!r} stands in {what} already, at {seen[col['name']]}.",
-                    "Keep one of them.",
-                )
-            seen[col["name"]] = place
-    label_names = {col["name"] for _, col, _ in labels}
+def name_problems(features: Sequence[Entry], labels: Sequence[Entry]) -> Iterator[Problem]:
+    """Yield columns that appear twice, or are feature and label at once."""
+    for key, entries in (("feature_cols", features), ("label_col", labels)):
+        places: dict[str, str] = {}
+        for place, col, _ in entries:
+            name = col["name"]
+            if name in places:
+                text = f"{name!r} is in {key} already, at {places[name]}."
+                yield Problem(place, text, "Keep one of them.")
+            places[name] = place
+    label_names = {entry.values["name"] for entry in labels}
     for place, col, _ in features:
         if col["name"] in label_names and col.get("active"):
-            problems.add(
-                place,
-                f"{col['name']!r} is a label, too: the model would see the answer.",
-                "Remove the feature, or the label.",
-            )
+            yield Problem(place, f"{col['name']!r} is a label, too: {_ANSWER}", _REMOVE)
 
 
-def check_copies(features: Sequence[Entry], labels: Sequence[Entry], problems: Problems) -> None:
-    """Note copies of nothing, in circles, and inputs that hold what a label holds."""
-    by_name = {col["name"]: col for _, col, _ in (*features, *labels)}
+def copy_problems(features: Sequence[Entry], labels: Sequence[Entry]) -> Iterator[Problem]:
+    """Yield copies of nothing, in circles, and inputs that hold what a label holds."""
+    by_name = {entry.values["name"]: entry.values for entry in (*features, *labels)}
     for place, col, _ in (*features, *labels):
         chain = _copies(col["name"], by_name)
-        at = f"{place}.preprocess"
         if chain[-1] in chain[:-1]:
-            problems.add(at, f"copies in a circle: {' <- '.join(chain)}.")
+            yield Problem(f"{place}.preprocess", f"copies in a circle: {' <- '.join(chain)}.")
         # A longer chain is the fault of the copy before, which is reported there.
-        elif chain[-1] not in by_name and len(chain) == 2:
-            problems.add(
-                at,
-                f"copies {chain[1]!r}, which is not a column of feature_cols or label_col.",
-                suggest(chain[1], by_name) or "Declare it; active: False if nothing else uses it.",
-            )
-        elif len(chain) == 2 and "type" in by_name[chain[1]] and _is_made(by_name[chain[1]]):
-            source = by_name[chain[1]]["preprocess"]
-            problems.add(
-                at,
-                f"copies {chain[1]!r}, which no file holds: it is {source}.",
-                "Write the same preprocess here, or copy a column of the files.",
-            )
-        # An input that copies such a label is refused below: the model would see the answer.
-        elif len(chain) == 2 and col.get("type", META) == META:
-            source = by_name[chain[1]].get("preprocess")
-            if combined_labels(source):
-                problems.add(
-                    at,
-                    f"copies {chain[1]!r}, which no file holds: it is {source}.",
-                    "Copy a column of the files.",
-                )
-    answers = {_copies(col["name"], by_name)[-1]: col["name"] for _, col, _ in labels}
+        elif len(chain) == 2:
+            yield from _source_problems(col, chain[1], by_name, f"{place}.preprocess")
+    answers = {_copies(e.values["name"], by_name)[-1]: e.values["name"] for e in labels}
     for place, col, _ in features:
         chain = _copies(col["name"], by_name)
         label = answers.get(chain[-1])
         if label not in (None, col["name"]) and col["active"] and col["type"] != META:
-            problems.add(
-                place,
-                f"{' <- '.join(chain)} holds the same as the label {label!r}: the model would see "
-                f"the answer.",
-                "Remove the feature, or the label.",
+            text = f"{' <- '.join(chain)} holds the same as the label {label!r}: {_ANSWER}"
+            yield Problem(place, text, _REMOVE)
+
+
+def _source_problems(
+    col: Mapping[str, Any], source: str, by_name: Mapping[str, Mapping[str, Any]], at: str
+) -> Iterator[Problem]:
+    """Yield why a column cannot be copied by another one."""
+    if source not in by_name:
+        near = suggest(source, by_name) or "Declare it; active: False if nothing else uses it."
+        text = f"copies {source!r}, which is not a column of feature_cols or label_col."
+        yield Problem(at, text, near)
+        return
+    made = by_name[source].get("preprocess")
+    text = f"copies {source!r}, which no file holds: it is {made}."
+    if "type" in by_name[source]:
+        if function_call(made, source):
+            yield Problem(
+                at, text, "Write the same preprocess here, or copy a column of the files."
             )
-
-
-def _is_made(col: Mapping[str, Any]) -> bool:
-    return function_call(col.get("preprocess"), col["name"]) is not None
+    # An input that copies such a label is rejected as one that holds the answer.
+    elif combined_labels(made) and col.get("type", META) == META:
+        yield Problem(at, text, "Copy a column of the files.")
 
 
 def _copies(name: str, by_name: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -99,51 +88,43 @@ def _copies(name: str, by_name: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return chain
 
 
-def check_sharing(placed: Sequence[Entry], problems: Problems) -> None:
-    """Note shared tables that FuxiCTR would not share, or not as meant.
+def sharing_problems(features: Sequence[Entry]) -> Iterator[Problem]:
+    """Yield shared tables that FuxiCTR would not share, or not as meant.
 
-    It merges vocabularies in the order of the config and keeps one size a table: a chain, or ids of
+    It merges vocabularies in the order of the config and keeps one size per table: a chain, or ids of
     another dtype, would leave ids beyond the table, or tokens that never meet.
     """
     owners: dict[str, Mapping[str, Any]] = {}
-    for place, col, _ in placed:
+    for place, col, _ in features:
         if not col["active"] or col["type"] not in (CATEGORICAL, SEQUENCE):
             continue
         shared, at = col.get("share_embedding"), f"{place}.share_embedding"
-        if shared is not None:
-            owner = owners.get(shared)
-            if owner is None:
-                problems.add(
-                    at,
-                    f"must name an active categorical or sequence column before this one, found "
-                    f"{shared!r}.",
-                    suggest(shared, owners),
-                )
-            elif owner.get("share_embedding") is not None:
-                problems.add(
-                    at,
-                    f"names {shared!r}, which shares a table itself.",
-                    f"Name {owner['share_embedding']!r}.",
-                )
-            else:
-                _check_pair(col, owner, place, problems)
+        owner = owners.get(shared) if shared is not None else None
+        if owner is not None and owner.get("share_embedding") is not None:
+            hint = f"Name {owner['share_embedding']!r}."
+            yield Problem(at, f"names {shared!r}, which shares a table itself.", hint)
+        elif owner is not None:
+            yield from _pair_problems(col, owner, place)
+        elif shared is not None:
+            text = f"must name an active categorical or sequence column before this one, found {shared!r}."
+            yield Problem(at, text, suggest(shared, owners))
         owners[col["name"]] = col
 
 
-def _check_pair(
-    col: Mapping[str, Any], owner: Mapping[str, Any], place: str, problems: Problems
-) -> None:
+def _pair_problems(
+    col: Mapping[str, Any], owner: Mapping[str, Any], place: str
+) -> Iterator[Problem]:
     about = f"{col['name']!r} shares the table of {owner['name']!r}"
     tokens = ["str" if c["type"] == SEQUENCE else c["dtype"] for c in (col, owner)]
     if tokens[0] != tokens[1]:
-        problems.add(
+        yield Problem(
             f"{place}.dtype",
             f"{about}, but their ids are {tokens[0]} and {tokens[1]} (a sequence's are str) and "
             f"would never meet.",
             "Declare both str.",
         )
     if col.get("pretrained_emb"):
-        problems.add(f"{place}.pretrained_emb", f"{about}.", f"Give it to {owner['name']!r}.")
-    dims = [c.get("embedding_dim") for c in (col, owner)]
-    if None not in dims and dims[0] != dims[1]:
-        problems.add(f"{place}.embedding_dim", f"{about}, but their widths are {dims}.")
+        yield Problem(f"{place}.pretrained_emb", f"{about}.", f"Give it to {owner['name']!r}.")
+    widths = [c.get("embedding_dim") for c in (col, owner)]
+    if None not in widths and widths[0] != widths[1]:
+        yield Problem(f"{place}.embedding_dim", f"{about}, but their widths are {widths}.")

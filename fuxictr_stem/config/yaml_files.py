@@ -36,7 +36,7 @@ class Section(NamedTuple):
     settings: dict[Any, Any]
 
     def place(self, key: object) -> str:
-        """Return where a key of the section stands, for a message."""
+        """Return the place of a key of the section, for a message."""
         return f"{self.file}, {self.name}.{key}"
 
 
@@ -57,13 +57,13 @@ class _Loader(yaml.SafeLoader):
     _merged = 0
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Compose a mapping, refusing a key that stands twice in it."""
+        """Compose a mapping, rejecting a key that appears twice in it."""
         node = super().compose_mapping_node(anchor)
         seen: set[object] = set()
         for key, _ in node.value:
             if _identity(key) in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands twice in one mapping; keep one",
+                    problem=f"the key {key.value!r} appears twice in one mapping; keep one",
                     problem_mark=key.start_mark,
                 )
             seen.add(_identity(key))
@@ -94,7 +94,7 @@ class _Loader(yaml.SafeLoader):
                 self._merged += len(source.value)
                 if self._merged > _MOST_VALUES:
                     raise yaml.MarkedYAMLError(
-                        problem=f"merged keys stand for more than {_MOST_VALUES:,} values",
+                        problem=f"merged keys make more than {_MOST_VALUES:,} values",
                         problem_mark=node.start_mark,
                     )
                 for pair in source.value:
@@ -254,7 +254,7 @@ def find_section(sections: list[Section], what: str, name: str, config_dir: str 
         )
     if len(found) > 1:
         files = " and ".join(str(section.file) for section in found)
-        raise ConfigError(f"{what} {name!r} stands in {files}. Keep one, or rename the other.")
+        raise ConfigError(f"{what} {name!r} is in {files}. Keep one, or rename the other.")
     if not isinstance(found[0].settings, dict):
         raise ConfigError(f"{found[0].file}: {what} {name!r} must be a mapping of settings.")
     return found[0]

@@ -9,7 +9,7 @@ import yaml
 
 from fuxictr_stem import registry
 from fuxictr_stem.config import load_experiment
-from fuxictr_stem.config.checking import Problems
+from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.open_source import open_source

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuxictr_stem import registry
-from fuxictr_stem.config import list_experiments, load_dataset, load_experiment
-from fuxictr_stem.config import schema as tables
+from fuxictr_stem.config import list_experiments, load_dataset, load_experiment, schema
 from fuxictr_stem.config.yaml_files import read_sections
 from fuxictr_stem.errors import ConfigError
 from tests.support.config_files import DATASET, EXPERIMENT, Net, merged, write
@@ -69,9 +68,9 @@ def test_one_file_goes_before_a_folder_as_in_fuxictr(toy):
         (f"{SMALL}\nBase: 3", "a.yaml: Base must be a mapping"),
         (
             "exp:\n  model: Net\n  model: Net2",
-            "a.yaml, line 3, column 3: the key 'model' stands tw",
+            "a.yaml, line 3, column 3: the key 'model' appears",
         ),
-        ("exp: {}\nexp: {}", "a.yaml, line 2, column 1: the key 'exp' stands twice"),
+        ("exp: {}\nexp: {}", "a.yaml, line 2, column 1: the key 'exp' appears twice"),
         ("exp:\n  seed: [1", "a.yaml, line "),
         ("exp:\n\tseed: 1", "a.yaml, line 2, column 1: found character"),
         ("exp:\n  seed: !!python/name:os.system x", r"line 2, column 9: .*tags .* not read"),
@@ -105,9 +104,9 @@ def test_files_that_cannot_be_read(toy):
         load_experiment(toy, "exp")
 
 
-def test_an_id_that_stands_in_two_files_is_refused(toy):
+def test_an_id_in_two_files_is_rejected(toy):
     put(toy, a=SMALL, b="exp: {}")
-    with pytest.raises(ConfigError, match=r"expid 'exp' stands in .*a.yaml and .*b.yaml"):
+    with pytest.raises(ConfigError, match=r"expid 'exp' is in .*a.yaml and .*b.yaml"):
         load_experiment(toy, "exp")
 
 
@@ -191,12 +190,9 @@ SCALARS = st.one_of(
     st.sampled_from(["user", "item", "click", "1e-6", "nn.Linear(1, 2)", "AUC", "copy_from(item)"]),
     st.sampled_from(["both(click, buy)", "both(buy, buy)", "both(item, x)"]),
 )
-KEYS = st.sampled_from(
-    sorted(
-        {*tables.EXPERIMENT, *tables.MODEL, *tables.DATASET}
-        | {*tables.FEATURE, *tables.LABEL, *tables.PREPARE}
-    )
-)
+SHAPES = (schema.Experiment, schema.Dataset, schema.Feature, schema.Label, schema.Prepare)
+TABLES = [schema.MODEL, *(shape.model_fields for shape in SHAPES)]
+KEYS = st.sampled_from(sorted({key for fields in TABLES for key in fields}))
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(

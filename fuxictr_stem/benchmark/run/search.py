@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
-from fuxictr_stem.config.checking import Place, Problems
+from pydantic import AfterValidator, WithJsonSchema
+
 from fuxictr_stem.config.decisive import NO_SETTINGS
-from fuxictr_stem.config.kinds import PLAIN_MAPPING, Kind, Refused
-from fuxictr_stem.errors import short
+from fuxictr_stem.config.value_types import PlainMapping
+from fuxictr_stem.errors import Problem, short
 
 # Each is a training of every model; more is a slip of the finger, and takes minutes only to check.
 MOST_TRIALS = 256
@@ -28,53 +29,51 @@ _COMPARED_BY = (
 )
 
 
-def _read_grid(value: Any) -> dict[str, list[Any]]:
-    grid = PLAIN_MAPPING.read(value)
+def _grid(grid: dict[str, Any]) -> dict[str, list[Any]]:
     if not all(isinstance(values, list) and values for values in grid.values()):
-        raise Refused("Give each key a list of values.")
+        raise ValueError("Give each key a list of values.")
     if any(value in values[:i] for values in grid.values() for i, value in enumerate(values)):
-        raise Refused("Name each value once.")
+        raise ValueError("Name each value once.")
     return grid
 
 
-GRID = Kind("a mapping of keys to lists of values", _read_grid)
+Grid = Annotated[
+    PlainMapping,
+    AfterValidator(_grid),
+    WithJsonSchema({"title": "a mapping of keys to lists of values", "type": "object"}),
+]
 
 
-def check_search(
-    search: Mapping[str, list[Any]],
-    keys: Mapping[str, set[str]],
-    place: Place,
-    problems: Problems,
-) -> None:
-    """Refuse keys that not all experiments have or that are no setting of a model, and huge grids.
+def search_problems(
+    search: Mapping[str, list[Any]], keys: Mapping[str, set[str]]
+) -> Iterator[Problem]:
+    """Yield keys that not all experiments have or that are no setting of a model, and huge grids.
 
     Args:
         search: The values to try, by key.
         keys: The keys that each experiment may hold, by id.
-        place: Says where a key of the benchmark stands.
-        problems: Takes what is wrong.
     """
-    everything = set().union(*keys.values()) if keys else set()
+    everything = set().union(*keys.values())
     for key in search:
         if key in _COMPARED_BY:
-            problems.add(
-                place("search"),
+            yield Problem(
+                "search",
                 f"{key} decides how trials are compared, so it must be the same in all of them.",
                 "Set it under settings.",
             )
         elif key in NO_SETTINGS:
-            problems.add(place("search"), f"{key} changes no result.", "Leave it out.")
+            yield Problem("search", f"{key} changes no result.", "Leave it out.")
         lacking = [expid for expid, own in keys.items() if key in everything and key not in own]
         if lacking:
-            problems.add(
-                place("search"),
+            yield Problem(
+                "search",
                 f"{', '.join(lacking)} have no key {key!r}: the search is one budget for all models.",
                 "Search keys that every model has.",
             )
     count = math.prod(len(values) for values in search.values())
     if count > MOST_TRIALS:
-        problems.add(
-            place("search"),
+        yield Problem(
+            "search",
             f"must give at most {MOST_TRIALS} trials, gives {short(count)}: the numbers of values of "
             f"its {len(search)} keys are multiplied.",
             "Name fewer values, or fewer keys.",

@@ -32,12 +32,15 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
-from fuxictr_stem.config.checking import Problems, read_value
-from fuxictr_stem.config.kinds import number, whole
+from fuxictr_stem.config.problems import Problems
+from fuxictr_stem.config.reading import read_value
+from fuxictr_stem.config.value_types import CountOrZero
 from fuxictr_stem.data.preparers import tiktok
 from fuxictr_stem.data.preparers.preparer import Preparer
 from fuxictr_stem.data.preparers.splits import SplitWriter
@@ -67,10 +70,10 @@ _TASTE_STRENGTH = 0.6
 _TASTE_DIM = 2
 # Rows are drawn in memory, some 240 bytes each.
 _OPTIONS = {
-    "rows": whole(1_000, 10_000_000),
-    "seed": whole(0),
-    "finish_rate": number(above=0, below=1),
-    "like_rate": number(above=0, below=1),
+    "rows": Annotated[int, Field(ge=1_000, le=10_000_000)],
+    "seed": CountOrZero,
+    "finish_rate": Annotated[float, Field(gt=0, lt=1)],
+    "like_rate": Annotated[float, Field(gt=0, lt=1)],
 }
 
 

@@ -9,7 +9,6 @@ import pytest
 from fuxictr_stem.benchmark.run.plan import Plan
 from fuxictr_stem.config import schema
 from fuxictr_stem.config.decisive import NO_SETTINGS, check_settings
-from fuxictr_stem.config.kinds import BOOLEAN
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import ConfigError
@@ -24,6 +23,9 @@ def project(tmp_path, monkeypatch):
     made.benchmark |= {"experiments": "STEMNet_toy", "single_task": None}
     made.benchmark |= {"search": {}, "slices": None}
     return made
+
+
+NEW = schema.parameter(bool, "what a later version can do", False)
 
 
 def key_of(project):
@@ -118,31 +120,29 @@ def test_an_empty_value_is_no_default(project):
     assert key_of(project) != before
 
 
-@pytest.mark.parametrize("table", ["EXPERIMENT", "DATASET", "FEATURE", "LABEL"])
+@pytest.mark.parametrize("table", ["Experiment", "Dataset", "Feature", "Label"])
 def test_runs_stay_valid_when_a_later_version_adds_a_key(project, monkeypatch, table):
     before = key_of(project)
-    new = schema.Key(BOOLEAN, "what a later version can do", False)
-    monkeypatch.setitem(getattr(schema, table), "brand_new", new)
+    monkeypatch.setitem(getattr(schema, table).model_fields, "brand_new", NEW)
     assert key_of(project) == before
     place = {
-        "EXPERIMENT": project.experiments["STEMNet_toy"],
-        "DATASET": project.dataset,
-        "FEATURE": project.dataset["feature_cols"][1],
-        "LABEL": project.dataset["label_col"][0],
+        "Experiment": project.experiments["STEMNet_toy"],
+        "Dataset": project.dataset,
+        "Feature": project.dataset["feature_cols"][1],
+        "Label": project.dataset["label_col"][0],
     }[table]
     place["brand_new"] = True
     assert key_of(project) != before
 
 
 @pytest.mark.parametrize(
-    ("table", "columns"), [("FEATURE", "feature_cols"), ("LABEL", "label_col")]
+    ("table", "columns"), [("Feature", "feature_cols"), ("Label", "label_col")]
 )
 def test_nor_does_a_new_key_of_columns_make_the_data_others(project, monkeypatch, table, columns):
     project.write()
     params = load(project).experiments["STEMNet_toy"]
     before = fingerprint(params, find_files(params))
-    new = schema.Key(BOOLEAN, "what a later version can do", False)
-    monkeypatch.setitem(getattr(schema, table), "brand_new", new)
+    monkeypatch.setitem(getattr(schema, table).model_fields, "brand_new", NEW)
     params = load(project).experiments["STEMNet_toy"]
     column = next(c for c in params[columns] if c["name"] in ("item", "like"))
     assert column["brand_new"] is False

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import strategies as st
 
 from fuxictr_stem.config import schema
-from fuxictr_stem.config.values import OPTIMIZERS
+from fuxictr_stem.config.value_types import COLUMN_TYPES, DTYPES, OPTIMIZERS
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.training.balancing import METHODS
 from fuxictr_stem.training.task_loss import LOSSES
@@ -182,8 +182,8 @@ _FITTING: dict[str, list[Any]] = {
     "padding": ["pre", "post"],
     "source": ["user", "", {"rows": {"raw": 1}}],
     "name": [*_NAMES, *_LABELS, *_ODD_NAMES, ["user", "item"]],
-    "type": list(schema.COLUMN_TYPES),
-    "dtype": list(schema.DTYPES),
+    "type": list(COLUMN_TYPES),
+    "dtype": list(DTYPES),
     "fill_na": ["", "a", 0, 1.5, -1, 2**62, 2**63, 10**30, 1e300, True],
     "preprocess": ["copy_from(user)", "copy_from(y0)", "copy_from(item)", "both(y0, y1)"],
     "feature_encoder": [*_ENCODERS, None, [_ENCODERS[2], _ENCODERS[0]], _ENCODERS[:2]],
@@ -252,9 +252,9 @@ def examples(draw: st.DrawFn) -> Example:
     }
     base: dict[Any, Any] = {}
     keys = {
-        "experiment": [*schema.EXPERIMENT, *SMALL[model], *_NETWORK],
-        "base": [*schema.EXPERIMENT, *_NETWORK],
-        "dataset": [key for key in schema.DATASET if key not in _COLUMN_KEYS],
+        "experiment": [*schema.Experiment.model_fields, *SMALL[model], *_NETWORK],
+        "base": [*schema.Experiment.model_fields, *_NETWORK],
+        "dataset": [key for key in schema.Dataset.model_fields if key not in _COLUMN_KEYS],
     }
     for _ in range(draw(st.integers(0, 3))):
         where = draw(st.sampled_from(_PLACES))
@@ -278,7 +278,10 @@ _TASKS = [
     },
 ]
 _NETWORK = ["hidden_activations", "net_dropout", "batch_norm"]
-_COLUMN_KEYS = {"feature_cols": list(schema.FEATURE), "label_col": list(schema.LABEL)}
+_COLUMN_KEYS = {
+    "feature_cols": list(schema.Feature.model_fields),
+    "label_col": list(schema.Label.model_fields),
+}
 
 
 def _change(draw: st.DrawFn, place: dict[Any, Any], keys: list[str]) -> None:

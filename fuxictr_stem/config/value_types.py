@@ -1,0 +1,383 @@
+"""The types of config values: what FuxiCTR would look up or evaluate, as lists and small grammars.
+
+A type is pydantic's: it settles a value into its normal form, or raises a ValueError whose text is the next
+step. Where its JSON schema alone says too little, the schema's ``title`` says what the value must be.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+from fuxictr_stem import registry
+from fuxictr_stem.errors import suggest
+from fuxictr_stem.models.expressions import WIDEST, parse_encoder, parse_initializer
+from fuxictr_stem.training.loss_weights import LOSS_WEIGHTS
+
+LARGEST = 2**63 - 1
+LARGEST_FLOAT32 = 1e38
+
+# More is a slip of the finger, and would take all memory there is.
+_DEEPEST = 1_000
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+CountOrZero = Annotated[int, Field(ge=0, le=LARGEST)]
+Width = Annotated[int, Field(ge=1, le=WIDEST)]
+Depth = Annotated[int, Field(ge=1, le=_DEEPEST)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Number = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32, allow_inf_nan=False)]
+PositiveNumber = Annotated[float, Field(gt=0, le=LARGEST_FLOAT32, allow_inf_nan=False)]
+NumberOrZero = Annotated[float, Field(ge=0, le=LARGEST_FLOAT32, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class OneOf:
+    """One of some values, of the same type.
+
+    Args:
+        values: The values.
+        otherwise: The next step where it is another one, and none of these is near.
+    """
+
+    def __init__(self, values: Iterable[Any], otherwise: str = "") -> None:
+        self.values, self.otherwise = list(values), otherwise
+
+    def read(self, value: Any) -> Any:
+        """Return the value."""
+        for known in self.values:
+            if type(known) is type(value) and known == value:
+                return known
+        near = suggest(value, map(str, self.values)) if isinstance(value, str) else ""
+        raise ValueError(near or self.otherwise)
+
+    def __get_pydantic_core_schema__(self, *_: Any) -> CoreSchema:
+        """Return pydantic's validation."""
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, Any]:
+        """Return the JSON schema."""
+        return {"enum": self.values}
+
+
+_Value = TypeVar("_Value")
+Several = Annotated[list[_Value], Field(min_length=1)]
+OneOrSeveral = Union[_Value, Several[_Value]]  # noqa: UP007 - mypy reads no alias that begins with a variable
+
+COLUMN_TYPES = CATEGORICAL, NUMERIC, SEQUENCE, EMBEDDING, META = (
+    "categorical",
+    "numeric",
+    "sequence",
+    "embedding",
+    "meta",
+)
+DTYPES = ("str", "int", "float")
+
+# What needs no more than parameters and a learning rate, nor second derivatives or closures.
+OPTIMIZERS = (
+    "adam",
+    "Adam",
+    "AdamW",
+    "SGD",
+    "Adagrad",
+    "RMSprop",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "Adadelta",
+)
+
+# Lower case: FuxiCTR's own names. The others are torch.nn's elementwise modules.
+ACTIVATIONS = (
+    *("relu", "sigmoid", "tanh", "prelu", "dice"),
+    *("ReLU", "Sigmoid", "Tanh", "PReLU", "Dice", "ReLU6", "LeakyReLU", "RReLU", "ELU", "SELU"),
+    *("CELU", "GELU", "SiLU", "Mish", "Softplus", "Softsign", "Hardtanh", "Hardsigmoid"),
+    *("Hardswish", "LogSigmoid", "Tanhshrink", "Softshrink", "Hardshrink", "Identity"),
+)
+Activation = Annotated[str, OneOf(ACTIVATIONS)]
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError
+    return value
+
+
+def _can_be_path(value: str) -> str:
+    if _not_blank(value).startswith(("~", "$")):
+        raise ValueError("Write the path itself: neither '~' nor variables are expanded here.")
+    try:
+        os.lstat(value)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as error:
+        # A name too long, a circle of links: nothing can be written or read there.
+        raise ValueError(f"The system says: {getattr(error, 'strerror', error)}.") from None
+    return value
+
+
+def _plain(value: Any) -> Any:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError from None
+    return value
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        raise ValueError
+    return _plain(value)
+
+
+def _plain_mapping(value: Any) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise ValueError
+    return _plain(value)
+
+
+def _named(words: str, **schema: Any) -> WithJsonSchema:
+    return WithJsonSchema({"title": words, **schema})
+
+
+Text = Annotated[
+    str, AfterValidator(_not_blank), _named("text that is not blank", type="string", pattern=r"\S")
+]
+FilePath = Annotated[
+    str, AfterValidator(_can_be_path), _named("text that can be a path", type="string")
+]
+PlainValue = Annotated[
+    Any,
+    PlainValidator(_plain_value),
+    _named(
+        "a number, text, True, False, null, or a list of these",
+        type=["number", "string", "boolean", "null", "array"],
+    ),
+]
+PlainMapping = Annotated[
+    dict, PlainValidator(_plain_mapping), _named("a mapping of plain YAML values", type="object")
+]
+
+_PENALTY = re.compile(r"\s*(l1|l2|l1_l2)\s*\(([^()]*)\)\s*")
+
+
+def _penalty(value: Any) -> float | str | None:
+    """Return a float for L2, or text with L1."""
+    match = _PENALTY.fullmatch(value) if isinstance(value, str) else None
+    amounts = [float(part) for part in match[2].split(",")] if match else []
+    if match is None or len(amounts) != (2 if match[1] == "l1_l2" else 1):
+        raise ValueError
+    if not all(0 <= amount <= LARGEST_FLOAT32 for amount in amounts):
+        raise ValueError
+    l1, l2 = {"l1": [*amounts, 0.0], "l2": [0.0, *amounts], "l1_l2": amounts}[match[1]]
+    if not l1:
+        return l2
+    return f"l1_l2({l1!r},{l2!r})" if l2 else f"l1({l1!r})"
+
+
+# FuxiCTR ignores a whole number without a word.
+Penalty = Annotated[
+    NumberOrZero | Annotated[str, PlainValidator(_penalty)] | None,
+    AfterValidator(lambda penalty: penalty or None),
+    _named("a number >= 0, l1(x), l2(x), l1_l2(x,y) or null", type=["number", "string", "null"]),
+]
+
+
+def _encoder(value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value.strip() in ("None", "none", "null", "")):
+        return None
+    steps = value if isinstance(value, list) else [value]
+    if not all(isinstance(step, str) and step for step in steps) or not parse_encoder(value):
+        raise ValueError
+    return value
+
+
+Encoder = Annotated[
+    Any,
+    PlainValidator(_encoder),
+    _named(
+        "layers.MaskedAveragePooling(), layers.MaskedSumPooling(), nn.Linear(a, b), a list of these, "
+        "or null",
+        type=["string", "array", "null"],
+    ),
+]
+
+
+def _initializer(value: str) -> str:
+    parse_initializer(value)
+    return value
+
+
+Initializer = Annotated[
+    str,
+    AfterValidator(_initializer),
+    _named(
+        "an initializer such as partial(nn.init.normal_, std=1e-4) or nn.init.xavier_normal_",
+        type="string",
+    ),
+]
+
+
+def _pretrained_file(value: str) -> str:
+    if Path(value).suffix not in (".h5", ".npz", ".parquet"):
+        raise ValueError
+    if not os.path.isfile(value):
+        raise ValueError("There is no such file (a relative path begins at the working folder).")
+    return value
+
+
+PretrainedFile = Annotated[
+    str,
+    AfterValidator(_pretrained_file),
+    _named("a .h5, .npz or .parquet file with key and value", type="string"),
+]
+
+LossWeight = Annotated[
+    Annotated[str, OneOf(LOSS_WEIGHTS)]
+    | Several[NumberOrZero]
+    | Annotated[dict[str, NumberOrZero], Field(min_length=1)],
+    _named(
+        f"one of {', '.join(LOSS_WEIGHTS)}, or numbers >= 0: a list, or a mapping from labels",
+        anyOf=[{"enum": list(LOSS_WEIGHTS)}, {"type": "array"}, {"type": "object"}],
+    ),
+]
+SampleSpaces = Annotated[
+    dict[str, str],
+    Field(min_length=1),
+    _named("a mapping from labels to labels, such as {conversion: click}", type="object"),
+]
+
+
+def _weights_something(monitor: str | dict[str, float]) -> str | dict[str, float]:
+    if isinstance(monitor, dict) and not all(monitor.values()):
+        raise ValueError("A weight of 0 monitors nothing; leave the metric out.")
+    return monitor
+
+
+Monitor = Annotated[
+    Text | Annotated[dict[str, Number], Field(min_length=1)],
+    AfterValidator(_weights_something),
+    _named("a metric, or a mapping of metrics to weights", type=["string", "object"]),
+]
+
+
+def _nan(value: Any) -> float:
+    text = isinstance(value, str) and value.strip().lower() in ("nan", ".nan")
+    if text or (isinstance(value, float) and math.isnan(value)):
+        return math.nan
+    raise ValueError
+
+
+Missing = Annotated[
+    Number | Annotated[float, PlainValidator(_nan)],
+    _named("a finite number, or nan for empty and NaN values", type=["number", "string"]),
+]
+Splitter = Annotated[
+    str, Field(min_length=1), _named("text of at least one character", type="string", minLength=1)
+]
+QUOTE = '"'
+
+
+def _special_character(value: str) -> str:
+    if value in ("\\t", "tab", "TAB"):
+        raise ValueError(r'Write it in double quotes: "\t".')
+    if len(value) != 1 or not value.isascii():
+        raise ValueError
+    if value in "\n\r":
+        raise ValueError("It cannot end lines.")
+    return value
+
+
+SpecialCharacter = Annotated[
+    str, AfterValidator(_special_character), _named("one ASCII character", type="string")
+]
+
+_COPY = re.compile(r"\s*copy_from\s*(?:\(\s*([^()]*?)\s*\))?\s*")
+_CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\(\s*([^()]*?)\s*\))?\s*")
+_BOTH = re.compile(r"\s*both\s*\(\s*([^(),]*[^(),\s])\s*,\s*([^(),]*[^(),\s])\s*\)\s*")
+
+
+def _copy(value: Any) -> str:
+    match = _COPY.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[1] == "":
+        raise ValueError(suggest(value, ["copy_from"]) if isinstance(value, str) else "")
+    return f"copy_from({match[1]})" if match[1] else "copy_from"
+
+
+def _feature_source(value: Any) -> str:
+    match = _CALL.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[1] == "copy_from":
+        return _copy(value)
+    functions = registry.list_preprocess()
+    if match[1] not in functions:
+        near = suggest(match[1], ["copy_from", *functions])
+        raise ValueError(near or f"Installed functions: {', '.join(functions) or 'none'}.")
+    return match[1] if match[2] is None else f"{match[1]}({match[2]})"
+
+
+def _label_source(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip().startswith("both"):
+        return _copy(value)
+    match = _BOTH.fullmatch(value)
+    if match is None:
+        # YAML ends a bare value at a comma inside of {...}.
+        raise ValueError('Within {...} write it in quotes: "both(<label>, <label>)".')
+    return f"both({match[1]}, {match[2]})"
+
+
+FeatureSource = Annotated[
+    str,
+    PlainValidator(_feature_source),
+    _named(
+        "copy_from(<column>), or a function of an installed package (entry-point group "
+        f"{registry.PREPROCESS_GROUP})",
+        type="string",
+    ),
+]
+LabelSource = Annotated[
+    str,
+    PlainValidator(_label_source),
+    _named("copy_from(<column>) or both(<label>, <label>)", type="string"),
+]
+
+
+def copied_column(preprocess: str | None, name: str) -> str | None:
+    """Return the column that a normalised ``preprocess`` of the column ``name`` copies, if any.
+
+    Example:
+        >>> copied_column("copy_from(user)", "group"), copied_column(None, "group")
+        ('user', None)
+    """
+    match = _COPY.fullmatch(preprocess or "")
+    return (match[1] or name) if match else None
+
+
+def function_call(preprocess: str | None, name: str) -> tuple[str, str] | None:
+    """Return the function, and its text, that a normalised ``preprocess`` of a feature calls, if any.
+
+    Example:
+        >>> function_call("hour(time)", "hour"), function_call("copy_from(time)", "hour")
+        (('hour', 'time'), None)
+    """
+    match = _CALL.fullmatch(preprocess or "")
+    if match is None or match[1] == "copy_from":
+        return None
+    return match[1], name if match[2] is None else match[2]
+
+
+def combined_labels(preprocess: str | None) -> tuple[str, str] | None:
+    """Return the two labels that a normalised ``preprocess`` of a label combines, if it does.
+
+    Example:
+        >>> combined_labels("both(click, like)"), combined_labels("copy_from(click)")
+        (('click', 'like'), None)
+    """
+    match = _BOTH.fullmatch(preprocess or "")
+    return (match[1], match[2]) if match else None
