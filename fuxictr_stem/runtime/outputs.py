@@ -74,7 +74,12 @@ def temporary_name(path: Path) -> Path:
 
 
 def final_name(name: str) -> str:
-    """Return the name of what a temporary file or folder was to become; another name as it is."""
+    """Return the name of what a temporary file or folder was to become; another name as it is.
+
+    Example:
+        >>> final_name("result.json.tmp-4711-0badcafe"), final_name("result.json")
+        ('result.json', 'result.json')
+    """
     temporary = _TEMPORARY.fullmatch(name)
     return temporary[1] if temporary else name
 

@@ -62,6 +62,11 @@ class RowOrder:
         window: Chunks of a window.
         shuffle: False visits the rows in their order.
         seed: With the epoch, decides the order.
+
+    Example:
+        >>> order = RowOrder(rows=5, chunk=2, window=2, shuffle=False, seed=0)
+        >>> [window.rows().tolist() for window in order.windows(epoch=0)]
+        [[0, 1, 2, 3], [4]]
     """
 
     rows: int
