@@ -20,7 +20,7 @@ from fuxictr_stem.benchmark.run.execute import Workspace, execute
 from fuxictr_stem.benchmark.run.plan import CPU, Plan
 from fuxictr_stem.benchmark.score.finished_runs import Study, collect_runs
 from fuxictr_stem.benchmark.score.model_analysis import analyse
-from fuxictr_stem.benchmark.score.slice_scores import read_columns, slice_rows
+from fuxictr_stem.benchmark.score.slice_scores import slice_rows
 from fuxictr_stem.config.experiment_config import GROUP_KEY
 from fuxictr_stem.data import Cache, report_ids, warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import worst
@@ -112,7 +112,7 @@ def _check_resamples(resamples: int, cache: Cache, group: str | None) -> None:
     """Reject a bootstrap that memory cannot hold now, not after the training."""
     if group is None:
         return
-    users = len(np.unique(read_columns(cache, "test", [group])[group]))
+    users = len(np.unique(cache.column("test", group)))
     # `resample_counts` holds a number of 32 bits per resample and user.
     needed, free = 4 * resamples * users, available_bytes()
     if needed > free:

@@ -20,7 +20,6 @@ from fuxictr_stem.analysis.slices import PositiveBalance, positive_balance
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark, label_types
 from fuxictr_stem.benchmark.score.finished_runs import Study, TaskPredictions
 from fuxictr_stem.data import Cache
-from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.metrics.tasks import BINARY
 
 logger = logging.getLogger(__name__)
@@ -56,18 +55,10 @@ def slice_rows(benchmark: Benchmark, cache: Cache) -> SliceRows | None:
     options = {key: value for key, value in benchmark.slices.items() if value is not None}
     labels, group = options.pop("labels"), _group(benchmark)
     options.pop("group", None)
-    columns = read_columns(cache, "train", [group, *labels])
-    by_label = {label: columns[label] for label in labels}
-    balance = positive_balance(columns[group], by_label, pair=tuple(labels), **options)
-    return SliceRows(balance, balance.assign(read_columns(cache, "test", [group])[group]))
-
-
-def read_columns(cache: Cache, split: str, names: list[str]) -> dict[str, np.ndarray]:
-    """Return whole columns of a split, (N,) each, in the order of its rows."""
-    path = cache.path(split)
-    assert path is not None, split
-    with store.open_file(path) as file:
-        return {name: store.read(store.column(file, name), 0, cache.rows[split]) for name in names}
+    by_label = {label: cache.column("train", label) for label in labels}
+    groups = cache.column("train", group)
+    balance = positive_balance(groups, by_label, pair=tuple(labels), **options)
+    return SliceRows(balance, balance.assign(cache.column("test", group)))
 
 
 def measure_slices(benchmark: Benchmark, study: Study, rows: SliceRows) -> Slices | None:

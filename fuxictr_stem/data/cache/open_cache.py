@@ -14,11 +14,13 @@ from typing import Any
 
 from fuxictr.features import FeatureMap
 
+from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.build import build
 from fuxictr_stem.data.cache.cache_folder import hold, lock_of, remove_leftovers, replace
 from fuxictr_stem.data.cache.damage import check
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.encoding.remarks import Remark
+from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan, plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError, OutputError, UserError
@@ -56,6 +58,15 @@ class Cache:
     def path(self, split: str) -> Path | None:
         """Return the h5 file of a split, or None if the dataset has no such split."""
         return self.folder / f"{split}.h5" if split in self.rows else None
+
+    def column(self, split: str, name: str) -> Array:
+        """Read a whole column of a split.
+
+        Raises:
+            DataError: There is none, or the file is damaged.
+        """
+        with store.open_file(self.folder / f"{split}.h5") as file:
+            return store.read(store.column(file, name), 0, self.rows[split])
 
     def feature_map(self, params: Mapping[str, Any]) -> FeatureMap:
         """Return FuxiCTR's feature map for a run, as `load_feature_map` does."""

@@ -6,13 +6,11 @@ A task's samples are the rows that have its label and, where it has a sample spa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.errors import ConfigError, DataError, refuse, suggest
@@ -104,21 +102,19 @@ def check_samples(
                 f"sample_weight {sample_weight!r} is negative in {split}, where its least value is "
                 f"{stats[sample_weight]['min']:g}. A weight is 0 or more."
             )
-        with _columns(cache, split) as read:
-            for label, space in spaces.items():
-                metric = metric_names(tasks[label], metrics)
-                y = _samples(read, label, space)
-                problem = _space_problem(y, tasks[label], split, metric, f" where {space!r} is 1")
-                if problem:
-                    problems.append(f"label {label!r} {problem}")
-            if sample_weight is not None and split == "train":
-                weights = read(sample_weight)
-                problems += [
-                    f"sample_weight {sample_weight!r} is 0 in all rows of train that {label!r} learns "
-                    "from. Give some a weight, or leave the label out."
-                    for label in tasks
-                    if not weights[~np.isnan(_samples(read, label, spaces.get(label)))].any()
-                ]
+        for label, space in spaces.items():
+            y, needed = _samples(cache, split, label, space), metric_names(tasks[label], metrics)
+            problem = _space_problem(y, tasks[label], split, needed, f" where {space!r} is 1")
+            if problem:
+                problems.append(f"label {label!r} {problem}")
+        if sample_weight is not None and split == "train":
+            weights = cache.column(split, sample_weight)
+            problems += [
+                f"sample_weight {sample_weight!r} is 0 in all rows of train that {label!r} learns "
+                "from. Give some a weight, or leave the label out."
+                for label in tasks
+                if not weights[~np.isnan(_samples(cache, split, label, spaces.get(label)))].any()
+            ]
     _refuse_any(DataError, "samples", problems)
 
 
@@ -149,20 +145,19 @@ def check_groups(
                 "one group, and a large one; drop them, or give each an id of its own.",
                 *(group_id, f"{missing:,}", f"{cache.rows[split]:,}", split),
             )
-        with _columns(cache, split) as read:
-            group = read(group_id)
-            order = np.argsort(group, kind="stable")
-            starts = np.flatnonzero(np.append(True, np.diff(group[order]) != 0))
-            for label in (label for label, task in tasks.items() if task == BINARY):
-                y = _samples(read, label, spaces.get(label))[order]
-                # fmin and fmax pass over the rows that are no samples.
-                least = np.fmin.reduceat(y, starts)
-                if not (least < np.fmax.reduceat(y, starts)).any():
-                    problems.append(
-                        f"label {label!r} has one class only in each of the {len(starts):,} groups "
-                        f"({group_id}) of {split}: no gAUC can be measured. Choose another group_id, or "
-                        "leave the metrics within groups out."
-                    )
+        group = cache.column(split, group_id)
+        order = np.argsort(group, kind="stable")
+        starts = np.flatnonzero(np.append(True, np.diff(group[order]) != 0))
+        for label in (label for label, task in tasks.items() if task == BINARY):
+            y = _samples(cache, split, label, spaces.get(label))[order]
+            # fmin and fmax pass over the rows that are no samples.
+            least = np.fmin.reduceat(y, starts)
+            if not (least < np.fmax.reduceat(y, starts)).any():
+                problems.append(
+                    f"label {label!r} has one class only in each of the {len(starts):,} groups "
+                    f"({group_id}) of {split}: no gAUC can be measured. Choose another group_id, or "
+                    "leave the metrics within groups out."
+                )
     _refuse_any(DataError, "metrics", problems)
 
 
@@ -171,20 +166,11 @@ def _refuse_any(error: type[ConfigError | DataError], heading: str, problems: li
         refuse(error, heading, problems)
 
 
-@contextmanager
-def _columns(cache: Cache, split: str) -> Iterator[Callable[[str], Array]]:
-    """Hand out a function that reads a whole column of a split."""
-    path = cache.path(split)
-    assert path is not None
-    with store.open_file(path) as file:
-        yield lambda name: store.read(store.column(file, name), 0, cache.rows[split])
-
-
-def _samples(read: Callable[[str], Array], label: str, space: str | None) -> Array:
+def _samples(cache: Cache, split: str, label: str, space: str | None) -> Array:
     """Return a task's label as floats, NaN in the rows that are none of its samples."""
-    y = read(label).astype(np.float32)
+    y = cache.column(split, label).astype(np.float32)
     if space is not None:
-        y[read(space) != 1] = np.nan
+        y[cache.column(split, space) != 1] = np.nan
     return y
 
 
