@@ -214,7 +214,7 @@ def _refuse(plan: Plan, problems: Iterable[str]) -> None:
 
 
 def _as_tokens(col: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a sequence's dict for filling alone: its type stands for text, its fill value is a list."""
+    """Return a sequence's dict for filling alone: not as text, and by a list."""
     fill = pl.lit(col.get("fill_na", "")).cast(pl.String).str.split(col.get("splitter", "^"))
     return {**col, "type": "tokens", "fill_na": fill}
 

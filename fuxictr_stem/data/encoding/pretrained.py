@@ -77,18 +77,8 @@ def match_pretrained(plan: Plan, processor: Any) -> Iterator[Remark]:
 def _key_problems(keys: Array, dtype: type) -> list[str]:
     """Return what is wrong with keys as the tokens that FuxiCTR makes of them.
 
-    It converts keys to the column's dtype without a look at what becomes of them, 1.7 to 1 and NaN
-    to -2^63, and lets one of the vectors of a key that stands twice win.
-
-    Args:
-        keys: As in the file.
-        dtype: The column's: str, int or float.
-
-    Returns:
-        The problems, a sentence or two each.
-
-    Raises:
-        Exception: Whatever numpy raises at keys that it cannot convert.
+    It converts keys to the column's dtype whatever becomes of them, 1.7 to 1 and NaN to -2^63, and keeps
+    one of the vectors of a key that appears twice. numpy's own errors at keys pass through.
     """
     if keys.ndim != 1:
         return [f"needs a list of keys, but 'key' has shape {keys.shape}."]
@@ -104,13 +94,13 @@ def _key_problems(keys: Array, dtype: type) -> list[str]:
     reserved = [token for token in RESERVED if dtype is str and token in tokens]
     if reserved:
         return [f"its key {reserved[0]!r} is FuxiCTR's own token. Leave it out, with its vector."]
-    found, first, counts = np.unique(tokens, return_index=True, return_counts=True)
-    twice = np.flatnonzero(counts > 1)
-    if len(twice):
-        one = twice[first[twice].argmin()]
+    distinct, first_places, counts = np.unique(tokens, return_index=True, return_counts=True)
+    repeated = np.flatnonzero(counts > 1)
+    if len(repeated):
+        first = repeated[first_places[repeated].argmin()]
         return [
-            f"{len(twice):,} of its keys stand more than once, such as {short(found[one].item())} "
-            f"({counts[one]:,} times). Leave one vector a key."
+            f"{len(repeated):,} of its keys appear more than once, such as "
+            f"{short(distinct[first].item())} ({counts[first]:,} times). Keep one vector per key."
         ]
     return []
 

@@ -134,7 +134,7 @@ def number_remarks(
             yield Remark(FILLS, fill.name, text)
     rounded = list(_rounded_remarks(tallies))
     yield from rounded
-    # Who is told to scale a column's numbers is told once.
+    # A column whose numbers are to be scaled needs no second remark that says so.
     others = {remark.column for remark in rounded}
     train = {name: tally for name, tally in tallies["train"].items() if name not in others}
     yield from _scale_remarks(train, kinds)

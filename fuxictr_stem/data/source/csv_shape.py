@@ -49,7 +49,7 @@ def csv_shape(path: Path, dialect: Dialect) -> Shape:
         dialect: Its special characters.
 
     Raises:
-        DataError: It has no one right reading; the line and what stands there are named.
+        DataError: It has no one right reading; the line and its text are named.
         OSError, EOFError, zlib.error: It cannot be read.
     """
     scan = _Scan(dialect)
@@ -94,7 +94,7 @@ class _Scan:
         return data[cut:]
 
     def shape(self) -> Shape:
-        """Return what was found in the whole file."""
+        """Return the rows of the whole file."""
         if self._inside:
             raise DataError(f"{self._opened} opens a field that no quote closes. {self._advice()}")
         rest = self._offset - self._last_end - 1
@@ -207,7 +207,7 @@ class _Scan:
         if not len(ends):
             return
         lengths = np.diff(ends, prepend=self._last_end - self._offset) - 1
-        # No CR stands before a block.
+        # No CR comes before a block.
         blank = (lengths == 0) | ((lengths == 1) & (self._bytes[ends - 1] == _CR) & (ends > 0))
         self._records += len(ends) - int(blank.sum())
         self._longest = max(self._longest, int(lengths.max()))
@@ -221,7 +221,7 @@ class _Scan:
         return self._lines + self._data.count(b"\n", 0, at) + 1
 
     def _place(self, at: int) -> str:
-        """Name the line of a byte of the block, with what stands around it."""
+        """Name the line of a byte of the block, with the text around it."""
         start = max(at - _AROUND, self._data.rfind(b"\n", 0, at) + 1)
         end = self._data.find(b"\n", at)
         text = self._data[start : min(at + _AROUND, end if end >= 0 else len(self._data))]

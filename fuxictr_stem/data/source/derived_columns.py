@@ -107,12 +107,12 @@ def value_problems(derived: Iterable[Config], splits: Mapping[str, pl.LazyFrame]
     for col in derived:
         about = f"column {col['name']!r}: preprocess {col['preprocess']}"
         value = pl.col(col["name"])
-        wrong = ~finite(value) if col["dtype"] == "float" else pl.lit(False)
+        bad = ~finite(value) if col["dtype"] == "float" else pl.lit(False)
         for split, frame in splits.items():
             try:
                 # The count of nulls, all filled, has every value computed.
-                counted = frame.select(value.null_count(), wrong=wrong.sum())
-                count = counted.collect(engine="streaming")["wrong"].item()
+                counted = frame.select(value.null_count(), bad=bad.sum())
+                count = counted.collect(engine="streaming")["bad"].item()
             except pl.exceptions.PolarsError as error:
                 yield f"{about} cannot be computed in {split}: {str(error).splitlines()[0]}"
                 continue

@@ -60,12 +60,10 @@ class RawColumns:
     def _blocks(self, source: Source, split: str, block_rows: int) -> Iterator[pl.DataFrame]:
         is_csv = source.plan.data_format == "csv"
         frames = []
-        for part in source.parts[split]:
-            by_origin = {
-                r.column.origin: r.value if is_csv else r.raw for r in source.readings(part)
-            }
+        for file in source.files(split):
+            by_origin = {r.column.origin: r.value if is_csv else r.raw for r in file.readings}
             columns = [by_origin[origin].alias(name) for name, origin in self.origins.items()]
-            frame = source.scan(part).select(columns)
+            frame = file.raw.select(columns)
             # Two files may have other categories.
             frames.append(frame.cast({pl.Categorical: pl.String, pl.Enum: pl.String}))
         with explained(source):
@@ -81,7 +79,7 @@ def find_raw_columns(
 
     Args:
         dataset: The dataset config, checked and normalised.
-        names: Columns of the files, declared or not, or declared columns that copy one.
+        names: Columns of the files, declared or not, or declared columns that copy another.
         group_key: The name that the raw values of the ``group_id`` column get.
         folder: Where CSV files may be copied to for a while. It is the run's: ``data_root`` may be
             read-only.

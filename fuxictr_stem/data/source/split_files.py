@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -44,6 +45,14 @@ class Part:
     copy: Path | None = None
 
 
+class OpenFile(NamedTuple):
+    """One file of a split, ready to be read: its path, its raw columns, and what is read from them."""
+
+    path: Path
+    raw: pl.LazyFrame
+    readings: list[Reading]
+
+
 @dataclass(frozen=True)
 class Source:
     """The files of a dataset, ready to be read.
@@ -66,10 +75,17 @@ class Source:
         whole = self.whole_numbers()
         return pl.concat(
             [
-                self.scan(part).select(e for r in self.readings(part) for e in _framed(r, whole))
-                for part in self.parts[split]
+                file.raw.select(expr for r in file.readings for expr in _framed(r, whole))
+                for file in self.files(split)
             ]
         )
+
+    def files(self, split: str) -> list[OpenFile]:
+        """Return a split's files, opened: raw columns, and how the plan's columns come from them."""
+        return [
+            OpenFile(part.path, self._raw(part), readings(self.plan.columns, part.types))
+            for part in self.parts[split]
+        ]
 
     def whole_numbers(self) -> set[str]:
         """Return the columns that are declared text and are whole numbers in every file."""
@@ -84,32 +100,25 @@ class Source:
             )
         }
 
-    def scan(self, part: Part) -> pl.LazyFrame:
-        """Return the raw columns of one file."""
-        return self._scan(part).with_columns(
+    def _raw(self, part: Part) -> pl.LazyFrame:
+        if part.copy:
+            frame = pl.scan_ipc(part.copy, glob=False)
+        elif self.plan.data_format == "parquet":
+            frame = pl.scan_parquet(part.path, glob=False)
+        else:
+            frame = pl.scan_csv(
+                part.path,
+                separator=self.plan.dialect.sep,
+                quote_char=self.plan.dialect.quote,
+                infer_schema=False,
+                glob=False,
+            )
+        return frame.with_columns(
             pl.lit(None if value is None else str(value), pl.String())
             .cast(part.types[name])
             .alias(name)
             for name, value in part.constants.items()
         )
-
-    def _scan(self, part: Part) -> pl.LazyFrame:
-        if part.copy:
-            return pl.scan_ipc(part.copy, glob=False)
-        if self.plan.data_format == "parquet":
-            return pl.scan_parquet(part.path, glob=False)
-        dialect = self.plan.dialect
-        return pl.scan_csv(
-            part.path,
-            separator=dialect.sep,
-            quote_char=dialect.quote,
-            infer_schema=False,
-            glob=False,
-        )
-
-    def readings(self, part: Part) -> list[Reading]:
-        """Return how each column comes from the raw columns of one file."""
-        return readings(self.plan.columns, part.types)
 
     def with_csv_read(self, split: str, scratch: Path | None) -> tuple[Source, list[str]]:
         """Return the source with a split's CSV files counted and copied, and what is wrong with them.

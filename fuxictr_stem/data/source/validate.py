@@ -19,7 +19,7 @@ import polars as pl
 
 from fuxictr_stem.data.source.columns import Column
 from fuxictr_stem.data.source.readings import finite
-from fuxictr_stem.data.source.split_files import Part, Source
+from fuxictr_stem.data.source.split_files import OpenFile, Part, Source
 from fuxictr_stem.errors import DataError, refuse
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitStats:
-    """What the pass over one split found.
+    """What the pass over one split counted.
 
     Attributes:
         rows: Number of rows.
@@ -88,11 +88,12 @@ def check_source(
 
 def first_place(source: Source, column: Column, test: Callable[[pl.Expr], pl.Expr]) -> str:
     """Return the file and row, as text, of the first value of a column that passes a test."""
-    for part in (part for parts in source.parts.values() for part in parts):
-        value = next(r.value for r in source.readings(part) if r.column == column)
-        place, _ = _first_row(source, part, test(value), value)
-        if place:
-            return place
+    for split in source.parts:
+        for file in source.files(split):
+            value = next(r.value for r in file.readings if r.column == column)
+            place, _ = _first_row(file, test(value), value)
+            if place:
+                return place
     raise AssertionError(f"no value of {column.name} passes the test")
 
 
@@ -114,25 +115,23 @@ def explained(source: Source) -> Iterator[None]:
 def _unreadable(source: Source) -> Iterator[str]:
     """Yield the files that cannot be read, and why."""
     columns = sorted({column.origin for column in source.plan.in_files})
-    for split, parts in source.parts.items():
-        for part in parts:
+    for split in source.parts:
+        for file in source.files(split):
             try:
-                frame = source.scan(part).select(pl.col(columns).null_count())
-                frame.collect(engine="streaming")
+                file.raw.select(pl.col(columns).null_count()).collect(engine="streaming")
             except (pl.exceptions.PolarsError, OSError) as error:
-                yield f"{part.path} ({split}): cannot be read: {str(error).splitlines()[0]}"
+                yield f"{file.path} ({split}): cannot be read: {str(error).splitlines()[0]}"
 
 
 def _count(source: Source, split: str) -> tuple[SplitStats, list[int]]:
     """Count the rows, label values and faults of a split; the faults in the order of `_faults`."""
     columns = [column for column in source.plan.columns if column.kind in ("label", "meta")]
     frames = []
-    for part in source.parts[split]:
-        readings = source.readings(part)
-        values = [r.value for r in readings if r.column in columns]
-        faults = [fault.where for r in readings for fault in r.faults]
+    for file in source.files(split):
+        values = [r.value for r in file.readings if r.column in columns]
+        faults = [fault.where for r in file.readings for fault in r.faults]
         frames.append(
-            source.scan(part).select(
+            file.raw.select(
                 *(value.alias(f"value {i}") for i, value in enumerate(values)),
                 *(fault.alias(f"fault {i}") for i, fault in enumerate(faults)),
             )
@@ -193,9 +192,9 @@ def _problems(source: Source, split: str, rows: int, counts: Sequence[int]) -> I
 def _described(source: Source, split: str, index: int, count: int) -> str:
     """Name a fault, by its place among those of all columns, with its count and first row."""
     first = ""
-    for part in source.parts[split]:
-        reading, fault = [(r, f) for r in source.readings(part) for f in r.faults][index]
-        place, value = _first_row(source, part, fault.where, reading.raw)
+    for file in source.files(split):
+        reading, fault = [(r, f) for r in file.readings for f in r.faults][index]
+        place, value = _first_row(file, fault.where, reading.raw)
         if place:
             first = f"; first in {place}" + ("" if value is None else f", value {_short(value)}")
             break
@@ -204,13 +203,13 @@ def _described(source: Source, split: str, index: int, count: int) -> str:
     return f"{about}{first}. {fault.advice}".rstrip()
 
 
-def _first_row(source: Source, part: Part, where: pl.Expr, shown: pl.Expr) -> tuple[str, Any]:
+def _first_row(file: OpenFile, where: pl.Expr, shown: pl.Expr) -> tuple[str, Any]:
     """Return the first place in a file where an expression is true, or "", and what to show of that row."""
-    frame = source.scan(part).select(here=where, shown=shown).with_row_index("row")
+    frame = file.raw.select(here=where, shown=shown).with_row_index("row")
     first = frame.filter("here").head(1).collect(engine="streaming")
     if not first.height:
         return "", None
-    return f"{part.path}, row {first['row'][0] + 1:,}", first["shown"].to_list()[0]
+    return f"{file.path}, row {first['row'][0] + 1:,}", first["shown"].to_list()[0]
 
 
 def _short(value: object) -> str:

@@ -107,8 +107,8 @@ def with_keys(tmp_path, keys, column="num_id", dtype="int"):
         ([7, 2.0**63], r"1 of its 2 keys .* position 1: 9.22\d*e\+18"),
         (np.array([7, 2**63], np.uint64), "1 of its 2 keys .* position 1: 9223372036854775808"),
         (["7", "08"], "1 of its 2 keys .* position 1: '08'"),
-        ([7, 8, 7, 8, 7, 9], r"2 of its keys stand more than once, such as 7 \(3 times\)"),
-        ([7.0, 7.0], r"1 of its keys stand more than once, such as 7 \(2 times\)"),
+        ([7, 8, 7, 8, 7, 9], r"2 of its keys appear more than once, such as 7 \(3 times\)"),
+        ([7.0, 7.0], r"1 of its keys appear more than once, such as 7 \(2 times\)"),
         ([[7], [8]], r"a list of keys, but 'key' has shape \(2, 1\)"),
     ],
 )
@@ -121,7 +121,7 @@ def test_pretrained_keys_that_become_others_are_refused(tmp_path, keys, message)
     ("keys", "message"),
     [
         ([7.0, np.nan], "1 of its 2 keys are not text, .* position 1: nan"),
-        (["a", "b", "a"], r"1 of its keys stand more than once, such as 'a' \(2 times\)"),
+        (["a", "b", "a"], r"1 of its keys appear more than once, such as 'a' \(2 times\)"),
     ],
 )
 def test_pretrained_keys_of_text_are_checked(tmp_path, keys, message):
