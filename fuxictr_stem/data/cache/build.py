@@ -18,7 +18,6 @@ from fuxictr_stem.data.cache.cache_folder import MANIFEST
 from fuxictr_stem.data.cache.damage import owner
 from fuxictr_stem.data.cache.fingerprint import FORMAT
 from fuxictr_stem.data.encoding.encode import Encoder, Tally, encoded, encoders
-from fuxictr_stem.data.encoding.fill_values import fills
 from fuxictr_stem.data.encoding.remarks import number_remarks, unknown_remarks, unknown_shares
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
@@ -71,18 +70,18 @@ def build(
     needed = int(sum(rows.values()) * row_bytes * 1.02)
     check_space(folder.parent, needed, "the cache needs", "or choose another data_root")
     layout = {column.name: (column.dtype, column.width) for column in columns}
-    filled = fills(source)
     tallies = {split: {column.name: Tally() for column in columns} for split in frames}
     for split, frame in frames.items():
         path = folder / f"{split}.h5"
         with store.create(path, rows[split], layout, owner(fingerprint, split)) as write:
-            blocks = encoded(source, frame, columns, block_rows, filled, tallies[split])
+            blocks = encoded(source, frame, columns, block_rows, processor.fills, tallies[split])
             _write_split(source, blocks, split, rows[split], write)
     shares = unknown_shares(tallies)
+    kinds = {col["name"]: col["type"] for col in plan.features}
     remarks = [
         *processor.remarks,
         *unknown_remarks(shares, frames, processor.vocabularies()),
-        *number_remarks(filled, tallies, rows, {col["name"]: col["type"] for col in plan.features}),
+        *number_remarks(processor.fills, tallies, rows, kinds),
     ]
     if scratch.exists():
         shutil.rmtree(scratch)

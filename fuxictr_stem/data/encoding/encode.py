@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from fuxictr_stem.data.encoding.count_tokens import flat
-from fuxictr_stem.data.encoding.fill_values import Fill, fills, whole_numbers
+from fuxictr_stem.data.encoding.fill_values import Fill, whole_numbers
 from fuxictr_stem.data.encoding.vocabulary import Array, Vocabulary, integer_type
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS
 from fuxictr_stem.data.source.split_files import Source, missing_flag
@@ -114,12 +114,12 @@ def encoders(source: Source, processor: Any, stats: Mapping[str, SplitStats]) ->
 
     Args:
         source: The files.
-        processor: FuxiCTR's processor after fit.
+        processor: Our processor after fit.
         stats: Statistics of each split.
     """
     declared = {col["name"]: col for col in source.plan.features}
     vocabularies: dict[int, Vocabulary] = {}
-    result, whole = [], whole_numbers(fills(source))
+    result, whole = [], whole_numbers(processor.fills)
     for name, spec in processor.feature_map.features.items():
         if spec["type"] == "embedding":
             result.append(_vectors(name, spec["pretrain_dim"]))

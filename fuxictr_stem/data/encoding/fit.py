@@ -47,6 +47,7 @@ class Processor(FeatureProcessor):
             group_id=plan.group_id,
         )
         self.source = source
+        self.fills = fills(source)
         self.remarks: list[Remark] = []
         self.min_categr_count = plan.min_categr_count
         self._derived = {col["name"]: filled(col) for col in plan.derived}
@@ -113,7 +114,7 @@ class Processor(FeatureProcessor):
             if col["type"] in ("meta", "categorical", "sequence") and col.get("remap", True)
         ]
         meta = [col["name"] for col in counted if col["type"] == "meta"]
-        whole = whole_numbers(fills(self.source))
+        whole = whole_numbers(self.fills)
         tokens = count_tokens(train_ddf, [c["name"] for c in counted if c["type"] != "meta"], whole)
         tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, meta, whole)
         counts = {col["name"]: tokens[col["name"]].counts() for col in counted}
