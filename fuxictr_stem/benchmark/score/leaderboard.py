@@ -237,14 +237,14 @@ def _compare(
             )
             continue
         differences = {seed: score.values[seed] - other.values[seed] for seed in seeds}
-        pair = name, reference, label, metric
+        over_users, both = bootstrap.intervals((name, reference), label, metric, differences)
         comparison = Comparison(
             reference=reference,
             seeds=len(seeds),
             difference=float(np.mean(list(differences.values()))),
             p=paired_t_test(score.values, other.values),
-            interval=bootstrap.interval(*pair, seeds),
-            seeds_and_users=bootstrap.seeds_and_users(*pair, differences),
+            interval=over_users,
+            seeds_and_users=both,
         )
         setattr(score, role, comparison)
     return notes

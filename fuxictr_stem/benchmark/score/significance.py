@@ -107,46 +107,25 @@ class UserBootstrap:
         """Say whether models were tested on the same samples of a task."""
         return len({self._samples[name, seed, label] for name in names for seed in seeds}) == 1
 
-    def interval(
-        self, name: str, reference: str, label: str, metric: str, seeds: Sequence[int]
-    ) -> Interval | None:
-        """Return the interval over users of a model's difference to a reference, the mean over seeds.
+    def intervals(
+        self, pair: tuple[str, str], label: str, metric: str, differences: Mapping[int, float]
+    ) -> tuple[Interval | None, Interval | None]:
+        """Return two intervals of a difference between two models, observed as ``differences`` by seed.
 
-        None where the metric cannot be resampled or there are no users.
-        """
-        drawn = self._differences(name, reference, label, metric, seeds)
-        return None if drawn is None else percentile_interval(drawn.mean(axis=0), ALPHA / 2)
-
-    def seeds_and_users(
-        self,
-        name: str,
-        reference: str,
-        label: str,
-        metric: str,
-        differences: Mapping[int, float],
-    ) -> Interval | None:
-        """Return the interval over seeds and users of a difference, observed as ``differences`` by seed.
-
-        None as `interval`, and with one seed.
+        The first is over users, of the mean over seeds; the second over seeds and users. There is none
+        where the metric cannot be resampled or users are unknown, and no second one with one seed.
         """
         seeds = list(differences)
-        drawn = self._differences(name, reference, label, metric, seeds)
-        if drawn is None:
-            return None
-        users = self._users[self._samples[name, seeds[0], label]]
-        return seeds_and_users(np.array(list(differences.values())), drawn, users, LEVEL)
-
-    def _differences(
-        self, name: str, reference: str, label: str, metric: str, seeds: Sequence[int]
-    ) -> np.ndarray | None:
-        """Return the difference at each seed on each resample, (S, R), if it can be resampled."""
-        if (name, seeds[0], label, metric) not in self._values:
-            return None
+        if (pair[0], seeds[0], label, metric) not in self._values:
+            return None, None
         ours, theirs = (
-            np.stack([self._values[model, seed, label, metric] for seed in seeds])
-            for model in (name, reference)
+            np.stack([self._values[name, seed, label, metric] for seed in seeds]) for name in pair
         )
-        return ours - theirs
+        drawn = ours - theirs
+        users = self._users[self._samples[pair[0], seeds[0], label]]
+        observed = np.array(list(differences.values()))
+        over_users = percentile_interval(drawn.mean(axis=0), ALPHA / 2)
+        return over_users, seeds_and_users(observed, drawn, users, LEVEL)
 
 
 def _fingerprint(predictions: TaskPredictions) -> str:

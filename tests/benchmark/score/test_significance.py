@@ -66,7 +66,8 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values, alpha):
 def test_differences_are_paired_and_averaged_over_seeds(tmp_path):
     study = make_study(tmp_path, {"SingleTask": 1.5, "STEMNet": 1.0}, rows=300, users=15)
     bootstrap = UserBootstrap(study, resamples=40, seed=5)
-    found = bootstrap.interval("STEMNet", "SingleTask", "like", "AUC", [1, 3])
+    pair, observed = ("STEMNet", "SingleTask"), {1: 0.0, 3: 0.1}
+    found, _ = bootstrap.intervals(pair, "like", "AUC", observed)
     counts = resample_counts(15, 40, seed=5)
     group = study.entries["STEMNet"][1].predictions("like").group_id
     differences = []
@@ -88,5 +89,6 @@ def test_differences_are_paired_and_averaged_over_seeds(tmp_path):
 def test_a_model_does_not_differ_from_itself(tmp_path):
     study = make_study(tmp_path, {"MMoE": 1.0})
     bootstrap = UserBootstrap(study, resamples=20)
-    assert bootstrap.interval("MMoE", "MMoE", "like", "gAUC", [1, 2]) == (0, 0, 1)
+    over_users, _ = bootstrap.intervals(("MMoE", "MMoE"), "like", "gAUC", {1: 0.0, 2: 0.0})
+    assert over_users == (0, 0, 1)
     assert bootstrap.same_samples(("MMoE", "MMoE"), "like", [1, 2, 3])
