@@ -85,7 +85,8 @@ def audit(model: MultiTaskModel, batch: Batch) -> list[str]:
     parts, labels = model_parts(model), model_labels(model)
     with all_units_on(model):
         norms = gradient_norms(model, batch, parts)
-    isolated = any(_stops_gradients(m) for m in model.modules() if isinstance(m, GateBank))
+    banks = [module for module in model.modules() if isinstance(module, GateBank)]
+    isolated = any(map(_stops_gradients, banks))
     names = [part.name for part in parts]
     findings = []
     for label, row in zip(labels, norms, strict=True):

@@ -24,7 +24,9 @@ def _slices(slices: Slices, order: list[str]) -> list[Table]:
     names = [name for name in order if name in slices.metrics]
     tables = []
     for label in dict.fromkeys(label for name in names for label in slices.metrics[name]):
-        by_model = {n: slices.metrics[n][label] for n in names if label in slices.metrics[n]}
+        by_model = {
+            name: slices.metrics[name][label] for name in names if label in slices.metrics[name]
+        }
         tables.append(_sizes(slices, label))
         for metric in ("AUC", "gAUC"):
             rows = []

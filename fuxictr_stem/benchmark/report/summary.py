@@ -27,7 +27,7 @@ def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
         best = best_model(study, leaderboard, label, metric)
         if best is None:
             continue
-        count = sum(leaderboard.score(n, label, metric) is not None for n in study.names)
+        count = sum(metric in by_label.get(label, {}) for by_label in leaderboard.scores.values())
         word = "highest" if higher_is_better(metric) else "lowest"
         what = f"has the {word} mean of {count} models" if count > 1 else "is the only model"
         leaders.append(best)
@@ -85,15 +85,20 @@ def _negative_transfer(
     """Return the sentence on how many models are worse than single-task on a task, if it is there."""
     scores = [leaderboard.score(name, label, metric) for name in study.names]
     comparisons = [score.single_task for score in scores if score and score.single_task]
-    worse = [c for c in comparisons if c.difference != 0 and not c.is_better(metric)]
+    worse = [
+        comparison
+        for comparison in comparisons
+        if comparison.difference != 0 and not comparison.is_better(metric)
+    ]
     if not comparisons:
         return []
     text = (
         f"{label}, {metric}: worse mean than {study.single_task}: {len(worse)} of {len(comparisons)} "
         "models"
     )
-    if worse and any(c.p_holm is not None for c in comparisons):
-        text += f", {sum(c.is_significant for c in worse)} of them significantly"
+    if worse and any(comparison.p_holm is not None for comparison in comparisons):
+        significant = sum(comparison.is_significant for comparison in worse)
+        text += f", {significant} of them significantly"
     return [f"{text}."]
 
 
@@ -117,7 +122,9 @@ def _cost(study: Study, leaderboard: Leaderboard, name: str) -> str:
 def _edges(study: Study) -> list[str]:
     """Return the sentence on searches that chose the end of a grid, if there are any."""
     searched = {
-        e: trials for e, trials in study.trials.items() if any(t["settings"] for t in trials)
+        expid: trials
+        for expid, trials in study.trials.items()
+        if any(trial["settings"] for trial in trials)
     }
     edges = [at_edge(trials) for trials in searched.values()]
     keys = dict.fromkeys(key for by_key in edges for key in by_key)

@@ -104,7 +104,8 @@ def _pick_up(
 ) -> list[RunSpec]:
     """Note wanted runs that an earlier start has finished; return the others, not yet running."""
     while True:
-        wanted = [s for s in plan.wanted(outcomes.done, outcomes.failed) if s.key not in running]
+        possible = plan.wanted(outcomes.done, outcomes.failed)
+        wanted = [spec for spec in possible if spec.key not in running]
         finished = {}
         for spec in wanted:
             with suppress(DataError):
@@ -151,7 +152,8 @@ def _settle(
         logger.warning("Failed: %s: %s", spec, error)
         return
     outcomes.done[spec.key] = result
-    figures = ", ".join(f"{k} {v:.4f}" for k, v in result["test"].items() if k.endswith("_AUC"))
+    test = {name: value for name, value in result["test"].items() if name.endswith("_AUC")}
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in test.items())
     logger.info("Done in %.0f s: %s: test %s", seconds, spec, figures)
 
 

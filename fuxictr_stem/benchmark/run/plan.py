@@ -61,7 +61,7 @@ class Plan:
         overrides = {**self.benchmark.settings[expid], **trial, "seed": seed}
         # The benchmark's settings are in the experiment's already, normalised.
         params = {**self.benchmark.experiments[expid], **trial, "seed": seed}
-        settings = {k: v for k, v in decisive(params).items() if k not in NO_SETTINGS}
+        settings = {key: value for key, value in decisive(params).items() if key not in NO_SETTINGS}
         parts: list[Any] = [
             as_json(settings),
             self.data[expid],

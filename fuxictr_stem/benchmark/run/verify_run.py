@@ -102,7 +102,7 @@ def _problems(result: Mapping[str, Any], params: Mapping[str, Any], seed: int) -
     try:
         record = _Result.model_validate(result)
     except ValidationError as error:
-        return problems + list(dict.fromkeys(str(e["loc"][0]) for e in error.errors()))
+        return problems + list(dict.fromkeys(str(problem["loc"][0]) for problem in error.errors()))
     needed = {"valid": metrics, "test": metrics, "seconds": ["train"]}
     return problems + [
         k for k, names in needed.items() if not getattr(record, k).keys() >= {*names}
@@ -117,7 +117,9 @@ def _check_predictions(path: Path, params: Mapping[str, Any], rows: int) -> None
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise _unreadable(path, error) from error
     names = [name for label in params["task_labels"] for name in (label, f"{label}_pred")]
-    problems = [f"{n} is not 32-bit float" for n in names if frame.schema.get(n) != pl.Float32]
+    problems = [
+        f"{name} is not 32-bit float" for name in names if frame.schema.get(name) != pl.Float32
+    ]
     if params.get("group_id") is not None and not frame.schema.get(GROUP, pl.Null).is_integer():
         problems.append(f"{GROUP} is not of whole numbers")
     if frame.height != rows:

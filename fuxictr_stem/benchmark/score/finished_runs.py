@@ -135,6 +135,7 @@ def collect_runs(
             if len(runs) == len(expids):
                 entries.setdefault(name, {})[seed] = Entry(name, seed, runs)
     planned = [spec for expid in final for spec in [*plan.trials(expid), *final[expid][1:]]]
+    failed = [spec for spec in planned if spec.key in outcomes.failed]
     return Study(
         name=benchmark.name,
         dataset_id=benchmark.dataset_id,
@@ -145,7 +146,7 @@ def collect_runs(
         single_task=SINGLE_TASK if SINGLE_TASK in entries else None,
         proposed=[benchmark.row(expid) for expid in benchmark.proposed],
         trials={expid: _search_record(plan, outcomes, expid, final[expid]) for expid in final},
-        failures={str(s): outcomes.failed[s.key] for s in planned if s.key in outcomes.failed},
+        failures={str(spec): outcomes.failed[spec.key] for spec in failed},
         facts=dict(facts),
     )
 

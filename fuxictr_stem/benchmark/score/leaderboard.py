@@ -139,10 +139,13 @@ def build_leaderboard(study: Study, resamples: int = RESAMPLES) -> Leaderboard:
     scores: Scores = {name: {} for name in study.names}
     for name, by_label in scores.items():
         for label in study.labels:
-            of_task = {m: _score(study.values(name, label, m)) for m in study.metrics}
-            present = {metric: score for metric, score in of_task.items() if score is not None}
-            if present:
-                by_label[label] = present
+            of_task = {
+                metric: score
+                for metric in study.metrics
+                if (score := _score(study.values(name, label, metric))) is not None
+            }
+            if of_task:
+                by_label[label] = of_task
     roles = {name: _role(study, name) for name in study.names}
     candidates = _candidates(study, scores, roles)
     baseline = _best(candidates, study.metrics[0])
@@ -278,21 +281,21 @@ def _test(
 
 
 def _cost(entries: list[Entry]) -> Cost:
-    results = [[run.result for run in entry.runs] for entry in entries]
+    seeds = [[run.result for run in entry.runs] for entry in entries]
+    times, speeds, memory, epochs = [], [], [], []
+    for results in seeds:
+        times.append(sum(result["seconds"]["train"] / result["epochs"] for result in results))
+        speeds.append(_joint_speed([result["samples_per_second"] for result in results]))
+        memory.append(max(result["peak_rss_bytes"] for result in results))
+        epochs += [result["epochs"] for result in results]
     return Cost(
-        runs=len(results[0]),
-        dense=sum(r["params"]["dense"] for r in results[0]),
-        embedding=sum(r["params"]["embedding"] for r in results[0]),
-        seconds_per_epoch=min(
-            sum(r["seconds"]["train"] / r["epochs"] for r in of_seed) for of_seed in results
-        ),
-        epochs=float(np.mean([r["epochs"] for of_seed in results for r in of_seed])),
-        samples_per_second=max(
-            _joint_speed([r["samples_per_second"] for r in of_seed]) for of_seed in results
-        ),
-        peak_mib=float(
-            np.mean([max(r["peak_rss_bytes"] for r in of_seed) for of_seed in results]) / 2**20
-        ),
+        runs=len(seeds[0]),
+        dense=sum(result["params"]["dense"] for result in seeds[0]),
+        embedding=sum(result["params"]["embedding"] for result in seeds[0]),
+        seconds_per_epoch=min(times),
+        epochs=float(np.mean(epochs)),
+        samples_per_second=max(speeds),
+        peak_mib=float(np.mean(memory) / 2**20),
     )
 
 

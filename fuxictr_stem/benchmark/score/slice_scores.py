@@ -75,7 +75,11 @@ def measure_slices(benchmark: Benchmark, study: Study, rows: SliceRows) -> Slice
     types = label_types(benchmark.experiments)
     for label in study.labels:
         by_model = {
-            name: {s: e.predictions(label) for s, e in entries.items() if label in e.labels}
+            name: {
+                seed: entry.predictions(label)
+                for seed, entry in entries.items()
+                if label in entry.labels
+            }
             for name, entries in study.entries.items()
         }
         reference = by_model[study.single_task]
@@ -106,7 +110,9 @@ def measure_slices(benchmark: Benchmark, study: Study, rows: SliceRows) -> Slice
                     num_slices=len(names),
                 )
                 metrics = [metric for metric in study.metrics if metric in RANKING]
-                slices.lifts.setdefault(name, {})[label] = [lift(metric=m) for m in metrics]
+                slices.lifts.setdefault(name, {})[label] = [
+                    lift(metric=metric) for metric in metrics
+                ]
     return slices
 
 

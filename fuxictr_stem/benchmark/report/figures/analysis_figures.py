@@ -63,7 +63,9 @@ def _slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Pictur
         for lift in of_label
     }
     for label, metric in dict.fromkeys((label, metric) for label, metric, _ in lifts):
-        by_model = {n: lifts[label, metric, n] for n in names if (label, metric, n) in lifts}
+        by_model = {
+            name: lifts[label, metric, name] for name in names if (label, metric, name) in lifts
+        }
         panels = []
         for place, slice_name in enumerate(slices.names):
             ends = {

@@ -32,7 +32,8 @@ def leaderboard_pictures(study: Study, leaderboard: Leaderboard) -> Iterator[Pic
     """Yield the pictures of a leaderboard, in the report's order."""
     for metric in study.metrics:
         yield _quality(study, leaderboard, metric)
-    yield from filter(None, (_transfer(study, leaderboard, m) for m in study.metrics))
+    for metric in study.metrics:
+        yield from _transfer(study, leaderboard, metric)
     yield _cost(study, leaderboard, study.metrics[0])
     yield from _curves(study, leaderboard)
 
@@ -64,7 +65,7 @@ def _quality(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
     )
 
 
-def _transfer(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | None:
+def _transfer(study: Study, leaderboard: Leaderboard, metric: str) -> Iterator[Picture]:
     panels = []
     for label in study.labels:
         points, hollow = {}, set()
@@ -78,7 +79,7 @@ def _transfer(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | 
                     hollow.add(name)
         panels.append(Panel(label, points, 0.0, frozenset(hollow), higher_is_better(metric)))
     if not any(panel.points for panel in panels):
-        return None
+        return
     ranged = any(low < high for panel in panels for _, low, high in panel.points.values())
     interval = f" and {LEVEL:.0%} interval over seeds and test users together" if ranged else ""
     tested = [label for label, deciding in leaderboard.deciding.items() if deciding == metric]
@@ -89,7 +90,7 @@ def _transfer(study: Study, leaderboard: Leaderboard, metric: str) -> Picture | 
     )
     names = [name for name in study.names if name != study.single_task]
     x_label = f"{metric} minus that of {study.single_task}{better(metric)}"
-    return Picture(
+    yield Picture(
         Section.TRANSFER,
         file_name("transfer", metric),
         f"{metric}: difference to {study.single_task}",
