@@ -64,6 +64,7 @@ class Sizes:
         large_group_rows: Rows and groups of our gAUC alone.
         csv_rows: Rows and distinct ids of the CSV file that both sides encode.
         large_csv_rows: Rows and distinct ids of the CSV file whose encoding shows peak memory.
+        raw_rows: Rows and distinct ids of a raw file that is prepared and encoded.
         memory_rows: Rows of the split that is trained on for peak memory.
         growth_steps: Steps of each point of the cost as work grows.
         growth_width: Width of the experts' layers there.
@@ -84,6 +85,7 @@ class Sizes:
     large_group_rows: tuple[int, int] = (10_000_000, 1_000_000)
     csv_rows: tuple[int, int] = (1_000_000, 300_000)
     large_csv_rows: tuple[int, int] = (50_000_000, 3_000_000)
+    raw_rows: tuple[int, int] = (50_000_000, 3_000_000)
     memory_rows: int = 400_000
     growth_steps: int = 12
     growth_width: int = 512
@@ -107,6 +109,7 @@ QUICK = Sizes(
     large_group_rows=(2_000_000, 200_000),
     csv_rows=(200_000, 60_000),
     large_csv_rows=(2_000_000, 600_000),
+    raw_rows=(2_000_000, 120_000),
     memory_rows=60_000,
     growth_steps=3,
     growth_width=128,

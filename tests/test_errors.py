@@ -1,14 +1,11 @@
 """Messages to users arrive as they were written."""
 
 import inspect
-from types import SimpleNamespace
 
-import numpy as np
-import polars as pl
 import pytest
 
 from fuxictr_stem import errors, registry
-from fuxictr_stem.data.preparers import runner
+from fuxictr_stem.data.preparers import prepare, run_job
 from fuxictr_stem.errors import (
     AccessError,
     ConfigError,
@@ -17,6 +14,7 @@ from fuxictr_stem.errors import (
     TrainingError,
     UserError,
 )
+from tests.support.raw_files import dataset_in, write_tiktok
 from tests.support.small_models import feature_map
 
 KINDS = [AccessError, ConfigError, DataError, OutputError, TrainingError]
@@ -50,24 +48,11 @@ def test_a_record_that_cannot_be_written_is_named_once(tmp_path, monkeypatch):
     """Its message names the file; it was taken for an error of moving the splits, and told again."""
     text = "The file prepared.json cannot be written: [Errno 28] No space left on device."
 
-    def full(folder, record):
+    def full(path, content):
         raise OutputError(text)
 
-    def write_splits(raw, raw_dir, options, writer):
-        writer.write(pl.DataFrame({"a": [1, 2, 3]}), np.array([0, 1, 2]))
-
-    monkeypatch.setattr(runner, "write_record", full)
-    job = SimpleNamespace(
-        find_raw=list,
-        recipe=lambda raw: {},
-        folder=tmp_path,
-        dataset_id="toy",
-        paths={split: tmp_path / f"{split}.csv" for split in ("train", "valid", "test")},
-        labels=[],
-        options=None,
-        raw_dir=tmp_path,
-        preparer=SimpleNamespace(write_splits=write_splits),
-    )
+    monkeypatch.setattr(run_job, "write_json", full)
+    write_tiktok(tmp_path / "raw", 50)
     with pytest.raises(OutputError) as caught:
-        runner._prepare(job)
+        prepare(dataset_in(tmp_path, "tiktok"))
     assert str(caught.value) == text

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from perf import cli, profiling, scaling, training
+from perf import cli, preparing, profiling, scaling, training
 from perf.common import BenchmarkError, Side, ratio
 from perf.data import batches, draw, label_names, vocabulary_sizes, write_csv
 from perf.records import Record
@@ -229,3 +229,10 @@ def test_the_profile_accounts_for_the_steps_products():
         parts = sum(float(row[column]) for row in shown)
         # Rounded to .1 each.
         assert 0 < parts < float(total[column]) + 0.05 * (len(rows) + 1)
+
+
+def test_a_raw_file_is_prepared_and_encoded(tmp_path):
+    found = list(preparing.measure(replace(TINY, raw_rows=(3_000, 60)), tmp_path))
+    assert [record.unit for record in found] == ["s", "s", "GiB"]
+    assert all(record.value > 0 for record in found)
+    assert not list(tmp_path.iterdir())

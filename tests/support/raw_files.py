@@ -41,14 +41,21 @@ def dataset_in(folder: Path, dataset_id: str, **prepare: Any) -> dict[str, Any]:
     """A shipped dataset config with its paths in a test's folder and some options changed."""
     dataset = {**DATASETS[dataset_id], "dataset_id": dataset_id, "data_root": str(folder)}
     for split in SPLITS:
-        dataset[f"{split}_data"] = str(folder / dataset_id / f"{split}.csv")
+        dataset[f"{split}_data"] = str(folder / dataset_id / f"{split}.parquet")
     dataset["prepare"] = {**dataset["prepare"], "raw_dir": str(folder / "raw"), **prepare}
     return dataset
 
 
 def read_splits(dataset: dict[str, Any]) -> dict[str, pl.DataFrame]:
     """The written splits, every value as text, an empty field as null."""
-    return {s: pl.read_csv(dataset[f"{s}_data"], infer_schema=False) for s in SPLITS}
+    frames = {s: pl.read_parquet(dataset[f"{s}_data"]) for s in SPLITS}
+    assert all(set(frame.dtypes) <= {pl.Int64, pl.String} for frame in frames.values())
+    return {split: frame.cast(pl.String) for split, frame in frames.items()}
+
+
+def nothing_written(dataset: dict[str, Any]) -> bool:
+    folder = Path(dataset["train_data"]).parent
+    return not folder.exists() or {p.name for p in folder.iterdir()} <= {".prepare.lock"}
 
 
 def tiktok_rows(n, seed=0):
@@ -113,3 +120,34 @@ def write_kuairand(folder: Path, tables, suffix="pure", ending=".csv") -> None:
 
 def as_text(frame: pd.DataFrame) -> list[tuple]:
     return [tuple(map(str, row)) for row in frame.itertuples(index=False)]
+
+
+def cut_per_user(frame: pd.DataFrame) -> dict[str, list[tuple]]:
+    """The split as the words say it, one row after the other."""
+    total = {user: list(frame["user_id"]).count(user) for user in set(frame["user_id"])}
+    seen = dict.fromkeys(total, 0)
+    parts = {split: [] for split in SPLITS}
+    for row in as_text(frame):
+        user = int(row[0])
+        n, k = total[user], seen[user]
+        parts["train" if k < 8 * n // 10 else "valid" if k < 9 * n // 10 else "test"].append(row)
+        seen[user] += 1
+    return parts
+
+
+def kuairand_expected(tables, valid_date, test_date) -> dict[str, list[dict]]:
+    """The splits, joined by look-up, one row after the other."""
+    users = {r["user_id"]: r for r in tables["user_features"].to_dict("records")}
+    videos = {r["video_id"]: r for r in tables["video_features_basic"].to_dict("records")}
+    parts = {split: [] for split in SPLITS}
+    for stem in ("log_standard_4_08_to_4_21", "log_standard_4_22_to_5_08"):
+        for row in tables[stem].to_dict("records") if stem in tables else []:
+            row["hour"] = str(int(row["hourmin"]) // 100)
+            row["duration_bucket"] = str(min(int(row["duration_ms"]) // 5000, 60))
+            user = users.get(row["user_id"], dict.fromkeys(USER_COLUMNS[1:], ""))
+            video = videos.get(row["video_id"], dict.fromkeys(VIDEO_COLUMNS[1:], ""))
+            row = {**user, **video, **row}
+            date = int(row["date"])
+            split = "train" if date < valid_date else "valid" if date < test_date else "test"
+            parts[split].append({name: value or None for name, value in row.items()})
+    return parts

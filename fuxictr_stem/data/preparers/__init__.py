@@ -1,14 +1,18 @@
-"""Preparers: from the official raw files of a data set to train, valid and test CSV files."""
+"""Preparers: from the official raw files of a data set to train, valid and test as parquet.
+
+One way through: `job` reads what a dataset config asks for; `run_job` finds out whether that is done, and
+otherwise does it: the data set's preparer (`tiktok`, `qkvideo`, `kuairand`, `tiktok_sample`) reads its
+files by `raw` and says of each row where it goes, `splits` writes and counts the rows, and a record says
+what they were made from. A preparer is a declaration of columns and options, and a rule of splitting.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fuxictr_stem.data.preparers import kuairand, qkvideo, tiktok, tiktok_sample
-from fuxictr_stem.data.preparers.job import can_be_had, job_of
-from fuxictr_stem.data.preparers.preparer import Preparer, RawFilesMissing
-from fuxictr_stem.data.preparers.runner import run
-from fuxictr_stem.errors import ConfigError, short, suggest
+from fuxictr_stem.data.preparers.job import Preparer, RawFilesMissing, read_job
+from fuxictr_stem.data.preparers.run_job import can_be_had, run
 
 PREPARERS: dict[str, Preparer] = {
     module.PREPARER.name: module.PREPARER for module in (tiktok, qkvideo, kuairand, tiktok_sample)
@@ -26,12 +30,13 @@ def prepare(dataset: dict[str, Any]) -> None:
             preparer's options.
 
     Raises:
-        ConfigError: The config names no known preparer, or its paths or options cannot be.
-        RawFilesMissing: The raw files are needed and not there.
+        ConfigError: The config names no known preparer, or its paths or options are wrong.
+        RawFilesMissing: The raw files are needed and are not there.
         DataError: A raw file is damaged, or split files are in the way that are not ours.
         OutputError: The split files cannot be written.
+        AccessError: The system does not let the record be read.
     """
-    run(_preparer(dataset), dataset)
+    run(read_job(dataset, PREPARERS))
 
 
 def has_data(dataset: dict[str, Any]) -> bool:
@@ -43,24 +48,7 @@ def has_data(dataset: dict[str, Any]) -> bool:
     Raises:
         ConfigError: As for `prepare`.
     """
-    return can_be_had(job_of(_preparer(dataset), dataset))
-
-
-def _preparer(dataset: dict[str, Any]) -> Preparer:
-    dataset_id = dataset.get("dataset_id")
-    spec = dataset.get("prepare")
-    if not isinstance(spec, dict):
-        raise ConfigError(
-            f"Dataset {dataset_id!r} has no `prepare` mapping that says how its split files are "
-            f"made: found {spec!r}."
-        )
-    name = spec.get("preparer")
-    if not isinstance(name, str) or name not in PREPARERS:
-        raise ConfigError(
-            f"Dataset {dataset_id!r}, prepare.preparer: must be one of {', '.join(PREPARERS)}, "
-            f"found {short(name)}.{suggest(str(name), PREPARERS)}"
-        )
-    return PREPARERS[name]
+    return can_be_had(read_job(dataset, PREPARERS))
 
 
 __all__ = ["PREPARERS", "Preparer", "RawFilesMissing", "has_data", "prepare"]

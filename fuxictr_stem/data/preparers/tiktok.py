@@ -9,30 +9,21 @@ legacy generator alone, in a few bytes per row, and each split keeps the order o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fuxictr_stem.data.preparers.preparer import Preparer, RawFilesMissing
-from fuxictr_stem.data.preparers.raw import read_blocks
-from fuxictr_stem.data.preparers.splits import TEST, TRAIN, VALID, SplitWriter
+from fuxictr_stem.data.encoding.vocabulary import Array
+from fuxictr_stem.data.preparers.job import Preparer, RawFilesMissing
+from fuxictr_stem.data.preparers.raw import RawFile
+from fuxictr_stem.data.preparers.splits import TEST, TRAIN, VALID, Blocks
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.runtime.progress import track
 
 COLUMNS = (
-    "uid",
-    "user_city",
-    "item_id",
-    "author_id",
-    "item_city",
-    "channel",
-    "finish",
-    "like",
-    "music_id",
-    "device_id",
-    "create_time",
-    "video_duration",
+    *("uid", "user_city", "item_id", "author_id", "item_city", "channel", "finish", "like"),
+    *("music_id", "device_id", "create_time", "video_duration"),
 )
 FILE = "final_track1_train.txt"
 # A folder with this file holds made-up data, which must never pass for the official file.
@@ -43,18 +34,8 @@ _TEST_SHARE = 0.1
 _SEED = 42
 
 
-@dataclass(frozen=True)
-class TikTokOptions:
-    """TikTok has no options: its split is published."""
-
-
-def find_raw(raw_dir: Path, options: TikTokOptions) -> list[Path]:
-    """Return the one raw file.
-
-    Raises:
-        RawFilesMissing: It is not there.
-        DataError: There is more than one, or the folder holds synthetic data.
-    """
+def find_raw(raw_dir: Path, options: Mapping[str, Any]) -> list[Path]:
+    """Return the one raw file."""
     files = sorted(raw_dir.glob(_PATTERN))
     if not files:
         raise RawFilesMissing(
@@ -71,13 +52,23 @@ def find_raw(raw_dir: Path, options: TikTokOptions) -> list[Path]:
         )
     if (raw_dir / SYNTHETIC_NOTE).exists():
         raise DataError(
-            f"{files[0]} is synthetic (see {SYNTHETIC_NOTE} beside it), not the official file. "
+            f"{files[0]} is synthetic (see {SYNTHETIC_NOTE} next to it), not the official file. "
             "Set prepare.raw_dir to a folder of its own for the official file."
         )
     return files
 
 
-def split_membership(rows: int) -> np.ndarray:
+def read(files: list[Path], raw_dir: Path, options: Mapping[str, Any]) -> Blocks:
+    """Yield the rows of the raw file."""
+    raw = RawFile(files[0], COLUMNS, names=COLUMNS, separator="\t")
+    splits = split_membership(raw.rows)
+    done = 0
+    for rows in raw.blocks():
+        yield rows, splits[done : done + rows.height]
+        done += rows.height
+
+
+def split_membership(rows: int) -> Array:
     """Return which split each row belongs to, (rows,) uint8.
 
     The peak is some nine bytes per row: two int32 permutations and one byte of membership.
@@ -91,59 +82,11 @@ def split_membership(rows: int) -> np.ndarray:
     return membership
 
 
-def _shuffled(rows: int) -> tuple[np.ndarray, int]:
+def _shuffled(rows: int) -> tuple[Array, int]:
     """Return scikit-learn's permutation of the rows, and how many of its first it takes out."""
     order = np.arange(rows, dtype=np.int32 if rows < 2**31 else np.int64)
     np.random.RandomState(_SEED).shuffle(order)  # noqa: NPY002 - the published split's generator
     return order, math.ceil(_TEST_SHARE * rows)
 
 
-def count_rows(path: Path) -> int:
-    """Return the number of lines, a last one without line end included.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
-    rows, last = 0, b"\n"
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 24):
-                rows += block.count(b"\n")
-                last = block[-1:]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from error
-    return rows + (last != b"\n")
-
-
-def write_splits(
-    files: list[Path], raw_dir: Path, options: TikTokOptions, writer: SplitWriter
-) -> None:
-    """Write each row of the raw file into its split.
-
-    Raises:
-        DataError: The raw file is damaged.
-    """
-    path = files[0]
-    rows = count_rows(path)
-    membership = split_membership(rows)
-    done = 0
-    blocks = read_blocks(path, COLUMNS, names=COLUMNS, separator="\t")
-    for frame in track(blocks, f"Splitting {path.name}", rows):
-        # A file that grows while it is read is found by the caller, by its size.
-        frame = frame.head(rows - done)
-        writer.write(frame, membership[done : done + frame.height])
-        done += frame.height
-    if done != rows:
-        raise DataError(
-            f"{path}: {rows:,} lines were counted and {done:,} rows read. "
-            "The file is damaged or is being written to."
-        )
-
-
-PREPARER = Preparer(
-    name="tiktok",
-    version=1,
-    options=TikTokOptions,
-    find_raw=find_raw,
-    write_splits=write_splits,
-)
+PREPARER = Preparer(name="tiktok", version=1, find_raw=find_raw, read=read)

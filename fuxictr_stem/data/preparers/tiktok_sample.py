@@ -28,27 +28,30 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
 from pydantic import Field
 
-from fuxictr_stem.config.problems import Problems
-from fuxictr_stem.config.reading import read_value
+from fuxictr_stem.config.schema import Prepare, key
 from fuxictr_stem.config.value_types import CountOrZero
+from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.preparers import tiktok
-from fuxictr_stem.data.preparers.preparer import Preparer
-from fuxictr_stem.data.preparers.splits import SplitWriter
-from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from fuxictr_stem.data.preparers.job import Preparer
+from fuxictr_stem.data.preparers.splits import Blocks
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.runtime.outputs import (
+    check_writable,
+    remove_temporaries,
+    replacing,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
-
-_TEMPORARY = ".making-"
 
 PARTS = ("shared", "conflict", "finish", "like")
 WEIGHTS = {
@@ -68,37 +71,18 @@ _STRENGTH = {
 _DURATION_STRENGTH = {"conflict": -0.7}
 _TASTE_STRENGTH = 0.6
 _TASTE_DIM = 2
+_Rate = Annotated[float, Field(gt=0, lt=1)]
 # Rows are drawn in memory, some 240 bytes each.
-_OPTIONS = {
-    "rows": Annotated[int, Field(ge=1_000, le=10_000_000)],
-    "seed": CountOrZero,
-    "finish_rate": Annotated[float, Field(gt=0, lt=1)],
-    "like_rate": Annotated[float, Field(gt=0, lt=1)],
-}
+_Rows = Annotated[int, Field(ge=1_000, le=10_000_000)]
 
 
-@dataclass(frozen=True)
-class TikTokSampleOptions:
-    """What can be chosen for the stand-in.
+class TikTokSample(Prepare):
+    """What can be chosen for the stand-in; the same options give the same bytes."""
 
-    Attributes:
-        rows: Impressions in all; users and items grow with them, so that ids stay as frequent.
-        seed: Of the generator; the same options give the same bytes.
-        finish_rate: The expected share of positives of finish.
-        like_rate: The same of like.
-    """
-
-    rows: int = 150_000
-    seed: int = 2024
-    finish_rate: float = 0.283
-    like_rate: float = 0.016
-
-    def __post_init__(self) -> None:
-        problems = Problems()
-        for name, kind in _OPTIONS.items():
-            read_value(kind, getattr(self, name), f"prepare.{name}", problems)
-        if problems.lines:
-            raise ConfigError("\n".join(problems.lines))
+    rows: _Rows = key("impressions; users and items grow with them", 150_000)
+    seed: CountOrZero = key("seed of the generator", 2024)
+    finish_rate: _Rate = key("expected share of positives of finish", 0.283)
+    like_rate: _Rate = key("expected share of positives of like", 0.016)
 
 
 @dataclass(frozen=True)
@@ -111,15 +95,14 @@ class Impressions:
         probability: The probability that each label was drawn from.
     """
 
-    columns: dict[str, np.ndarray]
-    parts: dict[str, np.ndarray]
-    probability: dict[str, np.ndarray]
+    columns: dict[str, Array]
+    parts: dict[str, Array]
+    probability: dict[str, Array]
 
 
-def draw(options: TikTokSampleOptions) -> Impressions:
-    """Draw all impressions."""
-    rng = np.random.default_rng(options.seed)
-    rows = options.rows
+def draw(rows: int, seed: int, finish_rate: float, like_rate: float) -> Impressions:
+    """Draw all impressions, by the preparer's options."""
+    rng = np.random.default_rng(seed)
     sizes = {
         "uid": max(rows // 100, 40),
         "item_id": max(rows // 75, 50),
@@ -148,16 +131,16 @@ def draw(options: TikTokSampleOptions) -> Impressions:
     parts = _preferences(rng, index, sizes, np.log(duration / 13)[item])
 
     probability = {}
-    for label, rate in (("finish", options.finish_rate), ("like", options.like_rate)):
+    for label, rate in (("finish", finish_rate), ("like", like_rate)):
         logit = np.zeros(rows)
         for part, weight in WEIGHTS[label].items():
             logit += weight * parts[part]
         probability[label] = _sigmoid(logit + _intercept(logit, rate))
 
     # Ids look as in the official file: scattered numbers, -1 for an unknown music.
-    ids = {name: _ids(rng, sizes[name], spread=20) for name in ("uid", "item_id", "author_id")}
-    ids |= {name: _ids(rng, sizes[name], spread=20) for name in ("music_id", "device_id")}
-    ids |= {name: _ids(rng, sizes[name], spread=3) for name in ("item_city", "user_city")}
+    spread = {"item_city": 3, "user_city": 3}
+    scattered = ("uid", "item_id", "author_id", "music_id", "device_id", *spread)
+    ids = {name: _ids(rng, sizes[name], spread.get(name, 20)) for name in scattered}
     ids["music_id"][0] = -1
     ids["channel"] = np.arange(sizes["channel"])
     index["user_city"] = rng.integers(0, sizes["user_city"], sizes["uid"])[user]
@@ -170,7 +153,7 @@ def draw(options: TikTokSampleOptions) -> Impressions:
     return Impressions({name: columns[name] for name in tiktok.COLUMNS}, parts, probability)
 
 
-def _frequent_first(rng: np.random.Generator, size: int, rows: int) -> np.ndarray:
+def _frequent_first(rng: np.random.Generator, size: int, rows: int) -> Array:
     """Draw indices below ``size`` with Zipf-like frequencies, the first the most frequent."""
     weight = (np.arange(size) + 0.05 * size + 1) ** -0.8
     cumulative = np.cumsum(weight) / weight.sum()
@@ -179,12 +162,12 @@ def _frequent_first(rng: np.random.Generator, size: int, rows: int) -> np.ndarra
 
 def _preferences(
     rng: np.random.Generator,
-    index: dict[str, np.ndarray],
+    index: dict[str, Array],
     sizes: dict[str, int],
-    log_duration: np.ndarray,
-) -> dict[str, np.ndarray]:
+    log_duration: Array,
+) -> dict[str, Array]:
     """Return each part's value in each row: mean zero, variance one, uncorrelated."""
-    parts: dict[str, np.ndarray] = {}
+    parts: dict[str, Array] = {}
     for part in PARTS:
         value = _DURATION_STRENGTH.get(part, 0.0) * _standard(log_duration)
         for name, strength in _STRENGTH.items():
@@ -201,15 +184,15 @@ def _preferences(
     return parts
 
 
-def _standard(values: np.ndarray) -> np.ndarray:
+def _standard(values: Array) -> Array:
     return (values - values.mean()) / values.std()
 
 
-def _sigmoid(logit: np.ndarray) -> np.ndarray:
+def _sigmoid(logit: Array) -> Array:
     return 1 / (1 + np.exp(-logit))
 
 
-def _intercept(logit: np.ndarray, rate: float) -> float:
+def _intercept(logit: Array, rate: float) -> float:
     """Return what to add to the logits for a mean probability of ``rate``, by bisection."""
     low, high = -40.0, 40.0
     for _ in range(60):
@@ -218,13 +201,13 @@ def _intercept(logit: np.ndarray, rate: float) -> float:
     return (low + high) / 2
 
 
-def _ids(rng: np.random.Generator, size: int, spread: int) -> np.ndarray:
+def _ids(rng: np.random.Generator, size: int, spread: int) -> Array:
     """Return ``size`` different numbers below ``size * spread``."""
     return np.argsort(rng.uniform(size=size * spread), kind="stable")[:size]
 
 
-def write_raw(raw_dir: Path, options: TikTokSampleOptions) -> Path:
-    """Write the rows as a raw file in the official format, and a note that they are made up.
+def write_raw(raw_dir: Path, columns: Mapping[str, Array]) -> Path:
+    """Write rows as a raw file in the official format, and a note that they are made up.
 
     Raises:
         DataError: The folder holds a raw file that was not made here.
@@ -233,52 +216,33 @@ def write_raw(raw_dir: Path, options: TikTokSampleOptions) -> Path:
     path, note = raw_dir / tiktok.FILE, raw_dir / tiktok.SYNTHETIC_NOTE
     if path.exists() and not note.exists():
         raise DataError(
-            f"{path} exists and was not made here (no {note.name} beside it), so it is not "
+            f"{path} exists and was not made here (no {note.name} next to it), so it is not "
             "overwritten. Set prepare.raw_dir to a folder of its own for the synthetic data."
         )
-    temporary = None
-    try:
-        raw_dir.mkdir(parents=True, exist_ok=True)
-        for stale in raw_dir.glob(f"{_TEMPORARY}*"):
-            stale.unlink(
-                missing_ok=True
-            )  # left by a run that was killed; the caller holds the lock
-        note.write_text(
-            f"{tiktok.FILE} in this folder is synthetic: drawn at random in the format of the\n"
-            "ICME 2019 challenge's file. No row of it is real.\n",
-            encoding="utf-8",
-        )
-        handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=raw_dir)
-        with open(handle, "wb") as file:
-            pl.DataFrame(draw(options).columns).write_csv(
-                file, separator="\t", include_header=False
-            )
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise OutputError(f"Cannot write {path}: {error}") from error
+    check_writable(raw_dir, "prepare.raw_dir")
+    remove_temporaries(raw_dir)  # the caller holds the lock
+    write_text(
+        note,
+        f"{tiktok.FILE} in this folder is synthetic: drawn at random in the format of the\n"
+        "ICME 2019 challenge's file. No row of it is real.\n",
+    )
+    with replacing(path) as temporary:
+        pl.DataFrame(columns).write_csv(temporary, separator="\t", include_header=False)
     return path
 
 
-def find_raw(raw_dir: Path, options: TikTokSampleOptions) -> list[Path]:
+def find_raw(raw_dir: Path, options: Mapping[str, Any]) -> list[Path]:
     """Return no file: the raw file is made from the options, not looked for."""
     return []
 
 
-def write_splits(
-    files: list[Path], raw_dir: Path, options: TikTokSampleOptions, writer: SplitWriter
-) -> None:
-    """Make the raw file and split it as the official one is split."""
-    path = write_raw(raw_dir, options)
-    logger.info("Drew %s synthetic rows into %s", f"{options.rows:,}", path)
-    tiktok.write_splits([path], raw_dir, tiktok.TikTokOptions(), writer)
+def read(files: list[Path], raw_dir: Path, options: Mapping[str, Any]) -> Blocks:
+    """Make the raw file and read it as the official one is read."""
+    path = write_raw(raw_dir, draw(**options).columns)
+    logger.info("Drew %s synthetic rows into %s", f"{options['rows']:,}", path)
+    return tiktok.read([path], raw_dir, {})
 
 
 PREPARER = Preparer(
-    name="tiktok_sample",
-    version=1,
-    options=TikTokSampleOptions,
-    find_raw=find_raw,
-    write_splits=write_splits,
+    name="tiktok_sample", version=1, find_raw=find_raw, read=read, options=TikTokSample
 )

@@ -1,306 +1,62 @@
 from __future__ import annotations
 
-import json
-import logging
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from fuxictr_stem.data.preparers import RawFilesMissing, prepare, runner
-from fuxictr_stem.errors import DataError, OutputError
+from fuxictr_stem.cli import main
+from fuxictr_stem.data.preparers import PREPARERS, prepare
+from fuxictr_stem.data.preparers.job import read_job
+from fuxictr_stem.errors import ConfigError
 from tests.support.raw_files import (
-    SPLITS,
+    CONFIG,
+    DATASETS,
     dataset_in,
-    kuairand_tables,
-    read_splits,
-    write_kuairand,
-    write_tiktok,
 )
 
 
-def files_of(dataset) -> dict[str, bytes]:
-    return {split: Path(dataset[f"{split}_data"]).read_bytes() for split in SPLITS}
-
-
-def stamps_of(dataset) -> list[int]:
-    return [Path(dataset[f"{split}_data"]).stat().st_mtime_ns for split in SPLITS]
-
-
-def folder_of(dataset) -> Path:
-    return Path(dataset["train_data"]).parent
-
-
-@pytest.fixture
-def tiktok(tmp_path):
-    write_tiktok(tmp_path / "raw", 100)
-    return dataset_in(tmp_path, "tiktok")
-
-
-def test_prepared_files_are_left_alone(tiktok, caplog):
-    prepare(tiktok)
-    before = stamps_of(tiktok)
-    caplog.clear()
-    with caplog.at_level(logging.INFO):
-        prepare(tiktok)
-    assert stamps_of(tiktok) == before
-    assert "used as they are (they match prepared.json)" in caplog.records[0].message
-    assert "hold 100 rows, the published data set 275,855,531" in caplog.records[1].message
-    assert len(caplog.records) == 2
-
-
-def test_the_record_says_how_they_were_made(tiktok, tmp_path):
-    prepare(tiktok)
-    record = json.loads((folder_of(tiktok) / "prepared.json").read_text())
-    raw = tmp_path / "raw" / "final_track1_train.txt"
-    assert record["preparer"] == "tiktok"
-    assert record["complete"] is True
-    assert record["options"] == {}
-    assert record["raw"] == {
-        raw.name: {"bytes": raw.stat().st_size, "mtime_ns": raw.stat().st_mtime_ns}
-    }
-    assert {split: part["rows"] for split, part in record["splits"].items()} == {
-        "train": 81,
-        "valid": 9,
-        "test": 10,
-    }
-    assert {p.name for p in folder_of(tiktok).iterdir()} - {".prepare.lock"} == {
-        "train.csv",
-        "valid.csv",
-        "test.csv",
-        "prepared.json",
-    }
-
-
-def test_a_changed_raw_file_is_prepared_again(tiktok, tmp_path, caplog):
-    prepare(tiktok)
-    write_tiktok(tmp_path / "raw", 120, seed=1)
-    with caplog.at_level(logging.INFO):
-        prepare(tiktok)
-    assert "raw files changed from" in caplog.text
-    assert sum(frame.height for frame in read_splits(tiktok).values()) == 120
-
-
-def test_changed_options_are_prepared_again(tmp_path, caplog):
-    write_kuairand(tmp_path / "raw", kuairand_tables())
-    prepare(dataset_in(tmp_path, "kuairand_pure"))
-    dataset = dataset_in(tmp_path, "kuairand_pure", valid_date=20220430, test_date=20220507)
-    with caplog.at_level(logging.INFO):
+def test_config_mistakes_come_in_one_message(tmp_path):
+    dataset = dataset_in(tmp_path, "kuairand_pure", suffix="x")
+    dataset |= {"data_format": "csv", "test_data": str(tmp_path / "elsewhere" / "test")}
+    del dataset["prepare"]["raw_dir"]
+    with pytest.raises(ConfigError) as caught:
         prepare(dataset)
-    assert "options changed from" in caplog.text
-    assert set(read_splits(dataset)["valid"]["date"]) == {"20220430", "20220506"}
+    for word in ("kuairand_pure", "raw_dir", "data_format", "test_data: ", "one folder", "suffix"):
+        assert word in str(caught.value)
 
 
-def test_another_version_of_the_preparer_prepares_again(tiktok, caplog):
-    prepare(tiktok)
-    record_file = folder_of(tiktok) / "prepared.json"
-    record = json.loads(record_file.read_text())
-    record_file.write_text(json.dumps({**record, "version": 0}))
-    with caplog.at_level(logging.INFO):
-        prepare(tiktok)
-    assert "version changed from 0 to 1" in caplog.text
-    assert json.loads(record_file.read_text())["version"] == 1
+def test_unknown_preparers_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"found 'tiktoc'\. Did you mean 'tiktok'"):
+        prepare(dataset_in(tmp_path, "tiktok", preparer="tiktoc"))
+    with pytest.raises(ConfigError, match=r"preparer: must be one of .* found \['tiktok'\]"):
+        prepare(dataset_in(tmp_path, "tiktok", preparer=["tiktok"]))
+    with pytest.raises(ConfigError, match="no `prepare` mapping"):
+        prepare({"dataset_id": "mine"})
 
 
-def test_splits_outlive_their_raw_files(tmp_path, caplog):
-    write_kuairand(tmp_path / "raw", kuairand_tables())
-    dataset = dataset_in(tmp_path, "kuairand_pure")
-    prepare(dataset)
-    before = files_of(dataset)
-    shutil.rmtree(tmp_path / "raw")
-    with caplog.at_level(logging.INFO):
-        prepare(dataset)
-    assert files_of(dataset) == before
-    assert "used as they are" in caplog.text
-    with pytest.raises(RawFilesMissing, match=r"prepared again \(options changed"):
-        prepare(dataset_in(tmp_path, "kuairand_pure", valid_date=20220506))
-    assert files_of(dataset) == before
-
-
-@pytest.mark.parametrize("raw_there", [True, False])
-def test_files_of_the_users_own_are_left_alone(tiktok, tmp_path, raw_there, caplog):
-    if not raw_there:
-        shutil.rmtree(tmp_path / "raw")
-    folder_of(tiktok).mkdir()
-    for split in SPLITS:
-        Path(tiktok[f"{split}_data"]).write_text("mine")
-    with caplog.at_level(logging.INFO):
-        prepare(tiktok)
-    assert set(files_of(tiktok).values()) == {b"mine"}
-    assert "taken as your own files" in caplog.text
-
-
-def test_incomplete_files_of_the_users_own_are_not_overwritten(tiktok):
-    folder_of(tiktok).mkdir()
-    Path(tiktok["valid_data"]).write_text("mine")
-    with pytest.raises(DataError, match=r"valid\.csv exists without .*train\.csv.*test\.csv"):
-        prepare(tiktok)
-    assert Path(tiktok["valid_data"]).read_text() == "mine"
-
-
-def test_an_edited_split_is_the_users_decision(tiktok):
-    prepare(tiktok)
-    path = Path(tiktok["valid_data"])
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"valid\.csv was changed after it was prepared"):
-        prepare(tiktok)
-    path.unlink()
-    prepare(tiktok)
-    assert read_splits(tiktok)["valid"].height == 9
-
-
-def test_another_file_name_is_prepared(tiktok):
-    prepare(tiktok)
-    folder = folder_of(tiktok)
-    other = {**tiktok, "test_data": str(folder / "held_out.csv")}
-    prepare(other)
-    assert (folder / "held_out.csv").read_bytes() == (folder / "test.csv").read_bytes()
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"complete": false}'])
-def test_an_unfinished_or_unreadable_record_prepares_again(tiktok, text, caplog):
-    prepare(tiktok)
-    expected = files_of(tiktok)
-    (folder_of(tiktok) / "prepared.json").write_text(text)
-    Path(tiktok["test_data"]).write_text("half")
-    with caplog.at_level(logging.INFO):
-        prepare(tiktok)
-    assert "the last preparation was cut off" in caplog.text
-    assert files_of(tiktok) == expected
-
-
-def split_of(**changes):
-    split = {"file": "train.csv", "bytes": 1, "rows": 1} | changes
-    return {**dict.fromkeys(("valid", "test"), split), "train": split}
+def test_every_shipped_dataset_states_its_source_and_options():
+    assert {"tiktok", "qkvideo", "kuairand1k", "kuairand_pure"} <= set(DATASETS)
+    readme = (CONFIG.parent / "README.md").read_text()
+    for dataset_id, dataset in DATASETS.items():
+        if "prepare" in dataset:
+            preparer = PREPARERS[dataset["prepare"]["preparer"]]
+            assert read_job({**dataset, "dataset_id": dataset_id}, PREPARERS).preparer is preparer
+            assert dataset["prepare"].get("stand_in", dataset_id) in DATASETS
+            if preparer.name != "tiktok_sample":
+                assert dataset["prepare"]["raw_dir"].removeprefix("./") in readme
+        assert {"name", "url", "licence", "rows", "decided_here"} <= set(dataset["source"])
+        assert f"/{dataset_id}/" in dataset["train_data"]
 
 
 @pytest.mark.parametrize(
-    "splits",
+    ("value", "message"),
     [
-        None,
-        5,
-        "x",
-        [],
-        {},
-        {"train": 1},
-        dict.fromkeys(SPLITS, {}),
-        split_of(rows="a"),
-        split_of(rows=1.5),
-        split_of(bytes="a"),
-        split_of(file=None),
+        ("x" * 300, "File name too long"),
+        ("~/kuairand", "Write the path itself"),
+        ("", "must be text that can be a path, found ''"),
     ],
 )
-def test_a_record_of_another_form_prepares_again(tiktok, splits, caplog):
-    prepare(tiktok)
-    expected = files_of(tiktok)
-    path = folder_of(tiktok) / "prepared.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "splits": splits}))
-    with caplog.at_level(logging.INFO):
-        prepare(tiktok)
-    assert "or prepared.json is damaged" in caplog.text
-    assert files_of(tiktok) == expected
-    assert json.loads(path.read_text()) == record
-
-
-def test_a_record_nested_too_deep_prepares_again(tiktok):
-    prepare(tiktok)
-    path = folder_of(tiktok) / "prepared.json"
-    path.write_text("[" * 100_000 + "]" * 100_000)
-    prepare(tiktok)
-    assert json.loads(path.read_text())["complete"] is True
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing may catch it."""
-
-
-def state_is_safe(dataset, old, new) -> bool:
-    """Whether whoever looks finds a whole set, or sees that there is none."""
-    paths = [Path(dataset[f"{split}_data"]) for split in SPLITS]
-    if not all(path.exists() for path in paths):
-        return True
-    record = json.loads((folder_of(dataset) / "prepared.json").read_text())
-    return files_of(dataset) in (old, new) or not record["complete"]
-
-
-@pytest.mark.parametrize("again", [False, True], ids=["first time", "over old splits"])
-def test_a_kill_at_any_step_leaves_nothing_half_made(tmp_path, monkeypatch, again):
-    write_tiktok(tmp_path / "raw", 200, seed=5)
-    dataset = dataset_in(tmp_path, "tiktok")
-    prepare(dataset)
-    new = files_of(dataset)
-    write_tiktok(tmp_path / "raw", 100)
-    step, killed = 0, True
-    while killed:
-        shutil.rmtree(folder_of(dataset))
-        old = None
-        if again:
-            write_tiktok(tmp_path / "raw", 100)
-            prepare(dataset)
-            old = files_of(dataset)
-        write_tiktok(tmp_path / "raw", 200, seed=5)
-        left = [step]
-
-        def dying(function, left=left):
-            def call(*args, **kwargs):
-                if left[0] == 0:
-                    raise Killed
-                left[0] -= 1
-                return function(*args, **kwargs)
-
-            return call
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", dying(os.replace))
-            patch.setattr(os, "fsync", dying(os.fsync))
-            patch.setattr(Path, "unlink", dying(Path.unlink))
-            patch.setattr(Path, "write_text", dying(Path.write_text))
-            patch.setattr(runner.shutil, "rmtree", lambda *a, **k: None)
-            try:
-                prepare(dataset)
-                killed = False
-            except Killed:
-                pass
-        assert state_is_safe(dataset, old, new), step
-        prepare(dataset)
-        assert files_of(dataset) == new, step
-        if killed:
-            assert not list(folder_of(dataset).glob(".preparing-*")), step
-        step += 1
-    # 3 fsync, 3 unlink, 2 records of two steps each, 3 renames: each was a place to die.
-    assert step > 10
-
-
-def test_two_processes_prepare_once(tmp_path):
-    write_tiktok(tmp_path / "raw", 20_000)
-    dataset = dataset_in(tmp_path, "tiktok")
-    program = (
-        "import json, logging, sys\n"
-        "from fuxictr_stem.data.preparers import prepare\n"
-        "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
-        "prepare(json.loads(sys.argv[1]))\n"
-    )
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, json.dumps(dataset)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[3],
-        )
-        for _ in range(2)
-    ]
-    output = [process.communicate(timeout=100)[0] for process in runs]
-    assert [process.returncode for process in runs] == [0, 0]
-    assert sum("is prepared;" in text for text in output) == 1
-    assert sum("used as they are" in text for text in output) == 1
-    assert sum(frame.height for frame in read_splits(dataset).values()) == 20_000
-
-
-def test_a_folder_that_cannot_be_written_is_reported(tiktok, tmp_path):
-    (tmp_path / "tiktok").write_text("a file where the folder should be")
-    with pytest.raises(OutputError, match="Cannot write into"):
-        prepare(tiktok)
+def test_the_raw_folder_of_the_command_line_is_checked(capsys, value, message):
+    arguments = ["prepare", "--config", str(CONFIG), "--dataset", "kuairand_pure"]
+    assert main([*arguments, f"--raw-dir={value}"]) == 2
+    told = capsys.readouterr().err
+    assert "error: --raw-dir: must be" in told
+    assert message in told

@@ -40,7 +40,7 @@ def test_the_stand_in_never_takes_the_place_of_splits_that_were_there(project, c
     datasets = yaml.safe_load(path.read_text())
     datasets["tiktok"] = {
         **datasets["tiny_sample"],
-        **{f"{s}_data": f"./data/t/{s}.csv" for s in ("train", "valid", "test")},
+        **{f"{s}_data": f"./data/t/{s}.parquet" for s in ("train", "valid", "test")},
         "prepare": {**datasets["tiny_sample"]["prepare"], "stand_in": "tiny_sample"},
     }
     path.write_text(yaml.safe_dump(datasets))

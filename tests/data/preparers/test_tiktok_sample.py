@@ -6,26 +6,32 @@ from sklearn.metrics import roc_auc_score
 
 from fuxictr_stem.data.preparers import prepare, tiktok_sample
 from fuxictr_stem.data.preparers.tiktok import COLUMNS, split_membership
-from fuxictr_stem.data.preparers.tiktok_sample import PARTS, TikTokSampleOptions, draw
+from fuxictr_stem.data.preparers.tiktok_sample import PARTS, TikTokSample, draw
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from tests.support.raw_files import DATASETS, dataset_in, read_splits, write_tiktok
 
 FEATURES = DATASETS["tiktok_sample"]["feature_cols"][0]["name"]
 LABELS = ("finish", "like")
+OPTIONS = ("rows", "seed", "finish_rate", "like_rate")
 
 
-def shipped(dataset_id) -> TikTokSampleOptions:
-    return tiktok_sample.PREPARER.parse_options(DATASETS[dataset_id]["prepare"])
+def drawn(**options):
+    defaults = {name: TikTokSample.model_fields[name].default for name in OPTIONS}
+    return draw(**{**defaults, **options})
+
+
+def shipped(dataset_id):
+    return {k: v for k, v in DATASETS[dataset_id]["prepare"].items() if k in OPTIONS}
 
 
 @pytest.fixture(scope="module")
 def sample():
-    return draw(shipped("tiktok_sample"))
+    return drawn(**shipped("tiktok_sample"))
 
 
 @pytest.fixture(scope="module")
 def membership():
-    return split_membership(shipped("tiktok_sample").rows)
+    return split_membership(shipped("tiktok_sample")["rows"])
 
 
 def smoothed_rates(values, labels, membership, strength):
@@ -38,10 +44,11 @@ def smoothed_rates(values, labels, membership, strength):
 
 
 def test_the_same_options_write_the_same_bytes(tmp_path):
-    options = TikTokSampleOptions(rows=3000, seed=5)
-    files = [tiktok_sample.write_raw(tmp_path / name, options) for name in "ab"]
+    files = [
+        tiktok_sample.write_raw(tmp_path / name, drawn(rows=3000, seed=5).columns) for name in "ab"
+    ]
     assert files[0].read_bytes() == files[1].read_bytes()
-    again = tiktok_sample.write_raw(tmp_path / "a", TikTokSampleOptions(rows=3000, seed=6))
+    again = tiktok_sample.write_raw(tmp_path / "a", drawn(rows=3000, seed=6).columns)
     assert again.read_bytes() != files[1].read_bytes()
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
         "SYNTHETIC.txt",
@@ -50,7 +57,7 @@ def test_the_same_options_write_the_same_bytes(tmp_path):
 
 
 def test_the_raw_file_has_the_official_format(tmp_path):
-    path = tiktok_sample.write_raw(tmp_path, TikTokSampleOptions(rows=1000))
+    path = tiktok_sample.write_raw(tmp_path, drawn(rows=1000).columns)
     lines = path.read_text().splitlines()
     assert len(lines) == 1000
     table = np.array([[int(value) for value in line.split("\t")] for line in lines])
@@ -158,13 +165,13 @@ def test_the_shipped_samples_are_prepared(tmp_path, dataset_id):
     prepare(dataset)
     rows = DATASETS[dataset_id]["source"]["rows"]
     assert rows["raw"] == dataset["prepare"]["rows"]
-    drawn = draw(shipped(dataset_id)).columns
+    sample = drawn(**shipped(dataset_id)).columns
     membership = split_membership(rows["raw"])
     for code, (split, frame) in enumerate(read_splits(dataset).items()):
         assert frame.height == rows[split]
         assert frame.columns == list(COLUMNS)
         for name in COLUMNS:
-            expected = drawn[name][membership == code].astype(str)
+            expected = sample[name][membership == code].astype(str)
             assert frame[name].to_list() == expected.tolist()
         for label in LABELS:
             least = 15 if dataset_id == "tiny_sample" else 150
@@ -172,7 +179,7 @@ def test_the_shipped_samples_are_prepared(tmp_path, dataset_id):
 
 
 def test_the_tiny_sample_has_a_vocabulary():
-    columns = draw(shipped("tiny_sample")).columns
+    columns = drawn(**shipped("tiny_sample")).columns
     train = split_membership(len(columns["uid"])) == 0
     for name in FEATURES:
         _, counts = np.unique(columns[name][train], return_counts=True)
@@ -207,7 +214,7 @@ def test_synthetic_data_does_not_pass_for_the_official_file(tmp_path):
 
 def test_a_raw_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "raw").write_text("a file where the folder should be")
-    with pytest.raises(OutputError, match="Cannot write"):
+    with pytest.raises(OutputError, match="prepare.raw_dir: the folder .* cannot be written"):
         prepare(dataset_in(tmp_path, "tiny_sample"))
 
 
@@ -232,6 +239,6 @@ def test_options_are_checked(tmp_path, option, value):
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path):
-    (tmp_path / ".making-abc").write_text("half a file")
-    path = tiktok_sample.write_raw(tmp_path, TikTokSampleOptions(rows=1000))
+    (tmp_path / "final_track1_train.txt.tmp-7-0123abcd").mkdir()
+    path = tiktok_sample.write_raw(tmp_path, drawn(rows=1000).columns)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["SYNTHETIC.txt", path.name])

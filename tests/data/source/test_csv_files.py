@@ -12,7 +12,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fuxictr_stem.data import open_cache
-from fuxictr_stem.data.preparers.raw import read_blocks
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.validate import check_source
@@ -368,35 +367,6 @@ def test_every_key_of_the_reading_makes_another_cache(tmp_path):
     ]
     assert len({open_cache(dataset | more).folder for more in keys}) == len(keys)
     assert open_cache(dataset | {"csv_quote": '"'}).folder == open_cache(dataset).folder
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (
-            'i,t,n\n1,"5\\" pad",1\n2,b,0\n',
-            'raw.csv, line 2, at 1,"5\\" pad",1: a quoted field continues',
-        ),
-        ('i,t,n\n1,"5,1\n2,b,0\n', "raw.csv, line 2, at "),
-        ("i,t,n\n1,a,1\n\n2,b,0\n", "raw.csv, row 3: i is empty."),
-    ],
-)
-def test_official_raw_files_are_read_no_otherwise(tmp_path, text, says):
-    path = tmp_path / "raw.csv"
-    path.write_text(text)
-    with pytest.raises(DataError) as caught:
-        list(read_blocks(path, ["i", "n"]))
-    assert says in str(caught.value)
-
-
-def test_a_raw_file_with_quotes_and_line_ends_is_read_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("fuxictr_stem.data.preparers.raw._BLOCK_BYTES", 64)
-    path = tmp_path / "raw.csv"
-    values = [f'a "b"\n,{i}' if i % 3 else f"c{i}" for i in range(50)]
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([["i", "t"], *enumerate(values)])
-    found = [value for block in read_blocks(path, ["i"]) for value in block["t"]]
-    assert found == values
 
 
 def test_files_that_fuxictrs_own_preprocessing_would_read_wrong_are_refused(tmp_path):

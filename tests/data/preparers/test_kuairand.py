@@ -5,172 +5,26 @@ import logging
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sklearn.model_selection import train_test_split
 
 from fuxictr_stem.config.nesting import labels_of_files
-from fuxictr_stem.data.preparers import RawFilesMissing, kuairand, prepare, qkvideo, raw
-from fuxictr_stem.data.preparers.tiktok import COLUMNS, split_membership
+from fuxictr_stem.data.preparers import RawFilesMissing, kuairand, prepare, raw
 from fuxictr_stem.errors import ConfigError, DataError
 from tests.support.raw_files import (
     DATASETS,
     LOG_COLUMNS,
-    SPLITS,
     USER_COLUMNS,
     VIDEO_COLUMNS,
-    as_text,
     dataset_in,
+    kuairand_expected,
     kuairand_tables,
+    nothing_written,
     read_splits,
     write_kuairand,
-    write_qkvideo,
-    write_tiktok,
 )
 
-BLOCKS = [1000, 1 << 24]  # bytes; a thousand hold a few rows
-
-
-@pytest.fixture(params=BLOCKS, ids=["many blocks", "one block"])
-def block_bytes(request, monkeypatch):
-    monkeypatch.setattr(raw, "_BLOCK_BYTES", request.param)
-    return request.param
-
-
-# TikTok
-
-
-@pytest.mark.parametrize("n", [2, 9, 10, 11, 99, 101, 200, 1000, 1001, 12_345])
-def test_tiktok_rows_are_those_of_scikit_learn(n):
-    frame = pd.DataFrame({"row": np.arange(n)})
-    rest, test = train_test_split(frame, test_size=0.1, random_state=42)
-    membership = split_membership(n)
-    assert set(np.flatnonzero(membership == 2)) == set(test["row"])
-    if len(rest) < 2:  # scikit-learn refuses to split one row
-        return
-    train, valid = train_test_split(rest, test_size=0.1, random_state=42)
-    assert set(np.flatnonzero(membership == 1)) == set(valid["row"])
-    assert set(np.flatnonzero(membership == 0)) == set(train["row"])
-
-
-def test_tiktok_split_sizes_are_the_published_ones():
-    rows = DATASETS["tiktok"]["source"]["rows"]
-    test = -(-rows["raw"] // 10)
-    valid = -(-(rows["raw"] - test) // 10)
-    assert (rows["test"], rows["valid"]) == (test, valid)
-    assert sum(rows[split] for split in SPLITS) == rows["raw"]
-    assert [round(rows[split] / 1e6, 1) for split in SPLITS] == [223.4, 24.8, 27.6]
-
-
-def test_tiktok_splits_hold_the_rows_in_file_order(tmp_path, block_bytes):
-    frame = write_tiktok(tmp_path / "raw", 1003)
-    dataset = dataset_in(tmp_path, "tiktok")
-    prepare(dataset)
-    rest, test = train_test_split(frame, test_size=0.1, random_state=42)
-    train, valid = train_test_split(rest, test_size=0.1, random_state=42)
-    for split, expected in zip(SPLITS, (train, valid, test), strict=True):
-        written = read_splits(dataset)[split]
-        assert written.columns == list(COLUMNS)
-        assert written.rows() == as_text(expected.sort_index())
-
-
-def test_tiktok_takes_a_last_line_without_line_end(tmp_path):
-    write_tiktok(tmp_path / "raw", 50)
-    path = tmp_path / "raw" / "final_track1_train.txt"
-    path.write_bytes(path.read_bytes().rstrip(b"\n"))
-    dataset = dataset_in(tmp_path, "tiktok")
-    prepare(dataset)
-    assert sum(frame.height for frame in read_splits(dataset).values()) == 50
-
-
-def test_tiktok_real_rows(tmp_path, stem_data):
-    folder = stem_data / "tiktok"
-    dataset = dataset_in(tmp_path, "tiktok", raw_dir=str(folder))
-    prepare(dataset)
-    splits = read_splits(dataset)
-    assert {split: frame.height for split, frame in splits.items()} == {
-        "train": 162,
-        "valid": 18,
-        "test": 20,
-    }
-    lines = (folder / "final_track1_train.sample.txt").read_text().splitlines()
-    written = ["\t".join(row) for frame in splits.values() for row in frame.rows()]
-    assert sorted(written) == sorted(lines)
-
-
-def test_tiktok_wants_one_raw_file(tmp_path):
-    write_tiktok(tmp_path / "raw", 50)
-    (tmp_path / "raw" / "final_track1_train.sample.txt").touch()
-    with pytest.raises(DataError, match="More than one.*sample.txt, final_track1_train.txt"):
-        prepare(dataset_in(tmp_path, "tiktok"))
-
-
-# QK
-
-
-def cut_per_user(frame: pd.DataFrame) -> dict[str, list[tuple]]:
-    """The split as the words say it, one row after the other."""
-    total = {user: list(frame["user_id"]).count(user) for user in set(frame["user_id"])}
-    seen = dict.fromkeys(total, 0)
-    parts = {split: [] for split in SPLITS}
-    for row in as_text(frame):
-        user = int(row[0])
-        n, k = total[user], seen[user]
-        parts["train" if k < 8 * n // 10 else "valid" if k < 9 * n // 10 else "test"].append(row)
-        seen[user] += 1
-    return parts
-
-
-@pytest.mark.parametrize("pending", [1, qkvideo._PENDING])
-def test_qkvideo_cuts_each_users_rows(tmp_path, block_bytes, monkeypatch, pending):
-    monkeypatch.setattr(qkvideo, "_PENDING", pending)
-    users = np.random.default_rng(1).zipf(1.3, 700).clip(max=40) * 1_000_003
-    frame = write_qkvideo(tmp_path / "raw", users)
-    dataset = dataset_in(tmp_path, "qkvideo")
-    prepare(dataset)
-    assert {s: f.rows() for s, f in read_splits(dataset).items()} == cut_per_user(frame)
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(users=st.lists(st.integers(-3, 6), min_size=1, max_size=60), cut=st.integers(1, 60))
-def test_qkvideo_places_rows_across_blocks(users, cut):
-    counts = pl.DataFrame({"user_id": users}).group_by("user_id").agg(pl.len().alias("rows"))
-    cuts = qkvideo._Cuts(counts)
-    blocks = [np.array(users[i : i + cut]) for i in range(0, len(users), cut)]
-    placed = np.concatenate([cuts.place(block) for block in blocks])
-    expected = []
-    for i, user in enumerate(users):
-        n, k = users.count(user), users[:i].count(user)
-        expected.append(0 if k < 8 * n // 10 else 1 if k < 9 * n // 10 else 2)
-    assert placed.tolist() == expected
-
-
-def test_qkvideo_leaves_watching_times_out_of_the_features():
-    names = {n for col in DATASETS["qkvideo"]["feature_cols"] for n in np.atleast_1d(col["name"])}
-    assert names == {*qkvideo.COLUMNS, "user_group"} - {*qkvideo.LABELS, "watching_times"}
-
-
-# KuaiRand
-
-
-def kuairand_expected(tables, valid_date, test_date) -> dict[str, list[dict]]:
-    """The splits, joined by look-up, one row after the other."""
-    users = {r["user_id"]: r for r in tables["user_features"].to_dict("records")}
-    videos = {r["video_id"]: r for r in tables["video_features_basic"].to_dict("records")}
-    parts = {split: [] for split in SPLITS}
-    for stem in ("log_standard_4_08_to_4_21", "log_standard_4_22_to_5_08"):
-        for row in tables[stem].to_dict("records") if stem in tables else []:
-            row["hour"] = str(int(row["hourmin"]) // 100)
-            row["duration_bucket"] = str(min(int(row["duration_ms"]) // 5000, 60))
-            user = users.get(row["user_id"], dict.fromkeys(USER_COLUMNS[1:], ""))
-            video = videos.get(row["video_id"], dict.fromkeys(VIDEO_COLUMNS[1:], ""))
-            row = {**user, **video, **row}
-            date = int(row["date"])
-            split = "train" if date < valid_date else "valid" if date < test_date else "test"
-            parts[split].append({name: value or None for name, value in row.items()})
-    return parts
+LOGS = ("log_standard_4_08_to_4_21", "log_standard_4_22_to_5_08")
+FEATURES = ("user_features", "video_features_basic")
 
 
 @pytest.mark.parametrize(
@@ -297,16 +151,22 @@ def test_kuairand_real_files(tmp_path, stem_data):
 @pytest.mark.parametrize(
     ("options", "messages"),
     [
-        ({"suffix": "27k"}, ["suffix: must be 1k or pure, found '27k'"]),
-        ({"suffix": ["pure"]}, ["suffix: must be 1k or pure, found ['pure']"]),
-        ({"suffix": {}}, ["suffix: must be 1k or pure, found {}"]),
+        ({"suffix": "27k"}, ["suffix: must be one of 1k, pure, found '27k'"]),
+        ({"suffix": ["pure"]}, ["suffix: must be one of 1k, pure, found ['pure']"]),
+        ({"suffix": {}}, ["suffix: must be one of 1k, pure, found {}"]),
         ({"valid_date": 1 << 20_000}, ["valid_date: must be a day"]),
         ({"valid_date": "2022-05-07"}, ["valid_date: must be a day"]),
         ({"test_date": 20220532}, ["test_date: must be a day"]),
         ({"valid_date": 20220508}, ["valid_date: must be before test_date"]),
-        ({"allow_missing_log": "yes"}, ["allow_missing_log: must be true or false"]),
+        ({"allow_missing_log": "yes"}, ["allow_missing_log: must be True or False"]),
         ({"suffix": "x", "test_date": None}, ["suffix: must", "test_date: must"]),
-        ({"valid_dat": 20220507}, ["no such option", "Did you mean 'valid_date'?"]),
+        (
+            {"valid_dat": 20220507},
+            [
+                "preparer kuairand: prepare.valid_dat: is not a known key",
+                "Did you mean 'valid_date'?",
+            ],
+        ),
     ],
 )
 def test_kuairand_options_are_checked(tmp_path, options, messages):
@@ -319,7 +179,7 @@ def test_kuairand_options_are_checked(tmp_path, options, messages):
 def test_an_option_without_default_is_needed(tmp_path):
     dataset = dataset_in(tmp_path, "kuairand_pure")
     del dataset["prepare"]["suffix"]
-    with pytest.raises(ConfigError, match="prepare.suffix: the preparer 'kuairand' needs"):
+    with pytest.raises(ConfigError, match="preparer kuairand: prepare.suffix: is missing"):
         prepare(dataset)
 
 
@@ -331,3 +191,81 @@ def test_kuairand_features_hold_nothing_that_follows_the_exposure():
         assert not names & after
         labels = labels_of_files(dataset["label_col"])
         assert {col["name"] for col in labels} == set(kuairand.LABELS)
+
+
+def kuairand_with(tmp_path, changes):
+    """KuaiRand-Pure with some values of its second log changed: (row, column) -> value."""
+    tables = kuairand_tables()
+    log = tables[LOGS[1]]
+    for (row, column), value in changes.items():
+        log.iloc[row, log.columns.get_loc(column)] = value
+    write_kuairand(tmp_path / "raw", tables)
+    return dataset_in(tmp_path, "kuairand_pure")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [
+        *(
+            ("duration_ms", value, "a number from 0 to 2,147,483,647, or empty")
+            for value in ("NaN", "inf", "-5", "1e300", "x")
+        ),
+        *(
+            ("date", value, "a day as 20220507")
+            for value in ("0", "-5", "99999999999", "20220431", "220507")
+        ),
+        *(("hourmin", value, "hour and minute as 2359") for value in ("-1", "2400", "1260")),
+    ],
+)
+def test_kuairand_values_that_cannot_be_are_refused(tmp_path, monkeypatch, column, value, rule):
+    monkeypatch.setattr(raw, "_BLOCK_BYTES", 1000)
+    dataset = kuairand_with(tmp_path, {(row, column): value for row in (3, 70, 110)})
+    with pytest.raises(DataError) as caught:
+        prepare(dataset)
+    found = value if column != "duration_ms" else repr(value)
+    for part in (
+        f"{LOGS[1]}_pure.csv: {column} must be {rule}",
+        "; 3 of 120 rows",
+        f"first {found} in row 5.",
+    ):
+        assert part in str(caught.value)
+    assert nothing_written(dataset)
+
+
+def test_all_columns_that_cannot_be_come_in_one_message(tmp_path):
+    dataset = kuairand_with(tmp_path, {(3, "date"): "0", (9, "duration_ms"): "inf"})
+    with pytest.raises(
+        DataError, match=r"(?s)date must be .* row 5\..*duration_ms must .* row 11\."
+    ):
+        prepare(dataset)
+
+
+def test_kuairand_durations_may_be_unknown_or_fractions(tmp_path):
+    values = ["", "12499.5", "4.1e4", "2147483647"]
+    changes = {(row, "duration_ms"): value for row, value in enumerate(values)}
+    dataset = kuairand_with(tmp_path, {**changes, **{(row, "tab"): "7" for row in range(4)}})
+    prepare(dataset)
+    rows = [row for part in read_splits(dataset).values() for row in part.to_dicts()]
+    buckets = {row["duration_ms"]: row["duration_bucket"] for row in rows if row["tab"] == "7"}
+    assert buckets == {None: None, "12499.5": "2", "4.1e4": "8", "2147483647": "60"}
+
+
+def test_kuairand_logs_must_have_the_same_columns(tmp_path):
+    tables = kuairand_tables()
+    tables[LOGS[1]] = tables[LOGS[1]].rename(columns={"tab": "tub"})
+    write_kuairand(tmp_path / "raw", tables)
+    dataset = dataset_in(tmp_path, "kuairand_pure")
+    with pytest.raises(DataError, match="4_22_to_5_08_pure.csv: its columns must be .* tub"):
+        prepare(dataset)
+    assert nothing_written(dataset)
+
+
+@pytest.mark.parametrize("stem", [*LOGS, *FEATURES])
+def test_a_kuairand_file_of_a_header_alone_is_refused(tmp_path, stem):
+    tables = kuairand_tables()
+    tables[stem] = tables[stem].iloc[:0]
+    write_kuairand(tmp_path / "raw", tables)
+    dataset = dataset_in(tmp_path, "kuairand_pure")
+    with pytest.raises(DataError, match=f"{stem}_pure.csv: the file has a header and no rows"):
+        prepare(dataset)
+    assert nothing_written(dataset)
