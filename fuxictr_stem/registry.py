@@ -34,21 +34,27 @@ _MODELS = {
 }
 
 
-def _table() -> dict[str, str]:
-    """Return every model's place, those of other packages included.
+def _claims(what: str, group: str, own: dict[str, str]) -> dict[str, EntryPoint]:
+    """Return the entry points of a group by name.
 
     Raises:
-        ConfigError: If two places claim one name.
+        ConfigError: If two of them, or one and one of our own, claim a name.
     """
-    table = dict(_MODELS)
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if table.setdefault(entry.name, entry.value) != entry.value:
+    entries: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=group):
+        taken = own.get(entry.name) or entries.setdefault(entry.name, entry).value
+        if taken != entry.value:
             raise ConfigError(
-                f"Two models are called {entry.name!r}: {table[entry.name]} and {entry.value} (an "
-                f"installed package's entry point in the group {ENTRY_POINT_GROUP!r}). Rename or "
-                f"uninstall one of them."
+                f"Two {what} are called {entry.name!r}: {taken} and {entry.value} (entry points of "
+                f"installed packages in the group {group!r}). Rename or uninstall one of them."
             )
-    return table
+    return entries
+
+
+def _table() -> dict[str, str]:
+    """Return every model's place, those of other packages included."""
+    others = _claims("models", ENTRY_POINT_GROUP, _MODELS)
+    return {**{name: entry.value for name, entry in others.items()}, **_MODELS}
 
 
 def list_models() -> list[str]:
@@ -111,15 +117,7 @@ class Preprocess(NamedTuple):
 
 
 def _preprocess_entries() -> dict[str, EntryPoint]:
-    entries: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=PREPROCESS_GROUP):
-        if entries.setdefault(entry.name, entry).value != entry.value:
-            raise ConfigError(
-                f"Two preprocess functions are called {entry.name!r}: {entries[entry.name].value} and "
-                f"{entry.value} (entry points of installed packages in the group "
-                f"{PREPROCESS_GROUP!r}). Rename or uninstall one of them."
-            )
-    return entries
+    return _claims("preprocess functions", PREPROCESS_GROUP, {})
 
 
 def list_preprocess() -> list[str]:

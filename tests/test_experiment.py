@@ -17,7 +17,6 @@ from fuxictr_stem.cli import main
 from fuxictr_stem.config import list_experiments, load_experiment
 from fuxictr_stem.data import H5Loader, open_cache
 from fuxictr_stem.errors import TrainingError
-from fuxictr_stem.key_list import SECTIONS
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training.evaluation import predict
@@ -446,19 +445,3 @@ def test_list_and_version(capsys, project):
         main(["--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr().out.strip() == fuxictr_stem.__version__
-
-
-def test_keys_are_explained(capsys):
-    assert main(["keys"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    for heading, keys in SECTIONS.values():
-        assert any(line.endswith(heading) for line in lines)
-        for key, one in keys.items():
-            assert any(re.fullmatch(rf"  {re.escape(key)}(: .+|  .required.)?", t) for t in lines)
-            assert any(one.meaning in line and one.kind.rule in line for line in lines)
-    assert main(["keys", "label"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("label: ")
-    assert "learning_rate" not in said
-    assert main(["keys", "lable"]) == 2
-    assert "Did you mean 'label'" in capsys.readouterr().err

@@ -1,28 +1,38 @@
 """Every key in words and as JSON schemas: the files for editors are current and fit what is shipped."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from fuxictr_stem.cli import main
-from fuxictr_stem.key_list import SECTIONS, json_schemas, key_list
+from fuxictr_stem.config.reading import must_be
+from fuxictr_stem.key_list import SECTIONS, json_schemas
 
 CONFIG = Path(__file__).parents[1] / "config"
 SHIPPED = [file for kind in json_schemas() for file in sorted((CONFIG / kind).glob("*.yaml"))]
 
 
-def test_every_key_has_a_meaning_and_a_rule():
-    lines = list(key_list())
-    for _, fields in SECTIONS.values():
+def test_keys_are_explained(capsys):
+    assert main(["keys"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for heading, fields in SECTIONS.values():
+        assert any(line.endswith(heading) for line in lines)
         for key, field in fields.items():
-            assert field.description, key
-            assert any(line.strip().startswith(f"{field.description}") for line in lines), key
+            assert any(re.fullmatch(rf"  {re.escape(key)}(: .+|  .required.)?", t) for t in lines)
+            assert any(field.description in line and must_be(field) in line for line in lines)
     assert "  seed: 2023" in lines
     assert "  model  (required)" in lines
     rule = "seed of weights and order; must be a whole number from 0 to 4294967295"
     assert f"      {rule}" in lines
+    assert main(["keys", "label"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("label: ")
+    assert "learning_rate" not in said
+    assert main(["keys", "lable"]) == 2
+    assert "Did you mean 'label'" in capsys.readouterr().err
 
 
 def test_the_schemas_for_editors_are_current(tmp_path, capsys):

@@ -28,18 +28,7 @@ Columns = list[dict[str, Any]]
 def read_columns(
     features: Any, labels: Any, data_format: str | None, place: str, problems: Problems
 ) -> dict[str, Columns]:
-    """Check and expand ``feature_cols`` and ``label_col``.
-
-    Args:
-        features: The config's ``feature_cols``.
-        labels: The config's ``label_col``.
-        data_format: ``csv`` or ``parquet``; None if that is wrong itself.
-        place: Where the dataset is.
-        problems: Takes what is wrong.
-
-    Returns:
-        Both, a dict per column, without what has entries that could not be read.
-    """
+    """Check and expand ``feature_cols`` and ``label_col``; return those that could be read."""
     label_list = [labels] if isinstance(labels, dict) else labels
     lists = {}
     readable = {}

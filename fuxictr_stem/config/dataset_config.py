@@ -56,24 +56,14 @@ def load_dataset(config_dir: str | Path, dataset_id: str) -> dict[str, Any]:
 
 
 def find_dataset(config_dir: str | Path, dataset_id: object) -> tuple[Section, list[str]]:
-    """Return a dataset's section, and the ids of all datasets.
-
-    Raises:
-        ConfigError: If a file cannot be read or the dataset is not there.
-    """
+    """Return a dataset's section, and the ids of all datasets."""
     name = check_id("dataset_id", dataset_id)
     sections = all_sections(config_dir, "dataset_config")
     return find_section(sections, "dataset_id", name, config_dir), ids(sections)
 
 
 def read_dataset(section: Section, dataset_ids: list[str], problems: Problems) -> dict[str, Any]:
-    """Return a dataset's settings that are right, normalised; ``group_id`` stays as it is.
-
-    Args:
-        section: The dataset's mapping.
-        dataset_ids: The ids of all datasets.
-        problems: Takes what is wrong.
-    """
+    """Return a dataset's settings that are right, normalised; ``group_id`` stays as it is."""
     settings = section.settings
     values = read_keys(schema.Dataset.model_fields, settings, section.place, problems, _ELSEWHERE)
     features, labels = (values.pop(key, None) for key in ("feature_cols", "label_col"))
@@ -92,14 +82,7 @@ def read_dataset(section: Section, dataset_ids: list[str], problems: Problems) -
 
 
 def add_groups(dataset: dict[str, Any], group_id: str, place: str, problems: Problems) -> None:
-    """Set a dataset's ``group_id`` to a meta column, which `group_column` finds or adds.
-
-    Args:
-        dataset: The dataset, as `read_dataset` returns it.
-        group_id: The column that the config names.
-        place: Where the config does so.
-        problems: Takes what is wrong.
-    """
+    """Set the ``group_id`` of what `read_dataset` returns to a meta column; see `group_column`."""
     if {"feature_cols", "label_col"} <= dataset.keys():
         dataset["group_id"], dataset["feature_cols"] = group_column(
             group_id, dataset["feature_cols"], dataset["label_col"], place, problems

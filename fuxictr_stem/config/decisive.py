@@ -44,9 +44,8 @@ _COLUMNS: dict[str, type[schema.Shape]] = {
 def result_settings(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run's result depends on besides the data and the software."""
     device = "cuda" if params["gpu"] >= 0 else "cpu"
-    chosen = {key: value for key, value in params.items() if key not in NO_SETTINGS}
-    found: dict[str, Any] = as_json({**chosen, "device": device})
-    return found
+    settings = {key: value for key, value in params.items() if key not in NO_SETTINGS}
+    return as_json({**settings, "device": device})
 
 
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +66,10 @@ def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     kept = _without(settings, defaults)
     for key in _COLUMNS:
         if isinstance(kept.get(key), list):
-            kept[key] = [{**column, **_marked(column)} for column in decisive_columns(kept, key)]
+            kept[key] = decisive_columns(kept, key)
+            for column in kept[key]:
+                if column.get("pretrained_emb"):
+                    column["pretrained_emb"] = True
     return kept
 
 
@@ -92,10 +94,6 @@ def _without(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
         for key, value in settings.items()
         if key not in defaults or as_json(value) != defaults[key]
     }
-
-
-def _marked(column: Mapping[str, Any]) -> dict[str, bool]:
-    return {"pretrained_emb": True} if column.get("pretrained_emb") else {}
 
 
 def _defaults(shape: type[schema.Shape]) -> dict[str, Any]:

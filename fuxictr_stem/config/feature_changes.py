@@ -32,14 +32,7 @@ def use_features_problems(names: Sequence[str] | None, cols: Columns) -> Iterato
 def read_feature_specs(
     params: dict[str, Any], cols: Columns, place: str, problems: Problems
 ) -> None:
-    """Check ``feature_specs`` against the columns; settle it into one dict per column, or None.
-
-    Args:
-        params: The experiment's settings; completed.
-        cols: The dataset's columns.
-        place: Where ``feature_specs`` is.
-        problems: Takes what is wrong.
-    """
+    """Check ``feature_specs`` against the columns; settle it into one dict per column, or None."""
     specs = params.get("feature_specs")
     if not specs:
         params["feature_specs"] = None

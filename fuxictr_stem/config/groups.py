@@ -23,20 +23,10 @@ Columns = list[dict[str, Any]]
 def group_column(
     group_id: str, cols: Columns, labels: Columns, place: str, problems: Problems
 ) -> tuple[str, Columns]:
-    """Find the meta column that groups rows, adding one that copies a feature if need be.
+    """Return the meta column that groups rows, and the features with it; it may be added to them.
 
     Rare values of a categorical feature share one index, which would merge their groups; a meta
     column keeps every value apart.
-
-    Args:
-        group_id: The column that the config names.
-        cols: The features, normalised.
-        labels: The labels.
-        place: Where ``group_id`` is.
-        problems: Takes what is wrong.
-
-    Returns:
-        The name of the meta column, and the features with it.
     """
     by_name = {col["name"]: col for col in cols}
     label_names = [label["name"] for label in labels]

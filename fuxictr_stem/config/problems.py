@@ -11,12 +11,7 @@ Place = Callable[[object], str]
 
 
 class ProblemsError(ConfigError):
-    """A configuration with problems.
-
-    Args:
-        text: For people.
-        entries: Where each problem is, and what it is.
-    """
+    """A configuration with problems; ``entries`` are where each is, and what it is."""
 
     def __init__(self, text: str, entries: Sequence[tuple[str, str]]) -> None:
         super().__init__(text)

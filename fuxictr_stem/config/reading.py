@@ -82,14 +82,7 @@ def _words(schema: Mapping[str, Any]) -> str:
 
 
 def read_value(kind: Any, value: Any, place: str, problems: Problems) -> Any:
-    """Return a value in its normal form, or `ABSENT` after noting why it is rejected.
-
-    Args:
-        kind: A field, or a type.
-        value: The value.
-        place: Where it is.
-        problems: Takes what is wrong.
-    """
+    """Return a value, read as a field or type, or `ABSENT` after noting why it is rejected."""
     try:
         return _adapter(kind).validate_python(value)
     except ValidationError as error:
@@ -165,7 +158,7 @@ def read_keys(
         others: The type of all other keys; None if there are none.
 
     Returns:
-        The normalised values of the keys that are right, defaults of those that are absent.
+        The values that are right, in their normal forms, and the defaults of absent keys.
     """
     hints = {**REJECTED, **(elsewhere or {})}
     values: dict[str, Any] = {}
@@ -193,13 +186,7 @@ def read_keys(
 
 
 class Entry(NamedTuple):
-    """One column of a list of mappings.
-
-    Attributes:
-        place: Where it is.
-        values: The values that are right.
-        complete: Whether all are.
-    """
+    """A column of a list of mappings: its place, its values that are right, and whether all are."""
 
     place: str
     values: dict[str, Any]
@@ -221,17 +208,7 @@ def _inside(mapping: str, key: object) -> str:
 
 
 def read_entries(fields: Fields, entries: Any, place: str, problems: Problems) -> Iterator[Entry]:
-    """Check a list of mappings that have names, each for one column or several.
-
-    Args:
-        fields: The keys of an entry.
-        entries: The list.
-        place: Where it is.
-        problems: Takes what is wrong.
-
-    Yields:
-        Each column of the entries whose name is right.
-    """
+    """Check a list of mappings, each for one column or several; yield those whose name is right."""
     if not isinstance(entries, list) or not entries:
         problems.add(place, f"must be a list of mappings, found {short(entries)}.")
         return

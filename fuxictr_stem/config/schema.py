@@ -6,47 +6,10 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.fields import FieldInfo
 
-from fuxictr_stem.config.value_types import (
-    CATEGORICAL,
-    COLUMN_TYPES,
-    DTYPES,
-    EMBEDDING,
-    NUMERIC,
-    OPTIMIZERS,
-    SEQUENCE,
-    Activation,
-    Count,
-    CountOrZero,
-    Depth,
-    Encoder,
-    FeatureSource,
-    FilePath,
-    Initializer,
-    LabelSource,
-    LossWeight,
-    Missing,
-    Monitor,
-    Number,
-    NumberOrZero,
-    OneOf,
-    OneOrSeveral,
-    Penalty,
-    PlainMapping,
-    PlainValue,
-    PositiveNumber,
-    PretrainedFile,
-    SampleSpaces,
-    Seed,
-    Several,
-    Share,
-    SpecialCharacter,
-    Splitter,
-    Text,
-    Width,
-)
+from fuxictr_stem.config import value_types as kinds
 from fuxictr_stem.metrics import METRICS, TASKS
 from fuxictr_stem.training.balancing import METHODS
 from fuxictr_stem.training.loss_weights import EQUAL
@@ -88,72 +51,76 @@ def column_types(field: FieldInfo) -> list[str]:
     return extra.get("columns", [])
 
 
-_Metric = Annotated[str, OneOf(METRICS)]
-_Task = Annotated[str, OneOf(TASKS)]
-_Loss = Annotated[str, OneOf(LOSSES)]
-_Activations = OneOrSeveral[Activation | None]
-_Shares = OneOrSeveral[Share]
-_FeatureChange = Annotated[PlainMapping, WithJsonSchema({"title": "a mapping with a name"})]
+_Metric = Annotated[str, kinds.OneOf(METRICS)]
+_Task = Annotated[str, kinds.OneOf(TASKS)]
+_Loss = Annotated[str, kinds.OneOf(LOSSES)]
+_Activations = kinds.OneOrSeveral[kinds.Activation | None]
+_Shares = kinds.OneOrSeveral[kinds.Share]
+_FeatureChange = Annotated[kinds.PlainMapping, kinds.named("a mapping with a name", type="object")]
 
 
 class Experiment(Shape):
     """An experiment, in model_config."""
 
-    model: Text = key("name of the model", REQUIRED)
-    dataset_id: Text = key("name of the dataset", REQUIRED)
-    task_labels: Several[Text] | None = key(
+    model: kinds.Text = key("name of the model", REQUIRED)
+    dataset_id: kinds.Text = key("name of the dataset", REQUIRED)
+    task_labels: kinds.Several[kinds.Text] | None = key(
         "labels to train, in order; null for those of the files", None
     )
-    task: OneOrSeveral[_Task] = key("task type, one for all labels or a list", TASKS[0])
-    num_tasks: Count | None = key("number of tasks, if it is to be checked", None)
-    loss: OneOrSeveral[_Loss] | None = key("loss, by default by the task type", None)
-    loss_weight: LossWeight = key("how the tasks' losses are weighted", EQUAL)
-    gradient_balancing: Annotated[str, OneOf(METHODS)] | None = key(
+    task: kinds.OneOrSeveral[_Task] = key("task type, one for all labels or a list", TASKS[0])
+    num_tasks: kinds.Count | None = key("number of tasks, if it is to be checked", None)
+    loss: kinds.OneOrSeveral[_Loss] | None = key("loss, by default by the task type", None)
+    loss_weight: kinds.LossWeight = key("how the tasks' losses are weighted", EQUAL)
+    gradient_balancing: Annotated[str, kinds.OneOf(METHODS)] | None = key(
         "how the tasks' gradients of shared weights are combined", None
     )
-    sample_spaces: SampleSpaces | None = key(
+    sample_spaces: kinds.SampleSpaces | None = key(
         "label -> label whose 1 makes a row one of its samples", None
     )
-    sample_weight: Text | None = key("column of label_col that weighs the losses' rows", None)
-    metrics: OneOrSeveral[_Metric] = key("metrics that the tasks report", ["logloss", "AUC"])
-    monitor: Monitor | None = key(
+    sample_weight: kinds.Text | None = key("column of label_col that weighs the losses' rows", None)
+    metrics: kinds.OneOrSeveral[_Metric] = key("metrics that the tasks report", ["logloss", "AUC"])
+    monitor: kinds.Monitor | None = key(
         "metric that decides early stopping, or a mapping to weights", None
     )
-    monitor_mode: Annotated[str, OneOf(("max", "min"))] | None = key(
+    monitor_mode: Annotated[str, kinds.OneOf(("max", "min"))] | None = key(
         "direction of the monitor, by default the metric's", None
     )
-    early_stop_patience: Count = key("evaluations without improvement before the stop", 2)
+    early_stop_patience: kinds.Count = key("evaluations without improvement before the stop", 2)
     reduce_lr_on_plateau: bool = key("a tenth of the learning rate without improvement", True)
     save_best_only: bool = key(
         "False also keeps the last weights, as model_last next to the best ones", True
     )
-    eval_steps: Count | None = key("steps between evaluations; null for an epoch", None)
-    epochs: Count = key("the most passes over the training split", 1)
-    batch_size: Count = key("samples per step", 4096)
+    eval_steps: kinds.Count | None = key("steps between evaluations; null for an epoch", None)
+    epochs: kinds.Count = key("the most passes over the training split", 1)
+    batch_size: kinds.Count = key("samples per step", 4096)
     shuffle: bool = key("shuffle the training split every epoch", True)
-    seed: Seed = key("seed of weights and order", 2023)
-    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = key("optimizer of torch.optim", "adam")
-    learning_rate: PositiveNumber = key("learning rate", 1e-3)
+    seed: kinds.Seed = key("seed of weights and order", 2023)
+    optimizer: Annotated[str, kinds.OneOf(kinds.OPTIMIZERS)] = key(
+        "optimizer of torch.optim", "adam"
+    )
+    learning_rate: kinds.PositiveNumber = key("learning rate", 1e-3)
     row_sparse: bool = key("update only the rows of tables that a batch holds", False)
-    precision: Annotated[str, OneOf(PRECISIONS)] = key("precision of the matrix products", FP32)
-    max_gradient_norm: PositiveNumber = key("norm to which gradients are clipped", 10.0)
-    embedding_regularizer: Penalty = key("penalty on embeddings", None)
-    net_regularizer: Penalty = key("penalty on all other weights", None)
-    embedding_dim: Width = key("width of an embedding", 10)
-    embedding_initializer: Initializer = key("initializer of the embeddings")
-    group_id: Text | None = key("column of the groups of gAUC", None)
-    use_features: Several[Text] | None = key("features to use; null for all", None)
+    precision: Annotated[str, kinds.OneOf(PRECISIONS)] = key(
+        "precision of the matrix products", FP32
+    )
+    max_gradient_norm: kinds.PositiveNumber = key("norm to which gradients are clipped", 10.0)
+    embedding_regularizer: kinds.Penalty = key("penalty on embeddings", None)
+    net_regularizer: kinds.Penalty = key("penalty on all other weights", None)
+    embedding_dim: kinds.Width = key("width of an embedding", 10)
+    embedding_initializer: kinds.Initializer = key("initializer of the embeddings")
+    group_id: kinds.Text | None = key("column of the groups of gAUC", None)
+    use_features: kinds.Several[kinds.Text] | None = key("features to use; null for all", None)
     feature_specs: list[_FeatureChange] | None = key("changes to columns for this experiment", None)
-    model_root: FilePath = key("folder of checkpoints, logs and results", "./checkpoints/")
+    model_root: kinds.FilePath = key("folder of checkpoints, logs and results", "./checkpoints/")
     verbose: Annotated[int, Field(ge=0, le=2)] = key("0 for no progress bars", 1)
     save_predictions: bool = key("write the predictions of valid and test as parquet", False)
-    prediction_columns: Several[Text] | None = key(
+    prediction_columns: kinds.Several[kinds.Text] | None = key(
         "columns of the files that saved predictions also get", None
     )
-    state_steps: Count | None = key("steps between two training states", None)
-    state_minutes: PositiveNumber | None = key("minutes between two training states", 10.0)
-    states_kept: Count = key("training states that are kept", 2)
-    memory_budget: Count | None = key(
+    state_steps: kinds.Count | None = key("steps between two training states", None)
+    state_minutes: kinds.PositiveNumber | None = key("minutes between two training states", 10.0)
+    states_kept: kinds.Count = key("training states that are kept", 2)
+    memory_budget: kinds.Count | None = key(
         "bytes that a split may take in memory; by default the splits share half of what training leaves"
     )
     file_locks: bool = key(
@@ -161,7 +128,7 @@ class Experiment(Shape):
         "that share data_root or model_root",
         True,
     )
-    num_workers: CountOrZero = key("FuxiCTR's; of no effect here", 3)
+    num_workers: kinds.CountOrZero = key("FuxiCTR's; of no effect here", 3)
     pickle_feature_encoder: bool = key("FuxiCTR's; of no effect here")
     debug_mode: bool = key("FuxiCTR's tuner reads it; of no effect on a run")
     feature_config: None = key("FuxiCTR's; null")
@@ -174,8 +141,8 @@ def parameter(kind: Any, meaning: str, default: Any = ABSENT) -> FieldInfo:
 
 # Parameters of models, by name; a name may begin or end with *. The first that fits decides.
 MODEL: dict[str, FieldInfo] = {
-    "expert_hidden_units": parameter(Several[Width], "widths of an expert's layers"),
-    "*_hidden_units": parameter(list[Width], "widths of hidden layers"),
+    "expert_hidden_units": parameter(kinds.Several[kinds.Width], "widths of an expert's layers"),
+    "*_hidden_units": parameter(list[kinds.Width], "widths of hidden layers"),
     "hidden_activations": parameter(
         _Activations,
         "activation, one for all hidden layers or a list",
@@ -184,22 +151,24 @@ MODEL: dict[str, FieldInfo] = {
         _Shares,
         "dropout, one for all hidden layers or a list",
     ),
-    "num_*layers": parameter(Depth, "a number of layers"),
-    "num_*experts": parameter(Depth, "a number of experts"),
-    "num_*": parameter(Count, "a number of whatever the model has"),
+    "num_*layers": parameter(kinds.Depth, "a number of layers"),
+    "num_*experts": parameter(kinds.Depth, "a number of experts"),
+    "num_*": parameter(kinds.Count, "a number of whatever the model has"),
     "batch_norm": parameter(bool, "batch-normalise hidden layers"),
     "gate_input": parameter(
-        Annotated[str, OneOf(("task_plus_shared", "task"))], "what STEM's gates read"
+        Annotated[str, kinds.OneOf(("task_plus_shared", "task"))], "what STEM's gates read"
     ),
     "isolate_shared_gate": parameter(bool, "keep tasks' gradients apart at any depth"),
-    "auxiliary_labels": parameter(Several[Text], "labels that only help the others"),
+    "auxiliary_labels": parameter(kinds.Several[kinds.Text], "labels that only help the others"),
     "shared_gate_reads": parameter(
-        Annotated[str, OneOf(("all", "shared"))], "what PLE's shared gate reads"
+        Annotated[str, kinds.OneOf(("all", "shared"))], "what PLE's shared gate reads"
     ),
-    "calibrator_weight": parameter(NumberOrZero, "weight of AITM's calibrator in the loss"),
-    "click_label": parameter(Text, "ESMM's label of the first step, such as the click"),
-    "conversion_label": parameter(Text, "ESMM's label of the second step, nested in the first"),
-    "*": parameter(PlainValue, "a parameter of the model"),
+    "calibrator_weight": parameter(kinds.NumberOrZero, "weight of AITM's calibrator in the loss"),
+    "click_label": parameter(kinds.Text, "ESMM's label of the first step, such as the click"),
+    "conversion_label": parameter(
+        kinds.Text, "ESMM's label of the second step, nested in the first"
+    ),
+    "*": parameter(kinds.PlainValue, "a parameter of the model"),
 }
 
 
@@ -208,45 +177,47 @@ def model_parameter(name: str) -> FieldInfo:
     return next(field for pattern, field in MODEL.items() if fnmatchcase(name, pattern))
 
 
-_FIELDS = (CATEGORICAL, SEQUENCE, NUMERIC, EMBEDDING)
-_IDS = (CATEGORICAL, SEQUENCE)
-_SEQUENCES = (SEQUENCE,)
+_FIELDS = (kinds.CATEGORICAL, kinds.SEQUENCE, kinds.NUMERIC, kinds.EMBEDDING)
+_IDS = (kinds.CATEGORICAL, kinds.SEQUENCE)
+_SEQUENCES = (kinds.SEQUENCE,)
 
 
 class Feature(Shape):
     """An entry of a dataset's feature_cols."""
 
-    name: OneOrSeveral[Text] = key("name of the column, or of several alike", REQUIRED)
+    name: kinds.OneOrSeveral[kinds.Text] = key("name of the column, or of several alike", REQUIRED)
     active: bool = key("whether the column is used", True)
-    type: Annotated[str, OneOf(COLUMN_TYPES)] = key("what the column is", REQUIRED)
-    dtype: Annotated[str, OneOf(DTYPES)] = key("what its values are in the files", REQUIRED)
+    type: Annotated[str, kinds.OneOf(kinds.COLUMN_TYPES)] = key("what the column is", REQUIRED)
+    dtype: Annotated[str, kinds.OneOf(kinds.DTYPES)] = key(
+        "what its values are in the files", REQUIRED
+    )
     source: str = key("FuxiCTR's group of features")
-    fill_na: PlainValue = key("value for missing ones")
-    preprocess: FeatureSource | None = key(
+    fill_na: kinds.PlainValue = key("value for missing ones")
+    preprocess: kinds.FeatureSource | None = key(
         "copy another column, or make it by a function of a package"
     )
     remap: bool = key("number the values; False keeps a meta column's integers")
-    min_categr_count: Count = key("as for the dataset, for this column", columns=_IDS)
-    embedding_dim: Width = key("width of its embedding", columns=_FIELDS)
-    emb_output_dim: Width = key("width after its encoder", columns=_FIELDS)
-    feature_encoder: Encoder = key("pooling of a sequence, linear maps", columns=_FIELDS)
-    share_embedding: Text | None = key("earlier column whose table it reads", columns=_IDS)
-    pretrained_emb: PretrainedFile | None = key("file of pretrained vectors", columns=_IDS)
-    pretrain_dim: Width = key(
-        "width of given vectors; by default embedding_dim", columns=(*_IDS, EMBEDDING)
+    min_categr_count: kinds.Count = key("as for the dataset, for this column", columns=_IDS)
+    embedding_dim: kinds.Width = key("width of its embedding", columns=_FIELDS)
+    emb_output_dim: kinds.Width = key("width after its encoder", columns=_FIELDS)
+    feature_encoder: kinds.Encoder = key("pooling of a sequence, linear maps", columns=_FIELDS)
+    share_embedding: kinds.Text | None = key("earlier column whose table it reads", columns=_IDS)
+    pretrained_emb: kinds.PretrainedFile | None = key("file of pretrained vectors", columns=_IDS)
+    pretrain_dim: kinds.Width = key(
+        "width of given vectors; by default embedding_dim", columns=(*_IDS, kinds.EMBEDDING)
     )
-    pretrain_usage: Annotated[str, OneOf(("init", "sum", "concat"))] = key(
+    pretrain_usage: Annotated[str, kinds.OneOf(("init", "sum", "concat"))] = key(
         "use of the vectors", columns=_IDS
     )
     freeze_emb: bool = key("keep the vectors as they are", columns=_IDS)
-    normalizer: Annotated[str, OneOf(("StandardScaler", "MinMaxScaler"))] | None = key(
-        "scaling", columns=(NUMERIC,)
+    normalizer: Annotated[str, kinds.OneOf(("StandardScaler", "MinMaxScaler"))] | None = key(
+        "scaling", columns=(kinds.NUMERIC,)
     )
-    splitter: Splitter = key("between tokens", columns=_SEQUENCES)
+    splitter: kinds.Splitter = key("between tokens", columns=_SEQUENCES)
     max_len: Annotated[int, Field(ge=0, le=2**20)] = key(
         "the most tokens; 0 for the longest of train", columns=_SEQUENCES
     )
-    padding: Annotated[str, OneOf(("pre", "post"))] = key(
+    padding: Annotated[str, kinds.OneOf(("pre", "post"))] = key(
         "side of padding and of cutting", columns=_SEQUENCES
     )
 
@@ -254,26 +225,28 @@ class Feature(Shape):
 class Label(Shape):
     """An entry of a dataset's label_col."""
 
-    name: OneOrSeveral[Text] = key("name of the column, or of several alike", REQUIRED)
-    dtype: Annotated[str, OneOf(("int", "float"))] = key(
+    name: kinds.OneOrSeveral[kinds.Text] = key("name of the column, or of several alike", REQUIRED)
+    dtype: Annotated[str, kinds.OneOf(("int", "float"))] = key(
         "what its values are in the files", REQUIRED
     )
-    active: Annotated[bool, OneOf((True,))] = key("FuxiCTR's; choose labels by task_labels")
-    preprocess: LabelSource | None = key("copy another column, or be 1 where two labels both are")
-    parent: Text | None = key("label without which this one is 0")
-    fill_na: Number = key("value for missing ones")
-    missing: Missing = key("value that says that a row has no such label")
+    active: Annotated[bool, kinds.OneOf((True,))] = key("FuxiCTR's; choose labels by task_labels")
+    preprocess: kinds.LabelSource | None = key(
+        "copy another column, or be 1 where two labels both are"
+    )
+    parent: kinds.Text | None = key("label without which this one is 0")
+    fill_na: kinds.Number = key("value for missing ones")
+    missing: kinds.Missing = key("value that says that a row has no such label")
 
 
 class Prepare(Shape):
     """How a dataset's split files come from official raw files; options of the preparer join these."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, PlainValue] = Field(init=False)
+    __pydantic_extra__: dict[str, kinds.PlainValue] = Field(init=False)
 
-    preparer: Text = key("name of the preparer", REQUIRED)
-    raw_dir: FilePath = key("folder of the official raw files", REQUIRED)
-    stand_in: Text | None = key("dataset to run where the raw files are absent")
+    preparer: kinds.Text = key("name of the preparer", REQUIRED)
+    raw_dir: kinds.FilePath = key("folder of the official raw files", REQUIRED)
+    stand_in: kinds.Text | None = key("dataset to run where the raw files are absent")
 
 
 _FILES = (
@@ -293,37 +266,37 @@ _ENCODED = (
 class Dataset(Shape):
     """A dataset, in dataset_config."""
 
-    dataset_id: Text = key("FuxiCTR's tuner writes it; the id is the name of the entry")
-    data_root: FilePath = key("folder of the caches", "./data/")
-    data_format: Annotated[str, OneOf(("csv", "parquet"), _ENCODED)] = key(
+    dataset_id: kinds.Text = key("FuxiCTR's tuner writes it; the id is the name of the entry")
+    data_root: kinds.FilePath = key("folder of the caches", "./data/")
+    data_format: Annotated[str, kinds.OneOf(("csv", "parquet"), _ENCODED)] = key(
         "format of the split files", "csv"
     )
-    train_data: FilePath = key(f"training split: {_FILES}", REQUIRED)
-    valid_data: FilePath = key(f"validation split: {_FILES}", REQUIRED)
-    test_data: FilePath | None = key(f"test split: {_FILES}", None)
-    sep: SpecialCharacter = key(r'separator of CSV files, also of .tsv, which need "\t"', ",")
-    csv_quote: SpecialCharacter | None = key(
+    train_data: kinds.FilePath = key(f"training split: {_FILES}", REQUIRED)
+    valid_data: kinds.FilePath = key(f"validation split: {_FILES}", REQUIRED)
+    test_data: kinds.FilePath | None = key(f"test split: {_FILES}", None)
+    sep: kinds.SpecialCharacter = key(r'separator of CSV files, also of .tsv, which need "\t"', ",")
+    csv_quote: kinds.SpecialCharacter | None = key(
         """around fields of CSV files, by default '"'; null for no quoting"""
     )
-    csv_escape: SpecialCharacter | None = key(
+    csv_escape: kinds.SpecialCharacter | None = key(
         "before a character of CSV files that is taken as it is; by default none"
     )
     null_values: list[str] = key(
         "fields of CSV files that mean a missing value, besides empty ones"
     )
-    min_categr_count: Count = key("least count of a token that gets an id of its own", 1)
+    min_categr_count: kinds.Count = key("least count of a token that gets an id of its own", 1)
     feature_cols: SkipValidation[list[Feature]] = key("the features", REQUIRED)
     label_col: SkipValidation[Label | list[Label]] = key("the labels", REQUIRED)
-    group_id: Text | None = key("column of the groups of gAUC")
-    source: PlainMapping | None = key("facts of the source, for people")
+    group_id: kinds.Text | None = key("column of the groups of gAUC")
+    source: kinds.PlainMapping | None = key("facts of the source, for people")
     prepare: SkipValidation[Prepare | None] = key(
         "how the split files come from official raw files"
     )
     # FuxiCTR's: only what they are without a word.
-    rebuild_dataset: Annotated[bool, OneOf((True,), _ENCODED)] = key(
+    rebuild_dataset: Annotated[bool, kinds.OneOf((True,), _ENCODED)] = key(
         "FuxiCTR's; the cache knows when to rebuild"
     )
-    data_block_size: Annotated[int, OneOf((0,), _STREAMED)] = key(
+    data_block_size: Annotated[int, kinds.OneOf((0,), _STREAMED)] = key(
         "FuxiCTR's; the cache is one file per split"
     )
 

@@ -27,18 +27,9 @@ logger = logging.getLogger(__name__)
 
 # The monitor of an experiment that names none is the first of these that it produces.
 _MONITORS = (
-    "AUC",
-    "gAUC",
-    "avgAUC",
-    "gAUC_positives",
-    "prAUC",
-    "logloss",
-    "binary_crossentropy",
-    "NE",
-    "calibration_error",
-    "MSE",
-    "MAE",
-    "R2",
+    *("AUC", "gAUC", "avgAUC", "gAUC_positives", "prAUC"),
+    *("logloss", "binary_crossentropy", "NE", "calibration_error"),
+    *("MSE", "MAE", "R2"),
 )
 # What a model must know of; one of another package may not.
 _NOT_IGNORED = (
@@ -56,16 +47,9 @@ Labels = Sequence[Mapping[str, Any]]
 def settle_tasks(
     params: dict[str, Any], label_col: Labels, place: Place, problems: Problems
 ) -> dict[str, str]:
-    """Settle ``task_labels``, ``task``, ``loss`` and ``num_tasks`` into lists of one length.
+    """Settle ``task_labels``, ``task``, ``loss`` and ``num_tasks``; return task type by label.
 
-    Args:
-        params: The experiment's settings; completed.
-        label_col: The dataset's labels.
-        place: Says where a key is.
-        problems: Takes what is wrong.
-
-    Returns:
-        Task type by label; empty if it cannot be told.
+    It is empty if the tasks cannot be told.
     """
     known = list(dict.fromkeys(col["name"] for col in label_col))
     if params["task_labels"] is None:
@@ -91,15 +75,7 @@ def settle_losses(
     place: Place,
     problems: Problems,
 ) -> None:
-    """Check what enters the losses against tasks and labels; put ``loss_weight`` in their order.
-
-    Args:
-        params: The experiment's settings with ``task_labels`` as a list; completed.
-        label_col: The dataset's labels.
-        model: The model's class, if there is one.
-        place: Says where a key is.
-        problems: Takes what is wrong.
-    """
+    """Check what enters the losses against tasks and labels; put ``loss_weight`` in their order."""
     labels = params["task_labels"]
     if "loss_weight" in params:
         weights = params["loss_weight"]
@@ -165,15 +141,7 @@ def _sample_weight_problems(
 def settle_monitor(
     params: dict[str, Any], tasks: dict[str, str], grouped: bool, place: Place, problems: Problems
 ) -> None:
-    """Check ``metrics`` and ``monitor`` against the tasks; settle the monitor and its mode.
-
-    Args:
-        params: The experiment's settings; completed.
-        tasks: Task type by label.
-        grouped: Whether there is a ``group_id``.
-        place: Says where a key is.
-        problems: Takes what is wrong.
-    """
+    """Check ``metrics`` and ``monitor`` against the tasks; settle the monitor and its mode."""
     metrics = params["metrics"]
     names = {name for task in tasks.values() for name in metric_names(task, metrics)}
     need_groups = [n for n in metrics if n in names and METRICS[n].group_weight]

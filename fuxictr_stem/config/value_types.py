@@ -40,12 +40,7 @@ Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class OneOf:
-    """One of some values, of the same type.
-
-    Args:
-        values: The values.
-        otherwise: The next step where it is another one, and none of these is near.
-    """
+    """One of some values, of the same type; ``otherwise`` is the next step where none is near."""
 
     def __init__(self, values: Iterable[Any], otherwise: str = "") -> None:
         self.values, self.otherwise = list(values), otherwise
@@ -82,16 +77,8 @@ DTYPES = ("str", "int", "float")
 
 # What needs no more than parameters and a learning rate, nor second derivatives or closures.
 OPTIMIZERS = (
-    "adam",
-    "Adam",
-    "AdamW",
-    "SGD",
-    "Adagrad",
-    "RMSprop",
-    "Adamax",
-    "NAdam",
-    "RAdam",
-    "Adadelta",
+    *("adam", "Adam", "AdamW", "SGD", "Adagrad"),
+    *("RMSprop", "Adamax", "NAdam", "RAdam", "Adadelta"),
 )
 
 # Lower case: FuxiCTR's own names. The others are torch.nn's elementwise modules.
@@ -137,32 +124,27 @@ def _plain_value(value: Any) -> Any:
     return _plain(value)
 
 
-def _plain_mapping(value: Any) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise ValueError
-    return _plain(value)
-
-
-def _named(words: str, **schema: Any) -> WithJsonSchema:
+def named(words: str, **schema: Any) -> WithJsonSchema:
+    """Return what a type's values must be, in words, for a type whose JSON schema says too little."""
     return WithJsonSchema({"title": words, **schema})
 
 
 Text = Annotated[
-    str, AfterValidator(_not_blank), _named("text that is not blank", type="string", pattern=r"\S")
+    str, AfterValidator(_not_blank), named("text that is not blank", type="string", pattern=r"\S")
 ]
 FilePath = Annotated[
-    str, AfterValidator(_can_be_path), _named("text that can be a path", type="string")
+    str, AfterValidator(_can_be_path), named("text that can be a path", type="string")
 ]
 PlainValue = Annotated[
     Any,
     PlainValidator(_plain_value),
-    _named(
+    named(
         "a number, text, True, False, null, or a list of these",
         type=["number", "string", "boolean", "null", "array"],
     ),
 ]
 PlainMapping = Annotated[
-    dict, PlainValidator(_plain_mapping), _named("a mapping of plain YAML values", type="object")
+    dict, AfterValidator(_plain), named("a mapping of plain YAML values", type="object")
 ]
 
 _PENALTY = re.compile(r"\s*(l1|l2|l1_l2)\s*\(([^()]*)\)\s*")
@@ -186,7 +168,7 @@ def _penalty(value: Any) -> float | str | None:
 Penalty = Annotated[
     NumberOrZero | Annotated[str, PlainValidator(_penalty)] | None,
     AfterValidator(lambda penalty: penalty or None),
-    _named("a number >= 0, l1(x), l2(x), l1_l2(x,y) or null", type=["number", "string", "null"]),
+    named("a number >= 0, l1(x), l2(x), l1_l2(x,y) or null", type=["number", "string", "null"]),
 ]
 
 
@@ -202,7 +184,7 @@ def _encoder(value: Any) -> Any:
 Encoder = Annotated[
     Any,
     PlainValidator(_encoder),
-    _named(
+    named(
         "layers.MaskedAveragePooling(), layers.MaskedSumPooling(), nn.Linear(a, b), a list of these, "
         "or null",
         type=["string", "array", "null"],
@@ -218,7 +200,7 @@ def _initializer(value: str) -> str:
 Initializer = Annotated[
     str,
     AfterValidator(_initializer),
-    _named(
+    named(
         "an initializer such as partial(nn.init.normal_, std=1e-4) or nn.init.xavier_normal_",
         type="string",
     ),
@@ -236,14 +218,14 @@ def _pretrained_file(value: str) -> str:
 PretrainedFile = Annotated[
     str,
     AfterValidator(_pretrained_file),
-    _named("a .h5, .npz or .parquet file with key and value", type="string"),
+    named("a .h5, .npz or .parquet file with key and value", type="string"),
 ]
 
 LossWeight = Annotated[
     Annotated[str, OneOf(LOSS_WEIGHTS)]
     | Several[NumberOrZero]
     | Annotated[dict[str, NumberOrZero], Field(min_length=1)],
-    _named(
+    named(
         f"one of {', '.join(LOSS_WEIGHTS)}, or numbers >= 0: a list, or a mapping from labels",
         anyOf=[{"enum": list(LOSS_WEIGHTS)}, {"type": "array"}, {"type": "object"}],
     ),
@@ -251,7 +233,7 @@ LossWeight = Annotated[
 SampleSpaces = Annotated[
     dict[str, str],
     Field(min_length=1),
-    _named("a mapping from labels to labels, such as {conversion: click}", type="object"),
+    named("a mapping from labels to labels, such as {conversion: click}", type="object"),
 ]
 
 
@@ -264,7 +246,7 @@ def _weights_something(monitor: str | dict[str, float]) -> str | dict[str, float
 Monitor = Annotated[
     Text | Annotated[dict[str, Number], Field(min_length=1)],
     AfterValidator(_weights_something),
-    _named("a metric, or a mapping of metrics to weights", type=["string", "object"]),
+    named("a metric, or a mapping of metrics to weights", type=["string", "object"]),
 ]
 
 
@@ -277,10 +259,10 @@ def _nan(value: Any) -> float:
 
 Missing = Annotated[
     Number | Annotated[float, PlainValidator(_nan)],
-    _named("a finite number, or nan for empty and NaN values", type=["number", "string"]),
+    named("a finite number, or nan for empty and NaN values", type=["number", "string"]),
 ]
 Splitter = Annotated[
-    str, Field(min_length=1), _named("text of at least one character", type="string", minLength=1)
+    str, Field(min_length=1), named("text of at least one character", type="string", minLength=1)
 ]
 QUOTE = '"'
 
@@ -296,7 +278,7 @@ def _special_character(value: str) -> str:
 
 
 SpecialCharacter = Annotated[
-    str, AfterValidator(_special_character), _named("one ASCII character", type="string")
+    str, AfterValidator(_special_character), named("one ASCII character", type="string")
 ]
 
 _COPY = re.compile(r"\s*copy_from\s*(?:\(\s*([^()]*?)\s*\))?\s*")
@@ -335,7 +317,7 @@ def _label_source(value: Any) -> str:
 FeatureSource = Annotated[
     str,
     PlainValidator(_feature_source),
-    _named(
+    named(
         "copy_from(<column>), or a function of an installed package (entry-point group "
         f"{registry.PREPROCESS_GROUP})",
         type="string",
@@ -344,7 +326,7 @@ FeatureSource = Annotated[
 LabelSource = Annotated[
     str,
     PlainValidator(_label_source),
-    _named("copy_from(<column>) or both(<label>, <label>)", type="string"),
+    named("copy_from(<column>) or both(<label>, <label>)", type="string"),
 ]
 
 

@@ -18,6 +18,7 @@ from fuxictr_stem.errors import ConfigError, short, suggest
 BASE = "Base"
 # Ids become file names, so they hold no path.
 _ID = re.compile(r"[A-Za-z0-9](?!.*\.\.)[A-Za-z0-9_.-]{0,199}")
+_MOST_NAMES = 20
 _LISTING = " All of them: fuxictr_stem list."
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -38,6 +39,10 @@ class Section(NamedTuple):
     def place(self, key: object) -> str:
         """Return the place of a key of the section, for a message."""
         return f"{self.file}, {self.name}.{key}"
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
 def _identity(key: yaml.Node) -> object:
@@ -62,10 +67,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[object] = set()
         for key, _ in node.value:
             if _identity(key) in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} appears twice in one mapping; keep one",
-                    problem_mark=key.start_mark,
-                )
+                raise _error(f"the key {key.value!r} appears twice in one mapping; keep one", key)
             seen.add(_identity(key))
         return node
 
@@ -86,32 +88,23 @@ class _Loader(yaml.SafeLoader):
         for value in merges:
             for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 if not isinstance(source, yaml.MappingNode):
-                    raise yaml.MarkedYAMLError(
-                        problem="<< must name a mapping, or a list of mappings",
-                        problem_mark=source.start_mark,
-                    )
+                    raise _error("<< must name a mapping, or a list of mappings", source)
                 self.flatten_mapping(source)
                 self._merged += len(source.value)
                 if self._merged > _MOST_VALUES:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"merged keys make more than {_MOST_VALUES:,} values",
-                        problem_mark=node.start_mark,
-                    )
+                    raise _error(f"merged keys make more than {_MOST_VALUES:,} values", node)
                 for pair in source.value:
                     inherited.setdefault(_identity(pair[0]), pair)
-        own = {_identity(key) for key, _ in node.value}
-        inherited_only = [pair for key, pair in inherited.items() if key not in own]
-        node.value = [*inherited_only, *node.value]
+        for key, _ in node.value:
+            inherited.pop(_identity(key), None)
+        node.value = [*inherited.values(), *node.value]
         super().flatten_mapping(node)
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         """Construct text; characters that no file can hold, or that end a path, are refused."""
         text = super().construct_scalar(node)
         if isinstance(text, str) and _UNWRITABLE.search(text):
-            raise yaml.MarkedYAMLError(
-                problem="the text holds a NUL or half a character (a surrogate)",
-                problem_mark=node.start_mark,
-            )
+            raise _error("the text holds a NUL or half a character (a surrogate)", node)
         return text
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -119,10 +112,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
-            raise yaml.MarkedYAMLError(
-                problem=f"the value is not what its form or tag says ({error})",
-                problem_mark=node.start_mark,
-            ) from None
+            raise _error(f"the value is not what its form or tag says ({error})", node) from None
 
 
 def config_files(config_dir: str | Path, kind: str) -> list[Path]:
@@ -162,7 +152,8 @@ def read_mapping(file: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        hint = " Write plain values; tags such as !!python are not read." if _is_tag(error) else ""
+        is_tag = "constructor for the tag" in (error.problem or "")
+        hint = " Write plain values; tags such as !!python are not read." if is_tag else ""
         raise ConfigError(f"{file}{line}: {error.problem or error.context}.{hint}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not YAML in UTF-8: {error}") from None
@@ -187,36 +178,24 @@ def read_mapping(file: Path) -> dict[str, Any]:
     return content
 
 
-def _values_in(value: Any, known: dict[int, int]) -> int:
+def _values_in(value: Any, counts: dict[int, int]) -> int:
     """Count a value and all in it, as often as they are repeated; what holds itself counts once."""
     if not isinstance(value, (dict, list)):
         return 1
-    if id(value) not in known:
-        known[id(value)] = 0
+    if id(value) not in counts:
+        counts[id(value)] = 0
         inner = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_values_in(one, known) for one in inner)
-    return known[id(value)]
+        counts[id(value)] = 1 + sum(_values_in(item, counts) for item in inner)
+    return counts[id(value)]
 
 
 def read_sections(file: Path) -> list[Section]:
-    """Return the top-level mappings of a config file.
-
-    Raises:
-        ConfigError: If the file cannot be read or is not a mapping of names to mappings.
-    """
+    """Return the top-level mappings of a config file; errors as of `read_mapping`."""
     return [Section(file, name, settings) for name, settings in read_mapping(file).items()]
 
 
-def _is_tag(error: yaml.MarkedYAMLError) -> bool:
-    return "constructor for the tag" in (error.problem or "")
-
-
 def all_sections(config_dir: str | Path, kind: str) -> list[Section]:
-    """Return the top-level mappings of all files of a kind.
-
-    Raises:
-        ConfigError: If a file is absent or cannot be read.
-    """
+    """Return the top-level mappings of all files of a kind; errors as of `read_mapping`."""
     return [s for file in config_files(config_dir, kind) for s in read_sections(file)]
 
 
@@ -246,18 +225,21 @@ def find_section(sections: list[Section], what: str, name: str, config_dir: str 
     Raises:
         ConfigError: If no file or several files have it, or it is not a mapping.
     """
-    found = [section for section in sections if section.name == name]
-    if not found:
+    of_name = [section for section in sections if section.name == name]
+    if not of_name:
+        names = ids(sections)
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         raise ConfigError(
-            f"{what} {name!r} is not in {str(config_dir)!r}.{suggest(name, ids(sections))} There are: "
-            f"{_some(sections)}.{_LISTING if what == 'expid' else ''}"
+            f"{what} {name!r} is not in {str(config_dir)!r}.{suggest(name, names)} There are: "
+            f"{', '.join(names[:_MOST_NAMES]) or 'none'}{more}."
+            f"{_LISTING if what == 'expid' else ''}"
         )
-    if len(found) > 1:
-        files = " and ".join(str(section.file) for section in found)
+    if len(of_name) > 1:
+        files = " and ".join(str(section.file) for section in of_name)
         raise ConfigError(f"{what} {name!r} is in {files}. Keep one, or rename the other.")
-    if not isinstance(found[0].settings, dict):
-        raise ConfigError(f"{found[0].file}: {what} {name!r} must be a mapping of settings.")
-    return found[0]
+    if not isinstance(of_name[0].settings, dict):
+        raise ConfigError(f"{of_name[0].file}: {what} {name!r} must be a mapping of settings.")
+    return of_name[0]
 
 
 def find_base(sections: list[Section], own: Section) -> Section | None:
@@ -277,9 +259,3 @@ def find_base(sections: list[Section], own: Section) -> Section | None:
             f"{' and '.join(str(base.file) for base in chosen)} differ. Add a {BASE} to {own.file}."
         )
     return chosen[0] if chosen else None
-
-
-def _some(sections: list[Section], limit: int = 20) -> str:
-    names = ids(sections)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return (", ".join(names[:limit]) or "none") + more

@@ -8,27 +8,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SkipValidation, WithJsonSchema
+from pydantic import AfterValidator, Field, SkipValidation
 
 from fuxictr_stem.analysis.slices import RELATIVE_TO
 from fuxictr_stem.benchmark.run.search import Grid, search_problems, trials_of
 from fuxictr_stem.config import accepted_keys, list_experiments, load_experiment
+from fuxictr_stem.config import value_types as kinds
 from fuxictr_stem.config.problems import Place, Problems
 from fuxictr_stem.config.reading import read_inner, read_keys
 from fuxictr_stem.config.schema import REQUIRED, Shape, key
-from fuxictr_stem.config.value_types import (
-    META,
-    Count,
-    CountOrZero,
-    Number,
-    NumberOrZero,
-    OneOf,
-    OneOrSeveral,
-    PlainMapping,
-    Seed,
-    Several,
-    Text,
-)
 from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.errors import ConfigError, Problem, short, suggest
 from fuxictr_stem.metrics import METRICS
@@ -59,30 +47,29 @@ def _rising(bounds: list[float]) -> list[float]:
     return bounds
 
 
-_Words = WithJsonSchema
 _TwoLabels = Annotated[
-    list[Text],
+    list[kinds.Text],
     AfterValidator(_two_different),
-    _Words({"title": "a list of two different labels", "type": "array"}),
+    kinds.named("a list of two different labels", type="array"),
 ]
 _Thresholds = Annotated[
-    list[Number],
+    list[kinds.Number],
     AfterValidator(_rising),
-    _Words({"title": "[low, high], two numbers, the lower one first", "type": "array"}),
+    kinds.named("[low, high], two numbers, the lower one first", type="array"),
 ]
 _Quantiles = Annotated[
     list[Annotated[float, Field(ge=0, le=1)]],
     AfterValidator(_rising),
-    _Words({"title": "[low, high], two numbers from 0 to 1, the lower one first", "type": "array"}),
+    kinds.named("[low, high], two numbers from 0 to 1, the lower one first", type="array"),
 ]
 _Seeds = Annotated[
-    Several[Seed],
+    kinds.Several[kinds.Seed],
     AfterValidator(_distinct),
-    _Words({"title": "a list of different seeds", "type": "array"}),
+    kinds.named("a list of different seeds", type="array"),
 ]
 _SettingsByGlob = Annotated[
-    dict[str, PlainMapping],
-    _Words({"title": "a mapping of ids or globs to mappings", "type": "object"}),
+    dict[str, kinds.PlainMapping],
+    kinds.named("a mapping of ids or globs to mappings", type="object"),
 ]
 
 
@@ -90,37 +77,39 @@ class Slices(Shape):
     """A benchmark's slices, as `analysis.slices.positive_balance` takes them."""
 
     labels: _TwoLabels = key("the two tasks whose positive feedback is compared", REQUIRED)
-    group: Text | None = key("column of the groups; by default group_id", None)
-    relative_to: Annotated[str, OneOf(RELATIVE_TO)] = key(
+    group: kinds.Text | None = key("column of the groups; by default group_id", None)
+    relative_to: Annotated[str, kinds.OneOf(RELATIVE_TO)] = key(
         "what a count is measured by", "base_rate"
     )
-    smoothing: NumberOrZero = key("pseudo-rows of a group", 20.0)
+    smoothing: kinds.NumberOrZero = key("pseudo-rows of a group", 20.0)
     thresholds: _Thresholds | None = key("bounds of the comparable log2 ratio", None)
     quantiles: _Quantiles | None = key("the same as quantiles over groups", None)
-    min_rows: CountOrZero = key("fewer train rows make a group cold", 5)
+    min_rows: kinds.CountOrZero = key("fewer train rows make a group cold", 5)
 
 
 class BenchmarkFile(Shape):
     """A benchmark's file."""
 
-    dataset_id: Text = key("the dataset", REQUIRED)
-    experiments: OneOrSeveral[Text] = key("experiment ids or globs of them", REQUIRED)
-    exclude: Text | list[Text] = key("ids or globs of experiments to leave out", [])
-    single_task: OneOrSeveral[Text] | None = key(
+    dataset_id: kinds.Text = key("the dataset", REQUIRED)
+    experiments: kinds.OneOrSeveral[kinds.Text] = key("experiment ids or globs of them", REQUIRED)
+    exclude: kinds.Text | list[kinds.Text] = key("ids or globs of experiments to leave out", [])
+    single_task: kinds.OneOrSeveral[kinds.Text] | None = key(
         "ids or globs, each an experiment of one label", None
     )
-    proposed: Text | list[Text] = key("ids or globs of the models that are no baselines", [])
-    labels: Several[Text] | None = key("tasks to compare; null for all", None)
-    metrics: OneOrSeveral[Annotated[str, OneOf(METRICS)]] = key(
+    proposed: kinds.Text | list[kinds.Text] = key(
+        "ids or globs of the models that are no baselines", []
+    )
+    labels: kinds.Several[kinds.Text] | None = key("tasks to compare; null for all", None)
+    metrics: kinds.OneOrSeveral[Annotated[str, kinds.OneOf(METRICS)]] = key(
         "metrics to compare", ["AUC", "gAUC", "logloss"]
     )
     seeds: _Seeds = key("seeds of the runs", REQUIRED)
-    settings: PlainMapping = key("settings for every experiment that has the key", {})
+    settings: kinds.PlainMapping = key("settings for every experiment that has the key", {})
     experiment_settings: _SettingsByGlob = key(
         "settings for some experiments, after those for all", {}
     )
     search: Grid = key("grid of the search", {})
-    threads: Count = key("CPU threads of a run", 1)
+    threads: kinds.Count = key("CPU threads of a run", 1)
     # More takes memory and hours, and p values below 1 / 5000 tell nothing more.
     resamples: Annotated[int, Field(ge=100, le=10_000)] = key("resamples of the bootstrap", 1000)
     slices: SkipValidation[Slices | None] = key("comparable samples", None)
@@ -210,20 +199,17 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
     if values["slices"]:
         problems.add_all(_slice_problems(values["slices"], experiments, single, types), place)
     raise_any()
+    unchanged = ("dataset_id", "seeds", "threads", "resamples", "slices")
     benchmark = Benchmark(
         name=path.stem,
-        dataset_id=values["dataset_id"],
         experiments=experiments,
         single_task=single,
         proposed=proposed,
         labels=labels,
         metrics=list(dict.fromkeys(values["metrics"])),
-        seeds=values["seeds"],
         settings=settings,
         trials=trials,
-        threads=values["threads"],
-        resamples=values["resamples"],
-        slices=values["slices"],
+        **{name: values[name] for name in unchanged},
     )
     problems.add_all(_row_problems(benchmark), place)
     raise_any()
@@ -427,7 +413,9 @@ def _slice_problems(
             yield Problem("slices.labels", text)
     group = slices["group"]
     for params in experiments.values():
-        kept = [c["name"] for c in params["feature_cols"] if c["active"] and c["type"] == META]
+        kept = [
+            c["name"] for c in params["feature_cols"] if c["active"] and c["type"] == kinds.META
+        ]
         if group is not None and group not in kept:
             yield Problem(
                 "slices.group",

@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator
 
 from fuxictr_stem.config.decisive import NO_SETTINGS
-from fuxictr_stem.config.value_types import PlainMapping
+from fuxictr_stem.config.value_types import PlainMapping, named
 from fuxictr_stem.errors import Problem, short
 
 # Each is a training of every model; more is a slip of the finger, and takes minutes only to check.
@@ -40,7 +40,7 @@ def _grid(grid: dict[str, Any]) -> dict[str, list[Any]]:
 Grid = Annotated[
     PlainMapping,
     AfterValidator(_grid),
-    WithJsonSchema({"title": "a mapping of keys to lists of values", "type": "object"}),
+    named("a mapping of keys to lists of values", type="object"),
 ]
 
 
