@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.cache_folder import MANIFEST, is_cache_file
@@ -21,12 +23,27 @@ from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime.outputs import final_name
 from fuxictr_stem.runtime.whole_folder import Damaged, OtherFormat, file_damage, read_account
 
-_FORM = {
-    **dict.fromkeys(("fingerprint", "dataset_id"), str),
-    **dict.fromkeys(("versions", "rows", "columns", "labels"), dict),
-    **dict.fromkeys(("missing", "unknown", "files"), dict),
-    "remarks": list,
-}
+
+class _Column(BaseModel):
+    dtype: str
+    shape: list[int]
+
+
+class _Manifest(BaseModel):
+    """What a manifest holds, besides its format."""
+
+    model_config = ConfigDict(strict=True)
+
+    fingerprint: str
+    dataset_id: str
+    versions: dict[str, str]
+    rows: dict[str, int]
+    columns: dict[str, _Column]
+    labels: dict[str, Any]
+    missing: dict[str, Any]
+    unknown: dict[str, Any]
+    remarks: list[Annotated[list[str], Field(min_length=3, max_length=3)]]
+    files: dict[str, dict[str, Any]]
 
 
 def owner(fingerprint: str, split: str) -> str:
@@ -66,34 +83,17 @@ def _manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest if it is as it was written, for this folder, and leads nowhere else."""
     path = folder / MANIFEST
     manifest = read_account(path, FORMAT)
-    if not _has_form(manifest):
-        raise Damaged(f"{path} was changed after it was written")
-    if (manifest["dataset_id"], manifest["fingerprint"]) != (
-        folder.parent.name,
-        final_name(folder.name),
-    ):
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        raise Damaged(f"{path} is no manifest of a cache") from error
+    place = (folder.parent.name, final_name(folder.name))
+    if (manifest["dataset_id"], manifest["fingerprint"]) != place:
         raise Damaged(f"{path} belongs to another cache")
     names = {*manifest["files"], *(f"{split}.h5" for split in manifest["rows"])}
     if not all(map(is_cache_file, names)) or not set(manifest["rows"]) <= set(SPLITS):
         raise Damaged(f"{path} names files that are no cache's: {', '.join(sorted(names))}")
     return manifest
-
-
-def _has_form(manifest: Mapping[str, Any]) -> bool:
-    if not all(isinstance(manifest.get(key), kind) for key, kind in _FORM.items()):
-        return False
-    return (
-        all(isinstance(account, dict) for account in manifest["files"].values())
-        and all(
-            isinstance(column, dict) and isinstance(column.get("shape"), list)
-            for column in manifest["columns"].values()
-        )
-        and all(isinstance(rows, int) for rows in manifest["rows"].values())
-        and all(
-            isinstance(remark, list) and [type(text) for text in remark] == [str] * 3
-            for remark in manifest["remarks"]
-        )
-    )
 
 
 def _damages(folder: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:
@@ -117,5 +117,5 @@ def _check_split(path: Path, split: str, manifest: Mapping[str, Any]) -> None:
         store.check(file, owner(manifest["fingerprint"], split), columns)
         for name, column in columns.items():
             data, shape = store.column(file, name), (manifest["rows"][split], *column["shape"])
-            if data.shape != shape or str(data.dtype) != column.get("dtype"):
+            if data.shape != shape or str(data.dtype) != column["dtype"]:
                 raise DataError(f"{path}: column {name!r} is {data.dtype}{data.shape}")
