@@ -127,7 +127,7 @@ def refuse(error: type[UserError], heading: str, problems: Sequence[str]) -> NoR
 
 
 def listed(heading: str, texts: Sequence[str]) -> str:
-    """Return a heading and the texts below it, the first twenty of them; a single one stands beside it."""
+    """Return a heading and the first twenty texts below it; a single text follows it in its line."""
     if len(texts) == 1:
         return f"{heading}: {texts[0]}"
     shown = [f"\n- {text}" for text in texts[:_MOST_SHOWN]]

@@ -1,4 +1,4 @@
-"""What of an experiment's settings decides its numbers, beside its data and the software."""
+"""What of an experiment's settings decides its numbers, besides its data and the software."""
 
 from __future__ import annotations
 
@@ -110,11 +110,11 @@ def _model_defaults(name: Any) -> dict[str, Any]:
         parameters = constructor_parameters(registry.get_model(name))
     except (ConfigError, ImportError, AttributeError):
         return {}
-    own = schema.Experiment.model_fields
+    settings = schema.Experiment.model_fields
     defaults: dict[str, Any] = {}
     for _, parameter in parameters:
         # The constructor nearest to the model decides; the schema's defaults come before any.
-        if parameter.default is not inspect.Parameter.empty and parameter.name not in own:
+        if parameter.default is not inspect.Parameter.empty and parameter.name not in settings:
             defaults.setdefault(parameter.name, as_json(parameter.default))
     return defaults
 

@@ -63,19 +63,19 @@ def load_experiment(
     """
     check_id("expid", expid)
     sections = all_sections(config_dir, "model_config")
-    own = find_section(sections, "expid", expid, config_dir)
-    base = find_base(sections, own)
+    section = find_section(sections, "expid", expid, config_dir)
+    base = find_base(sections, section)
     inherited = base.settings if base else {}
     replaced = dict(overrides or {})
 
     def place(key: object) -> str:
         if key in replaced:
             return f"{expid}, override of {key}"
-        from_base = base is not None and key in inherited and key not in own.settings
-        return (base if base is not None and from_base else own).place(key)
+        from_base = base is not None and key in inherited and key not in section.settings
+        return (base if base is not None and from_base else section).place(key)
 
     problems = Problems()
-    settings = {**inherited, **own.settings, **replaced}
+    settings = {**inherited, **section.settings, **replaced}
     if dataset_id is not None:
         settings["dataset_id"] = dataset_id
     model, params = _read_settings(settings, place, problems)

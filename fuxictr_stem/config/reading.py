@@ -33,7 +33,7 @@ class JsonSchema(GenerateJsonSchema):
         return False
 
 
-# By the id of a field or type, which is kept, so that the id stays its own.
+# By id of a field or type; it is kept, too, so that no other object gets its id.
 _ADAPTERS: dict[int, tuple[Any, TypeAdapter[Any]]] = {}
 
 
@@ -74,8 +74,8 @@ def _words(schema: Mapping[str, Any]) -> str:
     if kind == "number":
         signs = {"minimum": ">=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
         bounds = {sign: schema[bound] for bound, sign in signs.items() if bound in schema}
-        said = [f"{sign} {bound:g}" for sign, bound in bounds.items() if bound != -LARGEST_FLOAT32]
-        return f"a finite number {' and '.join(said)}".rstrip()
+        words = [f"{sign} {bound:g}" for sign, bound in bounds.items() if bound != -LARGEST_FLOAT32]
+        return f"a finite number {' and '.join(words)}".rstrip()
     return {"boolean": "True or False", "null": "null", "string": "text"}.get(
         str(kind), "a mapping"
     )
@@ -86,10 +86,10 @@ def read_value(kind: Any, value: Any, place: str, problems: Problems) -> Any:
     try:
         return _adapter(kind).validate_python(value)
     except ValidationError as error:
-        found, hint = short(value), _hint(error.errors(include_url=False))
+        shown, hint = short(value), _hint(error.errors(include_url=False))
     except RecursionError:
-        found, hint = "a value that contains itself", ""
-    problems.add(place, f"must be {must_be(kind)}, found {found}.", hint)
+        shown, hint = "a value that contains itself", ""
+    problems.add(place, f"must be {must_be(kind)}, found {shown}.", hint)
     return ABSENT
 
 

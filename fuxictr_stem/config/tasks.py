@@ -51,14 +51,16 @@ def settle_tasks(
 
     It is empty if the tasks cannot be told.
     """
-    known = list(dict.fromkeys(col["name"] for col in label_col))
+    dataset_labels = list(dict.fromkeys(col["name"] for col in label_col))
     if params["task_labels"] is None:
         in_files = dict.fromkeys(col["name"] for col in labels_of_files(label_col))
         in_files.pop(params.get("sample_weight"), None)
         params["task_labels"] = list(in_files)
-    labels = params["task_labels"] or known
+    labels = params["task_labels"] or dataset_labels
     task, loss = params["task"], params["loss"]
-    if problems.add_all(task_problems(labels, known, task, loss, params["num_tasks"]), place):
+    if problems.add_all(
+        task_problems(labels, dataset_labels, task, loss, params["num_tasks"]), place
+    ):
         return {}
     types = per_task(task, labels)
     losses = losses_of(loss, types)
@@ -81,9 +83,9 @@ def settle_losses(
         weights = params["loss_weight"]
         if not problems.add_all(loss_weight_problems(weights, labels), place):
             params["loss_weight"] = in_order(weights, labels)
-    known = [col["name"] for col in label_col]
+    dataset_labels = [col["name"] for col in label_col]
     rules = [
-        sample_space_problems(params.get("sample_spaces"), labels, known),
+        sample_space_problems(params.get("sample_spaces"), labels, dataset_labels),
         _sample_weight_problems(params.get("sample_weight"), labels, label_col),
         balancing_problems(params.get("gradient_balancing")),
     ]

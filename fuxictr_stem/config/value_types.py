@@ -47,9 +47,9 @@ class OneOf:
 
     def read(self, value: Any) -> Any:
         """Return the value."""
-        for known in self.values:
-            if type(known) is type(value) and known == value:
-                return known
+        for allowed in self.values:
+            if type(allowed) is type(value) and allowed == value:
+                return allowed
         near = suggest(value, map(str, self.values)) if isinstance(value, str) else ""
         raise ValueError(near or self.otherwise)
 

@@ -242,20 +242,20 @@ def find_section(sections: list[Section], what: str, name: str, config_dir: str 
     return of_name[0]
 
 
-def find_base(sections: list[Section], own: Section) -> Section | None:
+def find_base(sections: list[Section], experiment: Section) -> Section | None:
     """Return the `Base` of an experiment: that of its file, else the only one there is.
 
     Raises:
         ConfigError: If other files have different ones, or it is not a mapping.
     """
     bases = [section for section in sections if section.name == BASE]
-    chosen = [section for section in bases if section.file == own.file] or bases
+    chosen = [section for section in bases if section.file == experiment.file] or bases
     for base in chosen:
         if not isinstance(base.settings, dict):
             raise ConfigError(f"{base.file}: {BASE} must be a mapping of settings.")
     if any(base.settings != chosen[0].settings for base in chosen):
         raise ConfigError(
-            f"{own.file} has no {BASE} of its own, and those of "
-            f"{' and '.join(str(base.file) for base in chosen)} differ. Add a {BASE} to {own.file}."
+            f"{experiment.file} has no {BASE} of its own, and those of "
+            f"{' and '.join(str(base.file) for base in chosen)} differ. Add a {BASE} to {experiment.file}."
         )
     return chosen[0] if chosen else None

@@ -133,7 +133,7 @@ class MultiTaskNet(MultiTaskModel):
         self.loss_sums = LossSums(len(labels))
         self.balancer = GradientBalancer(gradient_balancing) if gradient_balancing else None
         # The labels of the batches may be more than the feature map tells.
-        raise_first(sample_space_problems(sample_spaces, labels, known=()))
+        raise_first(sample_space_problems(sample_spaces, labels, dataset_labels=()))
         self.sample_spaces = dict(sample_spaces or {})
         self.sample_weight = sample_weight
         self._row_sparse = row_sparse

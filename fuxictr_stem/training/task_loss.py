@@ -102,7 +102,7 @@ def losses_of(loss: str | Sequence[str] | None, tasks: Sequence[str]) -> list[st
 
 def task_problems(
     labels: Sequence[str],
-    known: Sequence[str],
+    dataset_labels: Sequence[str],
     task: str | Sequence[str],
     loss: str | Sequence[str] | None,
     num_tasks: int | None,
@@ -111,17 +111,17 @@ def task_problems(
 
     Args:
         labels: Those that are trained.
-        known: The dataset's.
+        dataset_labels: The dataset's.
         task: Task type, one for all or a list.
         loss: Loss, one for all or a list; None for the defaults.
         num_tasks: Number of tasks; None to have as many as labels.
     """
     for label in labels:
-        if label not in known:
+        if label not in dataset_labels:
             yield Problem(
                 "task_labels",
-                f"{label!r} is not a label of the dataset, which has {', '.join(known)}.",
-                suggest(label, known),
+                f"{label!r} is not a label of the dataset, which has {', '.join(dataset_labels)}.",
+                suggest(label, dataset_labels),
             )
     if len(set(labels)) < len(labels):
         yield Problem(
@@ -163,14 +163,14 @@ def loss_problems(
 
 
 def sample_space_problems(
-    sample_spaces: Mapping[str, str] | None, labels: Sequence[str], known: Sequence[str]
+    sample_spaces: Mapping[str, str] | None, labels: Sequence[str], dataset_labels: Sequence[str]
 ) -> Iterator[Problem]:
     """Yield what is wrong with the tasks' sample spaces.
 
     Args:
         sample_spaces: By task, the label whose 1 makes a row one of its samples.
         labels: Those that are trained.
-        known: The labels that the dataset has, if they are known.
+        dataset_labels: Those that the dataset has; empty where that is not known.
     """
     for label, space in (sample_spaces or {}).items():
         if label not in labels:
@@ -179,11 +179,11 @@ def sample_space_problems(
                 f"{label!r} is not trained; the labels that are: {', '.join(labels)}.",
                 suggest(label, labels),
             )
-        if known and space not in known:
+        if dataset_labels and space not in dataset_labels:
             yield Problem(
                 "sample_spaces",
-                f"{space!r} is not a label of the dataset, which has {', '.join(known)}.",
-                suggest(space, known) or "Add it to label_col; it need not be trained.",
+                f"{space!r} is not a label of the dataset, which has {', '.join(dataset_labels)}.",
+                suggest(space, dataset_labels) or "Add it to label_col; it need not be trained.",
             )
         elif space == label:
             yield Problem(

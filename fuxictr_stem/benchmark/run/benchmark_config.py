@@ -302,11 +302,11 @@ def _load_all(
     Metrics that are compared and that an experiment does not report are added to its settings.
     """
     experiments = {}
-    for expid, own in settings.items():
+    for expid, overrides in settings.items():
         try:
-            params = load_experiment(config_dir, expid, overrides=own | SAVED)
+            params = load_experiment(config_dir, expid, overrides=overrides | SAVED)
             for trial in trials:
-                tried = load_experiment(config_dir, expid, overrides=own | SAVED | trial)
+                tried = load_experiment(config_dir, expid, overrides=overrides | SAVED | trial)
                 if tried["task_labels"] != params["task_labels"]:
                     problems.add(
                         place("search"),
@@ -317,10 +317,10 @@ def _load_all(
                     break
             if not set(values["metrics"]) <= set(params["metrics"]):
                 reported = [*params["metrics"], *values["metrics"]]
-                own["metrics"] = list(dict.fromkeys(reported))
+                overrides["metrics"] = list(dict.fromkeys(reported))
                 # A default would follow the metrics, and early stopping with it.
-                own |= {name: params[name] for name in ("monitor", "monitor_mode")}
-                params = load_experiment(config_dir, expid, overrides=own | SAVED)
+                overrides |= {name: params[name] for name in ("monitor", "monitor_mode")}
+                params = load_experiment(config_dir, expid, overrides=overrides | SAVED)
         except ConfigError as error:
             problems.add_error(place("experiments"), error)
             continue
@@ -362,9 +362,11 @@ def _label_problems(
 ) -> Iterator[Problem]:
     """Yield labels that are not trained or compared, and single-task experiments of several."""
     for expid in single:
-        own = experiments.get(expid, {}).get("task_labels", [""])
-        if len(own) != 1:
-            yield Problem("single_task", f"{expid} trains {', '.join(own)}, not one label.")
+        trained_labels = experiments.get(expid, {}).get("task_labels", [""])
+        if len(trained_labels) != 1:
+            yield Problem(
+                "single_task", f"{expid} trains {', '.join(trained_labels)}, not one label."
+            )
     trained = _trained(experiments)
     for label in labels if experiments else ():
         if label not in trained:
