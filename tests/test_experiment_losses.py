@@ -21,6 +21,8 @@ from fuxictr_stem.training.evaluation import predict
 from fuxictr_stem.training.task_loss import sample_weights
 from tests.support.project import result_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(project):

@@ -20,6 +20,8 @@ from fuxictr_stem import fuxictr_entry as drop_in
 from fuxictr_stem.config import load_experiment
 from fuxictr_stem.errors import ConfigError, DataError, TrainingError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 

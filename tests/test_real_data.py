@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.project import Project
 
+pytestmark = pytest.mark.slow
+
 # Test AUC of smoothed train rates of user and item, the floor that a model must pass.
 FLOOR = {"long_view": 0.7235, "is_like": 0.863}
 

@@ -14,6 +14,8 @@ from fuxictr_stem.runtime import outputs
 from tests.support.processes import at_once, killed_at
 from tests.support.project import Project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):

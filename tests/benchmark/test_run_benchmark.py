@@ -20,6 +20,8 @@ from fuxictr_stem.config import load_experiment
 from fuxictr_stem.errors import ConfigError
 from tests.support.project import Project
 
+pytestmark = pytest.mark.slow
+
 BENCHMARK = {
     "dataset_id": "toy",
     "experiments": "*_toy",

@@ -19,6 +19,8 @@ from tests.support.fuzz.inputs import explore_inputs
 from tests.support.fuzz.outcome import Broken, explore
 from tests.support.fuzz.verdict import explore_readings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _quiet():

@@ -22,6 +22,8 @@ from tests.support import payloads as hostile
 from tests.support.payloads import EVAL, MARK, Target, Touch
 from tests.support.small_models import feature_map, small_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def target(tmp_path, monkeypatch, root_logging):

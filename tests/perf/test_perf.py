@@ -21,6 +21,8 @@ from perf.sides import Products, Training
 from perf.sizes import NETWORK, Setting, Sizes
 from perf.training import MemoryOfTraining
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     **NETWORK,
     "num_shared_experts": 3,

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.project import result_of
 
+pytestmark = pytest.mark.slow
+
 FULL = "/dev/full"
 
 

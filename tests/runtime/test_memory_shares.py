@@ -18,6 +18,8 @@ from tests.support.processes import SECONDS, at_once, start
 from tests.support.project import Project, result_of
 from tests.support.small_models import categorical, feature_map
 
+pytestmark = pytest.mark.slow
+
 FREE = 1 << 30
 
 

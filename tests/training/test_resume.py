@@ -22,6 +22,8 @@ from tests.support.crashes import Crash
 from tests.support.kills import LOADERS, kill_again_and_again, left_by, make, settings_of, spoil
 from tests.support.small_models import Batches, batch, feature_map, small_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_killed_runs_end_as_the_unbroken_one(loader, tmp_path):

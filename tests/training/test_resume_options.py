@@ -15,6 +15,8 @@ from fuxictr_stem.training import Saving, Trainer
 from tests.support.crashes import Crash
 from tests.support.small_models import categorical, feature_map, numeric, small_model, spread
 
+pytestmark = pytest.mark.slow
+
 ROWS, BATCH = 75, 16  # five steps an epoch, the last of 11 rows
 FEATURES = {"a": categorical(20), "b": categorical(6), "n": numeric()}
 COLUMNS = {

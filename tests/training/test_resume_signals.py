@@ -9,6 +9,8 @@ from fuxictr_stem.models import STEMNet
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import Saving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def hangup():

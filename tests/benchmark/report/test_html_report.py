@@ -5,10 +5,13 @@ import dataclasses
 import io
 from html.parser import HTMLParser
 
+import pytest
 from matplotlib.image import imread
 
 from fuxictr_stem.benchmark.report.html_report import write_report
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
+
+pytestmark = pytest.mark.slow
 
 LEADERBOARD = {
     "quality-auc",

@@ -14,6 +14,8 @@ from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import ConfigError
 from tests.benchmark.test_run_benchmark import load, make_project, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ from fuxictr_stem.benchmark.run.verify_run import read_verified_run
 from fuxictr_stem.errors import DataError
 from tests.benchmark.test_run_benchmark import load, make_project, run, tables
 
+pytestmark = pytest.mark.slow
+
 TEST_ROWS, SEED = 200, 1
 
 

@@ -5,6 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 BENCHMARK = """
 import multiprocessing, time
 from fuxictr_stem.benchmark.run.worker import end_with_parent

@@ -12,6 +12,8 @@ from fuxictr_stem.benchmark.score.significance import holm
 from fuxictr_stem.metrics import auc
 from tests.support.simulated_studies import Split, quality_of_seed, simulate
 
+pytestmark = pytest.mark.slow
+
 ALIKE = dict.fromkeys(["SingleTask", "MMoE", "PLE", "AITM", "STEMNet"], 1.0)
 
 

@@ -17,6 +17,8 @@ from tests.support.datasets import SPLITS, assert_same, cached, feature, with_la
 from tests.support.processes import CONTEXT, SECONDS, alone, start
 from tests.support.project import Project
 
+pytestmark = pytest.mark.slow
+
 ROWS = 60
 FILES = ["train.h5", "valid.h5", "feature_map.json", "manifest.json"]
 

@@ -30,6 +30,8 @@ from tests.support.datasets import (
 )
 from tests.support.processes import CONTEXT, SECONDS, alone, at_once, killed_at, start
 
+pytestmark = pytest.mark.slow
+
 ROWS = {"cat": ["a", "b", "a", "c"], "seq": ["a^b", "", "c^d", "a"], "num": [1.0, 2.5, None, 4.0]}
 FILES = [f"{split}.h5" for split in SPLITS]
 FILES += ["manifest.json", "feature_map.json", "feature_vocab.json", "pretrained_cat.npz"]
