@@ -10,12 +10,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import fuxictr_stem
-from fuxictr_stem.errors import ConfigError, OutputError, suggest
+from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.runtime import signals
 from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
 from fuxictr_stem.runtime.logs import tell
@@ -52,13 +51,12 @@ def _run(args: argparse.Namespace) -> None:
     if "torch" not in sys.modules:
         logger.info("Loading PyTorch and FuxiCTR")
     from fuxictr_stem.experiment import run_experiment
-    from fuxictr_stem.results import result_table
+    from fuxictr_stem.results import show
 
     result = run_experiment(
         args.config, args.expid, args.gpu, not args.no_stand_in, resume=args.resume
     )
-    with suppress(OutputError):  # a console that is full ends no run: the files have it all
-        tell(result_table(result))
+    show(result)
 
 
 def _prepare(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import glob
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,9 +20,10 @@ from fuxictr_stem.errors import ConfigError, DataError, UserError
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
 from fuxictr_stem.runtime.locks import locked
-from fuxictr_stem.runtime.logs import tell
 
 logger = logging.getLogger(__name__)
+
+_OTHER_LOADER = "Run with --loader h5, or with --engine fuxictr_stem."
 
 
 def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
@@ -60,18 +61,16 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
         from fuxictr_stem.experiment import run_experiment
 
         if args.engine == "fuxictr_stem":
-            result = run_experiment(args.config, args.expid, args.gpu, resume=args.resume)
-            tell(results.result_table(result))
-            return
-        if args.resume:
+            results.show(run_experiment(args.config, args.expid, args.gpu, resume=args.resume))
+        elif args.resume:
             raise ConfigError(
                 "--resume: FuxiCTR's training loop saves no states. Leave it out, or leave out "
                 "--engine fuxictr."
             )
-        figures = run_under_fuxictr(
-            model_zoo, args.config, args.expid, args.gpu, args.loader == "h5"
-        )
-        tell(results.metric_table(figures))
+        else:
+            our_loader = args.loader == "h5"
+            figures = run_under_fuxictr(model_zoo, args.config, args.expid, args.gpu, our_loader)
+            results.show(figures)
 
     return run_guarded(run, RESUME_GOES_ON if args.engine == "fuxictr_stem" else "")
 
@@ -127,6 +126,11 @@ def _run(
     from fuxictr_stem.experiment import open_data
     from fuxictr_stem.training.nan_guard import finite_losses
 
+    tasks, device = ", ".join(params["task_labels"]), "CPU" if params["gpu"] < 0 else "CUDA"
+    logger.info(
+        f"{params['model_id']} under FuxiCTR's loop: {params['model']} on {params['dataset_id']}, "
+        f"tasks {tasks}, seed {params['seed']}, {device}"
+    )
     seed_everything(params["seed"])
     if our_loader:
         cache = open_data(params)
@@ -158,7 +162,6 @@ def _run(
 
 def _unsupported(params: Mapping[str, Any]) -> Iterator[str]:
     """Yield what of a config FuxiCTR's preprocessing does not know; ``label_col`` is that of the files."""
-    other_loader = "Run with --loader h5, or with --engine fuxictr_stem."
     names = [col["name"] for col in params["label_col"]]
     for label in params["task_labels"]:
         if label not in names:
@@ -170,16 +173,16 @@ def _unsupported(params: Mapping[str, Any]) -> Iterator[str]:
     if missing:
         yield (
             f"label_col: FuxiCTR's preprocessing turns the missing labels of {', '.join(missing)} into "
-            f"0. {other_loader}"
+            f"0. {_OTHER_LOADER}"
         )
     keys = [key for key in ("csv_quote", "csv_escape", "null_values") if key in params]
     if keys:
-        yield f"{', '.join(keys)}: FuxiCTR's preprocessing knows no such key. {other_loader}"
+        yield f"{', '.join(keys)}: FuxiCTR's preprocessing knows no such key. {_OTHER_LOADER}"
     for col in params["feature_cols"]:
         if function_call(col.get("preprocess"), col["name"]):
             yield (
                 f"feature_cols: FuxiCTR's own preprocessing does not know the function that makes "
-                f"{col['name']!r}. {other_loader}"
+                f"{col['name']!r}. {_OTHER_LOADER}"
             )
 
 
@@ -193,15 +196,8 @@ def _other_files(params: Mapping[str, Any], files: Mapping[str, Sequence[Path]])
         if different:
             yield (
                 f"{split}_data: FuxiCTR's preprocessing and ours find different files by {path!r}, such "
-                f"as {str(min(different))!r}, which only one of the two reads. Run with --loader h5, or "
-                f"with --engine fuxictr_stem."
+                f"as {str(min(different))!r}, which only one of the two reads. {_OTHER_LOADER}"
             )
-
-
-def _reject(problems: Iterable[str]) -> None:
-    texts = list(problems)
-    if texts:
-        raise ConfigError("\n".join(texts))
 
 
 def _build_with_fuxictr(params: dict[str, Any]) -> Any:
@@ -221,9 +217,10 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     from fuxictr_stem.experiment import task_types
 
     params["label_col"] = labels_of_files(params["label_col"])
-    _reject(_unsupported(params))
     files = find_files(params)
-    _reject(_other_files(params, files))
+    problems = [*_unsupported(params), *_other_files(params, files)]
+    if problems:
+        raise ConfigError("\n".join(problems))
     # FuxiCTR would train on missing labels as on 0, and end in a traceback at text in a number.
     _, stats = check_source(open_source(plan_columns(params), files))
     label_stats = {split: split_stats.labels for split, split_stats in stats.items()}

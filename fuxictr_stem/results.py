@@ -17,6 +17,7 @@ from fuxictr.utils import Monitor, print_to_list
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.runtime.file_errors import check_access
+from fuxictr_stem.runtime.logs import tell
 from fuxictr_stem.runtime.text_table import text_table
 
 
@@ -48,6 +49,12 @@ def metric_table(figures: Mapping[str, Mapping[str, float]]) -> str:
 def result_table(result: Mapping[str, Any]) -> str:
     """Return the metrics of a finished run as a table."""
     return metric_table({split: result[split] for split in ("valid", "test")})
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the metrics of a finished run; a console that is full ends no run, whose files have them."""
+    with suppress(OutputError):
+        tell(result_table(result))
 
 
 def summary(result: Mapping[str, Any]) -> str:

@@ -83,11 +83,7 @@ class AdamStep:
         self._held = torch.zeros((), dtype=torch.bool, device=self.model.device) if on else None
 
     def __call__(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:
-        """Take a step.
-
-        Args:
-            batch: The columns of a batch.
-            max_norm: The norm to which the gradient of all parameters together is clipped.
+        """Take a step on a batch, its gradient of all parameters together clipped to a norm.
 
         Returns:
             The loss with its penalties before the step, inf where the gradient is not finite; with
@@ -160,25 +156,26 @@ class AdamStep:
         amount = torch.linalg.vector_norm(penalised).square()
         return squared + self.penalty**2 * amount, self.penalty / 2 * amount
 
-    def _step_tables(self, touched: list[Touched], decay: float) -> None:
+    def _with_buffers(self, touched: list[Touched]) -> Iterator[tuple[Tensor, Tensor, Touched]]:
         if not self._buffers:
             self._buffers = [torch.zeros_like(weight) for weight in self.weights]
-        for weight, buffer, rows in zip(self.weights, self._buffers, touched, strict=True):
+        return zip(self.weights, self._buffers, touched, strict=True)
+
+    def _step_tables(self, touched: list[Touched], decay: float) -> None:
+        for weight, buffer, rows in self._with_buffers(touched):
             if rows is not None:
                 buffer.index_copy_(0, *rows)
             weight.grad = buffer
         if self.weights:
             self.optimizer.param_groups[-1]["weight_decay"] = decay
         self.optimizer.step()
-        for weight, buffer, rows in zip(self.weights, self._buffers, touched, strict=True):
+        for weight, buffer, rows in self._with_buffers(touched):
             weight.grad = None
             if rows is not None:
                 buffer.index_fill_(0, rows[0], 0)
 
     def _step_tables_on_device(self, touched: list[Touched], decay: Tensor) -> None:
-        if not self._buffers:
-            self._buffers = [torch.zeros_like(weight) for weight in self.weights]
-        for weight, buffer, rows in zip(self.weights, self._buffers, touched, strict=True):
+        for weight, buffer, rows in self._with_buffers(touched):
             torch.mul(weight, decay, out=buffer)
             if rows is not None:
                 buffer.index_add_(0, *rows)

@@ -46,7 +46,7 @@ class Footprint(NamedTuple):
 
     @property
     def certain(self) -> int:
-        """All but the estimated parts, activations and graph."""
+        """All except the estimated parts, activations and graph."""
         return self.tables + self.dense + self.gradients + self.optimizer
 
     @property
@@ -91,12 +91,7 @@ class MemoryPlan(NamedTuple):
         return data if self.params["gpu"] >= 0 else data + self.footprint.total
 
     def report(self, host_data: int, device_data: int = 0) -> None:
-        """Log all parts in a line, and a warning if they may not fit.
-
-        Args:
-            host_data: Bytes of the rows that are kept in the CPU's memory.
-            device_data: Bytes of the rows that are kept on the CUDA device.
-        """
+        """Log all parts, with the bytes of rows kept in either memory; warn if they may not fit."""
         needs, on_gpu = self.footprint, self.params["gpu"] >= 0
         place, parts = _place(self.params), _parts(needs, certain=False)
         data = f"{format_bytes(host_data)} of data"

@@ -31,12 +31,7 @@ class LossSums(nn.Module):
 
     @torch.no_grad()
     def add(self, losses_T: Tensor, weights_T: Tensor) -> None:
-        """Add the losses of a batch.
-
-        Args:
-            losses_T: Each task's mean loss over its samples.
-            weights_T: Number of these samples, or the sum of their weights.
-        """
+        """Add a batch's mean losses, each over samples of this number (or sum of weights)."""
         weights_T = weights_T.double()
         self.sums_2T += torch.stack([losses_T * weights_T, weights_T])
 
