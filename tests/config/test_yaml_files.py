@@ -213,6 +213,7 @@ def broken_datasets(draw):
     return {**dataset, **draw(CHANGES)}
 
 
+@pytest.mark.slow
 @patient
 @given(experiment=CHANGES, base=st.one_of(VALUES, CHANGES), dataset=broken_datasets())
 def test_any_config_loads_or_is_refused_by_a_message(experiment, base, dataset):
@@ -227,6 +228,7 @@ def test_any_config_loads_or_is_refused_by_a_message(experiment, base, dataset):
             assert len(refusal) < 100_000 if refusal else loaded["dataset_id"] == "toy"
 
 
+@pytest.mark.slow
 @patient
 @given(
     st.one_of(

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SLOW = "print([m for m in ('ray', 'sklearn', 'fuxictr.preprocess') if m in sys.modules])\n"

@@ -81,6 +81,7 @@ def write_with_limit(path, most_bytes):
     return "written"
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_file_as_it_was(written):
     """A limit of the system stands for the disk: it cuts off in the middle of the file."""
     before = written.read_bytes()

@@ -53,6 +53,7 @@ def test_a_folder_appears_with_its_account(place):
     assert os.listdir(place.parent) == ["made"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["write_account", "sync", "sync_folder"])
 def test_a_killed_maker_leaves_a_whole_folder_or_a_temporary_one(tmp_path, at):
     killed_at(f"fuxictr_stem.runtime.whole_folder:{at}", make_here, tmp_path / "made")

@@ -11,6 +11,8 @@ from fuxictr_stem.training.state_folders import NAME, TrainingStates, read
 from tests.support.crashes import Crash
 from tests.support.kills import spoil
 
+pytestmark = pytest.mark.slow
+
 STATE_FILES = (NAME, "weights.safetensors", "tensors.safetensors", "best_weights")
 
 

@@ -41,6 +41,7 @@ def test_a_flipped_byte_in_a_file_of_many_blocks_is_found(tmp_path):
     assert damaged > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kib", [1, 3, 9, 40, 200])
 def test_a_full_disk_ends_no_process_by_a_signal(tmp_path, kib):
     """HDF5 does so at Python's exit, after a write that it has seen fail."""

@@ -215,6 +215,7 @@ INTEGER = st.none() | st.integers(-5, 5) | st.integers(-(2**62), 2**62)
 ROW = st.tuples(TEXT, TEXT, INTEGER, NUMBER, TEXT)
 
 
+@pytest.mark.slow
 @given(
     splits=st.tuples(*[st.lists(ROW, min_size=1, max_size=8)] * 3),
     padding=st.sampled_from(["pre", "post"]),

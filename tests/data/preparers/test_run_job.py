@@ -303,6 +303,7 @@ def test_a_kill_at_any_step_leaves_nothing_half_made(tmp_path, monkeypatch, agai
     assert step > 10
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_once(tmp_path):
     write_tiktok(tmp_path / "raw", 20_000)
     dataset = dataset_in(tmp_path, "tiktok")
