@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def project(project):
-    """Likes are told in clicked rows, views not in every fifth; rows have weights."""
+    """Likes are known in clicked rows, views in four of five; rows have weights."""
     for seed, (split, frame) in enumerate(project.frames.items()):
         rng = np.random.default_rng(seed)
         project.frames[split] = frame.with_columns(

@@ -89,19 +89,9 @@ def bootstrap_auc(
 def bootstrap_pr_auc(
     y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike, counts: np.ndarray
 ) -> np.ndarray:
-    """Return the prAUC of each resample: `pr_auc` of the rows that it holds.
+    """Return the prAUC of each resample, (R,) float64: `pr_auc` of the rows that it holds.
 
-    Args:
-        y_true: (N,) labels, 0 or 1.
-        y_pred: (N,) scores on any scale.
-        group_id: (N,) numbers of the groups, 0 to G-1.
-        counts: (R, G) as of `resample_counts`.
-
-    Returns:
-        (R,) float64; NaN where a resample holds no positive.
-
-    Raises:
-        DataError: As `bootstrap_auc`.
+    Arguments and errors are those of `bootstrap_auc`; NaN where a resample holds no positive.
     """
     positive, score, group = _rows(y_true, y_pred, group_id, counts)
     order = np.argsort(score)[::-1]

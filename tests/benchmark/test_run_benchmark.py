@@ -185,7 +185,7 @@ def test_a_mixed_monitor_is_weighed():
 MISTAKES = {
     "experiments": (
         {"experiments": "Nothing_*"},
-        # The folder is told as a whole path.
+        # The message has the whole path of the folder.
         "/config', which has 5. --config-dir names another folder.",
     ),
     "unknown key": ({"seed": [1]}, "seed: is not a known key. Did you mean 'seeds'"),

@@ -70,7 +70,7 @@ class World:
 def make_study(
     folder: Path, noises, labels=("click", "like"), seeds=(1, 2, 3), lacking=(), **world
 ) -> Study:
-    """Return a study; the model called SingleTask has a run a task.
+    """Return a study; the model called SingleTask has one run per task.
 
     Args:
         folder: Where the runs' files go.

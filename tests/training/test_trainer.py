@@ -22,7 +22,7 @@ from tests.support.small_models import (
 
 
 def _loop_record(model):
-    """What checkpoint_and_earlystop is told and decides, evaluation by evaluation."""
+    """What checkpoint_and_earlystop gets and decides, evaluation by evaluation."""
     record = []
     decide = model.checkpoint_and_earlystop
 

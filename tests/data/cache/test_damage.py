@@ -356,7 +356,7 @@ def _wait(queue, dataset):
 
 
 def build_on_a_full_disk(dataset, most_bytes):
-    """Build where no file can grow beyond some bytes; return what the user is told."""
+    """Build where no file can grow beyond some bytes; return the message."""
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     try:
