@@ -17,8 +17,8 @@ def inside(file: h5py.File, name: str) -> h5py.Dataset:
     if link is None:
         raise DataError(f"{file.filename} has no column {name!r}.{suggest(name, file)}")
     if not isinstance(link, h5py.HardLink):
-        raise DataError(f"{file.filename}: column {name!r} is a link to elsewhere: refused.")
+        raise DataError(f"{file.filename}: column {name!r} is a link to elsewhere: rejected.")
     data = file[name]
     if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
-        raise DataError(f"{file.filename}: column {name!r} is stored elsewhere: refused.")
+        raise DataError(f"{file.filename}: column {name!r} is stored elsewhere: rejected.")
     return data

@@ -363,7 +363,7 @@ def test_vectors_that_lie_elsewhere(target, capsys, write):
     write(_pretrained(target, "vectors.h5"), target.outside)
     told = target.run(capsys)
     assert "pretrained_emb of column 'user'" in told
-    assert "refused" in told
+    assert "rejected" in told
 
 
 def test_vectors_of_its_own_are_read(target, capsys):

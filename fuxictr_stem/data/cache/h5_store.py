@@ -150,7 +150,9 @@ def column(file: h5py.File, name: str) -> h5py.Dataset:
         data = inside(file, name)
         numbers = data.ndim in (1, 2) and data.dtype.kind in "iuf"
     if not numbers:
-        raise DataError(f"{file.filename}: column {name!r} is no array of numbers by row: refused.")
+        raise DataError(
+            f"{file.filename}: column {name!r} is no array of numbers by row: rejected."
+        )
     return data
 
 

@@ -255,7 +255,7 @@ def test_columns_from_elsewhere_are_refused(dataset, folder, built, elsewhere):
     with h5py.File(path, "r+") as file:
         del file["cat"]
         elsewhere(file, path)
-    with pytest.raises(DataError, match="column 'cat' is .*refused"):
+    with pytest.raises(DataError, match="column 'cat' is .*rejected"):
         H5Loader(built[1].feature_map({}), path)
 
 
@@ -274,7 +274,7 @@ def test_pretrained_vectors_from_elsewhere_are_refused(tmp_path, kind):
             file.create_virtual_dataset("value", layout)
     dataset = write(tmp_path)
     dataset["feature_cols"][0]["pretrained_emb"] = str(tmp_path / "vectors.h5")
-    with pytest.raises(DataError, match="'value' is .*elsewhere: refused"):
+    with pytest.raises(DataError, match="'value' is .*elsewhere: rejected"):
         open_cache(dataset)
 
 
