@@ -105,3 +105,9 @@ def test_a_release_that_not_every_python_takes_gets_a_marker():
         'c==1 ; python_version < "3.11"',
         'd==1 ; python_version >= "3.11" and python_version < "3.12"',
     ]
+
+
+def test_the_tier_of_the_newest_releases_names_files_that_exist():
+    tier = re.findall(r"tests/[\w/]+\.py", (ROOT / ".ci" / "newest").read_text())
+    assert len(tier) > 5
+    assert [name for name in tier if not (ROOT / name).is_file()] == []
