@@ -139,3 +139,13 @@ class Batches:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return iter(self.batches)
+
+
+# Every type of feature, and a table that two share.
+MIXED = {
+    "a": categorical(40),
+    "b": categorical(6, embedding_dim=2),
+    "n": numeric(),
+    "s": sequence(30, 4),
+    "t": sequence(40, 3, share_embedding="a"),
+}

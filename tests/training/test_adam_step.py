@@ -11,23 +11,16 @@ from fuxictr_stem.layers.row_gradients import RowGradients, look_up
 from fuxictr_stem.training.adam_step import l2_penalty
 from tests.support.project import Project
 from tests.support.small_models import (
+    MIXED,
     SMALL,
     batch,
     categorical,
     feature_map,
     numeric,
-    sequence,
     small_model,
 )
 
 ALL = sorted(SMALL)
-MIXED = {
-    "a": categorical(40),
-    "b": categorical(6, embedding_dim=2),
-    "n": numeric(),
-    "s": sequence(30, 4),
-    "t": sequence(40, 3, share_embedding="a"),
-}
 
 
 def as_fuxictr(model, lr):

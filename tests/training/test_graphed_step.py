@@ -23,24 +23,17 @@ from fuxictr_stem.training import Saving, Trainer, trainer
 from fuxictr_stem.training.graphed_step import WARM_UP, GraphedStep
 from fuxictr_stem.training.nan_guard import finite_losses
 from tests.support.small_models import (
+    MIXED,
     SMALL,
     Batches,
     batch,
     categorical,
     feature_map,
     numeric,
-    sequence,
     small_model,
 )
 
 ALL = sorted(SMALL)
-MIXED = {
-    "a": categorical(40),
-    "b": categorical(6, embedding_dim=2),
-    "n": numeric(),
-    "s": sequence(30, 4),
-    "t": sequence(40, 3, share_embedding="a"),
-}
 
 
 @pytest.fixture
