@@ -60,7 +60,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from fuxictr_stem.config import load_dataset
+    from fuxictr_stem.config.dataset_config import load_dataset
     from fuxictr_stem.config.problems import Problems
     from fuxictr_stem.config.reading import read_value
     from fuxictr_stem.config.value_types import FilePath
@@ -125,7 +125,7 @@ def _keys(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from fuxictr_stem.config import list_experiments
+    from fuxictr_stem.config.experiment_config import list_experiments
 
     ids = list_experiments(args.config)
     tell(f"Models: {', '.join(fuxictr_stem.list_models())}", "Experiment ids:")

@@ -18,20 +18,14 @@ from fuxictr.utils import print_to_json
 from torch import nn
 
 from fuxictr_stem import results
-from fuxictr_stem.config import load_experiment
 from fuxictr_stem.config.decisive import check_settings, result_settings
-from fuxictr_stem.config.experiment_config import GROUP_KEY
-from fuxictr_stem.data import (
-    Cache,
-    H5Loader,
-    check_groups,
-    check_labels,
-    check_samples,
-    open_cache,
-    report_ids,
-    warn_of_leaks,
-)
+from fuxictr_stem.config.experiment_config import GROUP_KEY, load_experiment
 from fuxictr_stem.data.cache.fingerprint import fingerprint
+from fuxictr_stem.data.cache.open_cache import Cache, open_cache
+from fuxictr_stem.data.checks.check_labels import check_groups, check_labels, check_samples
+from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
+from fuxictr_stem.data.checks.unknown_ids import report_ids
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns

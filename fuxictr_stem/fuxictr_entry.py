@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from fuxictr_stem import results
+from fuxictr_stem.config.column_words import function_call
 from fuxictr_stem.config.nesting import labels_of_files
-from fuxictr_stem.config.value_types import function_call
 from fuxictr_stem.errors import ConfigError, DataError, UserError
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
@@ -96,7 +96,7 @@ def run_under_fuxictr(
     Raises:
         UserError: If the config, the device or an output folder is not as it must be.
     """
-    from fuxictr_stem.config import load_experiment
+    from fuxictr_stem.config.experiment_config import load_experiment
     from fuxictr_stem.experiment import check_device
 
     check_device(gpu)
@@ -122,7 +122,7 @@ def _run(
     from fuxictr.pytorch.dataloaders import RankDataLoader
     from fuxictr.pytorch.torch_utils import seed_everything
 
-    from fuxictr_stem.data import H5Loader
+    from fuxictr_stem.data.loading.loader import H5Loader
     from fuxictr_stem.experiment import open_data
     from fuxictr_stem.training.nan_guard import finite_losses
 
@@ -208,8 +208,9 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     """
     from fuxictr.preprocess import FeatureProcessor, build_dataset
 
-    from fuxictr_stem.data import check_labels, load_feature_map
     from fuxictr_stem.data.cache.fingerprint import fingerprint
+    from fuxictr_stem.data.cache.open_cache import load_feature_map
+    from fuxictr_stem.data.checks.check_labels import check_labels
     from fuxictr_stem.data.source.column_plan import plan_columns
     from fuxictr_stem.data.source.files import find_files
     from fuxictr_stem.data.source.open_source import open_source

@@ -10,7 +10,7 @@ from typing import Any
 
 from fuxictr.preprocess import FeatureProcessor, build_dataset
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 
 # Imported when a cache is built; here, so that both sides' imports are done before the clock starts.
 from fuxictr_stem.data.encoding import fit as _fit  # noqa: F401

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 from fuxictr.pytorch.dataloaders import RankDataLoader
 
-from fuxictr_stem.data import H5Loader
+from fuxictr_stem.data.loading.loader import H5Loader
 from perf.common import BenchmarkError, Side, alternate, forget_file, ratio, timed
 from perf.data import draw, feature_map, label_names, vocabulary_sizes, write_h5
 from perf.records import Record

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.config import load_dataset
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.config.dataset_config import load_dataset
+from fuxictr_stem.data.cache.open_cache import open_cache
 
 # Imported when a cache is built; here, so that imports are done before the clock starts.
 from fuxictr_stem.data.encoding import fit as _fit  # noqa: F401

@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
 
 from fuxictr_stem.benchmark.report.figures.style import BLUE, GREY, STYLE, grid
-from fuxictr_stem.data import H5Loader
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.training import keep_freed_memory
 from perf.common import Side, timed
 from perf.data import draw, label_names, vocabulary_sizes, write_h5

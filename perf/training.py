@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fuxictr_stem.data import H5Loader
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.training import Trainer, keep_freed_memory
 from perf.common import Side, alternate, peak_memory, ratio
 from perf.data import draw, label_names, vocabulary_sizes, write_h5

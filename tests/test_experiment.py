@@ -14,8 +14,9 @@ from sklearn.metrics import roc_auc_score
 
 import fuxictr_stem
 from fuxictr_stem.cli import main
-from fuxictr_stem.config import list_experiments, load_experiment
-from fuxictr_stem.data import H5Loader, open_cache
+from fuxictr_stem.config.experiment_config import list_experiments, load_experiment
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model

@@ -12,8 +12,9 @@ from torchjd import aggregation
 import fuxictr_stem.models
 from fuxictr_stem import experiment
 from fuxictr_stem import fuxictr_entry as drop_in
-from fuxictr_stem.config import load_experiment
-from fuxictr_stem.data import H5Loader, open_cache
+from fuxictr_stem.config.experiment_config import load_experiment
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model

@@ -17,7 +17,7 @@ import yaml
 
 import fuxictr_stem.models
 from fuxictr_stem import fuxictr_entry as drop_in
-from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError, DataError, TrainingError
 
 pytestmark = pytest.mark.slow

@@ -22,8 +22,9 @@ from fuxictr_stem.benchmark.score.finished_runs import Study, collect_runs
 from fuxictr_stem.benchmark.score.model_analysis import analyse
 from fuxictr_stem.benchmark.score.slice_scores import slice_rows
 from fuxictr_stem.config.experiment_config import GROUP_KEY
-from fuxictr_stem.data import Cache, report_ids, warn_of_leaks
-from fuxictr_stem.data.checks.unknown_ids import worst
+from fuxictr_stem.data.cache.open_cache import Cache
+from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
+from fuxictr_stem.data.checks.unknown_ids import report_ids, worst
 from fuxictr_stem.data.source.raw_columns import find_raw_columns
 from fuxictr_stem.errors import ConfigError, TrainingError, refuse
 from fuxictr_stem.experiment import check_device, open_data

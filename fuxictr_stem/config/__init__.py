@@ -5,12 +5,5 @@
 `dataset_config` does so for a dataset, with the rules of its columns (`columns`, `relations`, `nesting`,
 `groups`); `experiment_config` for an experiment on it, with the keys of its model (`model_parameters`), its
 `feature_changes` and its `tasks`. All problems end in one message. `decisive` tells which settings decide a
-result.
+result. `column_words` is what the data read of a column's config, too; it imports nothing.
 """
-
-from __future__ import annotations
-
-from fuxictr_stem.config.dataset_config import load_dataset
-from fuxictr_stem.config.experiment_config import accepted_keys, list_experiments, load_experiment
-
-__all__ = ["accepted_keys", "list_experiments", "load_dataset", "load_experiment"]

@@ -7,11 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fuxictr_stem.config import schema
-from fuxictr_stem.config.nesting import combined_problems, parent_problems
-from fuxictr_stem.config.problems import Problems
-from fuxictr_stem.config.reading import read_entries
-from fuxictr_stem.config.relations import copy_problems, name_problems, sharing_problems
-from fuxictr_stem.config.value_types import (
+from fuxictr_stem.config.column_words import (
     CATEGORICAL,
     EMBEDDING,
     META,
@@ -19,6 +15,10 @@ from fuxictr_stem.config.value_types import (
     SEQUENCE,
     function_call,
 )
+from fuxictr_stem.config.nesting import combined_problems, parent_problems
+from fuxictr_stem.config.problems import Problems
+from fuxictr_stem.config.reading import read_entries
+from fuxictr_stem.config.relations import copy_problems, name_problems, sharing_problems
 from fuxictr_stem.errors import Problem, short
 from fuxictr_stem.models.expressions import PoolingEncoder, parse_encoder
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from fuxictr_stem.config import schema
+from fuxictr_stem.config.column_words import QUOTE
 from fuxictr_stem.config.columns import read_columns
 from fuxictr_stem.config.groups import group_column
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_inner, read_keys, read_value
-from fuxictr_stem.config.value_types import QUOTE, CountOrZero, PlainValue, Share
+from fuxictr_stem.config.value_types import CountOrZero, PlainValue, Share
 from fuxictr_stem.config.yaml_files import Section, all_sections, check_id, find_section, ids
 from fuxictr_stem.errors import Problem, short, suggest
 

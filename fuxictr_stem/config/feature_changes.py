@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.columns import Columns, misfit_problems
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_entries
 from fuxictr_stem.config.schema import FEATURE_CHANGES, column_types
-from fuxictr_stem.config.value_types import META
 from fuxictr_stem.errors import Problem, suggest
 
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from fuxictr_stem.config.column_words import EMBEDDING, META, SEQUENCE, copied_column, function_call
 from fuxictr_stem.config.problems import Problems
-from fuxictr_stem.config.value_types import (
-    EMBEDDING,
-    META,
-    SEQUENCE,
-    copied_column,
-    function_call,
-)
 from fuxictr_stem.errors import suggest
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from fuxictr_stem.config.column_words import combined_labels
 from fuxictr_stem.config.reading import Entry
-from fuxictr_stem.config.value_types import combined_labels
 from fuxictr_stem.errors import Problem, suggest
 from fuxictr_stem.models.nesting import ancestors
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fuxictr_stem.config.reading import Entry
-from fuxictr_stem.config.value_types import (
+from fuxictr_stem.config.column_words import (
     CATEGORICAL,
     META,
     SEQUENCE,
@@ -14,6 +13,7 @@ from fuxictr_stem.config.value_types import (
     copied_column,
     function_call,
 )
+from fuxictr_stem.config.reading import Entry
 from fuxictr_stem.errors import Problem, suggest
 
 _ANSWER = "the model would see the answer."

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.fields import FieldInfo
 
+from fuxictr_stem.config import column_words as words
 from fuxictr_stem.config import value_types as kinds
 from fuxictr_stem.metrics import METRICS, TASKS
 from fuxictr_stem.training.balancing import METHODS
@@ -177,9 +178,9 @@ def model_parameter(name: str) -> FieldInfo:
     return next(field for pattern, field in MODEL.items() if fnmatchcase(name, pattern))
 
 
-_FIELDS = (kinds.CATEGORICAL, kinds.SEQUENCE, kinds.NUMERIC, kinds.EMBEDDING)
-_IDS = (kinds.CATEGORICAL, kinds.SEQUENCE)
-_SEQUENCES = (kinds.SEQUENCE,)
+_FIELDS = (words.CATEGORICAL, words.SEQUENCE, words.NUMERIC, words.EMBEDDING)
+_IDS = (words.CATEGORICAL, words.SEQUENCE)
+_SEQUENCES = (words.SEQUENCE,)
 
 
 class Feature(Shape):
@@ -187,8 +188,8 @@ class Feature(Shape):
 
     name: kinds.OneOrSeveral[kinds.Text] = key("name of the column, or of several alike", REQUIRED)
     active: bool = key("whether the column is used", True)
-    type: Annotated[str, kinds.OneOf(kinds.COLUMN_TYPES)] = key("what the column is", REQUIRED)
-    dtype: Annotated[str, kinds.OneOf(kinds.DTYPES)] = key(
+    type: Annotated[str, kinds.OneOf(words.COLUMN_TYPES)] = key("what the column is", REQUIRED)
+    dtype: Annotated[str, kinds.OneOf(words.DTYPES)] = key(
         "what its values are in the files", REQUIRED
     )
     source: str = key("FuxiCTR's group of features")
@@ -204,14 +205,14 @@ class Feature(Shape):
     share_embedding: kinds.Text | None = key("earlier column whose table it reads", columns=_IDS)
     pretrained_emb: kinds.PretrainedFile | None = key("file of pretrained vectors", columns=_IDS)
     pretrain_dim: kinds.Width = key(
-        "width of given vectors; by default embedding_dim", columns=(*_IDS, kinds.EMBEDDING)
+        "width of given vectors; by default embedding_dim", columns=(*_IDS, words.EMBEDDING)
     )
     pretrain_usage: Annotated[str, kinds.OneOf(("init", "sum", "concat"))] = key(
         "use of the vectors", columns=_IDS
     )
     freeze_emb: bool = key("keep the vectors as they are", columns=_IDS)
     normalizer: Annotated[str, kinds.OneOf(("StandardScaler", "MinMaxScaler"))] | None = key(
-        "scaling", columns=(kinds.NUMERIC,)
+        "scaling", columns=(words.NUMERIC,)
     )
     splitter: kinds.Splitter = key("between tokens", columns=_SEQUENCES)
     max_len: Annotated[int, Field(ge=0, le=2**20)] = key(

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from fuxictr_stem import registry
+from fuxictr_stem.config.column_words import BOTH, CALL, COPY
 from fuxictr_stem.errors import suggest
 from fuxictr_stem.models.expressions import WIDEST, parse_encoder, parse_initializer
 from fuxictr_stem.training.loss_weights import LOSS_WEIGHTS
@@ -65,15 +66,6 @@ class OneOf:
 _Value = TypeVar("_Value")
 Several = Annotated[list[_Value], Field(min_length=1)]
 OneOrSeveral = Union[_Value, Several[_Value]]  # noqa: UP007 - mypy reads no alias that begins with a variable
-
-COLUMN_TYPES = CATEGORICAL, NUMERIC, SEQUENCE, EMBEDDING, META = (
-    "categorical",
-    "numeric",
-    "sequence",
-    "embedding",
-    "meta",
-)
-DTYPES = ("str", "int", "float")
 
 # What needs no more than parameters and a learning rate, nor second derivatives or closures.
 OPTIMIZERS = (
@@ -264,7 +256,6 @@ Missing = Annotated[
 Splitter = Annotated[
     str, Field(min_length=1), named("text of at least one character", type="string", minLength=1)
 ]
-QUOTE = '"'
 
 
 def _special_character(value: str) -> str:
@@ -281,20 +272,16 @@ SpecialCharacter = Annotated[
     str, AfterValidator(_special_character), named("one ASCII character", type="string")
 ]
 
-_COPY = re.compile(r"\s*copy_from\s*(?:\(\s*([^()]*?)\s*\))?\s*")
-_CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\(\s*([^()]*?)\s*\))?\s*")
-_BOTH = re.compile(r"\s*both\s*\(\s*([^(),]*[^(),\s])\s*,\s*([^(),]*[^(),\s])\s*\)\s*")
-
 
 def _copy(value: Any) -> str:
-    match = _COPY.fullmatch(value) if isinstance(value, str) else None
+    match = COPY.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[1] == "":
         raise ValueError(suggest(value, ["copy_from"]) if isinstance(value, str) else "")
     return f"copy_from({match[1]})" if match[1] else "copy_from"
 
 
 def _feature_source(value: Any) -> str:
-    match = _CALL.fullmatch(value) if isinstance(value, str) else None
+    match = CALL.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[1] == "copy_from":
         return _copy(value)
     functions = registry.list_preprocess()
@@ -307,7 +294,7 @@ def _feature_source(value: Any) -> str:
 def _label_source(value: Any) -> str:
     if not isinstance(value, str) or not value.strip().startswith("both"):
         return _copy(value)
-    match = _BOTH.fullmatch(value)
+    match = BOTH.fullmatch(value)
     if match is None:
         # YAML ends a bare value at a comma inside of {...}.
         raise ValueError('Within {...} write it in quotes: "both(<label>, <label>)".')
@@ -328,38 +315,3 @@ LabelSource = Annotated[
     PlainValidator(_label_source),
     named("copy_from(<column>) or both(<label>, <label>)", type="string"),
 ]
-
-
-def copied_column(preprocess: str | None, name: str) -> str | None:
-    """Return the column that a normalised ``preprocess`` of the column ``name`` copies, if any.
-
-    Example:
-        >>> copied_column("copy_from(user)", "group"), copied_column(None, "group")
-        ('user', None)
-    """
-    match = _COPY.fullmatch(preprocess or "")
-    return (match[1] or name) if match else None
-
-
-def function_call(preprocess: str | None, name: str) -> tuple[str, str] | None:
-    """Return the function, and its text, that a normalised ``preprocess`` of a feature calls, if any.
-
-    Example:
-        >>> function_call("hour(time)", "hour"), function_call("copy_from(time)", "hour")
-        (('hour', 'time'), None)
-    """
-    match = _CALL.fullmatch(preprocess or "")
-    if match is None or match[1] == "copy_from":
-        return None
-    return match[1], name if match[2] is None else match[2]
-
-
-def combined_labels(preprocess: str | None) -> tuple[str, str] | None:
-    """Return the two labels that a normalised ``preprocess`` of a label combines, if it does.
-
-    Example:
-        >>> combined_labels("both(click, like)"), combined_labels("copy_from(click)")
-        (('click', 'like'), None)
-    """
-    match = _BOTH.fullmatch(preprocess or "")
-    return (match[1], match[2]) if match else None

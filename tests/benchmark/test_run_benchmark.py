@@ -16,7 +16,7 @@ import yaml
 from fuxictr_stem.benchmark.run.benchmark_config import load_benchmark
 from fuxictr_stem.benchmark.run.plan import Plan, monitored
 from fuxictr_stem.cli import main
-from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError
 from tests.support.project import Project
 

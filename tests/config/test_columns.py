@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fuxictr_stem import registry
-from fuxictr_stem.config import load_dataset
+from fuxictr_stem.config.dataset_config import load_dataset
 from fuxictr_stem.errors import ConfigError
 from tests.support.config_files import DATASET, REMOVE, Net, column, columns, load, problems, write
 

@@ -17,7 +17,8 @@ from fuxictr.pytorch.torch_utils import (
 from fuxictr.utils import load_config
 
 from fuxictr_stem import registry
-from fuxictr_stem.config import list_experiments, load_dataset, load_experiment
+from fuxictr_stem.config.dataset_config import load_dataset
+from fuxictr_stem.config.experiment_config import list_experiments, load_experiment
 from fuxictr_stem.config.value_types import ACTIVATIONS, OPTIMIZERS
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.training.task_loss import LOSSES

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from fuxictr_stem import registry
-from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fuxictr_stem import fuxictr_entry as drop_in
 from fuxictr_stem import registry
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.models.nesting import ancestors
 from tests.support.config_files import Net, load

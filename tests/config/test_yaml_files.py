@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuxictr_stem import registry
-from fuxictr_stem.config import list_experiments, load_dataset, load_experiment, schema
+from fuxictr_stem.config import schema
+from fuxictr_stem.config.dataset_config import load_dataset
+from fuxictr_stem.config.experiment_config import list_experiments, load_experiment
 from fuxictr_stem.config.yaml_files import read_sections
 from fuxictr_stem.errors import ConfigError
 from tests.support.config_files import DATASET, EXPERIMENT, Net, merged, write

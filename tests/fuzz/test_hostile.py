@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 
-from fuxictr_stem.config import load_dataset, load_experiment
+from fuxictr_stem.config.dataset_config import load_dataset
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.errors import ConfigError, DataError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError
 from tests.support.small_models import batch, feature_map, small_model
 

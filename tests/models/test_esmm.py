@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fuxictr_stem import get_model
-from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError
 from tests.support.small_models import Batches, batch, categorical, feature_map, small_model
 

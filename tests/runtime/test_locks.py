@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 
 from fuxictr_stem.cli import main
-from fuxictr_stem.data import open_cache
 from fuxictr_stem.data.cache.cache_folder import lock_of
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.runtime import locks
 from tests.support.datasets import SPLITS, feature, with_labels, write_dataset

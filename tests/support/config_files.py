@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError
 
 REMOVE = object()

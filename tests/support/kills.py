@@ -53,7 +53,7 @@ def _run(folder: str, expid: str, resume: bool, out: str) -> None:
     import torch
 
     from fuxictr_stem.cli import main
-    from fuxictr_stem.data import H5Loader
+    from fuxictr_stem.data.loading.loader import H5Loader
 
     torch.set_num_threads(1)
     H5Loader.chunk_rows, H5Loader.window_chunks = _CHUNK_ROWS, _WINDOW_CHUNKS

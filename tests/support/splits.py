@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from fuxictr_stem.data import H5Loader
 from fuxictr_stem.data.cache import h5_store as store
+from fuxictr_stem.data.loading.loader import H5Loader
 
 COLUMNS = {
     "id": (np.dtype(np.uint8), 0),

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from fuxictr_stem import registry
 from fuxictr_stem.analysis.synthetic_features import synthetic_feature_map
-from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model

@@ -12,7 +12,7 @@ from torch import nn
 from fuxictr_stem import registry
 from fuxictr_stem.config.decisive import check_settings
 from fuxictr_stem.config.value_types import OPTIMIZERS
-from fuxictr_stem.data import H5Loader
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.models import STEMNet
 from fuxictr_stem.runtime.versions import versions

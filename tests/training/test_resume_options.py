@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fuxictr_stem.config.decisive import check_settings
-from fuxictr_stem.data import H5Loader
 from fuxictr_stem.data.cache import h5_store as store
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.training import Saving, Trainer
 from tests.support.crashes import Crash
 from tests.support.small_models import categorical, feature_map, numeric, small_model, spread

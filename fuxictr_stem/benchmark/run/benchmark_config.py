@@ -12,8 +12,9 @@ from pydantic import AfterValidator, Field, SkipValidation
 
 from fuxictr_stem.analysis.slices import RELATIVE_TO
 from fuxictr_stem.benchmark.run.search import Grid, search_problems, trials_of
-from fuxictr_stem.config import accepted_keys, list_experiments, load_experiment
 from fuxictr_stem.config import value_types as kinds
+from fuxictr_stem.config.column_words import META
+from fuxictr_stem.config.experiment_config import accepted_keys, list_experiments, load_experiment
 from fuxictr_stem.config.problems import Place, Problems
 from fuxictr_stem.config.reading import read_inner, read_keys
 from fuxictr_stem.config.schema import REQUIRED, Shape, key
@@ -415,9 +416,7 @@ def _slice_problems(
             yield Problem("slices.labels", text)
     group = slices["group"]
     for params in experiments.values():
-        kept = [
-            c["name"] for c in params["feature_cols"] if c["active"] and c["type"] == kinds.META
-        ]
+        kept = [c["name"] for c in params["feature_cols"] if c["active"] and c["type"] == META]
         if group is not None and group not in kept:
             yield Problem(
                 "slices.group",

@@ -18,8 +18,8 @@ from fuxictr_stem.benchmark.run.benchmark_config import SAVED, Benchmark
 from fuxictr_stem.benchmark.run.verify_run import WEIGHTS
 from fuxictr_stem.benchmark.score.finished_runs import Run, Study
 from fuxictr_stem.benchmark.score.slice_scores import SliceRows, Slices, measure_slices
-from fuxictr_stem.config import load_experiment
-from fuxictr_stem.data import Cache, open_cache
+from fuxictr_stem.config.experiment_config import load_experiment
+from fuxictr_stem.data.cache.open_cache import Cache, open_cache
 from fuxictr_stem.experiment import make_loader
 from fuxictr_stem.models import MultiTaskNet
 from fuxictr_stem.registry import build_model, get_model

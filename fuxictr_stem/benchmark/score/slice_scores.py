@@ -19,7 +19,7 @@ from fuxictr_stem.analysis.slice_metrics import (
 from fuxictr_stem.analysis.slices import PositiveBalance, positive_balance
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark, label_types
 from fuxictr_stem.benchmark.score.finished_runs import Study, TaskPredictions
-from fuxictr_stem.data import Cache
+from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.metrics.tasks import BINARY
 
 logger = logging.getLogger(__name__)

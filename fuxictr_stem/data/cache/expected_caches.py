@@ -9,8 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fuxictr_stem.config import load_dataset
-from fuxictr_stem.config.dataset_config import add_groups
+from fuxictr_stem.config.dataset_config import add_groups, load_dataset
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.yaml_files import all_sections, ids
 from fuxictr_stem.data.cache.fingerprint import fingerprint

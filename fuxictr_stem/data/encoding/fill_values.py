@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from fuxictr_stem.config.value_types import CATEGORICAL, META
+from fuxictr_stem.config.column_words import CATEGORICAL, META
 from fuxictr_stem.data.source.columns import DEFAULTS
 from fuxictr_stem.data.source.split_files import Source, whole_number
 

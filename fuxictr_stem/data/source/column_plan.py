@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fuxictr_stem.config.value_types import combined_labels, copied_column, function_call
+from fuxictr_stem.config.column_words import combined_labels, copied_column, function_call
 from fuxictr_stem.data.source.columns import PYTHON_TYPES, RESERVED, Column
 from fuxictr_stem.data.source.derived_columns import columns_read
 from fuxictr_stem.data.source.dialect import Dialect, dialect_of

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem import registry
-from fuxictr_stem.config.value_types import copied_column, function_call
+from fuxictr_stem.config.column_words import copied_column, function_call
 from fuxictr_stem.data.source.columns import DEFAULTS, PYTHON_TYPES, TYPES, is_text
 from fuxictr_stem.data.source.readings import finite
 from fuxictr_stem.errors import ConfigError

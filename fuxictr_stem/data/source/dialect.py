@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from fuxictr_stem.config.value_types import QUOTE
+from fuxictr_stem.config.column_words import QUOTE
 
 UNREADABLE = (OSError, EOFError, zlib.error)
 """What reading a plain or a gzipped file may raise."""

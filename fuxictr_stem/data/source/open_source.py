@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fuxictr_stem.config.value_types import CATEGORICAL, META, SEQUENCE
+from fuxictr_stem.config.column_words import CATEGORICAL, META, SEQUENCE
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import Column, inner_type, precision, rendering, type_problem
 from fuxictr_stem.data.source.csv_shape import csv_shape

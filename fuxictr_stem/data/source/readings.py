@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from fuxictr_stem.config.value_types import CATEGORICAL, META
+from fuxictr_stem.config.column_words import CATEGORICAL, META
 from fuxictr_stem.data.source.columns import TYPES, Column, inner_type, is_text
 
 _FLOAT32_MAX = 3.4028234663852886e38

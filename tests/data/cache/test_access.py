@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from fuxictr_stem.data import H5Loader, open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import AccessError
 from tests.support.datasets import SPLITS, assert_same, cached, feature, with_labels, write_dataset
 from tests.support.processes import CONTEXT, SECONDS, alone, start

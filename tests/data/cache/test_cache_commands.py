@@ -14,9 +14,9 @@ from filelock import FileLock
 
 from fuxictr_stem import experiment
 from fuxictr_stem.cli import main
-from fuxictr_stem.config import load_experiment
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.data.cache import inventory
+from fuxictr_stem.data.cache.open_cache import open_cache
 from tests.support.project import Project
 
 

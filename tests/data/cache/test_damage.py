@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from fuxictr_stem.data import H5Loader, open_cache
 from fuxictr_stem.data.cache import build as build_module
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.damage import check, damages
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.runtime import whole_folder
 from tests.support.datasets import (

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from fuxictr_stem.data import H5Loader, open_cache
 from fuxictr_stem.data.cache import fingerprint as fingerprint_module
 from fuxictr_stem.data.cache import open_cache as cache_module
 from fuxictr_stem.data.cache.fingerprint import fingerprint
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError, OutputError
 from tests.support.datasets import (
@@ -100,7 +101,7 @@ def test_opening_imports_no_preprocessing(dataset):
     open_cache(dataset)
     code = (
         "import json, sys\n"
-        "from fuxictr_stem.data import open_cache\n"
+        "from fuxictr_stem.data.cache.open_cache import open_cache\n"
         "open_cache(json.loads(sys.argv[1]))\n"
         "print([m for m in ('ray', 'sklearn', 'fuxictr.preprocess') if m in sys.modules])\n"
     )

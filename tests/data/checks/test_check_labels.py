@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuxictr_stem.data import H5Loader, check_groups, check_labels, check_samples, open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.checks.check_labels import check_groups, check_labels, check_samples
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import DataError
 from tests.support.datasets import cached, feature, label, with_labels, write_dataset
 

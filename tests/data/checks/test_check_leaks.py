@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from fuxictr_stem.config import load_experiment
-from fuxictr_stem.data import Cache, open_cache, warn_of_leaks
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.data.cache import h5_store as store
-from fuxictr_stem.data.checks.check_leaks import LIMIT, find_leaks
+from fuxictr_stem.data.cache.open_cache import Cache, open_cache
+from fuxictr_stem.data.checks.check_leaks import LIMIT, find_leaks, warn_of_leaks
 from tests.support.project import Project
 
 BINARY, REGRESSION = "binary_classification", "regression"

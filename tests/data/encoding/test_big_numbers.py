@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fuxictr_stem.data import H5Loader, open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.layers import FieldTables, embeddings
 from fuxictr_stem.layers.row_gradients import RowGradients

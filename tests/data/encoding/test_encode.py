@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding import encode
 from fuxictr_stem.data.encoding.vocabulary import integer_type
 from fuxictr_stem.data.source.column_plan import plan_columns

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.errors import DataError
 from tests.support.datasets import SPLITS, cached, feature, with_labels, write_dataset
 

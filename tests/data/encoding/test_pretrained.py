@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.errors import DataError
 from tests.support.datasets import (
     COLUMNS,

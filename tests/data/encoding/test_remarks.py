@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fuxictr_stem.data import open_cache, report_ids
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.checks.unknown_ids import report_ids
 from fuxictr_stem.errors import ConfigError, DataError
 from tests.support.datasets import SPLITS, cached, feature, label, with_labels, write_dataset
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import yaml
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding.count_tokens import TokenCounts
 from fuxictr_stem.data.encoding.encode import Tally
 from tests.support.datasets import feature, with_labels, write_dataset

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding import vocabulary
 from fuxictr_stem.data.encoding.vocabulary import lookup
 from tests.support.datasets import (

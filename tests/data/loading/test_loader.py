@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from fuxictr_stem.data import H5Loader, open_cache
 from fuxictr_stem.data.cache import h5_store as store
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.loading import loader as loader_module
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import ConfigError, DataError
 from tests.support.datasets import SPLITS, cached, feature, label, with_labels, write_dataset
 from tests.support.splits import ANY, COLUMNS, loader, rows_of, same_all, write

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fuxictr_stem.data import H5Loader
 from fuxictr_stem.data.cache import h5_store as store
+from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.data.loading.order import RowOrder
 from tests.support.splits import COLUMNS, feature_map, loader, rows_of, same_all, write
 

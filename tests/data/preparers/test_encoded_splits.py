@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.preparers import prepare
 from fuxictr_stem.data.preparers.tiktok import COLUMNS, split_membership
 from tests.support.datasets import assert_same, cached

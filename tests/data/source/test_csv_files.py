@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.validate import check_source

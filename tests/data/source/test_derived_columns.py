@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from fuxictr_stem import registry
-from fuxictr_stem.data import open_cache
 from fuxictr_stem.data.cache.fingerprint import fingerprint
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import ConfigError, DataError

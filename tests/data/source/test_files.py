@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.dataset as arrow
 import pytest
 
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError
 from tests.support.datasets import assert_same, cached, feature, label, with_labels, write_dataset

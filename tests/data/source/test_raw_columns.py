@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from fuxictr_stem.config import load_experiment
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.data.source.raw_columns import find_raw_columns
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.training.evaluation import Predictions

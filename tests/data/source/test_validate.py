@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fuxictr_stem.data import check_labels, open_cache
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.checks.check_labels import check_labels
 from fuxictr_stem.data.source.dialect import where_not_utf8
 from fuxictr_stem.errors import ConfigError, DataError
 from tests.support.datasets import SPLITS, feature, label, with_labels, write_dataset

@@ -14,7 +14,8 @@ import yaml
 from hypothesis import strategies as st
 
 from fuxictr_stem.config import schema
-from fuxictr_stem.config.value_types import COLUMN_TYPES, DTYPES, OPTIMIZERS
+from fuxictr_stem.config.column_words import COLUMN_TYPES, DTYPES
+from fuxictr_stem.config.value_types import OPTIMIZERS
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.training.balancing import METHODS
 from fuxictr_stem.training.task_loss import LOSSES

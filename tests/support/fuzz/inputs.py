@@ -15,8 +15,8 @@ import polars as pl
 import yaml
 from hypothesis import strategies as st
 
-from fuxictr_stem.config import load_dataset
-from fuxictr_stem.data import open_cache
+from fuxictr_stem.config.dataset_config import load_dataset
+from fuxictr_stem.data.cache.open_cache import open_cache
 from tests.support.datasets import assert_same, cached, fuxictr_says
 from tests.support.fuzz.outcome import EXPID, RAN, RAN_AS_FUXICTR, Counts, explore, run_whole
 from tests.support.fuzz.verdict import difference

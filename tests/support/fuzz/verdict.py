@@ -23,8 +23,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fuxictr_stem.config import load_dataset
-from fuxictr_stem.data import open_cache, report_ids
+from fuxictr_stem.config.dataset_config import load_dataset
+from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.checks.unknown_ids import report_ids
 from fuxictr_stem.errors import ConfigError, DataError, UserError
 from tests.support.fuzz import dimensions as fuzz_dimensions  # noqa: F401  registers its dimensions
 from tests.support.fuzz import places as fuzz_places  # noqa: F401  registers its dimensions

@@ -1,0 +1,59 @@
+"""The words of a column's config that reading data takes, too: its types and its ``preprocess``.
+
+It imports nothing but the standard library: scoring rows needs it, and neither models nor pydantic.
+"""
+
+from __future__ import annotations
+
+import re
+
+COLUMN_TYPES = CATEGORICAL, NUMERIC, SEQUENCE, EMBEDDING, META = (
+    "categorical",
+    "numeric",
+    "sequence",
+    "embedding",
+    "meta",
+)
+DTYPES = ("str", "int", "float")
+
+QUOTE = '"'
+"""What quotes a field of a CSV file, unless the config says otherwise."""
+
+COPY = re.compile(r"\s*copy_from\s*(?:\(\s*([^()]*?)\s*\))?\s*")
+CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\(\s*([^()]*?)\s*\))?\s*")
+BOTH = re.compile(r"\s*both\s*\(\s*([^(),]*[^(),\s])\s*,\s*([^(),]*[^(),\s])\s*\)\s*")
+
+
+def copied_column(preprocess: str | None, name: str) -> str | None:
+    """Return the column that a normalised ``preprocess`` of the column ``name`` copies, if any.
+
+    Example:
+        >>> copied_column("copy_from(user)", "group"), copied_column(None, "group")
+        ('user', None)
+    """
+    match = COPY.fullmatch(preprocess or "")
+    return (match[1] or name) if match else None
+
+
+def function_call(preprocess: str | None, name: str) -> tuple[str, str] | None:
+    """Return the function, and its text, that a normalised ``preprocess`` of a feature calls, if any.
+
+    Example:
+        >>> function_call("hour(time)", "hour"), function_call("copy_from(time)", "hour")
+        (('hour', 'time'), None)
+    """
+    match = CALL.fullmatch(preprocess or "")
+    if match is None or match[1] == "copy_from":
+        return None
+    return match[1], name if match[2] is None else match[2]
+
+
+def combined_labels(preprocess: str | None) -> tuple[str, str] | None:
+    """Return the two labels that a normalised ``preprocess`` of a label combines, if it does.
+
+    Example:
+        >>> combined_labels("both(click, like)"), combined_labels("copy_from(click)")
+        (('click', 'like'), None)
+    """
+    match = BOTH.fullmatch(preprocess or "")
+    return (match[1], match[2]) if match else None
