@@ -83,7 +83,7 @@ def pin_lines(by_python: Mapping[str, Versions]) -> list[str]:
 
 
 def main() -> None:
-    """Resolve what a run needs, then what the tests need beside it, and write both files."""
+    """Resolve what a run needs, then what the tests need as well, and write both files."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     extras = project["optional-dependencies"]
@@ -102,7 +102,7 @@ def main() -> None:
     header = HEADER.format(what="What `python run_expid.py` needs.")
     (ROOT / "requirements.txt").write_text(header + "\n".join(pin_lines(run)) + "\n")
     header = HEADER.format(
-        what="What the tests and checks need beside it, and the extra `balancing`."
+        what="What the tests and checks need as well, with the extras `balancing` and `export`."
     )
     lines = ["-r requirements.txt", *pin_lines(dev)]
     (ROOT / "requirements-dev.txt").write_text(header + "\n".join(lines) + "\n")
