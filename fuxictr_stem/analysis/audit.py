@@ -59,13 +59,6 @@ def audit_experiment(config_dir: Path, expid: str) -> ExperimentAudit:
     """Build an experiment's model with fresh weights and audit it on made-up columns.
 
     Neither data nor cache is needed: vocabularies are small and pretrained vectors left out.
-
-    Args:
-        config_dir: Folder with FuxiCTR's model and dataset configs.
-        expid: The experiment id.
-
-    Raises:
-        UserError: If the config has mistakes.
     """
     params = {**load_experiment(config_dir, expid), "gpu": -1, "precision": FP32}
     with torch.random.fork_rng():
@@ -76,11 +69,9 @@ def audit_experiment(config_dir: Path, expid: str) -> ExperimentAudit:
 
 
 def audit(model: MultiTaskModel, batch: Batch) -> list[str]:
-    """Return a sentence for each fault in a model's gradient flow; none if there is none.
+    """Return a sentence for each fault in the gradient flow of any of FuxiCTR's multi-task models.
 
-    Args:
-        model: Any of FuxiCTR's multi-task models, ours or not.
-        batch: Columns of features and labels, some dozens of rows.
+    The batch holds the columns of features and labels, some dozens of rows.
     """
     parts, labels = model_parts(model), model_labels(model)
     with all_units_on(model):

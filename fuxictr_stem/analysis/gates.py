@@ -68,20 +68,11 @@ def gate_weights(
     slices: ArrayLike | None = None,
     num_slices: int | None = None,
 ) -> list[GateWeights]:
-    """Average the gate weights of a model over the samples of one pass.
+    """Average the gate weights of a model over the samples of one pass, in evaluation order.
 
-    Mode, weights and random state of the model stay as they are; memory does not grow with the
+    ``slices`` holds the number of each sample's slice, (N,). The result has an entry for each place whose
+    gates the model uses. Mode, weights and random state stay as they are; memory does not grow with the
     samples.
-
-    Args:
-        model: The model.
-        batches: Batches of one pass, in evaluation order.
-        slices: (N,) number of each sample's slice from 0, in the order of the batches.
-        num_slices: S; by default what the samples hold.
-
-    Returns:
-        One entry for each place whose gates the model uses, in the model's order; empty for a model
-        without gates.
 
     Raises:
         DataError: If there is no sample, or not exactly one slice number per sample.

@@ -41,14 +41,10 @@ class GradientFlow:
 
 
 def gradient_flow(model: MultiTaskModel, batch: Batch) -> GradientFlow:
-    """Measure which task's loss reaches which part of a model.
+    """Measure which task's loss reaches which part of any of FuxiCTR's multi-task models.
 
     Each task's mean loss over the batch is differentiated by itself, without regularisers and loss
     weights, in evaluation mode. Mode, weights, gradients and random state stay as they are.
-
-    Args:
-        model: Any of FuxiCTR's multi-task models, ours or not; see `model_parts` for its parts.
-        batch: Columns of features and labels.
     """
     parts = model_parts(model)
     norms = gradient_norms(model, batch, parts)

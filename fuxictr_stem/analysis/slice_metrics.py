@@ -56,18 +56,11 @@ def slice_metrics(
     slice_of_sample: ArrayLike,
     num_slices: int | None = None,
 ) -> SliceMetrics:
-    """Measure a model on each slice.
-
-    Args:
-        y_true: (N,) labels, 0 or 1.
-        y_pred: (N,) scores.
-        group_id: (N,) ids of the groups.
-        slice_of_sample: (N,) number of each sample's slice, from 0.
-        num_slices: S; by default what the samples hold.
+    """Measure a model on each slice, whose numbers ``slice_of_sample`` holds; all arrays are (N,).
 
     Raises:
-        DataError: If lengths differ, a label is not 0/1, a score is not finite, or a slice's
-            number is out of range.
+        DataError: If lengths differ, a label is not 0/1, a score is not finite, or a slice's number is
+            out of range.
 
     Example:
         >>> slice_metrics([0, 1, 0, 1], [0.1, 0.2, 0.4, 0.3], [1, 1, 2, 2], [0, 0, 1, 1]).auc
@@ -99,25 +92,14 @@ def slice_lift(
 ) -> SliceLift:
     """Return the lift of a model over a reference on each slice, with a bootstrap interval.
 
-    Within a slice, its groups are drawn with replacement, the same for both models and all seeds; a
-    resample's lift is the model's mean over its seeds minus the reference's. With as many seeds of the
-    reference as of the model, taken as pairs, the interval is that of `seeds_and_users`. Otherwise, and
-    with one seed, it is the percentile interval over groups, which knows nothing of other trainings.
-
-    Args:
-        y_true: (N,) labels, 0 or 1.
-        y_pred_model: (N,) scores of the model, or such scores of several seeds.
-        y_pred_reference: The same of the model to compare with, such as the single-task model.
-        group_id: (N,) ids of the groups.
-        slice_of_sample: (N,) number of each sample's slice, from 0.
-        metric: ``AUC``, ``gAUC``, ``avgAUC`` or ``gAUC_positives``.
-        resamples: R.
-        seed: Seed of the draws.
-        confidence: Coverage of the interval, between 0 and 1.
-        num_slices: S; by default what the samples hold.
+    Scores are (N,), or a list of those of several seeds. Within a slice, its groups are drawn with
+    replacement, the same for both models and all seeds; a resample's lift is the model's mean over its
+    seeds minus the reference's. With as many seeds of the reference as of the model, taken as pairs, the
+    interval is that of `seeds_and_users`. Otherwise, and with one seed, it is the percentile interval
+    over groups, which knows nothing of other trainings.
 
     Raises:
-        ConfigError: If the metric is unknown or the confidence out of range.
+        ConfigError: If the metric is not one of `RANKING` or the confidence out of range.
         DataError: As `slice_metrics`.
     """
     if metric not in RANKING:

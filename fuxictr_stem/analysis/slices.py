@@ -55,11 +55,7 @@ class PositiveBalance:
     positives: np.ndarray  # (2, G) those that are positive
 
     def assign(self, group_id: ArrayLike) -> np.ndarray:
-        """Return the number of each sample's slice, (N,); groups that train lacks are cold.
-
-        Raises:
-            DataError: If the ids, (N,), are of another kind than those of train.
-        """
+        """Return the number of each sample's slice, (N,); groups that train lacks are cold."""
         ids = column("group_id", group_id)
         if _kind(ids) != _kind(self.groups):
             raise DataError(
@@ -83,15 +79,8 @@ def positive_balance(
 ) -> PositiveBalance:
     """Sort the groups of the training split into slices, as the module's docstring says.
 
-    Args:
-        group_id: (N,) ids of the rows of train: integers, strings, or anything that sorts.
-        labels: (N,) labels of each task, 0 or 1; NaN where a row has none.
-        pair: The tasks a and b; by default the two that there are. With more tasks, one call per pair.
-        relative_to: ``base_rate`` or ``counts``.
-        smoothing: Pseudo-rows s, at least 0.
-        min_rows: Least rows with a label of either task; groups with fewer are cold.
-        thresholds: Least and greatest balance that is comparable, as log2.
-        quantiles: Shares of the groups below low and below high, in place of the thresholds.
+    ``group_id`` and each of the ``labels`` (0, 1, or NaN where a row has none) are (N,). ``pair`` names the
+    tasks a and b, by default the two that there are. ``quantiles`` take the place of ``thresholds``.
 
     Raises:
         ConfigError: If a choice is out of range, or the pair is not clear.
@@ -141,13 +130,8 @@ def positive_balance(
 def slice_numbers(name: str, values: ArrayLike, num_slices: int | None) -> tuple[np.ndarray, int]:
     """Return the number of each sample's slice, (N,), and how many slices there are.
 
-    Args:
-        name: Name of the argument, for the errors.
-        values: (N,) numbers from 0.
-        num_slices: How many there are; by default what the samples hold.
-
     Raises:
-        DataError: If they are no whole numbers, or out of range.
+        DataError: If they are no whole numbers, or out of range; ``name`` is what the message calls them.
     """
     numbers = column(name, values)
     if numbers.dtype.kind not in "iu":

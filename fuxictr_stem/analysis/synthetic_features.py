@@ -25,9 +25,6 @@ def synthetic_feature_map(params: Mapping[str, Any]) -> FeatureMap:
     """Return the feature map of an experiment as if each vocabulary had a few ids.
 
     Pretrained vectors are left out: such a field is one of learnt vectors here.
-
-    Args:
-        params: The experiment, checked and normalised.
     """
     features = [{col["name"]: _spec(col) for col in params["feature_cols"] if col["active"]}]
     labels = [label["name"] for label in params["label_col"]]

@@ -56,9 +56,6 @@ def compare_tables(model: MultiTaskModel) -> list[TableComparison]:
 
     Fields that share one vocabulary are one field, and fields with pretrained vectors or numbers are
     left out, as is a field without an id to compare.
-
-    Raises:
-        ConfigError: If the model has no tables of ours.
     """
     embedding = getattr(model, "embedding_layer", None)
     if not isinstance(embedding, TaskEmbedding):

@@ -39,18 +39,13 @@ logger = logging.getLogger(__name__)
 def run_benchmark(
     path: Path, folder: Path, config_dir: Path, jobs: int = 1, gpu: int = -1
 ) -> Study:
-    """Make the runs that a benchmark still needs, then write its tables and its report.
+    """Make the runs that a benchmark still needs, then write its tables and its report into ``folder``.
 
-    Args:
-        path: The benchmark file.
-        folder: Where runs, leaderboard.md, .csv, .json and report.html go.
-        config_dir: Folder of the model and dataset configs.
-        jobs: The most runs at a time.
-        gpu: Number of the CUDA device of all runs, or -1 for the CPU.
+    ``gpu`` is the CUDA device of all runs, -1 for the CPU; at most ``jobs`` runs are made at a time.
 
     Raises:
-        UserError: If a config, the data, the device or a folder has a problem, another
-            benchmark writes into the folder, or no run ended well.
+        UserError: If a config, the data, the device or a folder has a problem, another benchmark writes
+            into the folder, or no run succeeded.
     """
     check_device(gpu)
     benchmark = load_benchmark(path, config_dir)

@@ -54,9 +54,6 @@ def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     A key that a later version adds, with a default that changes nothing, so leaves older runs valid:
     a run that does not have the key is one that has its default. The content of the vectors' file is
     part of the data's fingerprint.
-
-    Args:
-        settings: Checked settings, as `load_experiment` returns them or a run has recorded them.
     """
     defaults = {
         **_defaults(schema.Dataset),
@@ -120,17 +117,10 @@ def _model_defaults(name: Any) -> dict[str, Any]:
 
 
 def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str) -> None:
-    """Refuse to go on with other settings.
+    """Raise a ConfigError with all that differs between the settings of the run to be continued and these.
 
-    A key at its default is the same as none, so a run goes on under a version that has more keys.
-
-    Args:
-        before: Those of the run that is to be continued.
-        now: Those of this one.
-        place: Where the former are from.
-
-    Raises:
-        ConfigError: With all that differs.
+    A key at its default is the same as none, so a run goes on under a version that has more keys. ``place``
+    is where the former are from.
     """
     then, here = ({**decisive(side), "data": None} for side in (before, now))
     changed = [

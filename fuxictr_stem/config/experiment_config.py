@@ -29,11 +29,7 @@ _ELSEWHERE = dict.fromkeys(
 
 
 def list_experiments(config_dir: str | Path) -> list[str]:
-    """Return the ids of all experiments, sorted.
-
-    Raises:
-        ConfigError: If a file is absent or cannot be read.
-    """
+    """Return the ids of all experiments, sorted."""
     return ids(all_sections(config_dir, "model_config"))
 
 
@@ -88,11 +84,7 @@ def load_experiment(
 def accepted_keys(
     config_dir: str | Path, expid: str, overrides: Mapping[str, Any] | None = None
 ) -> set[str]:
-    """Return the keys that an experiment may hold, those of its model included.
-
-    Raises:
-        ConfigError: As `load_experiment`, which has the same arguments.
-    """
+    """Return the keys that an experiment may hold, those of its model included."""
     params = load_experiment(config_dir, expid, overrides=overrides)
     return {*schema.Experiment.model_fields, *model_fields(find_model(params["model"]))}
 

@@ -19,11 +19,7 @@ _LAYERS = ("expert", "gate", "tower", "bottom")
 
 
 def find_model(name: Any) -> type:
-    """Return a model's class.
-
-    Raises:
-        ConfigError: If there is no such model, or it cannot be imported.
-    """
+    """Return a model's class; ConfigError if there is none of that name, or it cannot be imported."""
     try:
         return registry.get_model(name)
     except (ImportError, AttributeError) as error:

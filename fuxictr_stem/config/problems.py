@@ -54,9 +54,6 @@ class Problems:
         """Raise one error that lists every problem, if there is any.
 
         A problem with one text in several places, as a shared YAML anchor makes it, is listed once.
-
-        Raises:
-            ProblemsError: If a problem was noted.
         """
         places: dict[str, dict[str, None]] = {}
         for place, text in self.entries:

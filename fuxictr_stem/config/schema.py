@@ -35,12 +35,9 @@ class Shape(BaseModel):
 
 
 def key(meaning: str, default: Any = ABSENT, columns: tuple[str, ...] = ()) -> Any:
-    """Return the field of a key.
+    """Return the field of a key: what it decides, in one line, and the column types it is for, if not all.
 
-    Args:
-        meaning: What it decides, in one line.
-        default: Its value where the config names none; `REQUIRED`; or `ABSENT` to leave it out.
-        columns: The column types that it is for, if it is not for all.
+    The default is its value where the config names none; `REQUIRED`; or `ABSENT` to leave it out.
     """
     extra: Any = {"columns": list(columns)} if columns else None
     return Field(default, description=meaning, json_schema_extra=extra)

@@ -116,11 +116,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def config_files(config_dir: str | Path, kind: str) -> list[Path]:
-    """Return the files of ``model_config`` or ``dataset_config``, sorted.
-
-    Raises:
-        ConfigError: If the folder or the files are absent.
-    """
+    """Return the files of ``model_config`` or ``dataset_config``, sorted."""
     folder = Path(config_dir)
     if not os.path.isdir(folder):
         raise ConfigError(
@@ -138,11 +134,7 @@ def config_files(config_dir: str | Path, kind: str) -> list[Path]:
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; an empty one of an empty file.
-
-    Raises:
-        ConfigError: If the file cannot be read or is not a mapping of names.
-    """
+    """Return the mapping that a YAML file holds, empty for an empty file, or raise a ConfigError."""
     if os.path.exists(file) and not os.path.isfile(file):
         raise ConfigError(f"{file} is no plain file.")
     try:
@@ -205,11 +197,7 @@ def ids(sections: list[Section]) -> list[str]:
 
 
 def check_id(what: str, name: object) -> str:
-    """Return an experiment or dataset id.
-
-    Raises:
-        ConfigError: If it could not name a file.
-    """
+    """Return an experiment or dataset id, or raise a ConfigError if it could not name a file."""
     if not isinstance(name, str) or not _ID.fullmatch(name) or name == BASE:
         raise ConfigError(
             f"{what} must be letters, digits, '_', '-' and single dots, beginning with a letter or "
@@ -220,11 +208,7 @@ def check_id(what: str, name: object) -> str:
 
 
 def find_section(sections: list[Section], what: str, name: str, config_dir: str | Path) -> Section:
-    """Return the section of an id.
-
-    Raises:
-        ConfigError: If no file or several files have it, or it is not a mapping.
-    """
+    """Return the section of an id, a mapping in one file; anything else is a ConfigError."""
     of_name = [section for section in sections if section.name == name]
     if not of_name:
         names = ids(sections)
@@ -243,11 +227,7 @@ def find_section(sections: list[Section], what: str, name: str, config_dir: str 
 
 
 def find_base(sections: list[Section], experiment: Section) -> Section | None:
-    """Return the `Base` of an experiment: that of its file, else the only one there is.
-
-    Raises:
-        ConfigError: If other files have different ones, or it is not a mapping.
-    """
+    """Return the `Base` of an experiment: that of its file, else the only one there is."""
     bases = [section for section in sections if section.name == BASE]
     chosen = [section for section in bases if section.file == experiment.file] or bases
     for base in chosen:

@@ -24,18 +24,8 @@ from fuxictr_stem.metrics.tasks import METRICS
 def resample_counts(num_groups: int, resamples: int, seed: int) -> np.ndarray:
     """Draw the groups with replacement, as many as there are, once per resample.
 
-    More resamples with the same seed begin with the same rows.
-
-    Args:
-        num_groups: G, at least 1.
-        resamples: R, at least 1.
-        seed: Seed of the draws.
-
-    Returns:
-        (R, G) int32: how often each resample holds each group.
-
-    Raises:
-        DataError: If there is no group or no resample.
+    Returns (R, G) int32: how often each resample holds each group. More resamples with the same seed begin
+    with the same rows.
     """
     for name, count in (("num_groups", num_groups), ("resamples", resamples)):
         if count < 1:
@@ -50,20 +40,11 @@ def resample_counts(num_groups: int, resamples: int, seed: int) -> np.ndarray:
 def bootstrap_auc(
     y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike, counts: np.ndarray
 ) -> np.ndarray:
-    """Return the AUC of each resample, ties averaged: `auc` of the rows that it holds.
+    """Return the AUC of each resample, (R,) float64, ties averaged: `auc` of the rows that it holds.
 
-    Args:
-        y_true: (N,) labels, 0 or 1.
-        y_pred: (N,) scores on any scale.
-        group_id: (N,) numbers of the groups, 0 to G-1.
-        counts: (R, G) as of `resample_counts`.
-
-    Returns:
-        (R,) float64; NaN where a resample holds one class only.
-
-    Raises:
-        DataError: If lengths differ, a label is not 0/1, a score is not finite, or a group's number
-            has no column in the counts.
+    Labels, scores and the groups' numbers, 0 to G-1, are (N,); counts (R, G) as of `resample_counts`. NaN
+    where a resample holds one class only. Raises DataError as `auc`, or if a group has no column in the
+    counts.
     """
     positive, score, group = _rows(y_true, y_pred, group_id, counts)
     order = np.argsort(score)
@@ -115,20 +96,10 @@ def bootstrap_gauc(
     counts: np.ndarray,
     weight: str = "samples",
 ) -> np.ndarray:
-    """Return the gAUC of each resample: `gauc`, where a group drawn c times is c groups.
+    """Return the gAUC of each resample, (R,) float64: `gauc`, where a group drawn c times is c groups.
 
-    Args:
-        y_true: (N,) labels, 0 or 1.
-        y_pred: (N,) scores on any scale.
-        group_id: (N,) numbers of the groups, 0 to G-1.
-        counts: (R, G) as of `resample_counts`.
-        weight: Weight of a group, as in `gauc`.
-
-    Returns:
-        (R,) float64; NaN where a resample holds no group with both classes.
-
-    Raises:
-        DataError: As `bootstrap_auc`; or if the weight is unknown, or no group has both classes.
+    Arguments are those of `bootstrap_auc`; NaN where a resample holds no group with both classes. Raises
+    DataError as `bootstrap_auc` and `gauc`.
     """
     per_group = group_auc(y_true, y_pred, _group_numbers(group_id, counts))
     # Rejects an unknown weight, and data without a group that has both classes.

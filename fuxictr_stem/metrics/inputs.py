@@ -11,11 +11,7 @@ from fuxictr_stem.errors import DataError
 
 
 def column(name: str, values: ArrayLike) -> np.ndarray:
-    """Return values as a (N,) array; (N, 1) is taken as (N,).
-
-    Raises:
-        DataError: If the values are empty, masked, have another shape, or are not an array.
-    """
+    """Return values as a (N,) array, also of (N, 1); DataError if they are anything else or empty."""
     try:
         if hasattr(values, "detach"):
             # A tensor: NumPy reads none that has a gradient or 16-bit brain floats.
@@ -54,9 +50,8 @@ _EXACT = 2**53
 def numbers(name: str, values: ArrayLike) -> np.ndarray:
     """Return finite numbers as a (N,) array; floats keep their width, all else becomes float64.
 
-    Raises:
-        DataError: If there is anything but finite numbers; the message counts what is wrong. Or if
-            there are whole numbers beyond 2^53, which float64 merges.
+    DataError, which counts what is wrong, if there is anything else, or whole numbers beyond 2^53, which
+    float64 merges.
     """
     array = column(name, values)
     _reject_merged(name, values, array)
@@ -99,11 +94,7 @@ def _reject_merged(name: str, values: ArrayLike, array: np.ndarray) -> None:
 
 
 def binary_labels(y_true: ArrayLike) -> np.ndarray:
-    """Return 0/1 labels as a boolean (N,) array, true for positives.
-
-    Raises:
-        DataError: If a label is neither 0 nor 1; the message counts them.
-    """
+    """Return 0/1 labels as a boolean (N,) array, true for positives; DataError if there are others."""
     array = column("y_true", y_true)
     if array.dtype.kind not in "biufO":
         raise DataError(f"y_true must hold 0 and 1, but has dtype {array.dtype}.")
@@ -119,11 +110,7 @@ def binary_labels(y_true: ArrayLike) -> np.ndarray:
 
 
 def same_length(**columns: np.ndarray) -> None:
-    """Check that all columns have one length.
-
-    Raises:
-        DataError: If they differ; the message names each length.
-    """
+    """Check that all columns have one length; DataError, which names each, if not."""
     if len({len(values) for values in columns.values()}) > 1:
         lengths = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
         raise DataError(f"All columns must have the same length, but the lengths are: {lengths}.")

@@ -24,15 +24,12 @@ class Interval(NamedTuple):
 
 
 def percentile_interval(resampled: np.ndarray, tail: float) -> Interval | None:
-    """Return the interval between two percentiles of resampled differences; None if all (R,) are NaN.
+    """Return the interval between two percentiles of resampled differences, (R,); None if all are NaN.
 
-    The p value is twice the smaller share of resamples on either side of zero, the observed sample
-    counted in (A. Davison and D. Hinkley, Bootstrap Methods and their Application, 1997, eq. 4.11),
-    so it is never below 2 / (R + 1). A resample with one class only is NaN and does not count.
-
-    Args:
-        resampled: (R,) differences.
-        tail: The share of resamples to leave out at each end, such as .025.
+    ``tail`` is the share of resamples to leave out at each end. The p value is twice the smaller share of
+    resamples on either side of zero, the observed sample counted in (A. Davison and D. Hinkley, Bootstrap
+    Methods and their Application, 1997, eq. 4.11), so it is never below 2 / (R + 1). A resample with one
+    class only is NaN and does not count.
     """
     drawn = resampled[np.isfinite(resampled)]
     if not len(drawn):
@@ -54,16 +51,10 @@ def seeds_and_users(
     sample's, the interaction is taken out of the variance over users, and the quantile is the mean of
     both Student distributions', weighted by the variances (W. Cochran and G. Cox, Experimental Designs,
     2nd ed. 1957, sec. 4.14): 94 to 98%, from two seeds on; a little less where few heavy users decide
-    (tests/test_intervals.py).
+    (tests/metrics/test_intervals.py).
 
-    Args:
-        differences: (S,) observed difference at each seed.
-        resampled: (S, R) the same on each resample of the users; NaN where it has no value.
-        users: G.
-        level: Coverage of the interval.
-
-    Returns:
-        The interval; None with fewer than two seeds, users or resamples, or where nothing varies.
+    ``differences`` are (S,) observed ones, ``resampled`` (S, R), NaN where a resample has no value. None
+    with fewer than two seeds, users or resamples, or where nothing varies.
     """
     seeds, mean = len(differences), float(np.mean(differences))
     drawn = resampled[:, np.isfinite(resampled).all(axis=0)]

@@ -38,14 +38,8 @@ def normalized_entropy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
     1 is what predicting that share for every sample gets; lower is better. Unlike logloss it can be
     compared between tasks of other shares (He et al., Practical Lessons from Predicting Clicks on Ads at
-    Facebook, ADKDD 2014, eq. 3).
-
-    Args:
-        y_true: (N,) labels, 0 or 1.
-        y_pred: (N,) probabilities of label 1.
-
-    Raises:
-        DataError: As for `logloss`, or if there is only one class.
+    Facebook, ADKDD 2014, eq. 3). Arguments and errors are those of `logloss`; one class only is an error,
+    too.
     """
     loss = logloss(y_true, y_pred)
     share = float(binary_labels(y_true).mean())
@@ -60,14 +54,8 @@ def normalized_entropy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 def calibration(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Return the predicted over the observed number of positives; 1 is right on average.
 
-    Above 1 the model promises too much, below too little (He et al., ADKDD 2014, section 2.2).
-
-    Args:
-        y_true: (N,) labels, 0 or 1.
-        y_pred: (N,) probabilities of label 1.
-
-    Raises:
-        DataError: As for `logloss`, or if there is no positive.
+    Above 1 the model promises too much, below too little (He et al., ADKDD 2014, section 2.2). Arguments
+    and errors are those of `logloss`; without a positive it is a DataError.
     """
     positive, probability = _binary(y_true, y_pred, "Calibration")
     observed = np.count_nonzero(positive)
@@ -80,30 +68,18 @@ def calibration(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def calibration_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return how far `calibration` is from 1, which a monitor can minimise.
-
-    Raises:
-        DataError: As for `calibration`.
-    """
+    """Return how far `calibration` is from 1, which a monitor can minimise."""
     return abs(calibration(y_true, y_pred) - 1)
 
 
 def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the mean squared error.
-
-    Raises:
-        DataError: If lengths differ or a value is not a finite number.
-    """
+    """Return the mean squared error; DataError if lengths differ or a value is not a finite number."""
     error = _error(y_true, y_pred)
     return float(np.square(error, out=error).mean())
 
 
 def mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the mean absolute error.
-
-    Raises:
-        DataError: If lengths differ or a value is not a finite number.
-    """
+    """Return the mean absolute error; DataError as for `mse`."""
     error = _error(y_true, y_pred)
     return float(np.abs(error, out=error).mean())
 
@@ -111,8 +87,7 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 def r2(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Return the share of the labels' variance that is predicted: 1 at best, 0 for their mean.
 
-    Raises:
-        DataError: If lengths differ, a value is not a finite number, or all labels are equal.
+    DataError as for `mse`, or if all labels are equal.
     """
     error = _error(y_true, y_pred)
     true = numbers("y_true", y_true).astype(np.float64, copy=False)

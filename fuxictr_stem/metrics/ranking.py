@@ -18,17 +18,10 @@ GROUP_WEIGHTS = ("samples", "equal", "positives")
 
 
 class GroupAUC(NamedTuple):
-    """AUC of each group, G groups sorted by id.
-
-    Attributes:
-        groups: (G,) ids.
-        auc: (G,) AUC; NaN where a group has only one class.
-        samples: (G,) number of samples.
-        positives: (G,) number of positives.
-    """
+    """AUC of each group, (G,) arrays sorted by id."""
 
     groups: np.ndarray
-    auc: np.ndarray
+    auc: np.ndarray  # NaN where a group has only one class
     samples: np.ndarray
     positives: np.ndarray
 
@@ -64,18 +57,12 @@ def auc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def pr_auc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the area under the precision-recall curve: the average precision.
+    """Return the area under the precision-recall curve, the average precision; arguments as for `auc`.
 
-    It is the sum over the distinct scores, from the highest down, of the precision among the samples
-    with at least that score, times what they add to the recall; nothing is interpolated (as
-    scikit-learn's ``average_precision_score``). A random order gets the share of positives.
-
-    Args:
-        y_true: (N,) labels, 0 or 1.
-        y_pred: (N,) scores on any scale.
-
-    Raises:
-        DataError: If lengths differ, a label is not 0/1, a score is not finite, or there is no positive.
+    It is the sum over the distinct scores, from the highest down, of the precision among the samples with
+    at least that score, times what they add to the recall; nothing is interpolated (as scikit-learn's
+    ``average_precision_score``). A random order gets the share of positives. DataError as for `auc`, but
+    one class only is fine if it is the positive one.
     """
     positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
     same_length(y_true=positive, y_pred=score)
@@ -94,17 +81,7 @@ def pr_auc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def group_auc(y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike) -> GroupAUC:
-    """Return the AUC of each group, ties averaged.
-
-    Args:
-        y_true: (N,) labels, 0 or 1.
-        y_pred: (N,) scores on any scale.
-        group_id: (N,) ids: integers, strings, or anything that sorts.
-
-    Raises:
-        DataError: If lengths differ, a label is not 0/1, a score is not finite, or a group id is
-            missing.
-    """
+    """Return the AUC of each group, ties averaged; arguments and errors are those of `gauc`."""
     positive, score = binary_labels(y_true), numbers("y_pred", y_pred)
     names, group = _group_codes(group_id)
     same_length(y_true=positive, y_pred=score, group_id=group)
@@ -155,7 +132,8 @@ def gauc(
             avgAUC), or its ``positives``.
 
     Raises:
-        DataError: As `group_auc`; or if the weight is unknown, or no group has both classes.
+        DataError: If lengths differ, a label is not 0/1, a score is not finite, a group id is missing, the
+            weight is unknown, or no group has both classes.
 
     Example:
         >>> users = ["a", "a", "b", "b", "b", "c"]  # c has one class and is left out
@@ -166,11 +144,7 @@ def gauc(
 
 
 def mean_group_auc(per_group: GroupAUC, weight: str) -> float:
-    """Return the mean of groups' AUCs, weighted as in `gauc`.
-
-    Raises:
-        DataError: If the weight is unknown, or no group has both classes.
-    """
+    """Return the mean of groups' AUCs, weighted as in `gauc`, with its errors."""
     _check_weight(weight)
     both = ~np.isnan(per_group.auc)
     if not both.any():

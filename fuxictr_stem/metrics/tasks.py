@@ -23,22 +23,13 @@ BINARY, REGRESSION = TASKS = ("binary_classification", "regression")
 
 
 class Metric(NamedTuple):
-    """A metric as configs know it.
-
-    Attributes:
-        task: The task type it applies to.
-        higher_is_better: Whether a monitor maximises it; None if neither more nor less is better, so
-            that no monitor takes it.
-        group_weight: Weight of a group in its mean, or None for a metric without groups.
-        classes: The classes that a binary label must have to be measured.
-        varies: Whether a regression label must have two values to be measured.
-    """
+    """A metric as configs know it."""
 
     task: str
-    higher_is_better: bool | None
-    group_weight: str | None = None
-    classes: tuple[int, ...] = ()
-    varies: bool = False
+    higher_is_better: bool | None  # None if neither more nor less is, so that no monitor takes it
+    group_weight: str | None = None  # weight of a group in its mean
+    classes: tuple[int, ...] = ()  # that a binary label must have to be measured
+    varies: bool = False  # whether a regression label must have two values to be measured
 
 
 _BOTH, _POSITIVES = (0, 1), (1,)
@@ -76,18 +67,10 @@ _WITHOUT_GROUPS = {
 
 
 def metric_names(task: str, names: Iterable[str]) -> list[str]:
-    """Return the metrics that a task reports.
+    """Return the metrics that a task reports: those of the names that apply to its type, in order.
 
-    Args:
-        task: ``binary_classification`` or ``regression``.
-        names: Names of metrics; those of other task types and unknown ones are passed over.
-
-    Returns:
-        Those that apply, each once, in order; where none applies, logloss and AUC of a binary task,
-        MSE and MAE of a regression task.
-
-    Raises:
-        ConfigError: If the task type is unknown.
+    Where none applies, they are logloss and AUC of a binary task, MSE and MAE of a regression task.
+    ConfigError if the task type is unknown.
     """
     if task not in TASKS:
         raise ConfigError(
@@ -106,16 +89,8 @@ def evaluate_task(
 ) -> dict[str, float]:
     """Return the metrics of one task, by name, in the order of `metric_names`.
 
-    Args:
-        task: ``binary_classification`` or ``regression``.
-        y_true: (N,) labels.
-        y_pred: (N,) predictions.
-        names: Names of metrics, as for `metric_names`.
-        group_id: (N,) ids; needed by metrics within groups.
-
-    Raises:
-        ConfigError: If the task type is unknown.
-        DataError: If a metric rejects the data, or needs ``group_id`` and there is none.
+    Labels, predictions and group ids, which metrics within groups need, are (N,). DataError if a metric
+    rejects them; ConfigError if the task type is unknown.
     """
     chosen = metric_names(task, names)
     grouped = [name for name in chosen if METRICS[name].group_weight is not None]
@@ -137,11 +112,7 @@ def evaluate_task(
 
 
 def mean_over_tasks(results: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each metric over the tasks that have it.
-
-    Args:
-        results: Metrics of each task, by label.
-    """
+    """Return the mean of each metric over the tasks that have it, from each task's metrics."""
     values: dict[str, list[float]] = {}
     for metrics in results.values():
         for name, value in metrics.items():
@@ -150,14 +121,9 @@ def mean_over_tasks(results: Mapping[str, Mapping[str, float]]) -> dict[str, flo
 
 
 def produced_metrics(tasks: Mapping[str, str], names: Iterable[str]) -> list[str]:
-    """Return every key that an evaluation produces: what a monitor may name.
+    """Return every key that an evaluation produces, which a monitor may name.
 
-    Args:
-        tasks: Task type by label.
-        names: Names of metrics, as for `metric_names`.
-
-    Returns:
-        ``{label}_{metric}`` for each task, then the names of the means.
+    They are ``{label}_{metric}`` for each task (a type by label), then the names of the means.
     """
     wanted = list(names)
     per_task = {label: metric_names(task, wanted) for label, task in tasks.items()}

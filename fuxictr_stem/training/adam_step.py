@@ -49,15 +49,9 @@ class StepModel(Protocol):
 class AdamStep:
     """Training steps of a model whose tables have an L2 penalty or none.
 
-    Args:
-        model: The model.
-        penalty: The tables' lambda.
-        learning_rate: Adam's.
-        row_sparse: Whether a step changes only the rows that the batch has touched. Rows then wait for
-            their next visit instead of decaying towards zero: another regulariser, and another model.
-
-    Attributes:
-        optimizer: ``torch.optim.Adam`` on all parameters; its state holds all that a step depends on.
+    With ``row_sparse``, a step changes only the rows that the batch has touched. Rows then wait for their
+    next visit instead of decaying towards zero: another regulariser, and another model. The state of
+    ``optimizer``, an Adam on all parameters, holds all that a step depends on.
     """
 
     def __init__(
@@ -85,9 +79,8 @@ class AdamStep:
     def __call__(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:
         """Take a step on a batch, its gradient of all parameters together clipped to a norm.
 
-        Returns:
-            The loss with its penalties before the step, inf where the gradient is not finite; with
-            ``row_sparse``, the tables' penalty is that of the rows of the batch.
+        Returns the loss with its penalties before the step, inf where the gradient is not finite; with
+        ``row_sparse``, the tables' penalty is that of the rows of the batch.
         """
         model = self.model
         self.optimizer.zero_grad()

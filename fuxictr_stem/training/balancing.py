@@ -21,15 +21,11 @@ _INSTALL = 'pip install "torchjd[quadprog-projector,cagrad]"'
 
 
 class Method(NamedTuple):
-    """How an aggregator is made, and what makes a sum of it.
-
-    Attributes:
-        arguments: Of the aggregator's constructor.
-        scale: Factor, by the number of gradients, with which equal gradients give their sum: learning
-            rate and tables then mean the same as without balancing.
-    """
+    """How an aggregator is made, and what makes a sum of it."""
 
     arguments: dict[str, Any]
+    # Factor, by the number of gradients, with which equal gradients give their sum: learning rate and
+    # tables then mean the same as without balancing.
     scale: Callable[[int], float]
 
 
@@ -79,14 +75,7 @@ def balancing_problems(name: str | None) -> Iterator[Problem]:
 
 
 class GradientBalancer:
-    """Combines the tasks' gradients of shared parameters by an aggregator of torchjd.
-
-    Args:
-        name: The aggregator's class, one of `METHODS`; ``Sum`` changes nothing.
-
-    Raises:
-        ConfigError: If there is no such method, or torchjd or what it needs is not installed.
-    """
+    """Combines the tasks' gradients of shared parameters by one of `METHODS`; ``Sum`` changes nothing."""
 
     def __init__(self, name: str) -> None:
         raise_first(balancing_problems(name))
@@ -104,12 +93,7 @@ class GradientBalancer:
         return self.scale(len(gradients_TP)) * self.aggregator(gradients_TP)
 
     def corrections(self, losses_T: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-        """Return what to add to each parameter's plain gradient, of its shape.
-
-        Args:
-            losses_T: What each task adds to the loss; their graph is kept.
-            parameters: The dense parameters.
-        """
+        """Return what to add to each parameter's plain gradient; the graph of losses_T is kept."""
         by_task = [
             torch.autograd.grad(
                 loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True

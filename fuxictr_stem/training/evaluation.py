@@ -38,12 +38,10 @@ class Predictions(NamedTuple):
 
 @torch.no_grad()
 def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> Predictions:
-    """Run a model over one pass of batches, in evaluation mode.
+    """Run a model over one pass of batches, in evaluation mode, in which it stays, as with FuxiCTR.
 
-    Args:
-        model: The model; its mode is evaluation afterwards, as with FuxiCTR.
-        batches: Batches of one pass; `num_samples`, where they have it, gives the time left.
-        title: Name of the pass in the progress.
+    ``num_samples`` of the batches, where they have it, gives the time left in the progress, called
+    ``title``.
     """
     model.eval()
     labels = list(getattr(model, "labels", model.feature_map.labels))
@@ -75,16 +73,10 @@ def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> 
 def evaluate_predictions(
     tasks: Mapping[str, str], predictions: Predictions, names: Sequence[str]
 ) -> dict[str, float]:
-    """Return the metrics of each task over its samples, and their means over the tasks that have them.
+    """Return ``{label}_{metric}`` of each task over its samples, and each metric's mean over tasks.
 
-    Args:
-        tasks: Task type by label.
-        predictions: Labels and predictions of a split.
-        names: Metrics (``AUC``), or results (``like_AUC``), which mean their metric: each is
-            computed for every task it applies to, so that a mean is one over all of them.
-
-    Returns:
-        ``{label}_{metric}`` for each task, and each mean under the metric's own name.
+    Names are metrics (``AUC``), or results (``like_AUC``), which mean their metric: each is computed for
+    every task it applies to, so that a mean is one over all of them.
     """
     results = {}
     metrics = [*names, *(name.removeprefix(f"{label}_") for label in tasks for name in names)]
@@ -111,13 +103,6 @@ def warn_of_constants(
     That is the entropy of the share of positives. It is only a note for a model of a few steps that is
     still about as good as a fresh one, which predicts .5, and where rows are weighted: a model that counts
     positives ten times rightly predicts more than their share.
-
-    Args:
-        tasks: Task type by label.
-        predictions: Labels and predictions of valid, by the best weights.
-        steps: Training steps of the run.
-        learning_rate: The run's, for the advice.
-        weighted: Whether training weights the rows.
     """
     for label, task in tasks.items():
         if task != BINARY:

@@ -31,14 +31,7 @@ def warn_of_first_losses(model: TaskLosses, step: int) -> bool:
     """Warn of tasks whose first loss, times its fixed weight, is over 20 times another's.
 
     The losses are looked at after steps 1, 2, 4 and so on until each task has had a sample, for 64 steps
-    at most, so that hardly any step waits for the device.
-
-    Args:
-        model: The model, after a step.
-        step: Number of the step, from 1.
-
-    Returns:
-        Whether there is nothing more to look at.
+    at most, so that hardly any step waits for the device. Returns whether there is nothing more to look at.
     """
     if step & (step - 1):
         return False

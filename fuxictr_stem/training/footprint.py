@@ -117,13 +117,9 @@ def plan_memory(
 ) -> MemoryPlan:
     """Estimate what training takes and reject what cannot fit; nothing large is allocated.
 
-    Only what is certain is a reason to reject: weights, gradients and the optimizer's state.
-
-    Args:
-        params: The experiment, checked and normalised, with ``gpu``.
-        feature_map: The features; their vocabularies may be of any size.
-        share: What of the memory is this run's, where others are started with it.
-        elsewhere: Bytes of the CPU's memory that other runs will still take.
+    Only what is certain is a reason to reject: weights, gradients and the optimizer's state. ``share`` is
+    what of the memory is this run's, ``elsewhere`` are bytes of the CPU's memory that other runs will
+    still take.
 
     Raises:
         ConfigError: There is not enough memory, or the model rejects its parameters.

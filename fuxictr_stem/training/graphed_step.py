@@ -22,9 +22,6 @@ class GraphedStep:
     graphed; a batch of fewer, such as the last of an epoch, with which a resumed run may begin, runs
     kernel by kernel. A new learning rate records anew. A model that cannot be recorded goes on kernel by
     kernel, with a warning.
-
-    Args:
-        step: The step; its model does nothing that depends on numbers on the device.
     """
 
     def __init__(self, step: AdamStep) -> None:

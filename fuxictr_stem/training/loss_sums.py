@@ -16,9 +16,6 @@ class LossSums(nn.Module):
 
     They are a buffer, which is on the model's device and in a CUDA graph of a step, but not in the
     model's weights.
-
-    Args:
-        num_tasks: T.
     """
 
     sums_2T: Tensor

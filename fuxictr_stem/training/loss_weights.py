@@ -25,29 +25,15 @@ class TaskWeights(nn.Module):
     """
 
     def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
-        """Return what each task adds to the loss of a batch, (T,).
-
-        Args:
-            losses_T: The tasks' losses; 0 for a task without a sample.
-            present_T: Which tasks have a sample in the batch.
-        """
+        """Return what each task adds to a batch's loss, (T,); a task without a sample has a loss of 0."""
         return losses_T
 
     def observe(self, losses_T: Tensor, present_T: Tensor, epoch: int) -> None:
-        """Take note of a batch's losses, before its step.
-
-        Args:
-            losses_T: The tasks' losses.
-            present_T: Which tasks have a sample in the batch.
-            epoch: Number of the epoch, from 0.
-        """
+        """Take note of a batch's losses, before its step; ``epoch`` counts from 0."""
 
 
 class FixedWeights(TaskWeights):
     """A number per task: task i adds ``w_i L_i``.
-
-    Args:
-        weights: The numbers w_i, finite and >= 0, in the order of the tasks.
 
     Example:
         >>> FixedWeights([2, 0.5])(torch.tensor([0.7, 0.4]), torch.tensor([True, True]))
@@ -72,9 +58,6 @@ class UncertaintyWeights(TaskWeights):
     ``exp(-s_i) L_i + s_i / 2`` (their eq. 10), a regression task ``exp(-s_i) L_i / 2 + s_i / 2`` (eq. 7).
     A task without a sample in the batch adds nothing, so that its uncertainty stays as it is. All
     ``s_i`` start at 0. Not valid for losses that reach 0 on train: ``s_i`` then falls without end.
-
-    Args:
-        tasks: The tasks' types.
 
     Example:
         >>> weights = UncertaintyWeights(["binary_classification", "regression"])
@@ -104,9 +87,6 @@ class DynamicWeightAverage(TaskWeights):
     of the last epoch divided by that of the epoch before. In the first two epochs all weights are 1. The
     sums of this epoch and the means of the two before are buffers: weights that are saved go on from
     there. Without effect on runs of one or two epochs.
-
-    Args:
-        num_tasks: T.
 
     Example:
         >>> weights, both = DynamicWeightAverage(2), torch.tensor([True, True])
@@ -155,15 +135,7 @@ class DynamicWeightAverage(TaskWeights):
 
 
 def weights_of(loss_weight: LossWeight, tasks: Mapping[str, str]) -> TaskWeights:
-    """Return the weighting that a ``loss_weight`` names.
-
-    Args:
-        loss_weight: ``EQ``, ``UW``, ``DWA``, one number per task, or a mapping of labels to numbers.
-        tasks: Task type by label, in the model's order.
-
-    Raises:
-        ConfigError: If it is none of these, or its numbers do not fit the tasks.
-    """
+    """Return the weighting that a ``loss_weight`` names for tasks, types by label."""
     raise_first(loss_weight_problems(loss_weight, list(tasks)))
     if loss_weight == EQUAL:
         return TaskWeights()

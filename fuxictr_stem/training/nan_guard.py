@@ -30,12 +30,7 @@ class _Step(NamedTuple):
 
 
 class LossWatch:
-    """Takes a model's steps and looks at their losses, some of them together.
-
-    Args:
-        model: The model.
-        together: After how many steps to look; 1 where a step that is lost does harm.
-    """
+    """Takes a model's steps and looks at their losses, so many ``together``."""
 
     def __init__(self, model: MultiTaskModel, together: int) -> None:
         self._model, self._together = model, together
@@ -57,11 +52,7 @@ class LossWatch:
         return loss
 
     def look(self) -> None:
-        """Look at the losses of all steps so far: the device is waited for once.
-
-        Raises:
-            TrainingError: One is not finite; names the first such step, its batch and the task.
-        """
+        """Look at the losses of all steps so far, waiting for the device once, and reject lost ones."""
         waiting, self._waiting = self._waiting, []
         losses = torch.stack([step.loss for step in waiting]).tolist() if waiting else []
         for step, loss in zip(waiting, losses, strict=True):
@@ -81,15 +72,9 @@ def finite_losses(model: MultiTaskModel, together: int = 1) -> Iterator[LossWatc
 
     A model looks at what it predicts and loses before it goes on to gradients. One whose steps change
     nothing where the loss is not finite need not, since on a CUDA device that would wait: its losses are
-    looked at after some steps, and from the first one that is not finite on, no step changes a weight.
-
-    Args:
-        model: The model.
-        together: How many steps of such a model to look at together. Who saves or evaluates it in
-            between must `LossWatch.look` before.
-
-    Raises:
-        TrainingError: From within the model's ``train_step``; names the step, the batch and the task.
+    looked at after ``together`` steps, and from the first one that is not finite on, no step changes a
+    weight. Who saves or evaluates it in between must `LossWatch.look` before. A TrainingError from within
+    ``train_step`` names the step, the batch and the task.
     """
     skips = getattr(model, "skips_lost_steps", False)
     watch = LossWatch(model, together if skips else 1)

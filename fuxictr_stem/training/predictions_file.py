@@ -21,16 +21,8 @@ def write_predictions(
     """Write a split's labels and predictions, in the order of its rows.
 
     The columns are ``{label}``, NaN where the sample is not the task's, ``{label}_pred``, and ``group``,
-    the ``group_id`` as the metrics number it, where there is one; then more columns.
-
-    Args:
-        path: The parquet file.
-        predictions: What a pass over the split gave.
-        more: More columns of the same rows, block by block.
-
-    Raises:
-        DataError: The blocks do not have the same number of rows.
-        OutputError: The file cannot be written.
+    the ``group_id`` as the metrics number it, where there is one; then ``more`` columns, block by block,
+    whose rows must be as many (else a DataError).
     """
     columns = {}
     for label, y_pred in predictions.y_pred.items():

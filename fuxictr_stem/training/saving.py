@@ -30,18 +30,11 @@ class Position(Protocol):
 
 
 class Saving:
-    """Saves the states of a run, and finds the newest.
+    """Saves the states of a run, ``kept`` of them, after so many steps or minutes, and finds the newest.
 
-    Args:
-        folder: Where the states are.
-        settings: What the run's result depends on.
-        check_settings: Raises ConfigError where a state's settings differ from these; it is given both, and
-            where the former are from.
-        versions: Of the software; it warns of a state of others.
-        steps: Steps between two states, or None.
-        minutes: Minutes between two states, or None.
-        kept: How many states stay.
-        resume: Whether to go on from the newest.
+    ``settings`` are what the run's result depends on; ``check_settings`` raises a ConfigError where a
+    state's differ, and is given both, and where the former are from. A state of other ``versions`` is a
+    warning.
     """
 
     def __init__(
@@ -66,8 +59,7 @@ class Saving:
     def begin(self, model: MultiTaskModel, train: Position) -> dict[str, Any] | None:
         """Put a model that is set up, and its batches, where the newest state was, or begin anew.
 
-        Returns:
-            The ``progress`` that `save` was given, or None where the run begins anew.
+        Returns the ``progress`` that `save` was given, or None where the run begins anew.
 
         Raises:
             ConfigError: The settings differ from the state's.
@@ -139,11 +131,8 @@ class Saving:
     ) -> bool:
         """Save a state between two steps and say whether that succeeded; warn where it did not.
 
-        Args:
-            model: The model.
-            train: The training batches.
-            progress: What else the run needs, as JSON.
-            finished: Whether training is over, so that only the best weights are needed.
+        ``progress`` is what else the run needs, as JSON; once training is finished, only the best weights
+        are.
         """
         start = time.monotonic()
         try:

@@ -35,8 +35,7 @@ _SCHEDULE = (
 def write(model: MultiTaskModel, folder: Path, best_only: bool = False) -> dict[str, Any]:
     """Write a model's weights, its best ones so far, its optimizer and all random states into a folder.
 
-    Returns:
-        What is no tensor, as JSON; with `best_only`, nothing.
+    Returns what is no tensor, as JSON; with `best_only`, nothing.
     """
     if os.path.exists(model.checkpoint):
         # No second name of the file: damage to that one would be damage to every state.
@@ -71,13 +70,8 @@ def write(model: MultiTaskModel, folder: Path, best_only: bool = False) -> dict[
 def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
     """Put a model that is set up as the one of `write`, and all random states, where `write` saw them.
 
-    Args:
-        model: The model; its best weights' file is put back, too.
-        folder: Where the files are.
-        content: What `write` returned, and the state's ``files``.
-
-    Raises:
-        OutputError: The best weights cannot be written.
+    ``content`` is what `write` returned, with the state's ``files``. The best weights' file is put back,
+    too.
     """
     checkpoint = Path(model.checkpoint)
     if BEST in content["files"]:

@@ -32,12 +32,7 @@ _FOLDER = re.compile(r"state-(\d{8})")
 
 
 class TrainingStates:
-    """The states of one run. One process at a time uses them.
-
-    Args:
-        folder: Where they are; made when the first is written.
-        kept: How many of them stay.
-    """
+    """The states of one run, ``kept`` of them, in a folder. One process at a time uses them."""
 
     def __init__(self, folder: Path, kept: int) -> None:
         self.folder = folder
@@ -50,13 +45,9 @@ class TrainingStates:
         return bool(self._newest_first())
 
     def write(self, fill: Callable[[Path], Mapping[str, Any]]) -> None:
-        """Write a state and remove the oldest beyond those that are kept.
+        """Write a state and remove the oldest beyond those kept; where it fails, all older ones stay.
 
-        Args:
-            fill: Writes the state's files into a folder and returns what else belongs to it, as JSON.
-
-        Raises:
-            OSError: If it cannot be written; the older ones stay.
+        ``fill`` writes the state's files into a folder and returns what else belongs to it, as JSON.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_temporaries(self.folder)
@@ -95,12 +86,7 @@ class TrainingStates:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return what belongs to a state, after a look at every byte of it.
-
-    Raises:
-        Damaged: If a file is absent, cut off or changed.
-        AccessError: If the system does not let one be read.
-    """
+    """Return what belongs to a state, after a look at every byte; Damaged if a file is not as written."""
     content = read_account(folder / NAME, FORMAT)
     for name, account in content["files"].items():
         if damage := file_damage(folder / name, account):

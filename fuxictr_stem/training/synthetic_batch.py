@@ -16,11 +16,7 @@ def synthetic_batch(
 ) -> dict[str, Tensor]:
     """Draw a batch of columns for a feature map: any ids, normal numbers, labels 0 and 1.
 
-    Args:
-        feature_map: The feature map.
-        label_col: The dataset's labels; one with a ``parent`` is 0 wherever that is.
-        rows: Number of rows.
-        seed: Seed of the draws.
+    A label with a ``parent`` is 0 wherever that is.
     """
     rng = torch.Generator().manual_seed(seed)
     batch: dict[str, Tensor] = {}

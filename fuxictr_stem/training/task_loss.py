@@ -26,12 +26,7 @@ DEFAULT_LOSS = {task: loss for loss, task in reversed(LOSSES.items())}
 
 
 class Labels(list[Tensor]):
-    """A batch's labels, (B, 1) per task, NaN in rows that are not its samples.
-
-    Args:
-        labels: The labels, one tensor per task.
-        weight: (B, 1) weights of the rows, or None to count them alike.
-    """
+    """A batch's labels, (B, 1) per task, NaN in rows that are not samples, and weights of the rows."""
 
     def __init__(self, labels: Iterable[Tensor], weight: Tensor | None = None) -> None:
         super().__init__(labels)
@@ -43,13 +38,8 @@ def mean_loss(
 ) -> Tensor:
     """Return a task's mean loss over its samples; 0, with gradients of 0, if it has none.
 
-    With weights it is ``sum(w * l) / sum(w)``.
-
-    Args:
-        loss: A loss of ``torch.nn.functional``.
-        y_pred: (B, 1) predictions.
-        y_true: (B, 1) labels, NaN in rows that are not samples.
-        weight: (B, 1) weights >= 0 of the rows, or None to count them alike.
+    Predictions, labels (NaN in rows that are not samples) and weights, >= 0, are (B, 1). With weights it is
+    ``sum(w * l) / sum(w)``.
     """
     present = ~torch.isnan(y_true)
     if not device.on_host(y_true):
@@ -107,15 +97,7 @@ def task_problems(
     loss: str | Sequence[str] | None,
     num_tasks: int | None,
 ) -> Iterator[Problem]:
-    """Yield why labels, task types, losses and their number do not go together.
-
-    Args:
-        labels: Those that are trained.
-        dataset_labels: The dataset's.
-        task: Task type, one for all or a list.
-        loss: Loss, one for all or a list; None for the defaults.
-        num_tasks: Number of tasks; None to have as many as labels.
-    """
+    """Yield why labels, task types, losses (one for all or a list) and ``num_tasks`` do not go together."""
     for label in labels:
         if label not in dataset_labels:
             yield Problem(
@@ -165,13 +147,7 @@ def loss_problems(
 def sample_space_problems(
     sample_spaces: Mapping[str, str] | None, labels: Sequence[str], dataset_labels: Sequence[str]
 ) -> Iterator[Problem]:
-    """Yield what is wrong with the tasks' sample spaces.
-
-    Args:
-        sample_spaces: By task, the label whose 1 makes a row one of its samples.
-        labels: Those that are trained.
-        dataset_labels: Those that the dataset has; empty where that is not known.
-    """
+    """Yield what is wrong with the tasks' sample spaces; dataset_labels may be empty: not known."""
     for label, space in (sample_spaces or {}).items():
         if label not in labels:
             yield Problem(

@@ -39,24 +39,16 @@ class Loader(Batches, Position, Protocol):
 
 @dataclass
 class TrainingHistory:
-    """What happened: one record per evaluation, and the speed of the steps alone.
+    """What happened: one record per evaluation, and the speed of the steps alone."""
 
-    Attributes:
-        evaluations: ``epoch``, ``step``, ``train_loss`` (mean over the steps since the last
-            evaluation), ``train_losses`` (by label, the mean loss of the task over its samples since
-            then, without weights and penalties; of our models only), ``learning_rate`` and the
-            monitored ``valid`` metrics.
-        epochs: Epochs begun.
-        samples: Training samples seen.
-        step_seconds: Seconds spent in training steps, loading included, evaluation not.
-        seconds: Seconds of all, those before a resumption included.
-    """
-
+    # ``epoch``, ``step``, ``train_loss`` (mean over the steps since the last evaluation), ``train_losses``
+    # (by label, the task's mean over its samples since then, without weights and penalties; of our models
+    # only), ``learning_rate`` and the monitored ``valid`` metrics.
     evaluations: list[dict[str, Any]] = field(default_factory=list)
-    epochs: int = 0
+    epochs: int = 0  # begun
     samples: int = 0
-    step_seconds: float = 0.0
-    seconds: float = 0.0
+    step_seconds: float = 0.0  # in training steps, loading included, evaluation not
+    seconds: float = 0.0  # of all, those before a resumption included
 
     @property
     def samples_per_second(self) -> float:
@@ -69,11 +61,6 @@ class Trainer:
 
     Steps, early stopping, learning-rate decay and checkpoints are the model's own (``train_step``,
     ``checkpoint_and_earlystop``), so the losses are those of FuxiCTR's ``fit``.
-
-    Args:
-        model: The model, set up for training.
-        tasks: Task type by label, in the model's order.
-        max_gradient_norm: The norm to which the gradient of all parameters together is clipped.
     """
 
     def __init__(

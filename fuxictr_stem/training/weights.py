@@ -15,11 +15,7 @@ _BLOCK_BYTES = 1 << 26
 
 @torch.no_grad()
 def read_into(model: nn.Module, path: str | Path) -> None:
-    """Copy a file's tensors into a model, some rows at a time.
-
-    Args:
-        model: The model; on any device.
-        path: The safetensors file.
+    """Copy a file's tensors into a model, on any device, some rows at a time.
 
     Raises:
         RuntimeError: If the file's names or shapes are not the model's.

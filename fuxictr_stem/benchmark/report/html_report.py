@@ -27,9 +27,6 @@ def write_report(
     """Write ``report.html`` and ``figures/*.png``, in place of an older report's pictures.
 
     The page holds everything: it needs no network and no script.
-
-    Raises:
-        OutputError: If the folder cannot be written.
     """
     figures = folder / "figures"
     outputs.check_writable(figures, "--out")

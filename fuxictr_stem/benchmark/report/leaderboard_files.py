@@ -42,9 +42,6 @@ def write_leaderboard(study: Study, folder: Path, resamples: int = RESAMPLES) ->
     """Write ``leaderboard.md``, ``.csv`` and ``.json``, and return the numbers, unrounded.
 
     The same study gives the same bytes.
-
-    Raises:
-        OutputError: If the folder cannot be written.
     """
     outputs.check_writable(folder, "--out")
     leaderboard = build_leaderboard(study, resamples)

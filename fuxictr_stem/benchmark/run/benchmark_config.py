@@ -118,34 +118,18 @@ class BenchmarkFile(Shape):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A checked benchmark file.
-
-    Attributes:
-        name: Its name, that of the file.
-        dataset_id: The dataset.
-        experiments: Per experiment id its checked parameters, with ``settings`` applied.
-        single_task: The ids of the single-task experiments.
-        proposed: The ids of the models that are no baselines.
-        labels: The tasks that are compared.
-        metrics: The metrics that are compared.
-        seeds: The seeds; the search runs on the first.
-        settings: Per experiment id the settings that apply to it.
-        trials: The search's settings, one mapping per trial; one empty mapping without a search.
-        threads: CPU threads of a run.
-        resamples: Resamples of the bootstrap.
-        slices: How comparable samples are told apart, or None.
-    """
+    """A checked benchmark file."""
 
     name: str
     dataset_id: str
-    experiments: dict[str, dict[str, Any]]
+    experiments: dict[str, dict[str, Any]]  # checked parameters by id, ``settings`` applied
     single_task: list[str]
-    proposed: list[str]
+    proposed: list[str]  # ids of the models that are no baselines
     labels: list[str]
     metrics: list[str]
-    seeds: list[int]
-    settings: dict[str, dict[str, Any]]
-    trials: list[dict[str, Any]]
+    seeds: list[int]  # the search runs on the first
+    settings: dict[str, dict[str, Any]]  # that apply to each experiment
+    trials: list[dict[str, Any]]  # settings of each; one empty mapping without a search
     threads: int
     resamples: int
     slices: dict[str, Any] | None

@@ -37,13 +37,8 @@ class Plan:
     """The runs of a benchmark.
 
     Every experiment is trained once per trial with the first seed. The trial with the best validation
-    monitor is then trained with the other seeds; its first run counts as that of the first seed.
-
-    Args:
-        benchmark: The checked benchmark.
-        data: Per experiment id the fingerprint of its data.
-        versions: Versions of what decides a run's numbers.
-        device: Name of what the runs compute on.
+    monitor is then trained with the other seeds; its first run counts as that of the first seed. ``data``
+    holds the fingerprint of each experiment's data, ``versions`` those of what decides a run's numbers.
     """
 
     def __init__(

@@ -47,12 +47,7 @@ Grid = Annotated[
 def search_problems(
     search: Mapping[str, list[Any]], keys: Mapping[str, set[str]]
 ) -> Iterator[Problem]:
-    """Yield keys that not all experiments have or that are no setting of a model, and huge grids.
-
-    Args:
-        search: The values to try, by key.
-        keys: The keys that each experiment may hold, by id.
-    """
+    """Yield keys that are no setting of a model or that an experiment lacks, and huge grids."""
     everything = set().union(*keys.values())
     for key in search:
         if key in _COMPARED_BY:
@@ -81,14 +76,10 @@ def search_problems(
 
 
 def at_edge(trials: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return where a search chose the end of a grid, beyond which it might have found better.
+    """Return where a search chose the end of a grid, as in ``the lowest of 3``: better may lie beyond.
 
-    Args:
-        trials: The record of an experiment's search: ``settings`` and whether ``chosen``, of each trial.
-
-    Returns:
-        By key the end, as in ``the lowest of 3``; keys whose values are no numbers have none, and 0
-        or null, such as no dropout or penalty, is no edge: nothing lies below.
+    Keys whose values are no numbers have no end, and 0 or null, such as no dropout or penalty, is none:
+    nothing lies below. Each trial has its ``settings`` and whether it was ``chosen``.
     """
     chosen = [trial["settings"] for trial in trials if trial["chosen"]]
     edges = {}

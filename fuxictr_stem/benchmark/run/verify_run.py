@@ -57,12 +57,6 @@ def read_verified_run(
 ) -> dict[str, Any]:
     """Return the result of a run whose files are complete and are those of its experiment.
 
-    Args:
-        folder: Where result, predictions and weights are.
-        params: The experiment's checked parameters.
-        seed: The run's seed.
-        rows: Rows of the test split.
-
     Raises:
         DataError: A file is absent, damaged or of another run; the message names the first.
         AccessError: The system does not let a file be read, which says nothing about it.

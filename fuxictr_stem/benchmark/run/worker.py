@@ -11,12 +11,7 @@ from typing import Any
 
 
 def work(job: dict[str, Any], log: Path) -> None:
-    """Make a run and end the process: with 0, with 2 after a mistake of the user, or with 1.
-
-    Args:
-        job: ``config_dir``, ``expid``, ``gpu``, ``overrides``, ``csv_path``, ``threads`` and ``share``.
-        log: File of all that the run says.
-    """
+    """Make a run, writing all it says to ``log``; end the process with 0, 2 (the user's mistake) or 1."""
     with log.open("wb") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())

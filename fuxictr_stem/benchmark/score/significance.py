@@ -66,11 +66,6 @@ class UserBootstrap:
     """Every model's test metrics on the same resampled users.
 
     A model's (R,) values are computed once for each seed, task and metric, then serve all differences.
-
-    Args:
-        study: The finished runs with their test predictions.
-        resamples: Number of resamples R.
-        seed: Seed of the resampling.
     """
 
     def __init__(self, study: Study, resamples: int = RESAMPLES, seed: int = 0) -> None:

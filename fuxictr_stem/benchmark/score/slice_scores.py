@@ -45,11 +45,7 @@ class Slices:
 
 
 def slice_rows(benchmark: Benchmark, cache: Cache) -> SliceRows | None:
-    """Sort the rows of test into the benchmark's slices; None if it has none.
-
-    Raises:
-        DataError: If train's labels cannot be compared, for example because one has no positive.
-    """
+    """Sort the rows of test into the benchmark's slices; None if it has none."""
     if benchmark.slices is None:
         return None
     options = {key: value for key, value in benchmark.slices.items() if value is not None}

@@ -20,34 +20,22 @@ PREPARERS: dict[str, Preparer] = {
 
 
 def prepare(dataset: dict[str, Any]) -> None:
-    """Make the split files of a dataset config from its official raw files.
+    """Make the split files of a dataset config, by its ``prepare``, from the official raw files.
 
     Does nothing, and says so, when the files are there and were made in this way from these raw
     files, or when they are there and no preparer made them. Costs a few file look-ups then.
-
-    Args:
-        dataset: A dataset config with a ``prepare`` mapping: ``preparer``, ``raw_dir`` and the
-            preparer's options.
 
     Raises:
         ConfigError: The config names no known preparer, or its paths or options are wrong.
         RawFilesMissing: The raw files are needed and are not there.
         DataError: A raw file is damaged, or split files are in the way that are not ours.
         OutputError: The split files cannot be written.
-        AccessError: The system does not let the record be read.
     """
     run(read_job(dataset, PREPARERS))
 
 
 def has_data(dataset: dict[str, Any]) -> bool:
-    """Tell whether a dataset's splits are there or can be made; False where only raw files help.
-
-    Args:
-        dataset: As for `prepare`.
-
-    Raises:
-        ConfigError: As for `prepare`.
-    """
+    """Tell whether a dataset's splits are there or can be made; False where only raw files help."""
     return can_be_had(read_job(dataset, PREPARERS))
 
 

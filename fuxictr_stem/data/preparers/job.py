@@ -21,25 +21,15 @@ class RawFilesMissing(DataError):
 
 @dataclass(frozen=True)
 class Preparer:
-    """One data set's way from official raw files to rows of splits.
-
-    Attributes:
-        name: The value of ``prepare.preparer``.
-        version: Counted up when the same raw files and options give other rows, so that split
-            files of before are prepared again.
-        find_raw: ``(raw_dir, options) -> files``; cheap; raises `RawFilesMissing`.
-        read: ``(files, raw_dir, options)``; yields all rows.
-        options: The keys of ``prepare``, its own among them.
-        permissions: Those that permit something without deciding what the rows are.
-        problems: ``options -> {place: problem}`` of options that are right one by one.
-    """
+    """One data set's way from official raw files to rows of splits."""
 
     name: str
-    version: int
-    find_raw: Callable[[Path, Mapping[str, Any]], list[Path]]
-    read: Callable[[list[Path], Path, Mapping[str, Any]], Blocks]
-    options: type[Prepare] = Prepare
-    permissions: frozenset[str] = frozenset()
+    version: int  # goes up when the same raw files and options give other rows
+    find_raw: Callable[[Path, Mapping[str, Any]], list[Path]]  # (raw_dir, options); cheap
+    read: Callable[[list[Path], Path, Mapping[str, Any]], Blocks]  # (files, raw_dir, options)
+    options: type[Prepare] = Prepare  # the keys of ``prepare``, its own among them
+    permissions: frozenset[str] = frozenset()  # options that do not decide what the rows are
+    # Problems, by place, of options that are right one by one.
     problems: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda options: {}
 
 
@@ -63,11 +53,7 @@ class Job:
 
 
 def read_job(dataset: Mapping[str, Any], preparers: Mapping[str, Preparer]) -> Job:
-    """Read a dataset config, of which all problems come in one message.
-
-    Raises:
-        ConfigError: Its preparer, paths or options are wrong.
-    """
+    """Read a dataset config; all problems of its preparer, paths and options are one ConfigError."""
     prepare, problems = dataset.get("prepare"), Problems()
     heading = f"dataset {dataset.get('dataset_id')!r}"
     if not isinstance(prepare, dict):

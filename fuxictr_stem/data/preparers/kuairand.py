@@ -178,11 +178,7 @@ def _check_columns(logs: Sequence[RawFile], features: Mapping[str, pl.DataFrame]
 
 
 def read_features(path: Path, id_column: str) -> pl.DataFrame:
-    """Return a feature file, one row per id, its values as text.
-
-    Raises:
-        DataError: An id has two different rows, or the file is damaged.
-    """
+    """Return a feature file as text, one row per id; DataError if an id has two different rows."""
     features = pl.concat(list(RawFile(path, [id_column]).blocks(doing="Reading"))).unique(
         maintain_order=True
     )

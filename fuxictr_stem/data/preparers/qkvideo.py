@@ -54,12 +54,7 @@ def read(files: list[Path], raw_dir: Path, options: Mapping[str, Any]) -> Blocks
 
 
 class Cuts:
-    """Places each row by its user's number of rows and how many of them came before.
-
-    Args:
-        users: The users.
-        counts: The number of rows of each.
-    """
+    """Places each row by its user's number of rows (``counts``) and how many of them came before."""
 
     def __init__(self, users: pl.Series, counts: pl.Series) -> None:
         order = users.arg_sort()

@@ -33,20 +33,13 @@ class Rule(NamedTuple):
 
 
 class RawFile:
-    """A raw file whose first line and number of rows are known.
+    """A raw file, gzipped where it ends in .gz, whose first line and number of rows are known.
 
     Columns in ``integers`` are int64 and never empty. All others keep their text as it is in the
-    file, so that an id like ``1.0`` stays ``1.0``; an empty field is a null.
+    file, so that an id like ``1.0`` stays ``1.0``; an empty field is a null. ``others`` must be there, too.
+    ``names`` are those of the columns of a file without a header, which has no quotes either.
 
-    Args:
-        path: The file; gzipped when it ends in .gz.
-        integers: The columns that hold whole numbers in every row.
-        others: Other columns that must be there.
-        names: The columns' names when the file has no header; such a file has no quotes either.
-        separator: What is between two fields.
-
-    Raises:
-        DataError: The file is empty, lacks a column, or has quotes that readers take differently.
+    A file that is empty, lacks a column, or has quotes that readers take differently is a DataError.
     """
 
     def __init__(
@@ -72,12 +65,9 @@ class RawFile:
     def blocks(
         self, columns: Sequence[str] = (), doing: str = "Splitting", rules: Sequence[Rule] = ()
     ) -> Iterator[pl.DataFrame]:
-        """Yield the rows in blocks of some megabytes, in file order.
+        """Yield the rows, of some columns or all, in blocks of some megabytes, in file order.
 
-        Args:
-            columns: Only these columns, in this order; by default all.
-            doing: What is done with them, to be shown with the progress.
-            rules: What the values must be.
+        ``doing`` is shown with the progress.
 
         Raises:
             DataError: The file is ragged, cut off, without any row or being written to, or holds text for a

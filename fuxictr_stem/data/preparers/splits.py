@@ -28,9 +28,7 @@ Counts = dict[str, Counter[Any]]
 def write_splits(blocks: Blocks, paths: Mapping[str, Path], labels: Sequence[str]) -> Counts:
     """Write rows into a parquet file per split, whole numbers as Int64, all else as text; count them.
 
-    Raises:
-        DataError: A label is no column, or a split has no row at all.
-        OutputError: A file cannot be written.
+    A label that is no column, or a split without any row, is a DataError.
     """
     counts: Counts = {split: Counter() for split in SPLITS}
     writers: dict[str, pq.ParquetWriter] = {}

@@ -87,17 +87,11 @@ class TikTokSample(Prepare):
 
 @dataclass(frozen=True)
 class Impressions:
-    """Drawn rows together with the truth behind them.
+    """Drawn rows together with the truth behind them."""
 
-    Attributes:
-        columns: The twelve raw columns, (rows,) each.
-        parts: The value z of each part in each row.
-        probability: The probability that each label was drawn from.
-    """
-
-    columns: dict[str, Array]
-    parts: dict[str, Array]
-    probability: dict[str, Array]
+    columns: dict[str, Array]  # the raw ones
+    parts: dict[str, Array]  # the value z of each part in each row
+    probability: dict[str, Array]  # from which each label was drawn
 
 
 def draw(rows: int, seed: int, finish_rate: float, like_rate: float) -> Impressions:
@@ -209,9 +203,7 @@ def _ids(rng: np.random.Generator, size: int, spread: int) -> Array:
 def write_raw(raw_dir: Path, columns: Mapping[str, Array]) -> Path:
     """Write rows as a raw file in the official format, and a note that they are made up.
 
-    Raises:
-        DataError: The folder holds a raw file that was not made here.
-        OutputError: The file cannot be written.
+    A raw file in the folder that was not made here is a DataError.
     """
     path, note = raw_dir / tiktok.FILE, raw_dir / tiktok.SYNTHETIC_NOTE
     if path.exists() and not note.exists():
