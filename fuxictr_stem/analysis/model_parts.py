@@ -23,13 +23,11 @@ from fuxictr_stem.layers import (
     GateBank,
     GroupedLinear,
     GroupedMLP,
-    expert_owner,
 )
 from fuxictr_stem.models.esmm import ESMM
 from fuxictr_stem.models.features import TaskEmbedding
+from fuxictr_stem.models.owners import expert_names, gate_owners, stream_names
 from fuxictr_stem.training.loss_weights import TaskWeights
-
-SHARED = "shared"
 
 # A parameter, and the axis and range of it that belong to a part.
 Piece = tuple[nn.Parameter, int, slice]
@@ -53,29 +51,6 @@ class Part:
 def model_labels(model: MultiTaskModel) -> list[str]:
     """Return the labels that a model trains, ours or FuxiCTR's."""
     return list(getattr(model, "labels", model.feature_map.labels))
-
-
-def stream_names(labels: list[str], count: int) -> list[str]:
-    """Return whom tables or gates belong to: the tasks, then where there is one more, all.
-
-    There are T or T + 1 of them.
-    """
-    return [*labels, SHARED][:count]
-
-
-def gate_owners(bank: GateBank, labels: list[str]) -> list[str | None]:
-    """Return whose each gate is: a label, ``shared``, or None for a single one that serves all tasks."""
-    count = len(bank.output)
-    return [None] if count == 1 else [*stream_names(labels, count)]
-
-
-def expert_names(layer: ExpertLayer, labels: list[str]) -> tuple[list[str], list[str]]:
-    """Return the owner and the name (``like.2``, ``shared.1``) of each expert of a layer."""
-    specific = layer.specific_experts.num_groups // layer.num_tasks
-    slots = expert_owner(layer.num_tasks, specific, layer.shared_experts.num_groups)
-    owners = [[*labels, SHARED][slot] for slot in slots.tolist()]
-    names = [f"{owner}.{owners[: i + 1].count(owner)}" for i, owner in enumerate(owners)]
-    return owners, names
 
 
 def model_parts(model: MultiTaskModel) -> list[Part]:

@@ -23,6 +23,25 @@ Initializer = Callable[[Tensor], object]
 PretrainUsage = Literal["init", "sum", "concat"]
 
 
+def first_ids(sizes: Sequence[int], padded: Sequence[bool]) -> list[int]:
+    """Return the row of each vocabulary's id 0 in one table, whose row 0 is the padding of all.
+
+    Args:
+        sizes: Size of each vocabulary, id 0 included.
+        padded: Whether id 0 of each is padding, which takes no row of its own.
+
+    Example:
+        >>> first_ids([5, 3, 4], [True, False, True])
+        [0, 5, 7]
+    """
+    # A padded vocabulary's id 0 would be one before its first row.
+    first_row, firsts = 1, []
+    for size, pad in zip(sizes, padded, strict=True):
+        firsts.append(first_row - pad)
+        first_row += size - pad
+    return firsts
+
+
 class FieldTables(nn.Module):
     """K tables for several vocabularies of one embedding dim, in one parameter.
 
@@ -59,16 +78,13 @@ class FieldTables(nn.Module):
         self.num_tables = num_tables
         self.initializer = initializer
         self.row_gradients: RowGradients | None = None
-        # Padded vocabularies leave out their id 0, so their offset is one less than their first row.
-        first_row, offsets = 1, []
-        for size, pad in zip(self.vocab_sizes, padded, strict=True):
-            offsets.append(first_row - pad)
-            first_row += size - pad
+        offsets = first_ids(self.vocab_sizes, padded)
         self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
         self.register_buffer("padded", torch.tensor(list(padded)), persistent=False)
         self.register_buffer("sizes", torch.tensor(self.vocab_sizes), persistent=False)
         # FuxiCTR's embedding_regularizer applies to plain nn.Embedding modules only.
-        self.table = nn.Embedding(first_row, num_tables * embedding_dim, padding_idx=0)
+        rows = offsets[-1] + self.vocab_sizes[-1] if offsets else 1
+        self.table = nn.Embedding(rows, num_tables * embedding_dim, padding_idx=0)
         self.init_weights()
 
     def rows(self, vocab: int) -> slice:

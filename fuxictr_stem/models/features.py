@@ -15,6 +15,7 @@ from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import FieldTables, NumericTables, PretrainedTables
 from fuxictr_stem.models.encoders import FieldEncoder
 from fuxictr_stem.models.expressions import parse_initializer
+from fuxictr_stem.models.field_layout import field_layout, vocabularies
 from fuxictr_stem.models.pretrained_vectors import read_vectors
 
 DEFAULT_INITIALIZER = "partial(nn.init.normal_, std=1e-4)"
@@ -50,7 +51,8 @@ class TaskEmbedding(nn.Module):
         super().__init__()
         self.num_tables = num_tables
         self.embedding_dim = embedding_dim
-        self.features = {n: s for n, s in feature_map.features.items() if s["type"] != "meta"}
+        self.layout = field_layout(feature_map.features, embedding_dim)
+        self.features = self.layout.features
         if not self.features:
             raise ConfigError(
                 "The model has no feature left: use_features names meta columns only."
@@ -67,11 +69,7 @@ class TaskEmbedding(nn.Module):
         self.encoder_of: dict[str, int] = {}
         self._build_lookups(feature_map)
         # The numeric fields of each dim are one module.
-        by_dim: dict[int, list[str]] = {}
-        for name, spec in self.features.items():
-            if spec["type"] == "numeric":
-                by_dim.setdefault(self.field_dim(name), []).append(name)
-        self.numeric_fields = list(by_dim.values())
+        self.numeric_fields = self.layout.numeric
         for names in self.numeric_fields:
             self.numeric.append(NumericTables(len(names), self.field_dim(names[0]), num_tables))
         for name, spec in self.features.items():
@@ -83,7 +81,7 @@ class TaskEmbedding(nn.Module):
 
     def field_dim(self, name: str) -> int:
         """Return the embedding dim of a field, before its encoder."""
-        return self.features[name].get("embedding_dim") or self.embedding_dim
+        return self.layout.dims[name]
 
     def width(self, name: str) -> int:
         """Return the width of a field in one table's input."""
@@ -92,51 +90,29 @@ class TaskEmbedding(nn.Module):
             return encoder.output_dim
         return self.field_dim(name)
 
-    def _lookup_owner(self, name: str) -> str:
-        """Return the field whose table a categorical or sequence field reads."""
-        shared = self.features[name].get("share_embedding")
-        return self._lookup_owner(shared) if shared in self.features else name
-
     def _build_lookups(self, feature_map: FeatureMap) -> None:
-        owners = {
-            name: self._lookup_owner(name)
-            for name, spec in self.features.items()
-            if spec["type"] in ("categorical", "sequence")
-        }
-        by_dim: dict[int, list[str]] = {}
-        for owner in dict.fromkeys(owners.values()):
-            spec = self.features[owner]
-            if "pretrained_emb" in spec:
-                self.pretrained_of[owner] = len(self.pretrained)
-                dim = self.field_dim(owner)
-                width = spec.get("pretrain_dim", dim)
-                self.pretrained.append(
-                    PretrainedTables(
-                        read_vectors(owner, spec, feature_map.data_dir, width),
-                        dim,
-                        self.num_tables,
-                        spec.get("pretrain_usage", "init"),
-                        frozen=spec["freeze_emb"],
-                        oov_id=spec["oov_idx"],
-                        initializer=self.initializer,
-                    )
-                )
-            else:
-                by_dim.setdefault(self.field_dim(owner), []).append(owner)
-        for dim, names in by_dim.items():
-            specs = [self.features[name] for name in names]
-            self.vocab_of |= {name: (len(self.tables), i) for i, name in enumerate(names)}
-            self.tables.append(
-                FieldTables(
-                    [spec["vocab_size"] for spec in specs],
-                    [spec.get("padding_idx") == 0 for spec in specs],
+        layout = self.layout
+        for number, owner in enumerate(layout.pretrained):
+            spec, dim = self.features[owner], layout.dims[owner]
+            width = spec.get("pretrain_dim", dim)
+            self.pretrained_of[owner] = number
+            self.pretrained.append(
+                PretrainedTables(
+                    read_vectors(owner, spec, feature_map.data_dir, width),
                     dim,
                     self.num_tables,
-                    self.initializer,
+                    spec.get("pretrain_usage", "init"),
+                    frozen=spec["freeze_emb"],
+                    oov_id=spec["oov_idx"],
+                    initializer=self.initializer,
                 )
             )
-        for name, owner in owners.items():
-            self.features[name] = {**self.features[name], "embedding_dim": self.field_dim(owner)}
+        for number, names in enumerate(layout.tables):
+            self.vocab_of |= {name: (number, vocab) for vocab, name in enumerate(names)}
+            sizes, padded = vocabularies(self.features[name] for name in names)
+            dim = layout.dims[names[0]]
+            self.tables.append(FieldTables(sizes, padded, dim, self.num_tables, self.initializer))
+        for name, owner in layout.owners.items():
             if owner in self.pretrained_of:
                 self.pretrained_of[name] = self.pretrained_of[owner]
             else:

@@ -24,11 +24,12 @@ from fuxictr_stem.analysis.audit import (
 )
 from fuxictr_stem.analysis.gates import GatePlace, gate_places
 from fuxictr_stem.analysis.gradient_flow import Batch, gradient_norms
-from fuxictr_stem.analysis.model_parts import SHARED, Part, model_labels, model_parts
+from fuxictr_stem.analysis.model_parts import Part, model_labels, model_parts
 from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.esmm import ESMM
 from fuxictr_stem.models.mmoe import MMoE
+from fuxictr_stem.models.owners import SHARED
 from fuxictr_stem.models.ple import PLE
 from fuxictr_stem.models.shared_bottom import SharedBottom
 from fuxictr_stem.models.stem_al import STEMAL
