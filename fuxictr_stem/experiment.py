@@ -31,7 +31,7 @@ from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
 from fuxictr_stem.errors import ConfigError, UserError
 from fuxictr_stem.metrics import METRICS
-from fuxictr_stem.models.base import parameter_counts
+from fuxictr_stem.models.base import MultiTaskNet, parameter_counts
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.runtime import outputs, signals
 from fuxictr_stem.runtime.locks import locked
@@ -126,7 +126,7 @@ def run_experiment(
             # In this order a run that is killed between the two has its line, perhaps twice.
             figures = {split: result[split] for split in _PREDICTIONS}
             results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
-            outputs.write_json(folder / "result.json", result)
+            outputs.write_json(folder / results.RESULT, result)
         saving.states.clear()
         if result["stand_in"]:
             logger.warning(_BANNER, result["dataset_id"])
@@ -201,7 +201,7 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
     seconds = {"prepare": time.monotonic() - start}
 
     # From here on an older result would contradict the weights.
-    for name in ("result.json", *_PREDICTIONS.values()):
+    for name in (results.RESULT, results.RUN, *_PREDICTIONS.values()):
         outputs.remove_file(folder / name)
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
     history = trainer.fit(train, valid, params["epochs"], saving)
@@ -227,6 +227,9 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
                 more = _raw_blocks(raw_columns, params, cache, split)
                 write_predictions(folder / _PREDICTIONS[split], predictions, more)
     seconds["evaluate"] = time.monotonic() - start
+    # A model of another package keeps its weights as it likes.
+    if isinstance(model, MultiTaskNet):
+        results.write_run(folder, params, saving.versions)
 
     return {
         "expid": params["model_id"],

@@ -1,4 +1,4 @@
-"""A finished run's result: its table, its ``result.json``, and FuxiCTR's line in a csv file."""
+"""What a finished run leaves: ``result.json``, ``run.json``, a table, and FuxiCTR's line in a csv file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,23 @@ from typing import Any
 
 from fuxictr.utils import Monitor, print_to_list
 
+from fuxictr_stem.config.decisive import NO_SETTINGS, as_json
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.runtime.file_errors import check_access
 from fuxictr_stem.runtime.logs import tell
+from fuxictr_stem.runtime.outputs import write_json
 from fuxictr_stem.runtime.text_table import text_table
+from fuxictr_stem.runtime.whole_folder import (
+    Damaged,
+    OtherFormat,
+    file_damage,
+    read_account,
+    sealed,
+)
+
+RESULT, RUN, WEIGHTS = "result.json", "run.json", "model.safetensors"
+_RUN_FORMAT = 1
 
 
 def metric_table(figures: Mapping[str, Mapping[str, float]]) -> str:
@@ -126,7 +138,7 @@ _FORM = {"dataset_id": str, "valid": dict, "test": dict, "stand_in": bool, "sett
 
 def read(folder: Path) -> dict[str, Any] | None:
     """Return a finished run's ``result.json``, or None where there is none."""
-    path = folder / "result.json"
+    path = folder / RESULT
     if not path.exists():
         return None
     try:
@@ -140,3 +152,47 @@ def read(folder: Path) -> dict[str, Any] | None:
             f"{path} is not the whole result of a run ({type(error).__name__}: {error}). Remove it, and "
             f"run again with --resume."
         ) from error
+
+
+def write_run(folder: Path, params: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+    """Write ``run.json``: the checked parameters that rebuild the model, and the digest of its weights.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    settings = {key: value for key, value in params.items() if key not in NO_SETTINGS}
+    content = {"format": _RUN_FORMAT, "versions": dict(versions), "params": as_json(settings)}
+    write_json(folder / RUN, sealed(content, [folder / WEIGHTS]))
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return the parameters that `write_run` has written, of weights that are whole.
+
+    Raises:
+        DataError: A file is absent, damaged or of another version; the message names it.
+        AccessError: The system does not let a file be read.
+    """
+    train_again = "Train the experiment again, without --resume."
+    if not (folder / RUN).exists():
+        raise DataError(
+            f"{folder} has no {RUN}: it is of a version of fuxictr_stem before there was one, or its model "
+            f"is of another package, whose weights only that package reads. {train_again}"
+        )
+    try:
+        run = read_account(folder / RUN, _RUN_FORMAT)
+        damage = file_damage(folder / WEIGHTS, run["files"][WEIGHTS])
+    except OtherFormat as error:
+        raise DataError(
+            f"{error}, but of another version of fuxictr_stem. Use the one that {folder / RESULT} names "
+            f"under versions, or train the experiment again with this one."
+        ) from error
+    except Damaged as error:
+        raise DataError(f"{error}. Copy the folder anew. {train_again}") from error
+    if damage:
+        raise DataError(f"{damage}. Copy the folder anew. {train_again}")
+    params: dict[str, Any] = run["params"]
+    for label in params["label_col"]:
+        # JSON has no NaN.
+        if label.get("missing") is not None:
+            label["missing"] = float(label["missing"])
+    return params

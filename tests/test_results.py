@@ -1,13 +1,20 @@
-"""A run's line in the csv file of results: whole or not at all, whoever else appends."""
+"""What a run leaves: its line in the csv file, whole or not at all, and what rebuilds its model."""
 
 import errno
+import json
+import math
 import os
 import re
+import shutil
 
 import pytest
 
 from fuxictr_stem import results
-from fuxictr_stem.errors import OutputError
+from fuxictr_stem.config.decisive import as_json
+from fuxictr_stem.config.experiment_config import load_experiment
+from fuxictr_stem.errors import DataError, OutputError
+from fuxictr_stem.results import read_run
+from tests.support.kills import spoil
 from tests.support.processes import at_once
 
 
@@ -89,3 +96,33 @@ def test_an_argument_that_is_no_utf8_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["run", os.fsdecode(b"caf\xe9")])
     append(tmp_path / "results.csv", "one", {"AUC": 1})
     assert b"caf\xe9" in (tmp_path / "results.csv").read_bytes()
+
+
+def test_what_rebuilds_the_model_is_plain_json_without_places(project):
+    project.dataset["label_col"][0]["missing"] = math.nan
+    assert project.run() == 0
+    folder = project.folder / "checkpoints" / "toy" / "toy_test"
+    json.loads((folder / "run.json").read_text(), parse_constant=pytest.fail)
+    assert str(project.folder) not in (folder / "run.json").read_text()
+    params = read_run(folder)
+    assert math.isnan(params["label_col"][0]["missing"])
+    then = load_experiment("config", "toy_test")
+    assert not {"data_root", "model_root", "train_data", "test_data"} & params.keys()
+    for key in params.keys() - {"label_col", "gpu"}:
+        assert params[key] == as_json(then[key]), key
+
+
+def test_a_file_of_a_run_that_is_damaged_or_of_another_version_is_named(project):
+    assert project.run() == 0
+    folder, copy = project.folder / "checkpoints" / "toy" / "toy_test", project.folder / "copy"
+    for name in ("run.json", "model.safetensors"):
+        for damage in ("cut", "flip", "empty", "delete"):
+            shutil.copytree(folder, copy)
+            spoil(copy / name, damage)
+            with pytest.raises(DataError, match=f"copy.*{name}.*rain the experiment again"):
+                read_run(copy)
+            shutil.rmtree(copy)
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**run, "format": 99}))
+    with pytest.raises(DataError, match=r"another version of fuxictr_stem. Use the one that"):
+        read_run(folder)

@@ -144,6 +144,36 @@ def bootstrap_metric(
     return np.array([(drawn @ total) / (drawn @ samples) for drawn in counts])
 
 
+def bootstrap_ratio(
+    metric: str, y_true: np.ndarray, y_pred: np.ndarray, group_id: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Return NE, calibration, calibration_error or R2 on each resample, (R,): ratios of sums over rows.
+
+    Arguments are those of `bootstrap_auc`; NaN where a resample has no such value.
+    """
+    true, pred = y_true.astype(np.float64), y_pred.astype(np.float64)
+
+    def total(values: np.ndarray) -> np.ndarray:
+        of_group = np.bincount(group_id, values)
+        return np.array([drawn[: len(of_group)] @ of_group for drawn in counts])
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if metric == "R2":
+            rows, apart = total(np.ones(len(true))), true - true.mean()
+            values = 1 - total((pred - true) ** 2) / (total(apart**2) - total(apart) ** 2 / rows)
+        elif metric == "NE":
+            rows, eps = total(np.ones(len(true))), np.finfo(np.float64).eps
+            losses = -np.log(np.clip(np.where(true == 1, pred, 1 - pred), eps, 1 - eps))
+            share = total(true) / rows
+            entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
+            values = total(losses) / rows / entropy
+        else:
+            values = total(pred) / total(true)
+            if metric == "calibration_error":
+                values = np.abs(values - 1)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
 def _rows(
     y_true: ArrayLike, y_pred: ArrayLike, group_id: ArrayLike, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fuxictr_stem.errors import ConfigError, DataError, suggest
@@ -109,6 +110,32 @@ def evaluate_task(
         else:
             results[name] = _WITHOUT_GROUPS[name](y_true, y_pred)
     return results
+
+
+def undefined(name: str, y_true: np.ndarray, group_id: np.ndarray | None = None) -> str:
+    """Return what a metric by its name lacks to have a value on a task's samples, or "".
+
+    Args:
+        name: The metric.
+        y_true: (N,) labels; may be empty.
+        group_id: (N,) ids; needed by metrics within groups.
+
+    Example:
+        >>> undefined("AUC", np.array([1.0, 1.0])), undefined("logloss", np.array([1.0, 1.0]))
+        ('no negative', '')
+    """
+    metric = METRICS[name]
+    if not len(y_true):
+        return "no sample"
+    for label, kind in ((0, "negative"), (1, "positive")):
+        if label in metric.classes and not (y_true == label).any():
+            return f"no {kind}"
+    if metric.varies and y_true.min() == y_true.max():
+        return "one value only"
+    if metric.group_weight is not None and group_id is not None:
+        per_group = group_auc(y_true, y_true, group_id)
+        return "no group with both classes" if np.isnan(per_group.auc).all() else ""
+    return ""
 
 
 def mean_over_tasks(results: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

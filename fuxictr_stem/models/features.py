@@ -5,7 +5,7 @@ Symbols: B batch, K tables, D embedding dim of a field, L sequence length.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from fuxictr.features import FeatureMap
@@ -21,6 +21,13 @@ from fuxictr_stem.models.pretrained_vectors import read_vectors
 DEFAULT_INITIALIZER = "partial(nn.init.normal_, std=1e-4)"
 
 
+def _vectors(name: str, spec: dict[str, Any], feature_map: FeatureMap, width: int) -> Tensor:
+    """Return a field's pretrained vectors, or room for them where weights hold them."""
+    if feature_map.data_dir is None:
+        return torch.zeros(spec["vocab_size"], width)
+    return read_vectors(name, spec, feature_map.data_dir, width)
+
+
 class TaskEmbedding(nn.Module):
     """Every feature of a feature map, embedded in each of K tables.
 
@@ -29,7 +36,8 @@ class TaskEmbedding(nn.Module):
     categorical fields of the same dim are one lookup in one table.
 
     Args:
-        feature_map: FuxiCTR's description of the features.
+        feature_map: FuxiCTR's description of the features. Where its ``data_dir`` is None, pretrained
+            vectors are read from no file: weights that hold them are to be loaded.
         embedding_dim: Width of a field that names none of its own.
         num_tables: K.
         initializer: FuxiCTR's expression of the tables' initializer.
@@ -98,7 +106,7 @@ class TaskEmbedding(nn.Module):
             self.pretrained_of[owner] = number
             self.pretrained.append(
                 PretrainedTables(
-                    read_vectors(owner, spec, feature_map.data_dir, width),
+                    _vectors(owner, spec, feature_map, width),
                     dim,
                     self.num_tables,
                     spec.get("pretrain_usage", "init"),

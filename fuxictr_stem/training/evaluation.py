@@ -36,6 +36,13 @@ class Predictions(NamedTuple):
     group_id: np.ndarray | None
 
 
+def forward(model: MultiTaskModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a model's outputs on a batch, its products in the model's precision."""
+    precision = getattr(model, "precision", FP32)
+    with products_in(precision), autocast(precision, model.device):
+        return model.forward(batch)
+
+
 @torch.no_grad()
 def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> Predictions:
     """Run a model over one pass of batches, in evaluation mode, in which it stays, as with FuxiCTR.
@@ -50,12 +57,10 @@ def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> 
     true: dict[str, list[Tensor]] = {label: [] for label in labels}
     pred: dict[str, list[Tensor]] = {label: [] for label in labels}
     groups: list[Tensor] = []
-    precision = getattr(model, "precision", FP32)
     total = getattr(batches, "num_samples", None)
     with Progress(title, total, enabled=model._verbose > 0) as progress:
         for batch in batches:
-            with products_in(precision), autocast(precision, model.device):
-                outputs = model.forward(batch)
+            outputs = forward(model, batch)
             for label, y in zip(labels, model.get_labels(batch), strict=True):
                 true[label].append(y.flatten().contiguous())
                 pred[label].append(outputs[f"{label}_pred"].flatten())

@@ -13,6 +13,7 @@ from fuxictr_stem.metrics.bootstrap import (
     bootstrap_gauc,
     bootstrap_metric,
     bootstrap_pr_auc,
+    bootstrap_ratio,
     resample_counts,
 )
 
@@ -158,6 +159,10 @@ def test_an_unknown_weight_and_empty_draws_are_refused():
         ("binary_classification", "logloss"),
         ("regression", "MSE"),
         ("regression", "MAE"),
+        ("binary_classification", "NE"),
+        ("binary_classification", "calibration"),
+        ("binary_classification", "calibration_error"),
+        ("regression", "R2"),
     ],
 )
 def test_a_resampled_metric_is_that_of_the_resampled_rows(task, metric):
@@ -167,6 +172,8 @@ def test_a_resampled_metric_is_that_of_the_resampled_rows(task, metric):
     pred = rng.random(120).astype("float32").round(1)
     counts = resample_counts(12, 8, seed=1)
     found = bootstrap_metric(metric, true, pred, group, counts)
+    if found is None:
+        found = bootstrap_ratio(metric, true, pred, group, counts)
     for value, drawn in zip(found, counts, strict=True):
         copies = [(g, c) for g in range(12) for c in range(drawn[g])]
         rows = np.concatenate([np.flatnonzero(group == g) for g, _ in copies])
