@@ -14,8 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from fuxictr_stem import results
-from fuxictr_stem.config.column_words import function_call
-from fuxictr_stem.config.nesting import labels_of_files
+from fuxictr_stem.config.column_words import function_call, labels_of_files
 from fuxictr_stem.errors import ConfigError, DataError, UserError
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded

@@ -6,6 +6,8 @@ It imports nothing but the standard library: scoring rows needs it, and neither 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 COLUMN_TYPES = CATEGORICAL, NUMERIC, SEQUENCE, EMBEDDING, META = (
     "categorical",
@@ -57,3 +59,14 @@ def combined_labels(preprocess: str | None) -> tuple[str, str] | None:
     """
     match = BOTH.fullmatch(preprocess or "")
     return (match[1], match[2]) if match else None
+
+
+def labels_of_files(label_col: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the labels of a dataset that its files hold: those that combine no others.
+
+    Example:
+        >>> both = {"name": "both", "preprocess": "both(click, like)"}
+        >>> labels_of_files([{"name": "click"}, {"name": "like"}, both])
+        [{'name': 'click'}, {'name': 'like'}]
+    """
+    return [dict(col) for col in label_col if not combined_labels(col.get("preprocess"))]

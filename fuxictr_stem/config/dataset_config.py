@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -9,15 +10,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from fuxictr_stem.config import column_words as words
 from fuxictr_stem.config import schema
-from fuxictr_stem.config.column_words import QUOTE
-from fuxictr_stem.config.columns import read_columns
-from fuxictr_stem.config.groups import group_column
+from fuxictr_stem.config.columns import Columns, read_columns
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_inner, read_keys, read_value
 from fuxictr_stem.config.value_types import CountOrZero, PlainValue, Share
 from fuxictr_stem.config.yaml_files import Section, all_sections, check_id, find_section, ids
 from fuxictr_stem.errors import Problem, short, suggest
+
+logger = logging.getLogger(__name__)
 
 _ELSEWHERE = dict.fromkeys(
     schema.Experiment.model_fields, "It belongs to the experiment, in model_config."
@@ -36,10 +38,6 @@ _COMPARED: dict[str, tuple[Any, str]] = {
 def load_dataset(config_dir: str | Path, dataset_id: str) -> dict[str, Any]:
     """Read, check and normalise a dataset's config.
 
-    Args:
-        config_dir: Folder that holds ``dataset_config``.
-        dataset_id: The dataset.
-
     Returns:
         The settings with ``dataset_id``; ``feature_cols`` and ``label_col`` are lists of a dict per
         column, ``group_id`` is a meta column or absent.
@@ -48,10 +46,10 @@ def load_dataset(config_dir: str | Path, dataset_id: str) -> dict[str, Any]:
         ConfigError: If a file or the dataset is absent, or with all problems of the dataset at once.
     """
     section, dataset_ids = find_dataset(config_dir, dataset_id)
-    problems = Problems()
+    problems = Problems(section.place)
     dataset = read_dataset(section, dataset_ids, problems)
     if dataset.get("group_id") is not None:
-        add_groups(dataset, dataset["group_id"], section.place("group_id"), problems)
+        add_groups(dataset, dataset["group_id"], problems)
     problems.raise_any(f"Dataset {dataset_id!r}")
     return dataset
 
@@ -65,16 +63,16 @@ def find_dataset(config_dir: str | Path, dataset_id: object) -> tuple[Section, l
 
 def read_dataset(section: Section, dataset_ids: list[str], problems: Problems) -> dict[str, Any]:
     """Return a dataset's settings that are right, normalised; ``group_id`` stays as it is."""
-    settings = section.settings
-    values = read_keys(schema.Dataset.model_fields, settings, section.place, problems, _ELSEWHERE)
+    settings, problems = section.settings, problems.at(section.place)
+    values = read_keys(schema.Dataset.model_fields, settings, problems, _ELSEWHERE)
     features, labels = (values.pop(key, None) for key in ("feature_cols", "label_col"))
     if {"feature_cols", "label_col"} <= settings.keys():
-        at = f"{section.file}, {section.name}"
-        values |= read_columns(features, labels, values.get("data_format"), at, problems)
+        values |= read_columns(features, labels, values.get("data_format"), problems)
     if values.get("prepare") is not None:
-        values["prepare"] = _read_prepare(values["prepare"], section, dataset_ids, problems)
-        _check_source(values.get("source") or {}, section.place("source"), problems)
-    problems.add_all(_dialect_problems(values), section.place)
+        others = [name for name in dataset_ids if name != section.name]
+        values["prepare"] = _read_prepare(values["prepare"], others, problems)
+        _check_source(values.get("source") or {}, problems)
+    problems.add_all(_dialect_problems(values))
     nullable = ("test_data", "group_id", "csv_quote")
     kept = {
         k: v for k, v in values.items() if k not in _NO_OPS and (v is not None or k in nullable)
@@ -82,47 +80,101 @@ def read_dataset(section: Section, dataset_ids: list[str], problems: Problems) -
     return {"dataset_id": section.name, **kept}
 
 
-def add_groups(dataset: dict[str, Any], group_id: str, place: str, problems: Problems) -> None:
-    """Set the ``group_id`` of what `read_dataset` returns to a meta column; see `group_column`."""
-    if {"feature_cols", "label_col"} <= dataset.keys():
-        dataset["group_id"], dataset["feature_cols"] = group_column(
-            group_id, dataset["feature_cols"], dataset["label_col"], place, problems
-        )
+def add_groups(dataset: dict[str, Any], group_id: str, problems: Problems) -> None:
+    """Set the ``group_id`` of what `read_dataset` returns to a meta column, which may be added to it.
+
+    Rare values of a categorical feature share one index, which would merge their groups; a meta
+    column keeps every value apart.
+    """
+    if not {"feature_cols", "label_col"} <= dataset.keys():
+        return
+    cols: Columns = dataset["feature_cols"]
+    by_name = {col["name"]: col for col in cols}
+    labels = [label["name"] for label in dataset["label_col"]]
+    problem = _group_problem(group_id, by_name, labels)
+    dataset["group_id"] = group_id
+    if problem is not None:
+        problems.add_all([problem])
+        return
+    col = by_name[group_id]
+    if col["type"] == words.META:
+        return
+    copies = [c["name"] for c in cols if c["active"] and _is_meta_copy(c, group_id)]
+    if copies:
+        dataset["group_id"] = copies[0]
+        return
+    name = f"{group_id}_group"
+    while name in by_name or name in labels:
+        name += "_"
+    logger.debug(
+        "group_id: %s is a %s feature; its values are kept apart in the meta column %s.",
+        *(group_id, col["type"], name),
+    )
+    meta = {"name": name, "active": True, "type": words.META, "dtype": col["dtype"]}
+    meta |= {"preprocess": f"copy_from({group_id})"}
+    if "fill_na" in col:
+        meta["fill_na"] = col["fill_na"]
+    # First, since FuxiCTR works from the last column to the first: the copy comes after what the
+    # copied column does to itself.
+    dataset["group_id"], dataset["feature_cols"] = name, [meta, *cols]
+
+
+def _group_problem(
+    name: str, by_name: Mapping[str, Mapping[str, Any]], labels: list[str]
+) -> Problem | None:
+    """Return why a column cannot group rows, if so."""
+    key, col = "group_id", by_name.get(name)
+    if col is None:
+        label = ", which is a label" if name in labels else ""
+        text = f"must name a column of feature_cols, found {name!r}{label}."
+        return Problem(key, text, suggest(name, by_name) or "Add it there with type: meta.")
+    if col["type"] == words.META:
+        text = f"names the inactive column {name!r}."
+        return None if col["active"] else Problem(key, text, "Set active: True.")
+    if col["type"] in (words.SEQUENCE, words.EMBEDDING) or "(" in name or ")" in name:
+        text = f"names {name!r}, a column of type {col['type']}, which cannot be copied as groups."
+        return Problem(key, text, "Name a column with one id per row, best of type meta.")
+    if words.function_call(col.get("preprocess"), name):
+        text = f"names {name!r}, which no file holds: it is {col['preprocess']}."
+        return Problem(key, text, "Name a column of the files.")
+    return None
+
+
+def _is_meta_copy(col: Mapping[str, Any], name: str) -> bool:
+    copied = words.copied_column(col.get("preprocess"), col["name"])
+    return col["type"] == words.META and copied == name
 
 
 def _dialect_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield special characters of CSV files that are the same, or are set for parquet."""
     if values.get("data_format") == "parquet":
-        for key in {"csv_quote", "csv_escape", "null_values"} & values.keys():
-            yield Problem(key, "is for CSV files, not for parquet.", "Leave it out.")
+        for key in ("csv_quote", "csv_escape", "null_values"):
+            if key in values:
+                yield Problem(key, "is for CSV files, not for parquet.", "Leave it out.")
         return
-    special = {"csv_quote": QUOTE, **values}
+    special = {"csv_quote": words.QUOTE, **values}
     for key, other in combinations(("csv_escape", "csv_quote", "sep"), 2):
         if special.get(key) is not None and special[key] == special.get(other):
             text = f"must differ from {other}, found {special[key]!r} for both."
             yield Problem(key, text)
 
 
-def _check_source(source: Mapping[Any, Any], place: str, problems: Problems) -> None:
+def _check_source(source: Mapping[Any, Any], problems: Problems) -> None:
     """Note facts of the source that a preparation could not compare with."""
     for key, (kind, example) in _COMPARED.items():
-        facts, at = source.get(key), f"{place}.{key}"
+        facts = source.get(key)
         if isinstance(facts, dict):
             for name, value in facts.items():
-                read_value(kind, value, f"{at}.{short(name).strip(chr(39))}", problems)
+                read_value(kind, value, f"source.{key}.{short(name).strip(chr(39))}", problems)
         elif facts is not None:
             text = f"must be a mapping, found {short(facts)}."
-            problems.add(at, text, f"Write {key}: {example}.")
+            problems.add(f"source.{key}", text, f"Write {key}: {example}.")
 
 
-def _read_prepare(
-    prepare: Any, section: Section, dataset_ids: list[str], problems: Problems
-) -> dict[str, Any]:
-    at = section.place("prepare")
-    values = read_inner(schema.Prepare.model_fields, prepare, at, problems, others=PlainValue)
+def _read_prepare(prepare: Any, others: list[str], problems: Problems) -> dict[str, Any]:
+    values = read_inner(schema.Prepare.model_fields, prepare, "prepare", problems, PlainValue)
     stand_in = values.get("stand_in")
-    others = [name for name in dataset_ids if name != section.name]
     if stand_in is not None and stand_in not in others:
         text = f"must be another dataset of this folder, found {short(stand_in)}."
-        problems.add(f"{at}.stand_in", text, suggest(stand_in, others))
+        problems.add("prepare.stand_in", text, suggest(stand_in, others))
     return values

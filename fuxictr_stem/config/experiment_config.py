@@ -11,7 +11,7 @@ from fuxictr_stem.config import schema
 from fuxictr_stem.config.dataset_config import add_groups, find_dataset, read_dataset
 from fuxictr_stem.config.feature_changes import read_feature_specs, use_features_problems
 from fuxictr_stem.config.model_parameters import find_model, layer_problems, model_fields
-from fuxictr_stem.config.problems import Place, Problems
+from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_keys
 from fuxictr_stem.config.tasks import settle_losses, settle_monitor, settle_tasks
 from fuxictr_stem.config.yaml_files import all_sections, check_id, find_base, find_section, ids
@@ -61,22 +61,21 @@ def load_experiment(
     sections = all_sections(config_dir, "model_config")
     section = find_section(sections, "expid", expid, config_dir)
     base = find_base(sections, section)
-    inherited = base.settings if base else {}
     replaced = dict(overrides or {})
 
     def place(key: object) -> str:
         if key in replaced:
             return f"{expid}, override of {key}"
-        from_base = base is not None and key in inherited and key not in section.settings
+        from_base = base is not None and key in base.settings and key not in section.settings
         return (base if base is not None and from_base else section).place(key)
 
-    problems = Problems()
-    settings = {**inherited, **section.settings, **replaced}
+    problems = Problems(place)
+    settings = {**(base.settings if base else {}), **section.settings, **replaced}
     if dataset_id is not None:
         settings["dataset_id"] = dataset_id
-    model, params = _read_settings(settings, place, problems)
-    dataset = _read_dataset_of(params, config_dir, place, problems)
-    _settle_together(params, dataset, model, place, problems)
+    model, params = _read_settings(settings, problems)
+    dataset = _read_dataset_of(params, config_dir, problems)
+    _settle_together(params, dataset, model, problems)
     problems.raise_any(f"Experiment {expid!r}")
     return {**params, **dataset, "model_id": expid}
 
@@ -90,7 +89,7 @@ def accepted_keys(
 
 
 def _read_settings(
-    settings: dict[Any, Any], place: Place, problems: Problems
+    settings: dict[Any, Any], problems: Problems
 ) -> tuple[type | None, dict[str, Any]]:
     """Return the model's class, if there is one, and the settings that are right by themselves."""
     model, fields = None, schema.Experiment.model_fields
@@ -99,10 +98,10 @@ def _read_settings(
             model = find_model(settings["model"])
             fields = {**fields, **model_fields(model)}
         except ConfigError as error:
-            problems.add(place("model"), str(error))
-    params = read_keys(fields, settings, place, problems, _ELSEWHERE, others=None if model else Any)
+            problems.add("model", str(error))
+    params = read_keys(fields, settings, problems, _ELSEWHERE, others=None if model else Any)
     if model is not None:
-        problems.add_all(layer_problems(model, params), place)
+        problems.add_all(layer_problems(model, params))
     if "metrics" in params:
         metrics = params["metrics"]
         params["metrics"] = list(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
@@ -115,7 +114,7 @@ def _read_settings(
 
 
 def _read_dataset_of(
-    params: dict[str, Any], config_dir: str | Path, place: Place, problems: Problems
+    params: dict[str, Any], config_dir: str | Path, problems: Problems
 ) -> dict[str, Any]:
     """Return what is right of the experiment's dataset, with its groups."""
     if "dataset_id" not in params:
@@ -123,47 +122,42 @@ def _read_dataset_of(
     try:
         section, dataset_ids = find_dataset(config_dir, params["dataset_id"])
     except ConfigError as error:
-        problems.add(place("dataset_id"), str(error))
+        problems.add("dataset_id", str(error))
         return {}
     dataset = read_dataset(section, dataset_ids, problems)
-    group_id, at = params.get("group_id"), place("group_id")
+    group_id = params.get("group_id")
     if "group_id" in dataset:
         if group_id not in (None, dataset["group_id"]):
             logger.warning(
                 "group_id: the dataset's, %r, is used; the experiment names %r.",
-                dataset["group_id"],
-                group_id,
+                *(dataset["group_id"], group_id),
             )
-        group_id, at = dataset["group_id"], section.place("group_id")
+        group_id, problems = dataset["group_id"], problems.at(section.place)
     if group_id is not None:
-        add_groups(dataset, group_id, at, problems)
+        add_groups(dataset, group_id, problems)
     return dataset
 
 
 def _settle_together(
-    params: dict[str, Any],
-    dataset: dict[str, Any],
-    model: type | None,
-    place: Place,
-    problems: Problems,
+    params: dict[str, Any], dataset: dict[str, Any], model: type | None, problems: Problems
 ) -> None:
     """Check and complete what hangs together, where its parts are right by themselves."""
     if "label_col" in dataset and {"task", "loss", "task_labels", "num_tasks"} <= params.keys():
         labels = dataset["label_col"]
-        tasks = settle_tasks(params, labels, place, problems)
-        problems.add_all(_prediction_problems(params, tasks), place)
+        tasks = settle_tasks(params, labels, problems)
+        problems.add_all(_prediction_problems(params, tasks))
         if tasks:
             # A model checks its own keys against the tasks and the dataset before any data is read.
             of_model = getattr(model, "params_problems", lambda _: ())
-            problems.add_all(of_model({**params, **dataset}), place)
-            settle_losses(params, labels, model, place, problems)
+            problems.add_all(of_model({**params, **dataset}))
+            settle_losses(params, labels, model, problems)
         if tasks and {"metrics", "monitor", "monitor_mode"} <= params.keys():
             group_id = dataset.get("group_id", params.get("group_id"))
-            settle_monitor(params, tasks, group_id is not None, place, problems)
+            settle_monitor(params, tasks, group_id is not None, problems)
     if "feature_cols" in dataset:
         columns = dataset["feature_cols"]
-        problems.add_all(use_features_problems(params.get("use_features"), columns), place)
-        read_feature_specs(params, columns, place("feature_specs"), problems)
+        problems.add_all(use_features_problems(params.get("use_features"), columns))
+        read_feature_specs(params, columns, problems)
 
 
 def _prediction_problems(params: Mapping[str, Any], tasks: Mapping[str, str]) -> Iterator[Problem]:
@@ -180,19 +174,14 @@ def _prediction_problems(params: Mapping[str, Any], tasks: Mapping[str, str]) ->
         **{f"{label}_pred": f"outputs of {label!r}" for label in tasks},
     }
     for label in names.keys() & tasks.keys():
-        yield Problem(
-            "task_labels",
-            f"{label!r} is what the {names[label]} are called in saved predictions.",
-            "Rename that label, with preprocess: copy_from(...), or set save_predictions: False.",
-        )
+        text = f"{label!r} is what the {names[label]} are called in saved predictions."
+        hint = "Rename that label, with preprocess: copy_from(...), or set save_predictions: False."
+        yield Problem("task_labels", text, hint)
     names |= dict.fromkeys(tasks, "labels")
     for column in dict.fromkeys(columns):
         if columns.count(column) > 1:
             yield Problem(key, f"names {column!r} twice.", "Keep one.")
         if column in names:
-            yield Problem(
-                key,
-                f"names {column!r}, but in saved predictions that is the name of the {names[column]}.",
-                "Leave it out, or declare a copy by another name: type: meta, preprocess: "
-                f"copy_from({column}).",
-            )
+            text = f"names {column!r}, but in saved predictions that is the name of the {names[column]}."
+            copy = f"type: meta, preprocess: copy_from({column})"
+            yield Problem(key, text, f"Leave it out, or declare a copy by another name: {copy}.")

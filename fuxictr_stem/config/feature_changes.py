@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fuxictr_stem.config.column_words import META
-from fuxictr_stem.config.columns import Columns, misfit_problems
+from fuxictr_stem.config.columns import Columns, misfit_problems, needs_vectors_problems
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_entries
-from fuxictr_stem.config.schema import FEATURE_CHANGES, column_types
+from fuxictr_stem.config.schema import FEATURE_CHANGES
 from fuxictr_stem.errors import Problem, suggest
 
 
@@ -29,29 +29,23 @@ def use_features_problems(names: Sequence[str] | None, cols: Columns) -> Iterato
         yield Problem(key, "must name a column that is not meta.")
 
 
-def read_feature_specs(
-    params: dict[str, Any], cols: Columns, place: str, problems: Problems
-) -> None:
+def read_feature_specs(params: dict[str, Any], cols: Columns, problems: Problems) -> None:
     """Check ``feature_specs`` against the columns; settle it into one dict per column, or None."""
-    specs = params.get("feature_specs")
+    specs, used = params.get("feature_specs"), params.get("use_features")
+    params["feature_specs"] = [] if specs else None
     if not specs:
-        params["feature_specs"] = None
         return
-    used = params.get("use_features")
     by_name = {c["name"]: c for c in cols if c["active"] and (not used or c["name"] in used)}
-    params["feature_specs"] = []
-    for at, change, _ in read_entries(FEATURE_CHANGES, specs, place, problems):
-        name = change["name"]
+    at_entries = problems.at(str)
+    for entry in read_entries(FEATURE_CHANGES, specs, "feature_specs", problems):
+        name = entry.values["name"]
         col = by_name.get(name)
         if col is None:
-            problems.add(at, f"{name!r} is not a column in use.", suggest(name, by_name))
+            near = suggest(name, by_name)
+            at_entries.add(entry.place, f"{name!r} is not a column in use.", near)
             continue
-        problems.add_all(misfit_problems(change, col["type"], at))
-        for key in ("pretrain_usage", "freeze_emb"):
-            if (
-                key in change
-                and "pretrained_emb" not in col
-                and col["type"] in column_types(FEATURE_CHANGES[key])
-            ):
-                problems.add(f"{at}.{key}", "is for a column with pretrained_emb.")
-        params["feature_specs"].append(change)
+        at_entries.add_all(misfit_problems(entry, col["type"]))
+        if "pretrained_emb" not in col:
+            keys = ("pretrain_usage", "freeze_emb")
+            at_entries.add_all(needs_vectors_problems(entry, keys, col["type"]))
+        params["feature_specs"].append(entry.values)

@@ -19,10 +19,18 @@ class ProblemsError(ConfigError):
 
 
 class Problems:
-    """The problems of a config: where each is, and what it is."""
+    """The problems of a config: where each is, as ``place`` says of its key, and what it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place = str) -> None:
+        self.place = place
         self.entries: list[tuple[str, str]] = []
+
+    def at(self, place: Place | str) -> Problems:
+        """Return these problems for keys at other places, such as those within the mapping at one."""
+        within: Place = (lambda key: f"{place}.{key}") if isinstance(place, str) else place
+        view = Problems(within)
+        view.entries = self.entries
+        return view
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -32,23 +40,23 @@ class Problems:
         """One line for each problem and place."""
         return [f"{place}: {text}" for place, text in self.entries]
 
-    def add(self, place: str, text: str, hint: str = "") -> None:
-        """Note a problem: its place, the rule with the value found, the next step."""
-        self.entries.append((place, f"{text} {hint.strip()}".rstrip()))
+    def add(self, key: object, text: str, hint: str = "") -> None:
+        """Note a problem: its key, the rule with the value found, the next step."""
+        self.entries.append((self.place(key), f"{text} {hint.strip()}".rstrip()))
 
-    def add_all(self, problems: Iterable[Problem], place: Place = str) -> bool:
-        """Note what rules yield, each at the place of its key; return whether it was anything."""
+    def add_all(self, problems: Iterable[Problem]) -> bool:
+        """Note what rules yield; return whether it was anything."""
         before = len(self)
-        for key, text, hint in problems:
-            self.add(place(key), text, hint)
+        for problem in problems:
+            self.add(*problem)
         return len(self) > before
 
-    def add_error(self, place: str, error: ConfigError) -> None:
+    def add_error(self, key: str, error: ConfigError) -> None:
         """Note what an error says, problem by problem where it lists several."""
         if isinstance(error, ProblemsError):
             self.entries += error.entries
         else:
-            self.add(place, str(error))
+            self.add(key, str(error))
 
     def raise_any(self, subject: str) -> None:
         """Raise one error that lists every problem, if there is any.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import yaml
@@ -14,10 +13,10 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
-from fuxictr_stem.config.problems import Place, Problems
+from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.schema import ABSENT, REJECTED, RENAMED
 from fuxictr_stem.config.value_types import LARGEST, LARGEST_FLOAT32
-from fuxictr_stem.errors import short, suggest
+from fuxictr_stem.errors import Problem, short, suggest
 
 Fields = Mapping[str, FieldInfo]
 
@@ -81,7 +80,7 @@ def _words(schema: Mapping[str, Any]) -> str:
     )
 
 
-def read_value(kind: Any, value: Any, place: str, problems: Problems) -> Any:
+def read_value(kind: Any, value: Any, key: object, problems: Problems) -> Any:
     """Return a value, read as a field or type, or `ABSENT` after noting why it is rejected."""
     try:
         return _adapter(kind).validate_python(value)
@@ -89,7 +88,7 @@ def read_value(kind: Any, value: Any, place: str, problems: Problems) -> Any:
         shown, hint = short(value), _hint(error.errors(include_url=False))
     except RecursionError:
         shown, hint = "a value that contains itself", ""
-    problems.add(place, f"must be {must_be(kind)}, found {shown}.", hint)
+    problems.add(key, f"must be {must_be(kind)}, found {shown}.", hint)
     return ABSENT
 
 
@@ -121,14 +120,12 @@ def _hint_of_type(error: ErrorDetails) -> str:
 
 def _number_in_text(value: Any) -> str:
     """Say how to write a number that came as text, which YAML makes of ``1e-6``."""
-    if not isinstance(value, str) or not value.isascii():
-        return ""
-    text = value.strip()
     try:
-        finite = math.isfinite(float(text))
-    except ValueError:
+        text = value.strip() if value.isascii() else ""
+        is_number = math.isfinite(float(text))
+    except (AttributeError, ValueError):
         return ""
-    if not finite:
+    if not is_number:
         return ""
     if isinstance(yaml.safe_load(text), (int, float)):
         return f"Write {text} without quotes."
@@ -142,44 +139,35 @@ def _number_in_text(value: Any) -> str:
 def read_keys(
     fields: Fields,
     settings: Mapping[Any, Any],
-    place: Place,
     problems: Problems,
     elsewhere: Mapping[str, str] | None = None,
     others: Any = None,
 ) -> dict[str, Any]:
-    """Check a mapping key by key.
+    """Return the values of a mapping that are right, in their normal forms, and absent keys' defaults.
 
-    Args:
-        fields: The keys there are.
-        settings: The mapping.
-        place: Says where a key is.
-        problems: Takes what is wrong.
-        elsewhere: Keys that are known, but not here: what to say about each.
-        others: The type of all other keys; None if there are none.
-
-    Returns:
-        The values that are right, in their normal forms, and the defaults of absent keys.
+    ``elsewhere`` says of keys that are known, but not here, what to do; ``others`` is the type of all keys
+    that are no fields, None if there are none.
     """
     hints = {**REJECTED, **(elsewhere or {})}
     values: dict[str, Any] = {}
     for name, value in settings.items():
         if name not in fields and name in RENAMED:
-            problems.add(place(name), "is an old name of FuxiCTR's.", RENAMED[name])
+            problems.add(name, "is an old name of FuxiCTR's.", RENAMED[name])
         elif name not in fields and name in hints:
-            problems.add(place(name), "is not for this place.", hints[name])
+            problems.add(name, "is not for this place.", hints[name])
         elif isinstance(name, str) and (name in fields or others is not None):
-            read = read_value(fields.get(name, others), value, place(name), problems)
+            read = read_value(fields.get(name, others), value, name, problems)
             if read is not ABSENT:
                 values[name] = read
         else:
             near = suggest(name, fields) if isinstance(name, str) else "Keys are text."
-            problems.add(place(short(name).strip("'")), "is not a known key.", near)
+            problems.add(short(name).strip("'"), "is not a known key.", near)
     for name, field in fields.items():
         if name in settings:
             continue
         if field.is_required():
             text = f"Add it: {field.description}; {must_be(field)}."
-            problems.add(place(name), "is missing.", text)
+            problems.add(name, "is missing.", text)
         elif field.default is not ABSENT:
             values[name] = copy.copy(field.default)
     return values
@@ -192,34 +180,34 @@ class Entry(NamedTuple):
     values: dict[str, Any]
     complete: bool
 
+    def problem(self, key: str, text: str, hint: str = "") -> Problem:
+        """Return a problem of one of its keys."""
+        return Problem(f"{self.place}.{key}", text, hint)
+
 
 def read_inner(
-    fields: Fields, settings: Any, place: str, problems: Problems, others: Any = None
+    fields: Fields, settings: Any, key: str, problems: Problems, others: Any = None
 ) -> dict[str, Any]:
-    """Check a mapping within another one, at a place; see `read_keys`."""
+    """Check a mapping within another one; see `read_keys`."""
     if isinstance(settings, dict):
-        return read_keys(fields, settings, partial(_inside, place), problems, others=others)
-    problems.add(place, f"must be a mapping, found {short(settings)}.")
+        within = problems.at(problems.place(key))
+        return read_keys(fields, settings, within, others=others)
+    problems.add(key, f"must be a mapping, found {short(settings)}.")
     return {}
 
 
-def _inside(mapping: str, key: object) -> str:
-    return f"{mapping}.{key}"
-
-
-def read_entries(fields: Fields, entries: Any, place: str, problems: Problems) -> Iterator[Entry]:
+def read_entries(fields: Fields, entries: Any, key: str, problems: Problems) -> Iterator[Entry]:
     """Check a list of mappings, each for one column or several; yield those whose name is right."""
     if not isinstance(entries, list) or not entries:
-        problems.add(place, f"must be a list of mappings, found {short(entries)}.")
+        problems.add(key, f"must be a list of mappings, found {short(entries)}.")
         return
     for index, entry in enumerate(entries):
-        at = f"{place}[{index}]"
         name = entry.get("name") if isinstance(entry, dict) else None
         first = name[0] if isinstance(name, list) and name else name
-        title = f"{at} ({first})" if isinstance(first, str) else at
+        title = f" ({first})" if isinstance(first, str) else ""
         before = len(problems)
-        values = read_inner(fields, entry, title, problems)
+        values = read_inner(fields, entry, f"{key}[{index}]{title}", problems)
         names = values.get("name", [])
         for column in names if isinstance(names, list) else [names]:
-            complete = len(problems) == before
-            yield Entry(f"{at} ({column})", {**values, "name": column}, complete)
+            place = problems.place(f"{key}[{index}] ({column})")
+            yield Entry(place, {**values, "name": column}, len(problems) == before)

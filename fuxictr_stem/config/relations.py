@@ -1,23 +1,19 @@
-"""What the columns of a dataset must be to each other: names, copies, shared tables."""
+"""What the columns of a dataset must be to each other: names, copies, shared tables, nested labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fuxictr_stem.config.column_words import (
-    CATEGORICAL,
-    META,
-    SEQUENCE,
-    combined_labels,
-    copied_column,
-    function_call,
-)
+from fuxictr_stem.config import column_words as words
 from fuxictr_stem.config.reading import Entry
 from fuxictr_stem.errors import Problem, suggest
+from fuxictr_stem.models.nesting import ancestors
 
 _ANSWER = "the model would see the answer."
 _REMOVE = "Remove the feature, or the label."
+
+Columns = Mapping[str, Mapping[str, Any]]  # by name
 
 
 def name_problems(features: Sequence[Entry], labels: Sequence[Entry]) -> Iterator[Problem]:
@@ -39,49 +35,46 @@ def name_problems(features: Sequence[Entry], labels: Sequence[Entry]) -> Iterato
 def copy_problems(features: Sequence[Entry], labels: Sequence[Entry]) -> Iterator[Problem]:
     """Yield copies of nothing, in circles, and inputs that hold what a label holds."""
     by_name = {entry.values["name"]: entry.values for entry in (*features, *labels)}
-    for place, col, _ in (*features, *labels):
-        chain = _copies(col["name"], by_name)
+    for entry in (*features, *labels):
+        chain = _copies(entry.values["name"], by_name)
         if chain[-1] in chain[:-1]:
-            yield Problem(f"{place}.preprocess", f"copies in a circle: {' <- '.join(chain)}.")
+            yield entry.problem("preprocess", f"copies in a circle: {' <- '.join(chain)}.")
         # A longer chain is the fault of the copy before, which is reported there.
         elif len(chain) == 2:
-            yield from _source_problems(col, chain[1], by_name, f"{place}.preprocess")
+            yield from _source_problems(entry, chain[1], by_name)
     answers = {_copies(e.values["name"], by_name)[-1]: e.values["name"] for e in labels}
     for place, col, _ in features:
         chain = _copies(col["name"], by_name)
         label = answers.get(chain[-1])
-        if label not in (None, col["name"]) and col["active"] and col["type"] != META:
+        if label not in (None, col["name"]) and col["active"] and col["type"] != words.META:
             text = f"{' <- '.join(chain)} holds the same as the label {label!r}: {_ANSWER}"
             yield Problem(place, text, _REMOVE)
 
 
-def _source_problems(
-    col: Mapping[str, Any], source: str, by_name: Mapping[str, Mapping[str, Any]], at: str
-) -> Iterator[Problem]:
+def _source_problems(entry: Entry, source: str, by_name: Columns) -> Iterator[Problem]:
     """Yield why a column cannot be copied by another one."""
     if source not in by_name:
         near = suggest(source, by_name) or "Declare it; active: False if nothing else uses it."
         text = f"copies {source!r}, which is not a column of feature_cols or label_col."
-        yield Problem(at, text, near)
+        yield entry.problem("preprocess", text, near)
         return
     made = by_name[source].get("preprocess")
     text = f"copies {source!r}, which no file holds: it is {made}."
     if "type" in by_name[source]:
-        if function_call(made, source):
-            yield Problem(
-                at, text, "Write the same preprocess here, or copy a column of the files."
-            )
+        if words.function_call(made, source):
+            hint = "Write the same preprocess here, or copy a column of the files."
+            yield entry.problem("preprocess", text, hint)
     # An input that copies such a label is rejected as one that holds the answer.
-    elif combined_labels(made) and col.get("type", META) == META:
-        yield Problem(at, text, "Copy a column of the files.")
+    elif words.combined_labels(made) and entry.values.get("type", words.META) == words.META:
+        yield entry.problem("preprocess", text, "Copy a column of the files.")
 
 
-def _copies(name: str, by_name: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _copies(name: str, by_name: Columns) -> list[str]:
     """Return a column, what it copies, what that copies, and so on, to the end or a repetition."""
     chain = [name]
     while chain[-1] not in chain[:-1]:
         last = chain[-1]
-        source = copied_column(by_name.get(last, {}).get("preprocess"), last)
+        source = words.copied_column(by_name.get(last, {}).get("preprocess"), last)
         if source in (None, last):
             break
         chain.append(str(source))
@@ -95,36 +88,72 @@ def sharing_problems(features: Sequence[Entry]) -> Iterator[Problem]:
     another dtype, would leave ids beyond the table, or tokens that never meet.
     """
     owners: dict[str, Mapping[str, Any]] = {}
-    for place, col, _ in features:
-        if not col["active"] or col["type"] not in (CATEGORICAL, SEQUENCE):
+    for entry in features:
+        col = entry.values
+        if not col["active"] or col["type"] not in (words.CATEGORICAL, words.SEQUENCE):
             continue
-        shared, at = col.get("share_embedding"), f"{place}.share_embedding"
+        shared, key = col.get("share_embedding"), "share_embedding"
         owner = owners.get(shared) if shared is not None else None
-        if owner is not None and owner.get("share_embedding") is not None:
-            hint = f"Name {owner['share_embedding']!r}."
-            yield Problem(at, f"names {shared!r}, which shares a table itself.", hint)
+        if owner is not None and owner.get(key) is not None:
+            text = f"names {shared!r}, which shares a table itself."
+            yield entry.problem(key, text, f"Name {owner[key]!r}.")
         elif owner is not None:
-            yield from _pair_problems(col, owner, place)
+            yield from _pair_problems(entry, owner)
         elif shared is not None:
             text = f"must name an active categorical or sequence column before this one, found {shared!r}."
-            yield Problem(at, text, suggest(shared, owners))
+            yield entry.problem(key, text, suggest(shared, owners))
         owners[col["name"]] = col
 
 
-def _pair_problems(
-    col: Mapping[str, Any], owner: Mapping[str, Any], place: str
-) -> Iterator[Problem]:
+def _pair_problems(entry: Entry, owner: Mapping[str, Any]) -> Iterator[Problem]:
+    col = entry.values
     about = f"{col['name']!r} shares the table of {owner['name']!r}"
-    tokens = ["str" if c["type"] == SEQUENCE else c["dtype"] for c in (col, owner)]
+    tokens = ["str" if c["type"] == words.SEQUENCE else c["dtype"] for c in (col, owner)]
     if tokens[0] != tokens[1]:
-        yield Problem(
-            f"{place}.dtype",
-            f"{about}, but their ids are {tokens[0]} and {tokens[1]} (a sequence's are str) and "
-            f"would never meet.",
-            "Declare both str.",
+        text = (
+            f"{about}, but their ids are {tokens[0]} and {tokens[1]} (a sequence's are str) and would "
+            "never meet."
         )
+        yield entry.problem("dtype", text, "Declare both str.")
     if col.get("pretrained_emb"):
-        yield Problem(f"{place}.pretrained_emb", f"{about}.", f"Give it to {owner['name']!r}.")
+        yield entry.problem("pretrained_emb", f"{about}.", f"Give it to {owner['name']!r}.")
     widths = [c.get("embedding_dim") for c in (col, owner)]
     if None not in widths and widths[0] != widths[1]:
-        yield Problem(f"{place}.embedding_dim", f"{about}, but their widths are {widths}.")
+        yield entry.problem("embedding_dim", f"{about}, but their widths are {widths}.")
+
+
+def combined_problems(labels: Sequence[Entry]) -> Iterator[Problem]:
+    """Yield labels that combine anything but two labels of the files."""
+    in_files = [col["name"] for col in words.labels_of_files(entry.values for entry in labels)]
+    for entry in labels:
+        pair = words.combined_labels(entry.values.get("preprocess"))
+        if pair is None:
+            continue
+        if pair[0] == pair[1]:
+            text = f"combines {pair[0]!r} with itself."
+            yield entry.problem("preprocess", text, "Name two labels.")
+        for name in dict.fromkeys(pair):
+            if name not in in_files:
+                there = ", ".join(in_files) or "none"
+                text = f"combines {name!r}, but the labels that the files hold are {there}."
+                yield entry.problem("preprocess", text, suggest(name, in_files))
+        for key in ("fill_na", "missing"):
+            if key in entry.values:
+                hint = f"Give it to {' and '.join(dict.fromkeys(pair))}."
+                yield entry.problem(key, "is not for a label that combines two others.", hint)
+
+
+def parent_problems(labels: Sequence[Entry]) -> Iterator[Problem]:
+    """Yield parents that are no labels, and labels nested in themselves."""
+    columns = [entry.values for entry in labels]
+    names = [col["name"] for col in columns]
+    for entry in labels:
+        name, parent = entry.values["name"], entry.values.get("parent")
+        above = ancestors(columns, name)
+        if parent is not None and parent not in names:
+            text = f"{parent!r} is not a label of label_col, which has {', '.join(names)}."
+            yield entry.problem("parent", text, suggest(parent, names))
+        elif name in above:
+            circle = " in ".join([name, *above[: above.index(name) + 1]])
+            hint = "Name the label that comes first as the parent."
+            yield entry.problem("parent", f"nests labels in a circle: {circle}.", hint)

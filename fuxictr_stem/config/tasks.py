@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fuxictr_stem.config.column_words import labels_of_files
 from fuxictr_stem.config.model_parameters import constructor_parameters
-from fuxictr_stem.config.nesting import labels_of_files
-from fuxictr_stem.config.problems import Place, Problems
+from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.schema import Experiment
 from fuxictr_stem.errors import Problem, suggest
 from fuxictr_stem.metrics import METRICS, metric_names, produced_metrics
@@ -44,12 +44,10 @@ _NOT_IGNORED = (
 Labels = Sequence[Mapping[str, Any]]
 
 
-def settle_tasks(
-    params: dict[str, Any], label_col: Labels, place: Place, problems: Problems
-) -> dict[str, str]:
+def settle_tasks(params: dict[str, Any], label_col: Labels, problems: Problems) -> dict[str, str]:
     """Settle ``task_labels``, ``task``, ``loss`` and ``num_tasks``; return task type by label.
 
-    It is empty if the tasks cannot be told.
+    It is empty if these do not fit each other.
     """
     dataset_labels = list(dict.fromkeys(col["name"] for col in label_col))
     if params["task_labels"] is None:
@@ -58,30 +56,24 @@ def settle_tasks(
         params["task_labels"] = list(in_files)
     labels = params["task_labels"] or dataset_labels
     task, loss = params["task"], params["loss"]
-    if problems.add_all(
-        task_problems(labels, dataset_labels, task, loss, params["num_tasks"]), place
-    ):
+    if problems.add_all(task_problems(labels, dataset_labels, task, loss, params["num_tasks"])):
         return {}
     types = per_task(task, labels)
     losses = losses_of(loss, types)
-    problems.add_all(loss_problems(labels, types, losses), place)
+    problems.add_all(loss_problems(labels, types, losses))
     params |= {"task_labels": list(labels), "task": types, "loss": losses}
     params["num_tasks"] = len(labels)
     return dict(zip(labels, types, strict=True))
 
 
 def settle_losses(
-    params: dict[str, Any],
-    label_col: Labels,
-    model: type | None,
-    place: Place,
-    problems: Problems,
+    params: dict[str, Any], label_col: Labels, model: type | None, problems: Problems
 ) -> None:
     """Check what enters the losses against tasks and labels; put ``loss_weight`` in their order."""
     labels = params["task_labels"]
     if "loss_weight" in params:
         weights = params["loss_weight"]
-        if not problems.add_all(loss_weight_problems(weights, labels), place):
+        if not problems.add_all(loss_weight_problems(weights, labels)):
             params["loss_weight"] = in_order(weights, labels)
     dataset_labels = [col["name"] for col in label_col]
     rules = [
@@ -95,7 +87,7 @@ def settle_losses(
     if model is not None:
         rules.append(_ignored_problems(model, params, label_col))
     for rule in rules:
-        problems.add_all(rule, place)
+        problems.add_all(rule)
 
 
 def _ignored_problems(
@@ -106,21 +98,15 @@ def _ignored_problems(
     for key in _NOT_IGNORED:
         default = Experiment.model_fields[key].default
         if key not in taken and params.get(key, default) != default:
-            yield Problem(
-                key,
-                f"is not for the model {params['model']}, whose constructor does not take it.",
-                "Leave it out, or choose one of this package's models.",
-            )
+            text = f"is not for the model {params['model']}, whose constructor does not take it."
+            yield Problem(key, text, "Leave it out, or choose one of this package's models.")
     missing = [
         c["name"] for c in label_col if "missing" in c and c["name"] in params["task_labels"]
     ]
     if missing and "sample_spaces" not in taken:
-        yield Problem(
-            "task_labels",
-            f"{', '.join(missing)} may be missing (label_col), but the model {params['model']} would "
-            f"train on NaN.",
-            "Choose one of this package's models, or other labels.",
-        )
+        names = ", ".join(missing)
+        text = f"{names} may be missing (label_col), but the model {params['model']} would train on NaN."
+        yield Problem("task_labels", text, "Choose one of this package's models, or other labels.")
 
 
 def _sample_weight_problems(
@@ -141,18 +127,15 @@ def _sample_weight_problems(
 
 
 def settle_monitor(
-    params: dict[str, Any], tasks: dict[str, str], grouped: bool, place: Place, problems: Problems
+    params: dict[str, Any], tasks: dict[str, str], grouped: bool, problems: Problems
 ) -> None:
     """Check ``metrics`` and ``monitor`` against the tasks; settle the monitor and its mode."""
     metrics = params["metrics"]
     names = {name for task in tasks.values() for name in metric_names(task, metrics)}
     need_groups = [n for n in metrics if n in names and METRICS[n].group_weight]
     if need_groups and not grouped:
-        problems.add(
-            place("metrics"),
-            f"{', '.join(need_groups)} need group_id, but it is null.",
-            "Set group_id of the dataset to the column of the groups, such as the user id.",
-        )
+        hint = "Set group_id of the dataset to the column of the groups, such as the user id."
+        problems.add("metrics", f"{', '.join(need_groups)} need group_id, but it is null.", hint)
     produced = produced_metrics(tasks, metrics)
     higher_is_better = {name: _higher_is_better(name, tasks) for name in produced}
     directed = [name for name in produced if higher_is_better[name] is not None]
@@ -160,27 +143,23 @@ def settle_monitor(
         params["monitor"] = next((name for name in _MONITORS if name in directed), None)
     monitor = params["monitor"]
     if monitor is None:
-        problems.add(
-            place("metrics"),
-            f"{', '.join(metrics)} cannot decide early stopping: neither more nor less of it is better.",
-            "Add calibration_error, NE or AUC.",
-        )
+        rule = "cannot decide early stopping: neither more nor less of it is better."
+        problems.add("metrics", f"{', '.join(metrics)} {rule}", "Add calibration_error, NE or AUC.")
         return
     weights = monitor if isinstance(monitor, dict) else {monitor: 1.0}
-    if problems.add_all(_monitor_problems(weights, produced, directed), place):
+    if problems.add_all(_monitor_problems(weights, produced, directed)):
         return
     gains = {name: higher_is_better[name] == (weight > 0) for name, weight in weights.items()}
     if params["monitor_mode"] is None:
         params["monitor_mode"] = "max" if any(gains.values()) else "min"
-    losing = [name for name, gain in gains.items() if gain != (params["monitor_mode"] == "max")]
+    mode = params["monitor_mode"]
+    losing = [name for name, gain in gains.items() if gain != (mode == "max")]
     if losing:
-        other = "min" if params["monitor_mode"] == "max" else "max"
+        other = f"it should be {'min' if mode == 'max' else 'max'}"
         logger.warning(
             "%s: %s keeps the epoch with the worst %s. Probably %s.",
-            place("monitor_mode"),
-            params["monitor_mode"],
-            ", ".join(losing),
-            "a weight's sign is wrong" if isinstance(monitor, dict) else f"it should be {other}",
+            *(problems.place("monitor_mode"), mode, ", ".join(losing)),
+            "a weight's sign is wrong" if isinstance(monitor, dict) else other,
         )
 
 
@@ -189,19 +168,14 @@ def _monitor_problems(
 ) -> Iterator[Problem]:
     for name in weights:
         if name not in produced:
+            there = ", ".join(produced)
+            text = f"{name!r} is not produced by these tasks and metrics, which give: {there}."
             add = f" Add {name} to metrics." if name in METRICS else ""
-            yield Problem(
-                "monitor",
-                f"{name!r} is not produced by these tasks and metrics, which give: "
-                f"{', '.join(produced)}.",
-                suggest(name, produced) + add,
-            )
+            yield Problem("monitor", text, suggest(name, produced) + add)
         elif name not in directed:
-            yield Problem(
-                "monitor",
-                f"{name} cannot decide early stopping: 1 is best, neither more nor less.",
-                "Monitor calibration_error, its distance from 1.",
-            )
+            text = f"{name} cannot decide early stopping: 1 is best, neither more nor less."
+            hint = "Monitor calibration_error, its distance from 1."
+            yield Problem("monitor", text, hint)
 
 
 def _higher_is_better(produced: str, tasks: Mapping[str, str]) -> bool | None:

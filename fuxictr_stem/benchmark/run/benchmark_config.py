@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +15,7 @@ from fuxictr_stem.benchmark.run.search import Grid, search_problems, trials_of
 from fuxictr_stem.config import value_types as kinds
 from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.experiment_config import accepted_keys, list_experiments, load_experiment
-from fuxictr_stem.config.problems import Place, Problems
+from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_inner, read_keys
 from fuxictr_stem.config.schema import REQUIRED, Shape, key
 from fuxictr_stem.config.yaml_files import read_mapping
@@ -28,6 +28,8 @@ _RUNNERS = ("seed", "model_root", "save_predictions", "model", "dataset_id")
 # The comparison reads them.
 SAVED = {"save_predictions": True}
 SINGLE_TASK = "SingleTask"
+
+Params = Mapping[str, Any]
 
 
 def _distinct(seeds: list[int]) -> list[int]:
@@ -145,45 +147,32 @@ class Benchmark:
 
 
 def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
-    """Read and check a benchmark file and every experiment that it names.
-
-    Args:
-        path: The YAML file.
-        config_dir: Folder of the model and dataset configs.
-
-    Raises:
-        ConfigError: With all problems at once.
-    """
-    problems = Problems()
-
-    def place(key: object) -> str:
-        return f"{path.name}, {key}"
-
-    def raise_any() -> None:
-        problems.raise_any(f"Benchmark {path}")
-
-    values = read_keys(BenchmarkFile.model_fields, read_mapping(path), place, problems)
+    """Read and check a benchmark file and every experiment that it names; all problems come at once."""
+    problems = Problems(lambda key: f"{path.name}, {key}")
+    subject = f"Benchmark {path}"
+    values = read_keys(BenchmarkFile.model_fields, read_mapping(path), problems)
     for name in ("experiments", "exclude", "single_task", "proposed", "metrics"):
         if isinstance(values.get(name), str):
             values[name] = [values[name]]
     if values.get("slices") is not None:
-        slices = read_inner(Slices.model_fields, values["slices"], place("slices"), problems)
-        values["slices"] = slices
-    raise_any()
-    chosen, single, proposed = _chosen(values, config_dir, place, problems)
-    settings = _settings_of_each(values, chosen + single, config_dir, place, problems)
+        values["slices"] = read_inner(Slices.model_fields, values["slices"], "slices", problems)
+    problems.raise_any(subject)
+    chosen, single, proposed = _chosen(values, config_dir, problems)
+    settings = _settings_of_each(values, chosen + single, config_dir, problems)
     # Each experiment would say again what is said.
-    raise_any()
+    problems.raise_any(subject)
     trials = trials_of(values["search"])
-    experiments = _load_all(settings, trials, values, config_dir, place, problems)
-    labels = _compared_labels(values, experiments, single)
+    experiments = _load_all(settings, trials, values, config_dir, problems)
+    # The single-task experiments decide what is compared, or all.
+    of_single = {expid: experiments[expid] for expid in single if expid in experiments}
+    labels = list(values["labels"] or _trained(of_single) or _trained(experiments))
     types = label_types(experiments)
     tasks = [types[label] for label in labels if label in types]
-    problems.add_all(_label_problems(values, labels, experiments, single), place)
-    problems.add_all(_metric_problems(values["metrics"], tasks), place)
+    problems.add_all(_label_problems(values, labels, experiments, single))
+    problems.add_all(_metric_problems(values["metrics"], tasks))
     if values["slices"]:
-        problems.add_all(_slice_problems(values["slices"], experiments, single, types), place)
-    raise_any()
+        problems.add_all(_slice_problems(values["slices"], experiments, single, types))
+    problems.raise_any(subject)
     unchanged = ("dataset_id", "seeds", "threads", "resamples", "slices")
     benchmark = Benchmark(
         name=path.stem,
@@ -196,12 +185,12 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
         trials=trials,
         **{name: values[name] for name in unchanged},
     )
-    problems.add_all(_row_problems(benchmark), place)
-    raise_any()
+    problems.add_all(_row_problems(benchmark))
+    problems.raise_any(subject)
     return benchmark
 
 
-def label_types(experiments: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def label_types(experiments: Mapping[str, Params]) -> dict[str, str]:
     """Return the task type of each label that an experiment trains."""
     return {
         label: task
@@ -210,8 +199,12 @@ def label_types(experiments: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
+def _trained(experiments: Mapping[str, Params]) -> list[str]:
+    return list(dict.fromkeys(label for e in experiments.values() for label in e["task_labels"]))
+
+
 def _chosen(
-    values: Mapping[str, Any], config_dir: Path, place: Place, problems: Problems
+    values: Params, config_dir: Path, problems: Problems
 ) -> tuple[list[str], list[str], list[str]]:
     """Return the ids of the multi-task, the single-task and the proposed experiments."""
     expids = list_experiments(config_dir)
@@ -221,12 +214,9 @@ def _chosen(
         for pattern in values[name] or []:
             matches = [expid for expid in expids if fnmatchcase(expid, pattern)]
             if not matches:
-                problems.add(
-                    place(name),
-                    f"no experiment id fits {short(pattern)} in the folder {str(config_dir)!r}, which has "
-                    f"{len(expids)}.",
-                    f"{suggest(pattern, expids)} --config-dir names another folder.",
-                )
+                folder = f"the folder {str(config_dir)!r}, which has {len(expids)}."
+                hint = f"{suggest(pattern, expids)} --config-dir names another folder."
+                problems.add(name, f"no experiment id fits {short(pattern)} in {folder}", hint)
             fitting[name] = list(dict.fromkeys([*fitting[name], *matches]))
     exclude, proposed = fitting["exclude"], fitting["proposed"]
     single = [expid for expid in fitting["single_task"] if expid not in exclude]
@@ -234,14 +224,14 @@ def _chosen(
     if not problems:
         stray = [expid for expid in proposed if expid not in chosen]
         if not chosen:
-            problems.add(place("experiments"), "names no experiment that is not excluded.")
+            problems.add("experiments", "names no experiment that is not excluded.")
         elif stray:
-            problems.add(place("proposed"), f"{', '.join(stray)}: not among the experiments.")
+            problems.add("proposed", f"{', '.join(stray)}: not among the experiments.")
     return chosen, single, proposed
 
 
 def _settings_of_each(
-    values: Mapping[str, Any], expids: list[str], config_dir: Path, place: Place, problems: Problems
+    values: Params, expids: list[str], config_dir: Path, problems: Problems
 ) -> dict[str, dict[str, Any]]:
     """Return the settings that apply to each experiment; the search's keys must fit all."""
     keys: dict[str, set[str]] = {}
@@ -249,7 +239,7 @@ def _settings_of_each(
         try:
             keys[expid] = accepted_keys(config_dir, expid, SAVED)
         except ConfigError as error:
-            problems.add_error(place("experiments"), error)
+            problems.add_error("experiments", error)
     everything = set().union(*keys.values())
     of_each = {
         expid: {name: value for name, value in values["settings"].items() if name in accepted}
@@ -259,27 +249,26 @@ def _settings_of_each(
     for pattern, settings in values["experiment_settings"].items():
         fitting = [expid for expid in keys if fnmatchcase(expid, pattern)]
         if keys and not fitting:
-            problems.add(place("experiment_settings"), f"no experiment here fits {short(pattern)}.")
+            problems.add("experiment_settings", f"no experiment here fits {short(pattern)}.")
         for expid in fitting:
             wanted.append((f"experiment_settings, {short(pattern)}", settings, keys[expid]))
             of_each[expid] |= settings
     for where, settings, accepted in wanted:
         for name in settings:
             if name in _RUNNERS:
-                problems.add(place(where), f"{name} is the benchmark's own.", "Leave it out.")
+                problems.add(where, f"{name} is the benchmark's own.", "Leave it out.")
             elif accepted and name not in accepted:
                 near = suggest(name, accepted)
-                problems.add(place(where), f"no experiment has a key {short(name)}.", near)
-    problems.add_all(search_problems(values["search"], keys), place)
+                problems.add(where, f"no experiment has a key {short(name)}.", near)
+    problems.add_all(search_problems(values["search"], keys))
     return of_each
 
 
 def _load_all(
     settings: Mapping[str, dict[str, Any]],
     trials: list[dict[str, Any]],
-    values: Mapping[str, Any],
+    values: Params,
     config_dir: Path,
-    place: Place,
     problems: Problems,
 ) -> dict[str, dict[str, Any]]:
     """Return each experiment's parameters, after checking them with every trial.
@@ -293,12 +282,9 @@ def _load_all(
             for trial in trials:
                 tried = load_experiment(config_dir, expid, overrides=overrides | SAVED | trial)
                 if tried["task_labels"] != params["task_labels"]:
-                    problems.add(
-                        place("search"),
-                        f"{short(trial)} has {expid} train {', '.join(tried['task_labels'])}, not "
-                        f"{', '.join(params['task_labels'])}.",
-                        "Set its task_labels.",
-                    )
+                    now, then = (", ".join(p["task_labels"]) for p in (tried, params))
+                    text = f"{short(trial)} has {expid} train {now}, not {then}."
+                    problems.add("search", text, "Set its task_labels.")
                     break
             if not set(values["metrics"]) <= set(params["metrics"]):
                 reported = [*params["metrics"], *values["metrics"]]
@@ -307,62 +293,41 @@ def _load_all(
                 overrides |= {name: params[name] for name in ("monitor", "monitor_mode")}
                 params = load_experiment(config_dir, expid, overrides=overrides | SAVED)
         except ConfigError as error:
-            problems.add_error(place("experiments"), error)
+            problems.add_error("experiments", error)
             continue
         experiments[expid] = params
         if params["dataset_id"] != values["dataset_id"]:
-            problems.add(
-                place("experiments"),
-                f"{expid} is on {params['dataset_id']!r}, not on {short(values['dataset_id'])}.",
-                "A benchmark compares on one dataset: narrow the glob, or exclude it.",
-            )
+            dataset, wanted = params["dataset_id"], short(values["dataset_id"])
+            hint = "A benchmark compares on one dataset: narrow the glob, or exclude it."
+            problems.add("experiments", f"{expid} is on {dataset!r}, not on {wanted}.", hint)
     if any(params["test_data"] is None for params in experiments.values()):
-        problems.add(
-            place("dataset_id"),
-            f"{short(values['dataset_id'])} has no test_data, on which a benchmark compares.",
-            "Give the dataset a test split.",
-        )
+        text = f"{short(values['dataset_id'])} has no test_data, on which a benchmark compares."
+        problems.add("dataset_id", text, "Give the dataset a test split.")
     return experiments
 
 
-def _trained(experiments: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(label for e in experiments.values() for label in e["task_labels"]))
-
-
-def _compared_labels(
-    values: Mapping[str, Any],
-    experiments: Mapping[str, Mapping[str, Any]],
-    single: Sequence[str],
-) -> list[str]:
-    """Return the tasks to compare: the single-task ones, or all that an experiment trains."""
-    of_single = {expid: experiments[expid] for expid in single if expid in experiments}
-    return list(values["labels"] or _trained(of_single) or _trained(experiments))
-
-
 def _label_problems(
-    values: Mapping[str, Any],
-    labels: Sequence[str],
-    experiments: Mapping[str, Mapping[str, Any]],
-    single: Sequence[str],
+    values: Params, labels: list[str], experiments: Mapping[str, Params], single: list[str]
 ) -> Iterator[Problem]:
     """Yield labels that are not trained or compared, and single-task experiments of several."""
     for expid in single:
         trained_labels = experiments.get(expid, {}).get("task_labels", [""])
         if len(trained_labels) != 1:
-            yield Problem(
-                "single_task", f"{expid} trains {', '.join(trained_labels)}, not one label."
-            )
+            text = f"{expid} trains {', '.join(trained_labels)}, not one label."
+            yield Problem("single_task", text)
+    if not experiments:
+        return
     trained = _trained(experiments)
-    for label in labels if experiments else ():
+    for label in labels:
         if label not in trained:
             near = suggest(label, trained)
             yield Problem("labels", f"no experiment trains {short(label)}.", near)
-    for label in (values["slices"] or {}).get("labels", []) if experiments else ():
+    for label in (values["slices"] or {}).get("labels", []):
         if label not in labels:
             yield Problem("slices.labels", f"{label!r} is not compared.", suggest(label, labels))
 
 
-def _metric_problems(metrics: Sequence[str], tasks: Sequence[str]) -> Iterator[Problem]:
+def _metric_problems(metrics: list[str], tasks: list[str]) -> Iterator[Problem]:
     """Yield metrics that no compared task has, and tasks without a metric: they would stay empty."""
     fitting = [name for name, metric in METRICS.items() if metric.task in tasks]
     for name in metrics if tasks else ():
@@ -377,18 +342,12 @@ def _metric_problems(metrics: Sequence[str], tasks: Sequence[str]) -> Iterator[P
 
 
 def _slice_problems(
-    slices: Mapping[str, Any],
-    experiments: Mapping[str, Mapping[str, Any]],
-    single: Sequence[str],
-    types: Mapping[str, str],
+    slices: Params, experiments: Mapping[str, Params], single: list[str], types: Mapping[str, str]
 ) -> Iterator[Problem]:
     """Yield slices by labels that have no positives, and by groups that the cache merges."""
     if not single:
-        yield Problem(
-            "slices",
-            "show the lift over single-task models, but there are none.",
-            "Name some under single_task, or leave slices out.",
-        )
+        text = "show the lift over single-task models, but there are none."
+        yield Problem("slices", text, "Name some under single_task, or leave slices out.")
     if any(params.get("group_id") is None for params in experiments.values()):
         yield Problem("slices", "need the users: set group_id of the dataset to their column.")
     if slices["thresholds"] is not None and slices["quantiles"] is not None:
@@ -402,11 +361,11 @@ def _slice_problems(
     for params in experiments.values():
         kept = [c["name"] for c in params["feature_cols"] if c["active"] and c["type"] == META]
         if group is not None and group not in kept:
-            yield Problem(
-                "slices.group",
-                f"{group!r} is no meta column of the dataset; of others, all rare values are one.",
-                suggest(group, kept) or f"Add one that copies it. There are: {', '.join(kept)}.",
+            text = (
+                f"{group!r} is no meta column of the dataset; of others, all rare values are one."
             )
+            hint = suggest(group, kept) or f"Add one that copies it. There are: {', '.join(kept)}."
+            yield Problem("slices.group", text, hint)
             break
 
 
@@ -425,11 +384,10 @@ def _row_problems(benchmark: Benchmark) -> Iterator[Problem]:
             yield Problem("single_task", text, "Name one per label, or exclude the others.")
     for row, expids in by_row.items():
         if row == SINGLE_TASK:
-            yield Problem(
-                "experiments",
-                f"{expids[0]} would be called {row}, as the single-task experiments together are.",
-                "Exclude it, or name it under single_task.",
+            text = (
+                f"{expids[0]} would be called {row}, as the single-task experiments together are."
             )
+            yield Problem("experiments", text, "Exclude it, or name it under single_task.")
         elif len(expids) > 1:
             text = f"{' and '.join(expids)} would both be called {row}."
             yield Problem("experiments", text, "Rename one, or exclude it.")

@@ -78,6 +78,6 @@ def _grouped(dataset: dict[str, Any], groups: list[str]) -> Iterator[dict[str, A
     if "group_id" not in dataset:
         for group in groups:
             with_group, problems = deepcopy(dataset), Problems()
-            add_groups(with_group, group, "group_id", problems)
+            add_groups(with_group, group, problems)
             if not problems.lines:
                 yield with_group

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.config.nesting import labels_of_files
+from fuxictr_stem.config.column_words import labels_of_files
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_inner
 from fuxictr_stem.config.schema import Prepare

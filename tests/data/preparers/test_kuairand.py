@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fuxictr_stem.config.nesting import labels_of_files
+from fuxictr_stem.config.column_words import labels_of_files
 from fuxictr_stem.data.preparers import RawFilesMissing, kuairand, prepare, raw
 from fuxictr_stem.errors import ConfigError, DataError
 from tests.support.raw_files import (
