@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -21,15 +22,16 @@ from fuxictr_stem import results
 from fuxictr_stem.config.decisive import check_settings, result_settings
 from fuxictr_stem.config.experiment_config import GROUP_KEY, load_experiment
 from fuxictr_stem.data.cache.fingerprint import fingerprint
-from fuxictr_stem.data.cache.open_cache import Cache, open_cache
+from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, Cache, open_cache
 from fuxictr_stem.data.checks.check_labels import check_groups, check_labels, check_samples
 from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import report_ids
+from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
-from fuxictr_stem.errors import ConfigError, UserError
+from fuxictr_stem.errors import ConfigError, OutputError, UserError
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import MultiTaskNet, parameter_counts
 from fuxictr_stem.registry import build_model
@@ -203,6 +205,7 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
     # From here on an older result would contradict the weights.
     for name in (results.RESULT, results.RUN, *_PREDICTIONS.values()):
         outputs.remove_file(folder / name)
+    _copy_encoding(cache, folder)
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
     history = trainer.fit(train, valid, params["epochs"], saving)
     signals.check()
@@ -247,6 +250,20 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
         "settings": saving.settings,
         "evaluations": history.evaluations,
     }
+
+
+def _copy_encoding(cache: Cache, folder: Path) -> None:
+    """Have in a run's folder how raw rows become the model's ids, in place of what an older run left."""
+    try:
+        shutil.rmtree(folder / ENCODER_FOLDER, ignore_errors=True)
+        copy_encoder(cache.folder, folder / ENCODER_FOLDER)
+        with outputs.replacing(folder / FEATURE_MAP) as temporary:
+            shutil.copyfile(cache.folder / FEATURE_MAP, temporary)
+    except OSError as error:
+        raise OutputError(
+            f"The encoder cannot be copied into {folder}: {error}. Free some space there, or choose "
+            "another model_root."
+        ) from error
 
 
 def _header(params: Mapping[str, Any], cache: Cache, counts: Mapping[str, int]) -> str:

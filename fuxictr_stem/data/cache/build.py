@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import fuxictr
+import numpy as np
+import polars as pl
 
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.cache_folder import MANIFEST
 from fuxictr_stem.data.cache.damage import owner
 from fuxictr_stem.data.cache.fingerprint import FORMAT
-from fuxictr_stem.data.encoding.encode import Encoder, Tally, encoded, encoders
+from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
+from fuxictr_stem.data.encoding.encode import Tally, encoded
+from fuxictr_stem.data.encoding.fill_steps import fill_steps
 from fuxictr_stem.data.encoding.remarks import number_remarks, unknown_remarks, unknown_shares
-from fuxictr_stem.data.encoding.vocabulary import Array
+from fuxictr_stem.data.encoding.row_encoder import RowEncoder
+from fuxictr_stem.data.encoding.vocabulary import Array, integer_type
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.split_files import Source
@@ -64,7 +69,9 @@ def build(
     with _collector_paused():
         processor, frames = fit(source, folder)
     logger.debug("Fitted the vocabularies in %.1f s", time.monotonic() - start)
-    columns = encoders(source, processor, stats)
+    encoder = RowEncoder.of(source, *processor.fitted())
+    encoder.save(folder)
+    columns = _encoders(encoder, source, stats)
     rows = {split: counts.rows for split, counts in stats.items()}
     row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
     needed = int(sum(rows.values()) * row_bytes * 1.02)
@@ -75,7 +82,8 @@ def build(
         path = folder / f"{split}.h5"
         with store.create(path, rows[split], layout, owner(fingerprint, split)) as write:
             blocks = encoded(source, frame, columns, block_rows, processor.fills, tallies[split])
-            _write_split(source, blocks, split, rows[split], write)
+            arrays = (block for block, _ in blocks)
+            _write_split(source, arrays, split, rows[split], write)
     shares = unknown_shares(tallies)
     kinds = {col["name"]: col["type"] for col in plan.features}
     remarks = [
@@ -87,6 +95,26 @@ def build(
         shutil.rmtree(scratch)
     content = _content(plan, fingerprint, columns, stats)
     write_account(folder / MANIFEST, {**content, "unknown": shares, "remarks": remarks})
+
+
+def _encoders(
+    encoder: RowEncoder, source: Source, stats: Mapping[str, SplitStats]
+) -> list[Encoder]:
+    """Return an encoder for each feature and each label, of the smallest type that holds all splits."""
+    fills = fill_steps(source.plan, {c.name: pl.col(c.name) for c in source.plan.columns}).fills
+    columns = encoder.column_encoders(encoder.names, source.whole_numbers(), fills)
+    for place, column in enumerate(columns):
+        if column.name in stats["train"].spans:
+            spans = [bound for counts in stats.values() for bound in counts.spans[column.name]]
+            low, high = (f(*spans, fills.get(column.name, 0)) for f in (min, max))
+            columns[place] = plain(column.name, integer_type(low, high))
+    for label in encoder.labels:
+        counts = [split.labels[label.name] for split in stats.values()]
+        # A missing label is NaN, which no integer is.
+        binary = not any(count["other"] or count["nulls"] for count in counts)
+        dtype = np.dtype(np.uint8 if binary else np.float32)
+        columns.append(plain(label.name, dtype, as_it_is=not binary))
+    return columns
 
 
 @contextmanager

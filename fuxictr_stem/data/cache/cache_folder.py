@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from fuxictr_stem.data.encoding.encoder_files import FILES
 from fuxictr_stem.runtime import locks
 from fuxictr_stem.runtime.file_errors import check_access
 from fuxictr_stem.runtime.outputs import final_name, sync, sync_folder, temporaries
@@ -26,7 +27,8 @@ MANIFEST = "manifest.json"
 
 _NAME = re.compile(r"[0-9a-f]{16}")
 _FILES = re.compile(
-    r"manifest\.json|feature_(map|vocab)\.json|(train|valid|test)\.h5|pretrained_.+", re.DOTALL
+    rf"manifest\.json|feature_(map|vocab)\.json|(train|valid|test)\.h5|pretrained_.+|{FILES.pattern}",
+    re.DOTALL,
 )
 
 

@@ -19,7 +19,7 @@ from fuxictr_stem.data.source.partitions import folder_values
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime.whole_folder import file_digest
 
-FORMAT = 4
+FORMAT = 5
 """Number of the cache's layout; a change of it makes every older cache stale."""
 
 _MIB = 1 << 20

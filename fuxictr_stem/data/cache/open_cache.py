@@ -30,6 +30,8 @@ from fuxictr_stem.runtime.whole_folder import Damaged, fresh_folder
 
 logger = logging.getLogger(__name__)
 
+FEATURE_MAP = "feature_map.json"
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -83,7 +85,7 @@ def load_feature_map(dataset_id: str, folder: Path, params: Mapping[str, Any]) -
     if used and group and group not in used:
         used.append(group)
     feature_map = FeatureMap(dataset_id, str(folder))
-    feature_map.load(str(folder / "feature_map.json"), {**params, "use_features": used})
+    feature_map.load(str(folder / FEATURE_MAP), {**params, "use_features": used})
     feature_map.num_fields = feature_map.get_num_fields()
     return feature_map
 

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, META
+from fuxictr_stem.data.encoding.fill_steps import fill_steps
 from fuxictr_stem.data.source.columns import DEFAULTS
 from fuxictr_stem.data.source.split_files import Source, whole_number
 
@@ -56,17 +57,12 @@ def fills(source: Source) -> list[Fill]:
         for c in plan.columns
         if c.kind == "label" and c.fill is not None
     ]
-    places = {col["name"]: place for place, col in enumerate(plan.features)}
+    values = fill_steps(plan, {c.name: pl.col(c.name) for c in plan.columns}).fills
     for col in plan.read_features:
         column = plan.source_of(col["name"])
         if not col["active"] or not column.filled:
             continue
-        # FuxiCTR goes through the columns from the last to the first: a copy of a later one is of filled
-        # values.
-        filled = column.name if places[column.name] > places[col["name"]] else col["name"]
-        declared = plan.features[places[filled]]
-        dtype = declared["dtype"]
-        value = declared.get("fill_na", DEFAULTS[dtype])
+        dtype, value = col["dtype"], values[col["name"]]
         is_id = col["type"] in (CATEGORICAL, META)
         numbers = whole_number(column.name) if is_id and column.name in whole else ""
         clashes = _clashes(col, dtype, value, numbers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ import numpy as np
 import polars as pl
 from fuxictr.preprocess import FeatureProcessor
 
+from fuxictr_stem.data.encoding.column_encoders import Feature, Normalizer
 from fuxictr_stem.data.encoding.count_tokens import count_tokens
+from fuxictr_stem.data.encoding.fill_steps import filled_frame
 from fuxictr_stem.data.encoding.fill_values import fills, whole_numbers
 from fuxictr_stem.data.encoding.pretrained import check_pretrained, match_pretrained
 from fuxictr_stem.data.encoding.remarks import Remark, table_remarks, unsplit
+from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import RESERVED, inner_type
-from fuxictr_stem.data.source.derived_columns import filled, type_problems, value_problems
-from fuxictr_stem.data.source.split_files import HIDDEN, Source
+from fuxictr_stem.data.source.derived_columns import type_problems, value_problems
+from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained, first_place
 from fuxictr_stem.errors import DataError, refuse
 
@@ -50,27 +54,11 @@ class Processor(FeatureProcessor):
         self.fills = fills(source)
         self.remarks: list[Remark] = []
         self.min_categr_count = plan.min_categr_count
-        self._derived = {col["name"]: filled(col) for col in plan.derived}
+        self._derived = {col["name"] for col in plan.derived}
         self.data_dir = str(folder)
         self.json_file = str(folder / "feature_map.json")
         self.vocab_file = str(folder / "feature_vocab.json")
         self.feature_map.data_dir = self.data_dir
-
-    def derive(self, name: str) -> pl.Expr:
-        """Return what makes a column, which FuxiCTR asks for by its ``preprocess``."""
-        return self._derived[name]
-
-    def preprocess(self, ddf: pl.LazyFrame) -> pl.LazyFrame:
-        """Fill and copy as FuxiCTR does, but leave sequences the lists of tokens that they are.
-
-        FuxiCTR would join them, and split them again where a token itself holds the splitter.
-        """
-        columns = [_as_tokens(c) if c.get("type") == "sequence" else c for c in self.feature_cols]
-        # Of a dtype that is not filled.
-        hidden = [name for name in ddf.collect_schema().names() if name.startswith(HIDDEN)]
-        columns += [{"name": name, "dtype": bool, "active": True} for name in hidden]
-        with self._only(columns):
-            return super().preprocess(ddf)
 
     def save_pickle(self, pickle_file: str) -> None:
         """Leave no pickle."""
@@ -93,6 +81,32 @@ class Processor(FeatureProcessor):
             for name in self.feature_map.features
             if f"{name}::tokenizer" in self.processor_dict
         }
+
+    def fitted(self) -> tuple[list[Feature], list[Vocabulary]]:
+        """Return what fitting has found out as plain values; a shared table is one vocabulary."""
+        dtypes = {col["name"]: col["dtype"].__name__ for col in self.feature_cols}
+        # Columns that share a table share one dict.
+        places: dict[int, int] = {}
+        vocabularies, features = list[Vocabulary](), list[Feature]()
+        for name, spec in self.feature_map.features.items():
+            feature = Feature(name, spec["type"], dtypes[name], spec.get("pretrain_dim", 0))
+            tokenizer = self.processor_dict.get(f"{name}::tokenizer")
+            if tokenizer is not None:
+                place = places.setdefault(id(tokenizer.vocab), len(places))
+                if place == len(vocabularies):
+                    vocabularies.append(Vocabulary.of(tokenizer.vocab))
+                feature = replace(feature, vocabulary=place, width=0)
+                if spec["type"] == "sequence":
+                    missing = tokenizer._na_value
+                    feature = replace(
+                        feature,
+                        width=int(tokenizer.max_len),
+                        pre=tokenizer.padding == "pre",
+                        padding=missing if isinstance(missing, str) else None,
+                    )
+            normalizer = self.processor_dict.get(f"{name}::normalizer")
+            features.append(replace(feature, normalizer=normalizer and _scaler(normalizer)))
+        return features, vocabularies
 
     @contextmanager
     def _only(self, columns: list[dict[str, Any]]) -> Iterator[None]:
@@ -200,7 +214,7 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
     _refuse(plan, type_problems(plan.derived, source.frame("train")))
     processor = Processor(source, folder)
     with explained(source):
-        frames = {split: processor.preprocess(source.frame(split)) for split in source.parts}
+        frames = {split: filled_frame(plan, source.frame(split)) for split in source.parts}
         _refuse(plan, value_problems(plan.derived, frames))
         every = pl.concat(list(frames.values()))
         processor.fit(frames["train"], meta_ddf=every, min_categr_count=plan.min_categr_count)
@@ -214,10 +228,11 @@ def _refuse(plan: Plan, problems: Iterable[str]) -> None:
         refuse(DataError, f"dataset {plan.dataset_id!r}", texts)
 
 
-def _as_tokens(col: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a sequence's dict for filling alone: not as text, and by a list."""
-    fill = pl.lit(col.get("fill_na", "")).cast(pl.String).str.split(col.get("splitter", "^"))
-    return {**col, "type": "tokens", "fill_na": fill}
+def _scaler(normalizer: Any) -> Normalizer:
+    """Return a normalizer of FuxiCTR's, which has the bound method of scikit-learn's."""
+    scaler = normalizer.normalizer.__self__
+    offset = scaler.mean_ if hasattr(scaler, "mean_") else scaler.min_
+    return Normalizer(type(scaler).__name__, float(offset[0]), float(scaler.scale_[0]))
 
 
 def _plain(token: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,25 +62,42 @@ def lookup(keys: Array, ids: Array, unknown: np.generic) -> Callable[[Array], Ar
 
 
 class Vocabulary:
-    """The ids of tokens, as FuxiCTR's tokenizer has them after fitting.
+    """The ids of tokens.
 
     Args:
-        tokens: Id of each token, with ``__PAD__`` and ``__OOV__``.
+        tokens: Distinct tokens, (tokens,): text, whole numbers or floats.
+        ids: The id of each, (tokens,).
+        unknown: Id of every other token.
 
     Attributes:
         dtype: The smallest type for its ids.
-        unknown: Id of every other token.
+        tokens: As given.
+        unknown: As given, of that type.
         ids: By the code of a text: its id; the last is for whatever is not in the vocabulary.
     """
 
-    def __init__(self, tokens: Mapping[Any, int]) -> None:
-        self.dtype = integer_type(0, max(tokens.values()))
-        self.unknown = self.dtype.type(tokens["__OOV__"])
+    def __init__(self, tokens: pl.Series, ids: Array, unknown: int) -> None:
+        self.dtype = integer_type(0, max(int(ids.max(initial=0)), unknown))
+        self.tokens = tokens
+        self.unknown = self.dtype.type(unknown)
+        self.ids = np.append(ids.astype(self.dtype), self.unknown)
+
+    @classmethod
+    def of(cls, vocabulary: Mapping[Any, int]) -> Vocabulary:
+        """Return the vocabulary of a tokenizer of FuxiCTR after fitting."""
+        ids = dict(vocabulary)
         # A value that is written as one of the reserved tokens is unknown.
-        texts = {t: i for t, i in tokens.items() if isinstance(t, str) and t not in RESERVED}
-        self._texts = pl.Enum(list(texts))
-        self.ids = np.array([*texts.values(), self.unknown], dtype=self.dtype)
-        self._numbers = {token: i for token, i in tokens.items() if not isinstance(token, str)}
+        unknown = [ids.pop(token) for token in RESERVED][1]
+        is_text = isinstance(next(iter(ids), ""), str)
+        tokens = (
+            pl.Series(list(ids), dtype=pl.String) if is_text else pl.Series(np.array(list(ids)))
+        )
+        return cls(tokens, np.array(list(ids.values()), dtype=np.int64), unknown)
+
+    @cached_property
+    def _texts(self) -> pl.DataTypeExpr:
+        # With the Enum itself, polars would hash the tokens anew for every expression.
+        return pl.dtype_of(pl.lit(pl.Series([], dtype=pl.Enum(self.tokens))))
 
     def codes(self, text: pl.Expr) -> pl.Expr:
         """Return the place of each text in ``ids``."""
@@ -88,11 +106,10 @@ class Vocabulary:
 
     def of_numbers(self) -> Callable[[pl.Series], Array]:
         """Return what turns numbers into the ids of the tokens that are numbers."""
-        ids = np.array(list(self._numbers.values()), dtype=self.dtype)
-        find = lookup(np.array(list(self._numbers)), ids, self.unknown)
+        find = lookup(self.tokens.to_numpy(), self.ids[:-1], self.unknown)
         return lambda numbers: find(numbers.to_numpy())
 
-    def of_written_numbers(self, missing: pl.Expr) -> Callable[[pl.Series], Array]:
+    def of_written_numbers(self, missing: str) -> Callable[[pl.Series], Array]:
         """Return what turns whole numbers into the ids of their texts.
 
         ``dtype: str`` on an integer column means the text of its numbers. Each number has one text, so
@@ -101,12 +118,13 @@ class Vocabulary:
         Args:
             missing: The text that missing numbers become.
         """
-        texts = self._texts.categories
+        texts = self.tokens
         keys = texts.cast(pl.Int64, strict=False)
         # "007" is a text of its own, which no number has.
         written = (keys.cast(pl.String) == texts).fill_null(False).to_numpy()
         find = lookup(keys.fill_null(0).to_numpy()[written], self.ids[:-1][written], self.unknown)
-        missing_id = self.ids[pl.select(self.codes(missing)).item()]
+        place = (texts == missing).arg_max()
+        missing_id = self.ids[place if place is not None and texts[place] == missing else -1]
 
         def ids_of(numbers: pl.Series) -> Array:
             ids = find(numbers.fill_null(0).to_numpy())

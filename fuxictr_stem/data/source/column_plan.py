@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fuxictr_stem.config.column_words import combined_labels, copied_column, function_call
 from fuxictr_stem.data.source.columns import PYTHON_TYPES, RESERVED, Column
-from fuxictr_stem.data.source.derived_columns import columns_read
+from fuxictr_stem.data.source.derived_columns import columns_read, expression
 from fuxictr_stem.data.source.dialect import Dialect, dialect_of
 from fuxictr_stem.errors import ConfigError, refuse
 
@@ -67,6 +67,31 @@ class Plan:
         made = {col["name"] for col in self.derived}
         return [col for col in self.features if col["name"] not in made]
 
+    def only(self, features: Collection[str], labels: Collection[str] = ()) -> Plan:
+        """Return the plan that reads some features and labels, and what these are made of."""
+        derived = {col["name"]: col for col in self.derived}
+        copied = {col["name"]: copied_column(col.get("preprocess"), "") for col in self.features}
+        read = {column.name: column for column in self.columns}
+        needed, more = set[str](), [*features, *labels]
+        while more:
+            name = more.pop()
+            if name in needed:
+                continue
+            needed.add(name)
+            if name in derived:
+                more += expression(derived[name]).meta.root_names()
+            elif name not in read:
+                more.append(str(copied[name]))
+            else:
+                more += filter(None, (*(read[name].combines or ()), read[name].parent))
+        return replace(
+            self,
+            columns=tuple(c for c in self.columns if c.name in needed),
+            features=[col for col in self.features if col["name"] in needed],
+            labels=[col for col in self.labels if col["name"] in needed],
+            derived=tuple(col for col in self.derived if col["name"] in needed),
+        )
+
     def source_of(self, feature: str) -> Column:
         """Return the column that a feature's values are read as: its own, or one that FuxiCTR copies."""
         read = {column.name: column for column in self.columns}
@@ -95,8 +120,7 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
         if not col["active"]:
             continue
         if function_call(col.get("preprocess"), col["name"]):
-            # Our processor's method of this name makes the column.
-            adapted["preprocess"] = "derive"
+            adapted.pop("preprocess")
             derived.append(dict(col))
             reads = columns_read(col, declared)
             sources.update(reads)

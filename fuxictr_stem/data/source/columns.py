@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ DEFAULTS: dict[type, Any] = {str: "", int: 0, float: 0.0}
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
 """What a column of each dtype is read as."""
 
+KEPT = "kept"
+"""The kind of a column that is carried along as it is; its ``dtype`` is "" for the type of the file."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -22,7 +26,7 @@ class Column:
 
     Attributes:
         name: Name in the config and in the cache.
-        kind: ``label``, or the feature's ``type``.
+        kind: ``label``, the feature's ``type``, or `KEPT`.
         dtype: ``str``, ``int`` or ``float``: what its values are after reading.
         origin: The column of the file that it is read from; "" for one that combines others.
         splitter: Between the tokens of a sequence.
@@ -34,6 +38,7 @@ class Column:
         combines: Two labels whose product it is.
         parent: A label without which it must be 0.
         null_values: Fields of a CSV file that mean that a value is missing.
+        kinds: How the files of training wrote its values (`written_kind`), where that decides its tokens.
     """
 
     name: str
@@ -49,13 +54,14 @@ class Column:
     combines: tuple[str, str] | None = None
     parent: str | None = None
     null_values: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
 
     @property
     def filled(self) -> bool:
         """Whether a missing value becomes another one."""
         if self.kind == "label":
             return self.fill is not None
-        return self.kind != "embedding" and not self.required
+        return self.kind not in ("embedding", KEPT) and not self.required
 
     @property
     def described(self) -> str:
@@ -67,7 +73,9 @@ class Column:
 
 
 def type_problem(column: Column, have: pl.DataType) -> str | None:
-    """Return why a raw column of a parquet file cannot be read as declared, or None."""
+    """Return why a raw column cannot be read as declared, or None."""
+    if column.kind == KEPT:
+        return None
     inner = inner_type(have)
     declared = f"is declared {column.dtype}, found {have}"
     if column.kind == "embedding":
@@ -82,7 +90,49 @@ def type_problem(column: Column, have: pl.DataType) -> str | None:
         return f"{declared}." + (" Store a number." if have == pl.Duration else "")
     elif column.dtype != "str" and have.is_temporal():
         return f"{declared}; declare str, or store a number."
-    return None
+    return _other_tokens(column, have)
+
+
+def written_kind(dtype: str, have: pl.DataType) -> str:
+    """Return how a type writes, or holds, the tokens of a column; "" where that does not matter."""
+    if dtype == "int" or (inner_type(have) or have) == pl.Null:
+        return ""
+    return rendering(have) if dtype == "str" else precision(have)
+
+
+def are_alike(dtype: str, kinds: Collection[str]) -> bool:
+    """Say whether columns of these kinds give one value one token."""
+    if dtype == "str":
+        return len(kinds) < 2 or set(kinds) <= {"text", "int"}
+    return len(set(kinds) - {"whole"}) < 2
+
+
+def read_as_whole(column: Column, have: pl.DataType) -> bool:
+    """Say whether floats are read as the text of whole numbers, which all of training's values were.
+
+    pandas makes floats of whole numbers as soon as one is missing.
+    """
+    return column.dtype == "str" and column.kinds == ("int",) and have.is_float()
+
+
+def _other_tokens(column: Column, have: pl.DataType) -> str | None:
+    """Return why a type would give values other tokens than training's did, or None."""
+    kind = written_kind(column.dtype, have)
+    if not column.kinds or not kind or read_as_whole(column, have):
+        return None
+    if are_alike(column.dtype, {kind, *column.kinds}):
+        return None
+    advice = "Give it the type that it had in training."
+    if "text" in column.kinds or "int" in column.kinds:
+        advice = "Cast it to text as training's values were written"
+        is_float = (inner_type(have) or have).is_float()
+        advice += (
+            ', or, where they are whole numbers, to those: astype("Int64").' if is_float else "."
+        )
+    return (
+        f"was {' and '.join(column.kinds)} in training, found {have}, which writes the same value as "
+        f"another token. {advice}"
+    )
 
 
 def rendering(have: pl.DataType) -> str:

@@ -72,6 +72,21 @@ def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
     return files
 
 
+def file_format(paths: Sequence[Path]) -> str:
+    """Return the format of files by how their names end.
+
+    Raises:
+        DataError: There are none, or they end differently.
+    """
+    formats = {f: [p for p in paths if p.name.endswith(e)] for f, e in ENDINGS.items()}
+    fitting = [data_format for data_format, fit in formats.items() if len(fit) == len(paths)]
+    if not paths or not fitting:
+        names = ", ".join(map(str, paths[:_MOST_NAMED]))
+        either = " or ".join(_either(endings) for endings in ENDINGS.values())
+        raise DataError(f"{names or 'no files'}: the names of files must all end with {either}.")
+    return fitting[0]
+
+
 def _files_of(name: str, endings: Endings) -> tuple[list[Path], list[str], list[Path]]:
     """Return the files that a name means, what is wrong with it, and what else is in a folder of parts."""
     path = Path(name)

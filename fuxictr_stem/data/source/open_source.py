@@ -8,13 +8,20 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, META, SEQUENCE
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import Column, inner_type, precision, rendering, type_problem
+from fuxictr_stem.data.source.columns import (
+    Column,
+    are_alike,
+    inner_type,
+    type_problem,
+    written_kind,
+)
 from fuxictr_stem.data.source.csv_shape import csv_shape
 from fuxictr_stem.data.source.dialect import UNREADABLE, open_bytes, where_not_utf8
 from fuxictr_stem.data.source.partitions import folder_columns, whole_keys
@@ -54,7 +61,7 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
             problems += [f"{path} ({split}): {problem}" for problem in file_problems]
             constants = {name: value for name, (_, value) in folders.items()}
             parts[split].append(Part(path, every, tuple(types), constants))
-    if not problems and plan.data_format == "parquet":
+    if not problems:
         places = [(part, f"{part.path} ({split})") for split in parts for part in parts[split]]
         problems = [*_type_problems(plan, places)] or [*_clashes_of_types(plan, places)]
     if problems:
@@ -160,38 +167,63 @@ def _type_problems(plan: Plan, places: Sequence[tuple[Part, str]]) -> Iterator[s
 
 def _clashes_of_types(plan: Plan, places: Sequence[tuple[Part, str]]) -> Iterator[str]:
     """Yield types of the columns of one table that would give one value two ids."""
+    for columns in _tables(plan):
+        # Where training has read them, each is compared with it.
+        if columns[0].dtype != "int" and not columns[0].kinds:
+            yield from _clash(columns, places)
+
+
+def _tables(plan: Plan) -> list[list[Column]]:
+    """Return the columns that each table's tokens are read from."""
     tables: dict[str, list[Column]] = {}
     # What a function makes is of one type, and what is no whole number is found by value.
     for col in plan.read_features:
         if col["active"] and col["type"] in (CATEGORICAL, SEQUENCE, META):
             table = tables.setdefault(col.get("share_embedding") or col["name"], [])
             table.append(plan.source_of(col["name"]))
-    for columns in tables.values():
-        if columns[0].dtype != "int" and (problem := _clash(columns, places)):
-            yield problem
+    return list(tables.values())
 
 
-def _clash(columns: Sequence[Column], places: Sequence[tuple[Part, str]]) -> str | None:
+def with_kinds(source: Source) -> Plan:
+    """Return the plan of files that were read, with how they wrote the values of each column."""
+    parts = [part for parts in source.parts.values() for part in parts]
+
+    def kinds(columns: Sequence[Column]) -> set[str]:
+        return {written_kind(c.dtype, part.types[c.origin]) for c in columns for part in parts} - {
+            ""
+        }
+
+    # A preprocess function may take apart how text is written.
+    texts = [c for c in source.plan.in_files if c.kind != "label" and c.dtype == "str"]
+    kinds_of = {column.name: kinds([column]) for column in texts}
+    for columns in _tables(source.plan):
+        for column in columns:
+            kinds_of[column.name] = kinds_of.get(column.name, set()) | kinds(columns)
+    written = (
+        replace(c, kinds=tuple(sorted(kinds_of.get(c.name, ())))) for c in source.plan.columns
+    )
+    return replace(source.plan, columns=tuple(written))
+
+
+def _clash(columns: Sequence[Column], places: Sequence[tuple[Part, str]]) -> Iterator[str]:
     dtype = columns[0].dtype
-    kind_of, neutral, example = rendering, {"text", "int"}, "'1' and '1.0'"
-    if dtype == "float":
-        kind_of, neutral, example = precision, {"whole"}, "0.1, which a Float32 rounds"
+    example = "'1' and '1.0'" if dtype == "str" else "0.1, which a Float32 rounds"
     first_of_kind: dict[str, str] = {}
     for column in columns:
         for part, place in places:
             have = part.types[column.origin]
-            if (inner_type(have) or have) != pl.Null:
+            if kind := written_kind(dtype, have):
                 where = f"{column.described} is {have} in {place}"
-                first_of_kind.setdefault(kind_of(have), where)
-    kinds = set(first_of_kind) if dtype == "str" else set(first_of_kind) - neutral
-    if len(kinds) < 2 or kinds <= neutral:
-        return None
+                first_of_kind.setdefault(kind, where)
+    if are_alike(dtype, first_of_kind):
+        return
+    kinds = set(first_of_kind) - (set() if dtype == "str" else {"whole"})
     types = " and ".join(where for kind, where in first_of_kind.items() if kind in kinds)
     # Dates and times have no such example.
     dates = any(kind.startswith(("Date", "Time")) for kind in kinds)
     such = "" if dates else f", such as {example}"
     shared = ", which share a table" if len(columns) > 1 else ""
-    return (
+    yield (
         f"{types}{shared}: as {dtype} the same value would be two tokens{such}. Write it with one "
         "type everywhere."
     )

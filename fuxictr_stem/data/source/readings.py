@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, META
-from fuxictr_stem.data.source.columns import TYPES, Column, inner_type, is_text
+from fuxictr_stem.data.source.columns import (
+    KEPT,
+    TYPES,
+    Column,
+    inner_type,
+    is_text,
+    read_as_whole,
+)
 
 _FLOAT32_MAX = 3.4028234663852886e38
 # The least whole number that may have been its neighbour before it became a float.
@@ -25,6 +32,10 @@ _NO_FLOATS = (
 _NO_NAN = (
     "A whole number (int) is never NaN. Store missing values as null (polars: fill_nan(None), pandas: "
     "astype('Int64')); they become fill_na."
+)
+_WAS_WHOLE = (
+    'In training the column was whole numbers: give them as such (astype("Int64") keeps missing ones), or '
+    "as their text."
 )
 _NO_LABEL = (
     "A missing label is no negative: declare missing: nan to leave it out, give the label a fill_na, or "
@@ -84,12 +95,16 @@ def finite(value: pl.Expr) -> pl.Expr:
 
 def _reading(column: Column, have: pl.DataType) -> Reading:
     raw = pl.col(column.origin)
+    if column.kind == KEPT:
+        return Reading(column, raw, _kept(column, raw, have))
     if column.kind == "embedding":
         return _vectors(column, raw)
     if column.kind == "sequence":
         value = _tokens(column, raw, have)
+    elif read_as_whole(column, have):
+        return _written_whole(column, raw, have)
     elif column.dtype == "str":
-        value = _without_nulls(column, raw) if have == pl.String else raw.cast(pl.String)
+        value = _text(column, raw, have)
     else:
         return _numbers(column, raw, have)
     return Reading(column, raw, value, value.is_null() if column.filled else None)
@@ -110,6 +125,24 @@ def _tokens(column: Column, raw: pl.Expr, have: pl.DataType) -> pl.Expr:
         return _without_nulls(column, raw).cast(pl.String).str.split(column.splitter)
     tokens = raw.cast(pl.List(pl.String)).list.eval(pl.element().fill_null(""))
     return pl.when(tokens.list.len() == 0).then(pl.lit([""])).otherwise(tokens)
+
+
+def _text(column: Column, raw: pl.Expr, have: pl.DataType) -> pl.Expr:
+    return _without_nulls(column, raw) if have == pl.String else raw.cast(pl.String)
+
+
+def _written_whole(column: Column, raw: pl.Expr, have: pl.DataType) -> Reading:
+    """Return the text of whole numbers that are floats in a file."""
+    whole = _numbers(replace(column, dtype="int"), raw, have)
+    faults = tuple(replace(f, advice=_WAS_WHOLE) for f in whole.faults)
+    return replace(whole, column=column, value=whole.value.cast(pl.String), faults=faults)
+
+
+def _kept(column: Column, raw: pl.Expr, have: pl.DataType) -> pl.Expr:
+    """Return a column as it is, or what can be read of a CSV file's in its declared type."""
+    if column.dtype in ("int", "float"):
+        return _parsed(column, raw, have)[0]
+    return _text(column, raw, have) if column.dtype or is_text(have) else raw
 
 
 def _without_nulls(column: Column, text: pl.Expr) -> pl.Expr:

@@ -7,7 +7,7 @@ the columns that are needed are kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -77,7 +77,9 @@ class Source:
             [
                 file.raw.select(expr for r in file.readings for expr in _framed(r, whole))
                 for file in self.files(split)
-            ]
+            ],
+            # Two files may hold a column that is kept in two types.
+            how="vertical_relaxed",
         )
 
     def files(self, split: str) -> list[OpenFile]:
@@ -90,15 +92,7 @@ class Source:
     def whole_numbers(self) -> set[str]:
         """Return the columns that are declared text and are whole numbers in every file."""
         parts = [part for parts in self.parts.values() for part in parts]
-        return {
-            column.name
-            for column in self.plan.in_files
-            if column.dtype == "str"
-            and all(
-                part.types[column.origin].is_integer() and part.types[column.origin] != pl.UInt64
-                for part in parts
-            )
-        }
+        return written_numbers(self.plan, [part.types for part in parts])
 
     def _raw(self, part: Part) -> pl.LazyFrame:
         if part.copy:
@@ -151,6 +145,17 @@ def _csv_types(plan: Plan) -> dict[str, pl.DataType]:
     for column in plan.in_files:
         dtypes.setdefault(column.origin, set()).add("str" if plan.null_values else column.dtype)
     return {name: TYPES[d.pop() if len(d) == 1 else "str"] for name, d in dtypes.items()}
+
+
+def written_numbers(plan: Plan, types: Iterable[Mapping[str, pl.DataType]]) -> set[str]:
+    """Return the columns that are declared text and are whole numbers by the types of every file."""
+    types = list(types)
+    return {
+        column.name
+        for column in plan.in_files
+        if column.dtype == "str"
+        and all(t[column.origin].is_integer() and t[column.origin] != pl.UInt64 for t in types)
+    }
 
 
 def missing_flag(name: str) -> str:

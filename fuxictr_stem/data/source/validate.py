@@ -130,12 +130,12 @@ def _count(source: Source, split: str) -> tuple[SplitStats, list[int]]:
     for file in source.files(split):
         values = [r.value for r in file.readings if r.column in columns]
         faults = [fault.where for r in file.readings for fault in r.faults]
-        frames.append(
-            file.raw.select(
-                *(value.alias(f"value {i}") for i, value in enumerate(values)),
-                *(fault.alias(f"fault {i}") for i, fault in enumerate(faults)),
-            )
-        )
+        exprs = [value.alias(f"value {i}") for i, value in enumerate(values)]
+        exprs += [fault.alias(f"fault {i}") for i, fault in enumerate(faults)]
+        if not any(expr.meta.root_names() for expr in exprs):
+            # Without a column of the file, there would be no rows.
+            exprs.append(pl.first().is_null().alias("row"))
+        frames.append(file.raw.select(exprs))
     sums = [pl.len().alias("rows"), pl.col("^fault .*$").sum()]
     for i, column in enumerate(columns):
         summary = _summary(column, pl.col(f"value {i}"))

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.slow
 ROWS = {"cat": ["a", "b", "a", "c"], "seq": ["a^b", "", "c^d", "a"], "num": [1.0, 2.5, None, 4.0]}
 FILES = [f"{split}.h5" for split in SPLITS]
 FILES += ["manifest.json", "feature_map.json", "feature_vocab.json", "pretrained_cat.npz"]
+FILES += ["encoder.json", "vocabulary_0.arrow"]
 
 
 def write(folder, **more):

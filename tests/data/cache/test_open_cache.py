@@ -61,6 +61,10 @@ def test_what_is_in_the_folder(dataset):
     assert sorted(path.name for path in cache.folder.iterdir()) == sorted(
         [
             "manifest.json",
+            "encoder.json",
+            # Of cat and seq, which share a table, and of group.
+            "vocabulary_0.arrow",
+            "vocabulary_1.arrow",
             "feature_map.json",
             "feature_vocab.json",
             "train.h5",

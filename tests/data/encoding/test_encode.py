@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding import encode
+from fuxictr_stem.data.encoding.column_encoders import Encoder
+from fuxictr_stem.data.encoding.fill_steps import filled_frame
 from fuxictr_stem.data.encoding.vocabulary import integer_type
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files
@@ -127,12 +129,10 @@ def test_cache_is_fuxictrs_transform(tmp_path, case, data_format):
 
 def test_wide_rows_make_small_blocks(monkeypatch):
     """A sequence of half a million tokens in one row is the width of every row."""
-    column = encode.Encoder(
-        "a", np.dtype(np.int32), pl.col("a"), lambda values: values.to_numpy(), width=500
-    )
+    column = Encoder("a", np.dtype(np.int32), "a", pl.Expr.abs, pl.Series.to_numpy, width=500)
     frame = pl.LazyFrame({"a": range(100)})
     monkeypatch.setattr(encode, "_BLOCK_BYTES", 9 * 2000)
-    blocks = [block["a"] for block in encode.encoded(None, frame, [column])]
+    blocks = [block["a"] for block, _ in encode.encoded(None, frame, [column])]
     assert max(len(block) for block in blocks) <= 8
     assert np.concatenate(blocks).tolist() == list(range(100))
 
@@ -279,8 +279,8 @@ def test_statistics_are_fuxictrs(tmp_path):
     plan = plan_columns(dataset)
     source = open_source(plan, find_files(dataset))
     processor = Processor(source, tmp_path)
-    train = processor.preprocess(source.frame("train"))
-    meta = pl.concat([processor.preprocess(source.frame(s)).select("group") for s in SPLITS])
+    train = filled_frame(plan, source.frame("train"))
+    meta = pl.concat([filled_frame(plan, source.frame(s)).select("group") for s in SPLITS])
     text = train.with_columns(pl.col("seq").list.join("^"))
     theirs = FeatureProcessor._collect_statistics(processor, text, meta)
     assert processor._collect_statistics(train, meta) == theirs

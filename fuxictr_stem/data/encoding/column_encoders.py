@@ -1,0 +1,202 @@
+"""How one column of filled values becomes an array: ids, numbers or vectors.
+
+Every id comes from the vocabularies of FuxiCTR's fitted processor; the tests hold each block against
+FuxiCTR's own ``transform``. Text goes through a polars Enum of the vocabulary (its codes index an array of
+ids) inside the query, so that polars hashes on all cores and the vocabulary only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from fuxictr_stem.data.encoding.count_tokens import flat
+from fuxictr_stem.data.encoding.vocabulary import Array, Vocabulary
+from fuxictr_stem.errors import DataError
+
+
+class Normalizer(NamedTuple):
+    """A fitted normalizer of FuxiCTR's, with the arithmetic of scikit-learn's transform.
+
+    Attributes:
+        name: ``StandardScaler``: (x - offset) / scale, or ``MinMaxScaler``: x * scale + offset.
+        offset: The mean; or what is added.
+        scale: The standard deviation; or the factor.
+    """
+
+    name: str
+    offset: float
+    scale: float
+
+    def of(self, numbers: Array) -> Array:
+        """Return numbers scaled, (rows,) float64."""
+        if self.name == "StandardScaler":
+            return (numbers.astype(np.float64) - self.offset) / self.scale
+        return numbers.astype(np.float64) * self.scale + self.offset
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What fitting has found out about a feature.
+
+    Attributes:
+        name: Its name.
+        kind: Its type.
+        dtype: Of its values: ``str``, ``int`` or ``float``.
+        width: Length of a sequence or a vector; 0 for one value a row.
+        vocabulary: The place of its vocabulary, which several may share; None if it has none.
+        pre: Whether a sequence is padded and cut at its beginning, not its end.
+        padding: The token of a sequence that is padding, too; None if there is none.
+        normalizer: What scales its numbers.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    width: int = 0
+    vocabulary: int | None = None
+    pre: bool = False
+    padding: str | None = None
+    normalizer: Normalizer | None = None
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How one column becomes an array.
+
+    Attributes:
+        name: The column.
+        dtype: Of the array.
+        reads: The column of filled values that it is made of.
+        query: What the query computes of that column.
+        finish: Turns the query's series into the array.
+        width: Length of a row of the array; 0 for one value a row.
+        unknown: The id of values that train has not; None where no id says so.
+        as_it_is: Whether the array holds the file's numbers, as float32.
+        measured: Whether the array is of a feature's numbers that no normalizer scales.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    reads: str
+    query: Callable[[pl.Expr], pl.Expr]
+    finish: Callable[[pl.Series], Array]
+    width: int = 0
+    unknown: int | None = None
+    as_it_is: bool = False
+    measured: bool = False
+
+
+def column_encoder(feature: Feature, words: Vocabulary | None) -> Encoder:
+    """Return the encoder of a feature, of which `of_written_numbers` may be the faster one.
+
+    Args:
+        feature: The feature.
+        words: Its vocabulary.
+    """
+    if feature.kind == "embedding":
+        return _vectors(feature)
+    if feature.kind == "numeric":
+        return _numeric(feature)
+    if words is None:
+        return plain(feature.name, np.dtype(np.int64))
+    if feature.kind == "sequence":
+        return _sequence(feature, words)
+    unknown = _unknown(feature, words)
+    if feature.dtype != "str":
+        find = words.of_numbers()
+        return Encoder(feature.name, words.dtype, feature.name, _same, find, unknown=unknown)
+
+    def finish(codes: pl.Series) -> Array:
+        return words.ids[codes.to_numpy()]
+
+    return Encoder(feature.name, words.dtype, feature.name, words.codes, finish, unknown=unknown)
+
+
+def of_written_numbers(feature: Feature, words: Vocabulary, numbers: str, missing: Any) -> Encoder:
+    """Return the encoder of a feature that is the text of whole numbers, by the numbers.
+
+    Args:
+        feature: The feature.
+        words: Its vocabulary.
+        numbers: The column of the numbers, null where they are missing.
+        missing: What missing ones become.
+    """
+    text = pl.select(pl.lit(missing).cast(pl.String)).item()
+    find, unknown = words.of_written_numbers(text), _unknown(feature, words)
+    return Encoder(feature.name, words.dtype, numbers, _same, find, unknown=unknown)
+
+
+def plain(name: str, dtype: np.dtype[Any], as_it_is: bool = False) -> Encoder:
+    """Return the encoder of numbers that are kept: a label, or the ids of a meta column."""
+    return Encoder(
+        name, dtype, name, _same, lambda values: values.to_numpy().astype(dtype), as_it_is=as_it_is
+    )
+
+
+def _unknown(feature: Feature, words: Vocabulary) -> int | None:
+    # The values of a meta column come from all splits.
+    return None if feature.kind == "meta" else int(words.unknown)
+
+
+def _same(values: pl.Expr) -> pl.Expr:
+    return values
+
+
+def _sequence(feature: Feature, words: Vocabulary) -> Encoder:
+    """Cut to the length, look up, and pad with 0, as FuxiCTR's ``pad_sequences``."""
+    length, pre, ids = feature.width, feature.pre, words.ids
+    codes = words.codes(pl.element())
+    if feature.padding is not None:
+        # The missing token is padding, whether or not another column gave it an id.
+        ids = np.append(ids, words.dtype.type(0))
+        is_padding = pl.element() == feature.padding
+        codes = pl.when(is_padding).then(pl.lit(len(ids) - 1, pl.UInt32)).otherwise(codes)
+    place = np.arange(length)
+
+    def query(tokens: pl.Expr) -> pl.Expr:
+        return (tokens.list.tail(length) if pre else tokens.list.head(length)).list.eval(codes)
+
+    def finish(codes: pl.Series) -> Array:
+        lengths = codes.list.len().to_numpy()[:, None]
+        tokens = flat(codes).to_numpy()
+        matrix = np.zeros((len(codes), length), dtype=words.dtype)
+        matrix[place >= length - lengths if pre else place < lengths] = ids[tokens]
+        return matrix
+
+    name, unknown = feature.name, int(words.unknown)
+    return Encoder(name, words.dtype, name, query, finish, length, unknown)
+
+
+def _numeric(feature: Feature) -> Encoder:
+    name, normalizer = feature.name, feature.normalizer
+
+    def finish(values: pl.Series) -> Array:
+        numbers = values.to_numpy()
+        if normalizer is not None:
+            numbers = normalizer.of(numbers)
+        with np.errstate(over="ignore"):
+            scaled = numbers.astype(np.float32)
+        if not np.isfinite(scaled).all():
+            raise DataError(
+                f"column {name!r}: a value is beyond float32 after its normalizer and fill_na; scale "
+                "the column before, change fill_na, or leave the normalizer out."
+            )
+        return scaled
+
+    raw = normalizer is None
+    dtype = np.dtype(np.float32)
+    return Encoder(name, dtype, name, _same, finish, as_it_is=raw, measured=raw)
+
+
+def _vectors(feature: Feature) -> Encoder:
+    name, width = feature.name, feature.width
+
+    def finish(vectors: pl.Series) -> Array:
+        return flat(vectors).to_numpy().reshape(-1, width)
+
+    return Encoder(name, np.dtype(np.float32), name, _same, finish, width, measured=True)

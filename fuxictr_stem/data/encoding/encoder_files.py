@@ -1,0 +1,174 @@
+"""An encoder as files: ``encoder.json``, an account of the others, and an Arrow file for each vocabulary.
+
+A vocabulary file has the columns ``token``, sorted, and ``id``. It is not compressed, so that it is mapped
+into memory and five million tokens are there at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from fuxictr_stem.data.encoding.column_encoders import Feature, Normalizer
+from fuxictr_stem.data.encoding.vocabulary import Vocabulary
+from fuxictr_stem.data.source.column_plan import Plan
+from fuxictr_stem.data.source.columns import PYTHON_TYPES, Column
+from fuxictr_stem.data.source.dialect import Dialect
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.runtime.whole_folder import (
+    Damaged,
+    OtherFormat,
+    file_damage,
+    fresh_folder,
+    put_in_place,
+    read_account,
+    sealed,
+)
+
+ENCODER = "encoder.json"
+FORMAT = 1
+ENCODER_FOLDER = "encoder"
+"""The folder of the encoder in a run's folder."""
+FILES = re.compile(r"encoder\.json|vocabulary_\d+\.arrow")
+"""The names of an encoder's files."""
+
+_FEATURE_KEYS = ("name", "type", "active", "dtype", "fill_na", "preprocess", "share_embedding")
+_DERIVED_KEYS = ("name", "type", "dtype", "fill_na", "preprocess", "splitter")
+
+
+class Fitted(NamedTuple):
+    """The state of an encoder.
+
+    Attributes:
+        plan: How the columns are read, and what missing values become.
+        features: What fitting has found out about each feature.
+        vocabularies: The vocabularies that these name.
+        functions: The identity of each preprocess function.
+    """
+
+    plan: Plan
+    features: list[Feature]
+    vocabularies: list[Vocabulary]
+    functions: dict[str, str]
+
+
+def write_encoder(folder: Path, fitted: Fitted) -> None:
+    """Write an encoder into a folder, ``encoder.json`` last.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    files = []
+    for number, words in enumerate(fitted.vocabularies):
+        files.append(folder / f"vocabulary_{number}.arrow")
+        frame = pl.DataFrame({"token": words.tokens, "id": words.ids[:-1].astype(np.int64)})
+        frame.sort("token").rechunk().write_ipc(files[-1], compression="uncompressed")
+    content = {
+        "format": FORMAT,
+        "plan": _plan_as_json(fitted.plan),
+        "features": [dataclasses.asdict(feature) for feature in fitted.features],
+        "unknown": [int(words.unknown) for words in fitted.vocabularies],
+        "functions": fitted.functions,
+    }
+    text = json.dumps(sealed(content, files), indent=1)
+    (folder / ENCODER).write_text(text, encoding="utf-8")
+
+
+def read_encoder(folder: Path) -> Fitted:
+    """Read an encoder from a folder.
+
+    Raises:
+        DataError: There is none, or a file is damaged, absent or of another version; it is named.
+        AccessError: The system does not let a file be read.
+    """
+    try:
+        account = read_account(folder / ENCODER, FORMAT)
+        for name, file in _files(folder, account).items():
+            if damage := file_damage(folder / name, file):
+                raise Damaged(damage)
+        return _fitted(folder, account)
+    except OtherFormat as error:
+        raise DataError(f"{error}: it was written by another version of fuxictr_stem.") from error
+    except Damaged as error:
+        raise DataError(f"{error}. Copy the folder again, or train again.") from error
+    except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{folder / ENCODER} is no encoder ({error!r}).") from error
+
+
+def copy_encoder(folder: Path, place: Path) -> None:
+    """Copy the encoder in a folder, so that it appears whole at a place where nothing may be yet.
+
+    Raises:
+        OSError: It cannot be written.
+        Damaged: The encoder has no account of its files.
+    """
+    names = [ENCODER, *_files(folder, read_account(folder / ENCODER, FORMAT))]
+    with fresh_folder(place) as fresh:
+        for name in names:
+            shutil.copyfile(folder / name, fresh / name)
+        put_in_place(fresh, place)
+
+
+def _files(folder: Path, account: Mapping[str, Any]) -> dict[str, Any]:
+    files = account["files"]
+    if not all(map(FILES.fullmatch, files)):
+        raise Damaged(f"{folder / ENCODER} names files that are no encoder's")
+    return files
+
+
+def _fitted(folder: Path, account: Mapping[str, Any]) -> Fitted:
+    features = []
+    for feature in account["features"]:
+        normalizer = feature["normalizer"]
+        features.append(
+            Feature(**{**feature, "normalizer": normalizer and Normalizer(*normalizer)})
+        )
+    vocabularies = []
+    for number, unknown in enumerate(account["unknown"]):
+        frame = pl.read_ipc(folder / f"vocabulary_{number}.arrow", memory_map=True, rechunk=False)
+        vocabularies.append(Vocabulary(frame["token"], frame["id"].to_numpy(), unknown))
+    return Fitted(_plan_of(account["plan"]), features, vocabularies, account["functions"])
+
+
+def _plan_as_json(plan: Plan) -> dict[str, Any]:
+    # Paths of pretrained files and what concerns models alone are left out.
+    features = [
+        {
+            **{key: col[key] for key in _FEATURE_KEYS if key in col},
+            "splitter": col.get("splitter", "^"),
+            "dtype": col["dtype"].__name__,
+        }
+        for col in plan.features
+    ]
+    derived = [{key: col[key] for key in _DERIVED_KEYS if key in col} for col in plan.derived]
+    columns = [dataclasses.asdict(column) for column in plan.columns]
+    fields = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
+    dialect, labels = dataclasses.asdict(plan.dialect), [col["name"] for col in plan.labels]
+    content = {"dialect": dialect, "columns": columns, "features": features}
+    return {**fields, **content, "derived": derived, "labels": labels}
+
+
+def _plan_of(content: Mapping[str, Any]) -> Plan:
+    types = {**PYTHON_TYPES, "list": list}
+    columns = []
+    for column in content["columns"]:
+        tuples = {key: tuple(column[key]) for key in ("null_values", "kinds")}
+        pair = column["combines"]
+        columns.append(Column(**{**column, **tuples, "combines": pair and tuple(pair)}))
+    changed = {
+        "dialect": Dialect(**content["dialect"]),
+        "null_values": tuple(content["null_values"]),
+        "columns": tuple(columns),
+        "features": [{**col, "dtype": types[col["dtype"]]} for col in content["features"]],
+        "labels": [{"name": name, "dtype": float} for name in content["labels"]],
+        "derived": tuple(content["derived"]),
+    }
+    return Plan(**{**content, **changed})

@@ -1,0 +1,65 @@
+"""How the columns of a frame in memory are read: checked as those of files are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import polars as pl
+
+from fuxictr_stem.data.source.column_plan import Plan
+from fuxictr_stem.data.source.columns import type_problem
+from fuxictr_stem.data.source.readings import Reading, readings
+from fuxictr_stem.errors import DataError, refuse, short, suggest
+
+Types = Mapping[str, pl.DataType]
+_HEADING = "these rows cannot be encoded"
+
+
+def frame_readings(plan: Plan, types: Types, names: Collection[str]) -> list[Reading]:
+    """Return how a plan's columns come from those of a frame.
+
+    Args:
+        plan: What is read.
+        types: The types of the frame's columns.
+        names: All columns of the frame, to suggest one.
+
+    Raises:
+        DataError: Columns are missing or of a type that cannot be read as in training; all are named.
+    """
+    problems = []
+    for column in plan.in_files:
+        have = types.get(column.origin)
+        if have is None:
+            what = column.name if column.name != column.origin else ""
+            use = f" (read by {what!r})" if what else ""
+            near = suggest(column.origin, names)
+            problems.append(f"there is no column {column.origin!r}{use}.{near}")
+        elif problem := type_problem(column, have):
+            problems.append(f"{column.described}: {problem}")
+    if problems:
+        refuse(DataError, _HEADING, list(dict.fromkeys(problems)))
+    return readings(plan.columns, types)
+
+
+def refuse_faults(frame: pl.DataFrame, readings: Sequence[Reading]) -> None:
+    """Raise a DataError that names each fault of a frame's values, and its first row, if there is any."""
+    problems = []
+    for reading in readings:
+        for fault in reading.faults:
+            rows = (
+                frame.select(here=fault.where, shown=reading.raw)
+                .with_row_index("row")
+                .filter("here")
+            )
+            if rows.height:
+                count = "1 row" if rows.height == 1 else f"{rows.height:,} rows"
+                first = f"row {rows['row'][0] + 1:,}, value {short(rows['shown'].to_list()[0])}"
+                about = f"{reading.column.described} is {fault.what} in {count}; first in {first}"
+                problems.append(f"{about}. {fault.advice}".rstrip())
+    if problems:
+        refuse(DataError, _HEADING, problems)
+
+
+def unreadable(error: pl.exceptions.PolarsError) -> DataError:
+    """Return the error to raise where polars cannot compute the columns, such as in a function of them."""
+    return DataError(f"{_HEADING}: {str(error).splitlines()[0]}")
