@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from fuxictr_stem.registry import get_model, list_models
 from fuxictr_stem.runtime.lazy_imports import postpone_slow_imports
+from fuxictr_stem.version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["get_model", "list_models"]
+__all__ = ["__version__", "fit", "get_model", "list_models"]
+
+# Public names and their modules, which take seconds to import: they are, when a name is asked for.
+_LATER = {"fit": "fuxictr_stem.frames.fit_frames"}
+
+if TYPE_CHECKING:
+    from fuxictr_stem.frames.fit_frames import fit
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Return a public name of `_LATER`."""
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 # Before any module imports FuxiCTR's models.
 postpone_slow_imports()

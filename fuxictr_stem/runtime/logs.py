@@ -65,6 +65,40 @@ def log_to_console() -> None:
     root.addHandler(_ConsoleHandler(logging.INFO))
 
 
+@contextmanager
+def shown() -> Iterator[None]:
+    """Have our lines seen as long as the context lasts, and leave logging as it was.
+
+    Where nobody has set up logging, they go to the console; else to the handlers that are there, without
+    our `DEBUG` lines.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("fuxictr_stem")
+    levels, handlers, console = (
+        (root.level, ours.level),
+        root.handlers[:],
+        _ConsoleHandler(logging.INFO),
+    )
+    if not handlers:
+        root.addHandler(console)
+        root.setLevel(logging.INFO)
+    elif not ours.isEnabledFor(logging.INFO):
+        ours.setLevel(logging.INFO)
+    for handler in handlers:
+        handler.addFilter(_is_no_detail)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_no_detail)
+        root.removeHandler(console)
+        root.setLevel(levels[0])
+        ours.setLevel(levels[1])
+
+
+def _is_no_detail(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.INFO or not record.name.startswith("fuxictr_stem.")
+
+
 def tell(*lines: str) -> None:
     """Print what a command was asked for.
 

@@ -10,11 +10,11 @@ import numpy
 import polars
 import torch
 
-import fuxictr_stem
+from fuxictr_stem.version import __version__
 
 
 def versions() -> dict[str, str]:
     """Return the versions that a number depends on."""
-    modules = (fuxictr_stem, fuxictr, torch, polars, numpy, h5py)
+    modules = (fuxictr, torch, polars, numpy, h5py)
     of_modules = {module.__name__: str(module.__version__) for module in modules}
-    return {"python": platform.python_version(), **of_modules}
+    return {"python": platform.python_version(), "fuxictr_stem": __version__, **of_modules}

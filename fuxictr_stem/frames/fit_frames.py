@@ -1,0 +1,135 @@
+"""Train a model from Python, without YAML."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+import polars as pl
+
+from fuxictr_stem.experiment import check_device, open_data, run_experiment
+from fuxictr_stem.frames import run_place
+from fuxictr_stem.frames.process_state import random_numbers_kept
+from fuxictr_stem.frames.python_words import python_words
+from fuxictr_stem.frames.request import Request
+from fuxictr_stem.results import result_table
+from fuxictr_stem.runtime.locks import locked
+from fuxictr_stem.runtime.logs import shown
+from fuxictr_stem.runtime.outputs import check_writable
+from fuxictr_stem.runtime.whole_folder import fresh_folder
+
+logger = logging.getLogger(__name__)
+
+Rows: TypeAlias = pl.DataFrame | pl.LazyFrame | pd.DataFrame | str | os.PathLike[str]
+
+# Random numbers and logging are the process's, so calls of several threads take turns.
+_TURN = threading.Lock()
+
+
+def fit(
+    train: Rows,
+    valid: Rows,
+    labels: str | Sequence[str] | Mapping[str, Mapping[str, Any]],
+    features: Sequence[str] | Mapping[str, str | Mapping[str, Any] | None] | None = None,
+    *,
+    model: str = "STEMNet",
+    test: Rows | None = None,
+    out: str | os.PathLike[str] | None = None,
+    expid: str | None = None,
+    group_id: str | None = None,
+    ignore: str | Sequence[str] = (),
+    gpu: int = -1,
+    resume: bool = False,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Path:
+    """Train a model on data frames and return the folder of the finished run.
+
+    The rows are written as parquet into ``out``, and next to them the configs of the run in FuxiCTR's
+    form, with what was guessed: ``python -m fuxictr_stem run --config <out>/config --expid <id>`` is the
+    same run, to the last digit. Rows that are given as paths stay where they are.
+
+    What is guessed of a column: text, whole numbers and True/False are categorical; floats are numeric,
+    scaled by mean and deviation, and missing ones are the mean; lists are sequences, pooled to their mean.
+    Dates and times are rejected: make a number of them.
+
+    ``out`` holds one run. A finished one is never replaced without ``overwrite=True``, and then stays
+    until the new one has passed all checks. A call that was stopped or killed is simply made again, or
+    goes on where it was with ``resume=True``, which returns a finished run of the same rows and settings
+    without training, and rejects other ones.
+
+    Afterwards the random numbers of Python, NumPy and PyTorch go on as if there had been no training, and
+    logging and signal handlers are as before. Memory that training has freed stays with the process, for
+    the next one. Calls of several threads take turns.
+
+    Args:
+        train: The rows to learn from: a pandas or polars frame, or a path of csv or parquet files.
+        valid: The rows that decide when to stop; likewise.
+        labels: The columns to predict, of 0 and 1 (or numbers, with ``task="regression"``). Rows without
+            one (NaN, null) leave its loss and metrics. A mapping gives FuxiCTR's keys, such as
+            ``{"click": {}, "buy": {"parent": "click"}}``.
+        features: The columns to learn from; None is all others. A mapping says what they are:
+            ``{"age": "numeric", "zip": "categorical", "tags": {"type": "sequence", "splitter": ","}}``;
+            None as a value guesses.
+        model: One of `list_models`.
+        test: Rows to measure at the end; likewise.
+        out: The folder; ``runs/<model>`` by default.
+        expid: The experiment id; ``<model>_<name of out>`` by default.
+        group_id: A column whose values group rows for gAUC, such as the user. It is learned from only if
+            ``features`` names it.
+        ignore: Columns that are no features, where ``features`` is None.
+        gpu: Number of the CUDA device, or -1 for the CPU.
+        resume: Go on from the last saved state.
+        overwrite: Replace a finished run.
+        settings: Of the experiment, its model or its dataset, such as ``epochs=5``, ``embedding_dim=32``,
+            ``min_categr_count=10``; ``python -m fuxictr_stem keys`` lists them.
+
+    Returns:
+        The folder with the weights and ``result.json``.
+
+    Raises:
+        UserError: An argument, the rows or ``out`` are not as they must be; in one message.
+        Stopped: In the main thread, by Ctrl-C or SIGTERM while it trains; the state is saved.
+    """
+    request = Request(
+        rows={"train": train, "valid": valid} | ({} if test is None else {"test": test}),
+        labels=labels,
+        features=features,
+        model=model,
+        out=Path(f"runs/{model}" if out is None else out).expanduser().absolute(),
+        expid=expid,
+        group_id=group_id,
+        ignore=ignore,
+        settings=settings,
+    )
+    with _TURN, shown(), python_words(request.paths), random_numbers_kept():
+        request.check()
+        check_device(gpu)
+        run_place.check_free(request.out, overwrite, resume)
+        check_writable(request.out, "out")
+        with locked(request.out / ".lock", "out", "another call of fit", waits=False):
+            return _train(request, gpu, resume)
+
+
+def _train(request: Request, gpu: int, resume: bool) -> Path:
+    """Write rows and configs, check them, train; return the run's folder. The lock is held."""
+    out = request.out
+    run_place.remove_leftovers(out)
+    with fresh_folder(out / "config") as fresh:
+        params = request.write_config(fresh)
+        if resume:
+            run_place.check_same(out, params)
+        open_data({**params, "gpu": gpu})
+        run_place.put_config(fresh, out)
+    logger.info("%s", request.summary())
+    expid = params["model_id"]
+    csv_path = out / "config.csv"
+    result = run_experiment(out / "config", expid, gpu, False, csv_path=csv_path, resume=resume)
+    logger.info("Metrics:\n%s", result_table(result))
+    run_place.remove_others(out, params, result["settings"]["data"])
+    return Path(params["model_root"]) / params["dataset_id"] / expid

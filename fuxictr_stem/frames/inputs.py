@@ -1,0 +1,213 @@
+"""The rows to train on, as files: data frames are written as parquet, files stay where they are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import polars as pl
+
+from fuxictr_stem.data.source.column_plan import BLOCK_ROWS
+from fuxictr_stem.data.source.dialect import dialect_of
+from fuxictr_stem.data.source.files import ENDINGS, SPLITS, find_files
+from fuxictr_stem.errors import ConfigError, DataError, OutputError, short
+from fuxictr_stem.runtime.outputs import temporary_name
+from fuxictr_stem.runtime.whole_folder import file_digest, fresh_folder, put_in_place
+
+# The most rows of a CSV file by which the types of its columns are guessed.
+_SEEN = 100_000
+
+
+class Splits(NamedTuple):
+    """The files of each split.
+
+    Attributes:
+        paths: By split, as a config names them.
+        data_format: ``csv`` or ``parquet``.
+        frames: By split, the rows, to be read lazily.
+    """
+
+    paths: dict[str, str]
+    data_format: str
+    frames: dict[str, pl.LazyFrame]
+
+    @property
+    def schemas(self) -> dict[str, pl.Schema]:
+        """The columns of each split, with their types."""
+        return {split: frame.collect_schema() for split, frame in self.frames.items()}
+
+    def count(self, split: str) -> int:
+        """Return the number of rows of a split."""
+        return self.frames[split].select(pl.len()).collect(engine="streaming").item()
+
+
+def is_path(rows: Any) -> bool:
+    """Say whether rows are given as a path."""
+    return isinstance(rows, (str, os.PathLike))
+
+
+def check_kinds(rows: Mapping[str, Any]) -> None:
+    """Reject what is neither a data frame nor a path, or some of each.
+
+    Raises:
+        ConfigError: With all that is wrong.
+    """
+    wrong = [
+        f"{split}: must be a pandas or polars data frame, or a path of csv or parquet files, found "
+        f"{type(value).__name__} {short(value)}."
+        for split, value in rows.items()
+        if not (is_path(value) or isinstance(value, (pd.DataFrame, pl.DataFrame, pl.LazyFrame)))
+    ]
+    if not wrong and len({is_path(value) for value in rows.values()}) > 1:
+        paths = ", ".join(split for split, value in rows.items() if is_path(value))
+        wrong = [f"{paths}: a path, but others are data frames. Give frames only, or paths only."]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def column_names(rows: Any) -> list[str]:
+    """Return the names of a frame's columns.
+
+    Raises:
+        DataError: A name is no text, or there twice.
+    """
+    names = rows.collect_schema().names() if isinstance(rows, pl.LazyFrame) else list(rows.columns)
+    odd = [f"{short(name)} is no text" for name in names if not isinstance(name, str)]
+    odd += [f"{name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if odd:
+        raise DataError(f"The names of its columns: {'; '.join(odd)}. Rename them.")
+    return names
+
+
+def of_files(rows: Mapping[str, Any], settings: Mapping[str, Any]) -> Splits:
+    """Return splits that are files already.
+
+    Args:
+        rows: A path by split.
+        settings: Those of a dataset config that say how CSV files are written.
+
+    Raises:
+        DataError: A file is absent, or they are of several formats, or cannot be read.
+    """
+    paths = {split: os.path.abspath(path) for split, path in rows.items()}
+    formats = {split: _format_of(path) for split, path in paths.items()}
+    if len(set(formats.values())) > 1:
+        raise DataError(f"The files must be of one format, found {formats}. Convert the others.")
+    data_format = formats["train"]
+    named = {f"{split}_data": path for split, path in paths.items()}
+    files = find_files({"dataset_id": "", "data_format": data_format, "feature_cols": [], **named})
+    frames = {}
+    for split, parts in files.items():
+        try:
+            if data_format == "parquet":
+                frames[split] = pl.scan_parquet(parts, glob=False)
+            else:
+                dialect = dialect_of(settings)
+                frames[split] = pl.scan_csv(
+                    parts,
+                    glob=False,
+                    separator=dialect.sep,
+                    quote_char=dialect.quote,
+                    null_values=list(settings.get("null_values") or ()),
+                    infer_schema_length=_SEEN,
+                )
+            frames[split].collect_schema()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(
+                f"{paths[split]} cannot be read: {str(error).splitlines()[0]}"
+            ) from error
+    return Splits(paths, data_format, frames)
+
+
+def _format_of(path: str) -> str:
+    """Return the format that a path's ending, or what is in a folder, says; parquet if neither does."""
+    names = [path]
+    if os.path.isdir(path):
+        names = [name for _, _, inside in os.walk(path) for name in inside]
+    endings = ENDINGS["csv"]
+    return "csv" if any(name.endswith(endings) for name in names) else "parquet"
+
+
+def write(rows: Mapping[str, Any], columns: Collection[str], folder: Path) -> Splits:
+    """Write frames as parquet files into a folder that is named by their content.
+
+    Args:
+        rows: A frame by split.
+        columns: The columns to write; those that a frame lacks are left out.
+        folder: Gets the folder.
+
+    Raises:
+        DataError: A column holds what no column of a file can, or a frame has no rows.
+        OutputError: The files cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with fresh_folder(folder / "splits") as fresh:
+            for split, frame in rows.items():
+                _write(split, frame, columns, fresh / f"{split}.parquet")
+            place = folder / _content(fresh)
+            if not place.is_dir() or _content(place) != place.name:
+                if place.exists():
+                    damaged = temporary_name(place)
+                    place.rename(damaged)
+                    shutil.rmtree(damaged, ignore_errors=True)
+                put_in_place(fresh, place)
+    except OSError as error:
+        raise OutputError(
+            f"out: the rows cannot be written to {folder}: {error}. Free some space there, or choose "
+            "another out."
+        ) from error
+    paths = {split: str(place / f"{split}.parquet") for split in rows}
+    frames = {split: pl.scan_parquet(path, glob=False) for split, path in paths.items()}
+    return Splits(paths, "parquet", frames)
+
+
+def _write(split: str, rows: Any, columns: Collection[str], path: Path) -> None:
+    names = [name for name in column_names(rows) if name in columns]
+    is_pandas = isinstance(rows, pd.DataFrame)
+    frame = _from_pandas(split, rows, names) if is_pandas else rows.lazy().select(names)
+    types = frame.collect_schema()
+    # A missing number is NaN in pandas, and often in polars, too.
+    floats = [pl.col(name).fill_nan(None) for name, have in types.items() if have.is_float()]
+    kinds = (pl.Categorical, pl.Enum)
+    texts = [
+        pl.col(name).cast(pl.String) for name, have in types.items() if isinstance(have, kinds)
+    ]
+    try:
+        frame.with_columns(*floats, *texts).sink_parquet(
+            path, compression="lz4", row_group_size=BLOCK_ROWS, maintain_order=True
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"{split}: the rows cannot be written as parquet: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _from_pandas(split: str, rows: Any, names: Collection[str]) -> pl.LazyFrame:
+    """Return a pandas frame's columns; those of numbers without gaps are not copied."""
+    columns, problems = [], []
+    for name in names:
+        column = rows[name]
+        try:
+            columns.append(pl.Series(name, pl.from_pandas(column)))
+        except Exception as error:  # pyarrow's and polars' have no common base
+            text = str(error).splitlines()[0]
+            problems.append(
+                f"{split}: column {name!r} ({column.dtype}) holds values of several kinds, or of one that "
+                f"no file can hold: {text}. Convert it, as by .astype(str), or leave it out."
+            )
+    if problems:
+        raise DataError("\n".join(problems))
+    return pl.LazyFrame(columns)
+
+
+def _content(folder: Path) -> str:
+    """Return a short name of what split files hold."""
+    files = [folder / f"{split}.parquet" for split in SPLITS]
+    digests = [file_digest(file) if file.is_file() else "" for file in files]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]

@@ -1,0 +1,199 @@
+"""What a call of `fit` asks for, and the configs that say the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fuxictr_stem.config.column_words import META
+from fuxictr_stem.config.experiment_config import load_experiment
+from fuxictr_stem.config.problems import ProblemsError
+from fuxictr_stem.config.yaml_files import check_id
+from fuxictr_stem.errors import ConfigError, short
+from fuxictr_stem.frames import config_files, inputs
+from fuxictr_stem.frames.guess_columns import (
+    Guesses,
+    absent,
+    as_mapping,
+    guess_columns,
+    origin,
+    reads_any,
+)
+from fuxictr_stem.frames.inputs import Splits
+from fuxictr_stem.frames.python_words import argument_at, in_python_words, refuse_all
+from fuxictr_stem.registry import get_model
+
+_MOST_NAMED = 8
+
+
+@dataclass
+class Request:
+    """The arguments of a call, and what has become of its rows.
+
+    Attributes:
+        rows: By split, as they were given.
+        labels: As given; a mapping after `check`.
+        features: As given; a mapping, or None for all columns, after `check`.
+        model: Name of the model.
+        out: The folder.
+        expid: The experiment id; it has one after `check`.
+        group_id: The column of groups.
+        ignore: Columns that are no features.
+        settings: All other arguments.
+        paths: Of the written rows, by their paths the splits.
+        guesses: The columns.
+    """
+
+    rows: dict[str, Any]
+    labels: Any
+    features: Any
+    model: str
+    out: Path
+    expid: str | None
+    group_id: str | None
+    ignore: Any
+    settings: dict[str, Any]
+    paths: dict[str, str] = field(default_factory=dict)
+    guesses: Guesses = Guesses([], [], [])
+
+    @property
+    def dataset_id(self) -> str:
+        """The dataset's id, after the folder."""
+        return re.sub(r"[^A-Za-z0-9_-]+", "_", self.out.name).strip("_-")[:90] or "data"
+
+    def check(self) -> None:
+        """Check what needs no look at the rows.
+
+        Raises:
+            ConfigError: With all that is wrong.
+        """
+        inputs.check_kinds(self.rows)
+        refuse_all([*self._problems()])
+        self.labels, self.ignore = as_mapping(self.labels), as_mapping(self.ignore)
+        self.features = None if self.features is None else as_mapping(self.features)
+        self.expid = self.expid or f"{self.model}_{self.dataset_id}"
+
+    def _problems(self) -> Iterator[str]:
+        yield from config_files.settings_problems(self.settings)
+        for argument in ("labels", "features", "ignore"):
+            value = getattr(self, argument)
+            if value is None and argument == "features":
+                continue
+            try:
+                columns = as_mapping(value)
+            except TypeError:
+                yield f"{argument}: must be names of columns, found {short(value)}."
+                continue
+            wrong = [short(name) for name in columns if not isinstance(name, str)]
+            if wrong:
+                yield f"{argument}: the names of columns are text, found {', '.join(wrong)}."
+            if not columns and argument != "ignore":
+                yield f"{argument}: must name at least one column."
+            if argument == "ignore" and columns and self.features is not None:
+                yield "ignore: is for features=None; here features says which columns they are."
+        if not (self.group_id is None or isinstance(self.group_id, str)):
+            yield f"group_id: must be the name of a column, found {short(self.group_id)}."
+        for check in (lambda: get_model(self.model), lambda: check_id("expid", self.expid or "a")):
+            try:
+                check()
+            except ConfigError as error:
+                yield str(error)
+
+    def write_config(self, folder: Path) -> dict[str, Any]:
+        """Write the rows into ``out/data``, and the configs into a folder.
+
+        Returns:
+            The experiment's checked parameters.
+
+        Raises:
+            UserError: The rows or the settings are not as they must be.
+        """
+        splits, features, labels = self._columns()
+        self.paths |= {path: split for split, path in splits.paths.items()}
+        self.guesses = guess_columns(splits, features, labels, self.group_id)
+        rows = splits.count("train")
+        experiment = config_files.experiment_keys(
+            self.model,
+            self.dataset_id,
+            self.out / "checkpoints",
+            list(self.labels),
+            self.settings,
+            rows,
+            self.group_id is not None,
+        )
+        dataset = config_files.dataset_keys(
+            self.out / "cache", splits.data_format, splits.paths, self.group_id, self.settings
+        )
+        assert self.expid is not None
+        config_files.write(
+            folder,
+            self.expid,
+            experiment,
+            self.dataset_id,
+            dataset,
+            self.guesses.features,
+            self.guesses.labels,
+            self.out / "config",
+        )
+        return self._checked(folder)
+
+    def _columns(self) -> tuple[Splits, dict[str, Any], dict[str, Any]]:
+        """Return the rows as files, and the features and labels by name."""
+        labels = dict(self.labels)
+        weight = self.settings.get("sample_weight")
+        if isinstance(weight, str):
+            labels.setdefault(weight, None)
+        from_files = inputs.is_path(self.rows["train"])
+        if from_files:
+            splits = inputs.of_files(self.rows, self.settings)
+            names = {split: schema.names() for split, schema in splits.schemas.items()}
+        else:
+            names = {split: inputs.column_names(rows) for split, rows in self.rows.items()}
+        features = self.features
+        if features is None:
+            refuse_all(
+                [f"ignore: {text}" for text in absent(self.ignore, {"train": names["train"]})]
+            )
+            taken = {*labels, *self.ignore, self.group_id}
+            features = dict.fromkeys(name for name in names["train"] if name not in taken)
+        if not features:
+            refuse_all(["features: no column is left to learn from."])
+        every = {**features, **labels, **({self.group_id: None} if self.group_id else {})}
+        needed = dict.fromkeys(filter(None, (origin(name, wish) for name, wish in every.items())))
+        refuse_all([*absent(needed, names)])
+        if not from_files:
+            more = self.settings.get("prediction_columns") or []
+            if any(map(reads_any, every.values())):
+                more = names["train"]
+            splits = inputs.write(self.rows, {*needed, *more}, self.out / "data")
+        return splits, features, labels
+
+    def _checked(self, folder: Path) -> dict[str, Any]:
+        """Return the parameters of the configs in a folder, or raise all that is wrong with the call."""
+        problems = list(self.guesses.problems)
+        try:
+            assert self.expid is not None
+            params = load_experiment(folder, self.expid)
+        except ProblemsError as error:
+            for place, text in error.entries:
+                # Of columns that could not be guessed the config says nothing.
+                if not self.guesses.problems or "model_config.yaml" in place:
+                    problems.append(f"{argument_at(place)}: {in_python_words(text)}")
+        refuse_all(list(dict.fromkeys(problems)))
+        return params
+
+    def summary(self) -> str:
+        """Return what the columns were taken for, and where that can be changed."""
+        by_type: dict[str, list[str]] = {}
+        for guess in self.guesses.features:
+            by_type.setdefault(guess.entry["type"], []).append(guess.entry["name"])
+        lines = [f"Columns, as written to {self.out / 'config' / 'dataset_config.yaml'}"]
+        for kind, names in by_type.items():
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            what = "groups only; name it in features to learn from it, too" if kind == META else ""
+            lines.append(f"  {kind}: {', '.join(names[:_MOST_NAMED])}{more} {what}".rstrip())
+        lines += [f"  label {g.entry['name']}: {g.why}" for g in self.guesses.labels if g.why]
+        return "\n".join(lines)

@@ -1,0 +1,447 @@
+"""Training from Python: the same run as by its experiment id, and a process that is as it was before."""
+
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+import yaml
+
+import fuxictr_stem
+from fuxictr_stem.cli import main
+from fuxictr_stem.errors import ConfigError, DataError, OutputError, TrainingError, UserError
+from fuxictr_stem.frames import fit_frames
+from tests.support import processes
+from tests.support.shop import shop_rows
+
+LABELS = ["click", "like"]
+SMALL = {"epochs": 2, "embedding_dim": 4, "verbose": 0, "state_steps": 3}
+OF_THE_PROCESS = ("seconds", "samples_per_second", "peak_rss_bytes")
+
+
+@pytest.fixture
+def frames():
+    rows = {"train": 400, "valid": 200, "test": 200}
+    return {split: shop_rows(n, seed) for seed, (split, n) in enumerate(rows.items())}
+
+
+@pytest.fixture
+def fit(frames, tmp_path, root_logging):
+    """Call `fit` on the rows of the shop, with changes; return the run's folder."""
+
+    def call(**changes):
+        arguments = {**frames, "labels": LABELS, "out": tmp_path / "shop", **SMALL, **changes}
+        return folder_of(fuxictr_stem.fit(**arguments))
+
+    return call
+
+
+def folder_of(run) -> Path:
+    return run
+
+
+def result_of(folder):
+    result = json.loads((folder / "result.json").read_text())
+    return {key: value for key, value in result.items() if key not in OF_THE_PROCESS}
+
+
+def configs(folder):
+    out = folder.parents[2] / "config"
+    return [
+        yaml.safe_load((out / f"{kind}_config.yaml").read_text()) for kind in ("model", "dataset")
+    ]
+
+
+def message(error_kind, call, *args, **kwargs):
+    with pytest.raises(error_kind) as caught:
+        call(*args, **kwargs)
+    assert isinstance(caught.value, UserError)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("group_id", [None, "user"])
+def test_the_configs_are_the_same_run_to_the_last_digit(fit, tmp_path, monkeypatch, group_id):
+    folder = fit(group_id=group_id)
+    assert folder == tmp_path / "shop" / "checkpoints" / "shop" / "STEMNet_shop"
+    first, weights = result_of(folder), (folder / "model.safetensors").read_bytes()
+    assert {"click_AUC", "like_AUC"} <= first["test"].keys()
+    assert ("click_gAUC" in first["test"]) == (group_id is not None)
+    shutil.rmtree(folder)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run", "--config", str(tmp_path / "shop" / "config"), "--expid", "STEMNet_shop"]
+    assert main(arguments) == 0
+    assert result_of(folder) == first
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.slow
+def test_another_process_makes_the_same_run(fit, tmp_path):
+    folder = fit()
+    first = result_of(folder)
+    shutil.rmtree(folder)
+    command = [sys.executable, str(Path(__file__).parents[2] / "run_expid.py")]
+    command += ["--config", str(tmp_path / "shop" / "config"), "--expid", "STEMNet_shop"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert result_of(folder) == first
+
+
+def test_pandas_polars_and_files_are_the_same_run(fit, frames, tmp_path):
+    first = result_of(fit())
+    in_polars = {split: pl.from_pandas(frame) for split, frame in frames.items()}
+    assert result_of(fit(**in_polars, resume=True)) == first
+    lazy = {split: frame.lazy() for split, frame in in_polars.items()}
+    assert result_of(fit(**lazy, resume=True)) == first
+    for split, frame in in_polars.items():
+        frame.write_parquet(tmp_path / f"{split}.parquet")
+    paths = {split: tmp_path / f"{split}.parquet" for split in frames}
+    of_files = fit(**paths, out=tmp_path / "files" / "shop")
+    assert not (tmp_path / "files" / "shop" / "data").exists()
+    figures = {key: first[key] for key in ("valid", "test", "params", "evaluations")}
+    assert {key: result_of(of_files)[key] for key in figures} == figures
+
+
+def test_csv_files_are_read_as_text(fit, tmp_path):
+    for seed, split in enumerate(("train", "valid", "test")):
+        rows = shop_rows(300, seed).drop(columns="tags").replace({"click": {True: 1, False: 0}})
+        rows.to_csv(tmp_path / f"{split}.tsv", sep="|", index=False)
+    paths = {split: tmp_path / f"{split}.tsv" for split in ("train", "valid", "test")}
+    folder = fit(**paths, sep="|", min_categr_count=2)
+    dataset = configs(folder)[1]["shop"]
+    assert (dataset["sep"], dataset["min_categr_count"]) == ("|", 2)
+    kinds = {col["name"]: (col["type"], col["dtype"]) for col in dataset["feature_cols"]}
+    assert kinds["user"] == kinds["vip"] == ("categorical", "str")
+    assert kinds["age"] == ("numeric", "float")
+    assert result_of(folder)["test"]["AUC"] > 0
+
+
+def test_what_is_guessed_and_what_is_said_is_in_the_configs(fit, frames, caplog):
+    for frame in frames.values():
+        frame["user"] -= 7
+    features = {
+        "user": None,
+        "age": {"normalizer": "MinMaxScaler"},
+        "tags": {"max_len": 2},
+        "vip": "numeric",
+    }
+    folder = fit(features=features, group_id="user", learning_rate=np.float64(0.01), expid="mine")
+    experiments, datasets = configs(folder)
+    assert experiments["mine"]["learning_rate"] == 0.01
+    assert experiments["mine"]["metrics"] == ["AUC", "logloss", "gAUC"]
+    columns = {col["name"]: col for col in datasets["shop"]["feature_cols"]}
+    assert list(columns) == list(features)
+    assert columns["user"]["fill_na"] == frames["train"]["user"].min() - 1 == -8
+    assert columns["age"]["normalizer"] == "MinMaxScaler"
+    assert columns["age"]["fill_na"] == pytest.approx(frames["train"]["age"].mean())
+    assert columns["tags"]["max_len"] == 2
+    assert columns["vip"]["type"] == "numeric"
+    labels = {col["name"]: col for col in datasets["shop"]["label_col"]}
+    assert "missing" not in labels["click"]
+    assert np.isnan(labels["like"]["missing"])
+    gaps = sum(int(frame["like"].isna().sum()) for frame in frames.values())
+    text = (folder.parents[2] / "config" / "dataset_config.yaml").read_text()
+    assert f"{gaps} rows have no such label" in text
+    assert f"label like: {gaps} rows have no such label" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [m for m in fuxictr_stem.list_models() if m != "ESMM"])
+def test_every_model_trains(fit, model):
+    more = {"auxiliary_labels": ["like"]} if model == "STEMAL" else {}
+    assert result_of(fit(model=model, **more))["model"] == model
+
+
+def test_nested_labels(fit, frames):
+    for frame in frames.values():
+        frame["buy"] = frame["click"] & (frame["like"] == 1)
+    labels = {"click": {}, "buy": {"parent": "click"}}
+    roles = {"click_label": "click", "conversion_label": "buy"}
+    folder = fit(model="ESMM", labels=labels, ignore="like", **roles)
+    assert {"click_AUC", "buy_AUC"} <= result_of(folder)["test"].keys()
+    assert configs(folder)[1]["shop"]["label_col"][1]["parent"] == "click"
+
+
+def test_regression(fit, frames):
+    for frame in frames.values():
+        frame["price"] = frame["user"] + 0.5
+    folder = fit(
+        labels=["click", "price"], ignore="like", task=["binary_classification", "regression"]
+    )
+    assert {"click_AUC", "price_MSE", "price_R2"} <= result_of(folder)["test"].keys()
+
+
+def test_settings_that_nobody_knows_come_in_one_message(fit, tmp_path):
+    text = message(
+        ConfigError,
+        fit,
+        learning_rat=0.1,
+        epochs=0,
+        batch_size="64",
+        features={"age": {"fillna": 1}, "item": "categorical"},
+    )
+    for part in (
+        "fuxictr_stem.fit: 4 problems",
+        "learning_rat: is not a known key. Did you mean 'learning_rate'",
+        "epochs: must be a whole number >= 1, found 0.",
+        "batch_size: must be a whole number >= 1, found '64'.",
+        "features['age'], fillna: is not a known key. Did you mean 'fill_na'",
+    ):
+        assert part in text
+    assert ".yaml" not in text
+    assert not (tmp_path / "shop" / "config").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"labels": ["klick"]}, ["train, valid, test: there is no column 'klick'", "'click'"]),
+        ({"labels": []}, ["labels: must name at least one column."]),
+        ({"labels": ["item", "click"]}, ["labels['item']: holds String, and a label is a number"]),
+        ({"features": ["itm"]}, ["there is no column 'itm'. Did you mean 'item'?"]),
+        ({"features": {"age": "numerical"}}, ["features['age']: must be one of", "'numeric'"]),
+        ({"features": ["age", "click"]}, ["features['click']: 'click' is a label, too"]),
+        ({"features": [3]}, ["features: the names of columns are text, found 3."]),
+        ({"ignore": ["usr"]}, ["ignore: train: there is no column 'usr'. Did you mean 'user'?"]),
+        ({"ignore": "age", "features": ["age"]}, ["ignore: is for features=None"]),
+        ({"group_id": "age"}, ["group_id: the column 'age' holds Float64. Make it text or whole"]),
+        ({"model": "STEMNet2"}, ["there is no model 'STEMNet2'. Did you mean 'STEMNet'"]),
+        ({"expid": "../up"}, ["expid must be letters"]),
+        ({"task_labels": ["click"]}, ["task_labels: is decided by the argument labels"]),
+        ({"data_root": "x"}, ["data_root: is decided by the argument out"]),
+        ({"valid": "valid.csv"}, ["valid: a path, but others are data frames"]),
+        ({"train": [1, 2]}, ["train: must be a pandas or polars data frame, or a path", "list"]),
+        ({"gpu": 77}, ["gpu 77: this machine", "Leave gpu out"]),
+        ({"test": pd.DataFrame({"user": [1]})}, ["test: there is no column 'item'"]),
+        ({"net_dropout": object()}, ["net_dropout: must be a plain value, found a object"]),
+        ({"monitor": "buy_AUC"}, ["monitor: 'buy_AUC' is not produced"]),
+        ({"sample_weight": "weight"}, ["there is no column 'weight'"]),
+    ],
+)
+def test_mistakes_are_one_short_message(fit, changes, parts):
+    text = message(ConfigError, fit, **changes)
+    for part in parts:
+        assert part in text
+    assert ".yaml" not in text
+
+
+def test_columns_that_cannot_be_guessed(fit, frames):
+    for frame in frames.values():
+        frame["time"] = pd.Timestamp("2026-11-28")
+        frame["nothing"] = None
+        frame["vector"] = [[0.5, 1.5]] * len(frame)
+        frame["bytes"] = b"x"
+    text = message(ConfigError, fit, epochs=0)
+    for name in ("time", "nothing", "bytes"):
+        assert f"ignore=['{name}']" in text
+    assert "features['vector']: holds lists of Float64" in text
+    assert "'type': 'embedding'" in text
+    assert "epochs: must be" in text
+    for frame in frames.values():
+        frame["mixed"] = [1, "a"] * (len(frame) // 2)
+    text = message(DataError, fit)
+    assert "train: column 'mixed' (object) holds values of several kinds" in text
+
+
+def test_faulty_rows_are_named_by_split_and_row(fit, frames, tmp_path):
+    frames["valid"]["click"] = frames["valid"]["click"].astype(int)
+    frames["valid"].loc[7, "click"] = 3
+    text = message(DataError, fit)
+    assert "1 row of valid with a value other than 0 and 1, such as 3" in text
+    frames["valid"].loc[7, "click"] = 1
+    frames["test"].loc[4, "age"] = np.inf
+    text = message(DataError, fit)
+    assert "first in test, row 5" in text
+    assert str(tmp_path) not in text
+    frames["test"] = frames["test"].iloc[:0]
+    assert "test has no rows" in message(DataError, fit)
+
+
+def test_a_finished_run_is_replaced_only_if_told(fit, frames, tmp_path):
+    folder = fit()
+    first, weights = result_of(folder), (folder / "model.safetensors").read_bytes()
+    text = message(OutputError, fit)
+    assert "holds a finished run (STEMNet_shop)" in text
+    assert "overwrite=True" in text
+    # The same rows and settings: nothing is trained.
+    stamp = (folder / "model.safetensors").stat().st_mtime_ns
+    assert result_of(fit(resume=True)) == first
+    assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
+    # Others are rejected, and nothing is lost.
+    assert "learning_rate: 0.001 then, 0.01 now" in message(
+        ConfigError, fit, resume=True, learning_rate=0.01
+    )
+    assert "model_id" in message(ConfigError, fit, resume=True, model="MMoE")
+    frames["train"] = frames["train"].iloc[:-1]
+    assert "resume=True: " in message(ConfigError, fit, resume=True)
+    message(ConfigError, fit, overwrite=True, epochs=0)
+    frames["valid"]["click"] = 1
+    message(DataError, fit, overwrite=True)
+    frames["valid"] = shop_rows(200, 1)
+    assert (result_of(folder), (folder / "model.safetensors").read_bytes()) == (first, weights)
+    assert configs(folder)[0]["STEMNet_shop"].get("learning_rate") == 0.001
+    # And now it is replaced, by another model on other rows, and nothing of it stays.
+    other = fit(overwrite=True, model="MMoE")
+    assert result_of(other)["model"] == "MMoE"
+    assert not folder.exists()
+    assert len(list((tmp_path / "shop" / "data").iterdir())) == 1
+    assert list(configs(other)[0]) == ["MMoE_shop"]
+
+
+def test_configs_of_another_origin_stay(fit, tmp_path):
+    config = tmp_path / "shop" / "config"
+    config.mkdir(parents=True)
+    (config / "model_config.yaml").write_text("mine: {}\n")
+    assert "was not written by fuxictr_stem.fit" in message(OutputError, fit, overwrite=True)
+    assert (config / "model_config.yaml").read_text() == "mine: {}\n"
+    (tmp_path / "shop").rename(tmp_path / "folder")
+    (tmp_path / "shop").write_text("")
+    assert "is no folder" in message(OutputError, fit)
+
+
+def test_nothing_of_the_process_changes(fit):
+    root, ours = logging.getLogger(), logging.getLogger("fuxictr_stem")
+    handlers = root.handlers[:]
+    root.handlers.clear()  # as in a plain Python session
+    random.seed(1)
+    np.random.seed(2)  # noqa: NPY002
+    torch.manual_seed(3)
+
+    def state():
+        return (
+            root.handlers[:],
+            root.level,
+            ours.level,
+            ours.handlers[:],
+            dict(os.environ),
+            [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+            random.getstate(),
+            np.random.get_state()[1].tolist(),  # noqa: NPY002
+            torch.get_rng_state().tolist(),
+            torch.backends.cudnn.deterministic,
+            torch.get_num_threads(),
+            os.getcwd(),
+            threading.active_count(),
+        )
+
+    try:
+        before = state()
+        fit()
+        assert state() == before
+        message(UserError, fit)
+        assert state() == before
+    finally:
+        root.handlers[:] = handlers
+
+
+def test_progress_is_seen_without_logging_and_by_the_handlers_there_are(fit, capsys):
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    root.handlers.clear()
+    try:
+        fit()
+        shown = capsys.readouterr()
+        assert "Epoch 1, step" in shown.err
+        assert "\ntest   click" in shown.err
+        assert not shown.out
+        lines = []
+        handler = logging.Handler()
+        handler.emit = lambda record: lines.append((record.levelno, record.getMessage()))
+        root.addHandler(handler)
+        root.setLevel(logging.DEBUG)
+        fit(overwrite=True)
+        assert not capsys.readouterr().err
+        assert any("Epoch 1, step" in text for _, text in lines)
+        assert not any(level < logging.INFO and "Params" in text for level, text in lines)
+    finally:
+        root.handlers[:] = handlers
+
+
+def test_it_runs_in_a_thread_and_threads_take_turns(fit, tmp_path):
+    first = result_of(fit(out=tmp_path / "alone" / "shop"))
+    results = {}
+
+    def work(name):
+        results[name] = result_of(fit(out=tmp_path / name / "shop"))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results["a"]["test"] == results["b"]["test"] == first["test"]
+
+
+def _fit_in(folder, **changes):
+    frames = {split: shop_rows(400, seed) for seed, split in enumerate(("train", "valid", "test"))}
+    arguments = {**frames, "labels": LABELS, "out": Path(folder) / "shop", **SMALL, **changes}
+    return result_of(folder_of(fit_frames.fit(**arguments)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "place",
+    [
+        "fuxictr_stem.frames.inputs:put_in_place",
+        "fuxictr_stem.frames.config_files:write",
+        "fuxictr_stem.frames.run_place:put_config",
+        "fuxictr_stem.frames.fit_frames:run_experiment",
+        "fuxictr_stem.training.trainer:Trainer._evaluate",
+        "fuxictr_stem.frames.run_place:remove_others",
+    ],
+)
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_killed_call_is_made_again(tmp_path, root_logging, place, resume):
+    processes.killed_at(place, _fit_in, str(tmp_path / "killed"))
+    whole = _fit_in(tmp_path / "whole")
+    finished = list((tmp_path / "killed").glob("shop/checkpoints/*/*/result.json"))
+    again = _fit_in(tmp_path / "killed", resume=resume, overwrite=bool(finished) and not resume)
+    for key in ("valid", "test", "evaluations"):
+        assert again[key] == whole[key]
+    assert not [path for path in (tmp_path / "killed").rglob("*") if ".tmp-" in path.name]
+
+
+def test_an_error_within_training_says_resume_as_python_does(fit, monkeypatch):
+    def stop(*_):
+        raise TrainingError("Saved: the same command with --resume goes on from there.")
+
+    monkeypatch.setattr("fuxictr_stem.training.trainer.Trainer._evaluate", stop)
+    text = message(TrainingError, fit)
+    assert text == "Saved: the same call with resume=True goes on from there."
+
+
+def test_importing_the_package_is_quick_and_offers_all_names():
+    code = """
+import sys, fuxictr_stem
+assert {*fuxictr_stem.__all__} <= {*dir(fuxictr_stem)}
+assert not {"torch", "fuxictr", "pandas", "polars", "sklearn", "ray"} & sys.modules.keys()
+assert all(getattr(fuxictr_stem, name) is not None for name in fuxictr_stem.__all__)
+assert fuxictr_stem.fit.__module__.startswith("fuxictr_stem.")
+try:
+    fuxictr_stem.fitt
+except AttributeError as error:
+    assert str(error) == "module 'fuxictr_stem' has no attribute 'fitt'"
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+
+
+@pytest.mark.slow
+def test_mypy_sees_the_public_names(tmp_path):
+    file = tmp_path / "use.py"
+    file.write_text("import fuxictr_stem\nreveal_type(fuxictr_stem.fit)\nfuxictr_stem.fitt\n")
+    command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", str(file)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert "overwrite: bool" in done.stdout, done.stdout
+    assert 'Module has no attribute "fitt"' in done.stdout
+    assert "Found 1 error" in done.stdout
