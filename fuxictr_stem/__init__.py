@@ -9,13 +9,18 @@ from fuxictr_stem.registry import get_model, list_models
 from fuxictr_stem.runtime.lazy_imports import postpone_slow_imports
 from fuxictr_stem.version import __version__
 
-__all__ = ["__version__", "fit", "get_model", "list_models"]
+__all__ = ["Run", "__version__", "fit", "get_model", "list_models", "load"]
 
 # Public names and their modules, which take seconds to import: they are, when a name is asked for.
-_LATER = {"fit": "fuxictr_stem.frames.fit_frames"}
+_LATER = {
+    "Run": "fuxictr_stem.serving.run",
+    "fit": "fuxictr_stem.frames.fit_frames",
+    "load": "fuxictr_stem.serving.run",
+}
 
 if TYPE_CHECKING:
     from fuxictr_stem.frames.fit_frames import fit
+    from fuxictr_stem.serving.run import Run, load
 else:
 
     def __getattr__(name: str) -> Any:

@@ -11,13 +11,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import fuxictr_stem
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.runtime import signals
 from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
 from fuxictr_stem.runtime.logs import tell
+
+if TYPE_CHECKING:
+    from fuxictr_stem.serving.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +96,30 @@ def _benchmark(args: argparse.Namespace) -> None:
     run_benchmark(args.config, args.out, args.config_dir or nearest, args.jobs, args.gpu)
 
 
+def _predict(args: argparse.Namespace) -> None:
+    run = _loaded(args)
+    rows = run.predict_to(args.out, args.data, _names(args.keep))
+    logger.info("Wrote the scores of %s rows to %s", f"{rows:,}", args.out)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    run = _loaded(args)
+    metrics = None if args.metrics is None else _names(args.metrics)
+    evaluation = run.evaluate(args.data, metrics, args.by)
+    if args.out is not None:
+        evaluation.write(args.out)
+    tell(str(evaluation))
+
+
+def _loaded(args: argparse.Namespace) -> Run:
+    logger.info("Loading PyTorch and the run %s", args.run_folder)
+    return fuxictr_stem.load(args.run_folder, args.gpu)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _audit(args: argparse.Namespace) -> int:
     from fuxictr_stem.analysis.audit import audit_experiment
 
@@ -143,6 +170,8 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None] | None, st
     "run": (_run, "run one experiment id, from config to test metrics"),
     "prepare": (_prepare, "make a dataset's splits from its official files"),
     "benchmark": (_benchmark, "compare many experiments, with a report"),
+    "predict": (_predict, "score the rows of files by a finished run"),
+    "evaluate": (_evaluate, "measure a finished run on labelled files"),
     "audit": (_audit, "show which task's loss reaches which part of a model; needs no data"),
     "cache": (None, "list, verify or clear the caches of encoded data"),
     "cache list": (_cache, "show each cache, and whether the config still asks for it"),
@@ -157,6 +186,9 @@ _CACHES = ["cache list", "cache verify", "cache clear"]
 _FLAG: dict[str, Any] = {"action": "store_true"}
 _NEEDED: dict[str, Any] = {"required": True}
 _FOLDER: dict[str, Any] = {"type": Path}
+_FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
+_LIST: dict[str, Any] = {"metavar": "NAME,NAME"}
+_RUNS = ["predict", "evaluate"]
 # An option, what argparse needs to know of it, its help, and the commands that have it.
 _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("--expid", _NEEDED, "the experiment id, e.g. STEMNet_tiktok", ["run", "audit"]),
@@ -178,7 +210,29 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("--config", _FOLDER | _NEEDED, "the benchmark's YAML file", ["benchmark"]),
     ("--out", _FOLDER | _NEEDED, "folder of runs, leaderboard and report", ["benchmark"]),
     ("--jobs", {"type": _count, "default": 1}, "runs at a time", ["benchmark"]),
-    ("--gpu", {"type": int, "default": -1}, "the CUDA device; -1 is the CPU", ["run", "benchmark"]),
+    (
+        "--run",
+        {**_FOLDER, **_NEEDED, "dest": "run_folder", "metavar": "FOLDER"},
+        "folder of a finished run: <model_root>/<dataset_id>/<expid>, or a copy of it",
+        _RUNS,
+    ),
+    (
+        "--data",
+        {**_NEEDED, "nargs": "+", "metavar": "FILE"},
+        "csv, tsv (also gzipped) or parquet files, folders of them, or patterns",
+        _RUNS,
+    ),
+    ("--out", _FILE | _NEEDED, "file of the scores: .parquet or .csv", ["predict"]),
+    ("--keep", {**_LIST, "default": ""}, "columns of the data to carry along", ["predict"]),
+    ("--metrics", _LIST, "metrics, e.g. AUC,gAUC; by default those of training", ["evaluate"]),
+    ("--by", {"metavar": "COL"}, "a column of the data: metrics for each value", ["evaluate"]),
+    ("--out", _FILE, "JSON file of the metrics", ["evaluate"]),
+    (
+        "--gpu",
+        {"type": int, "default": -1},
+        "the CUDA device; -1 is the CPU",
+        ["run", "benchmark", *_RUNS],
+    ),
     (
         "--config-dir",
         _FOLDER,

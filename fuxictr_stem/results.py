@@ -15,6 +15,7 @@ from typing import Any
 from fuxictr.utils import Monitor, print_to_list
 
 from fuxictr_stem.config.decisive import NO_SETTINGS, as_json
+from fuxictr_stem.data.cache.open_cache import FEATURE_MAP
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.runtime.file_errors import check_access
@@ -31,6 +32,7 @@ from fuxictr_stem.runtime.whole_folder import (
 
 RESULT, RUN, WEIGHTS = "result.json", "run.json", "model.safetensors"
 _RUN_FORMAT = 1
+_SEALED = (WEIGHTS, FEATURE_MAP)
 
 
 def metric_table(figures: Mapping[str, Mapping[str, float]]) -> str:
@@ -155,18 +157,18 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def write_run(folder: Path, params: Mapping[str, Any], versions: Mapping[str, str]) -> None:
-    """Write ``run.json``: the checked parameters that rebuild the model, and the digest of its weights.
+    """Write ``run.json``: the checked parameters that rebuild the model, and the digests of its files.
 
     Raises:
         OutputError: It cannot be written.
     """
     settings = {key: value for key, value in params.items() if key not in NO_SETTINGS}
     content = {"format": _RUN_FORMAT, "versions": dict(versions), "params": as_json(settings)}
-    write_json(folder / RUN, sealed(content, [folder / WEIGHTS]))
+    write_json(folder / RUN, sealed(content, [folder / name for name in _SEALED]))
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """Return the parameters that `write_run` has written, of weights that are whole.
+    """Return the parameters that `write_run` has written, of a model whose files are whole.
 
     Raises:
         DataError: A file is absent, damaged or of another version; the message names it.
@@ -180,7 +182,8 @@ def read_run(folder: Path) -> dict[str, Any]:
         )
     try:
         run = read_account(folder / RUN, _RUN_FORMAT)
-        damage = file_damage(folder / WEIGHTS, run["files"][WEIGHTS])
+        damages = (file_damage(folder / name, run["files"][name]) for name in _SEALED)
+        damage = next(filter(None, damages), "")
     except OtherFormat as error:
         raise DataError(
             f"{error}, but of another version of fuxictr_stem. Use the one that {folder / RESULT} names "

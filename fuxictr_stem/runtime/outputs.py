@@ -17,7 +17,7 @@ from typing import Any
 from fuxictr_stem.errors import OutputError, UserError
 from fuxictr_stem.runtime.text_table import format_bytes
 
-_TEMPORARY = re.compile(r"(.+)\.tmp-\d+-[0-9a-f]{8}", re.DOTALL)
+_TEMPORARY = re.compile(r"(.+)\.tmp-(\d+)-[0-9a-f]{8}", re.DOTALL)
 
 
 def check_writable(folder: Path, key: str) -> None:
@@ -141,6 +141,24 @@ def remove_temporaries(folder: Path) -> None:
         else:
             with suppress(OSError):
                 path.unlink()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes of this machine left of a file or folder that others may write, too."""
+    for leftover in temporaries(path.parent):
+        match = _TEMPORARY.fullmatch(leftover.name)
+        if match is not None and match[1] == path.name and not _is_running(int(match[2])):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -48,6 +48,12 @@ class Progress:
         if self._bar is not None:
             self._bar.initial = self._bar.n = count
 
+    def expect(self, total: int | None) -> None:
+        """Set how many there are, where that is known late."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total = total
+
     def update(self, count: int, **figures: float) -> None:
         """Add to the count; figures such as ``loss`` are shown next to it."""
         signals.check()

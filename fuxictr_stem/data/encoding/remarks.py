@@ -64,6 +64,16 @@ def unknown_shares(tallies: Tallies) -> dict[str, dict[str, float]]:
     }
 
 
+def mostly_unknown(share: float, in_train: float) -> bool:
+    """Say whether most of a column's ids are unknown, and fewer than half as many known as of train.
+
+    Args:
+        share: Of its ids, those that are unknown.
+        in_train: The same of train.
+    """
+    return share > 0.5 and 2 * (1 - share) < 1 - in_train
+
+
 def unknown_remarks(
     shares: Mapping[str, Mapping[str, float]],
     frames: Mapping[str, pl.LazyFrame],
@@ -81,7 +91,7 @@ def unknown_remarks(
             in_train = shares["train"][name]
             if split == "train" and share == 1:
                 text = f"column {name!r}: all ids of train are the unknown one."
-            elif share > 0.5 and 2 * (1 - share) < 1 - in_train:
+            elif mostly_unknown(share, in_train):
                 text = (
                     f"column {name!r}: {percent(share)} of the ids of {split} are unknown, "
                     f"{percent(in_train)} of train's{_example(frames[split], name, vocabularies[name])}."

@@ -6,8 +6,9 @@ neither a fitted processor of FuxiCTR's nor the preprocessing of FuxiCTR, torch 
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -31,6 +32,7 @@ from fuxictr_stem.data.encoding.fill_steps import fill_steps, filled_frame
 from fuxictr_stem.data.encoding.vocabulary import Array, Vocabulary
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
 from fuxictr_stem.data.source.columns import KEPT, Column
+from fuxictr_stem.data.source.dialect import dialect_for
 from fuxictr_stem.data.source.files import file_format
 from fuxictr_stem.data.source.frame_rows import frame_readings, refuse_faults, unreadable
 from fuxictr_stem.data.source.open_source import open_source, with_kinds
@@ -143,35 +145,39 @@ class RowEncoder:
             raise ConfigError(f"The {self._feature(name).kind} column {name!r} has no vocabulary.")
         return words.tokens, words.ids[:-1]
 
-    def columns_needed(self, features: Collection[str]) -> list[str]:
-        """Return the columns of a file that some features are read from."""
-        return list(dict.fromkeys(c.origin for c in self._plan(features).in_files))
+    def columns_needed(self, features: Collection[str], labels: Collection[str] = ()) -> list[str]:
+        """Return the columns of a file that some features and labels are read from."""
+        return list(dict.fromkeys(c.origin for c in self._plan(features, labels).in_files))
 
     def encode(
-        self, frame: pl.DataFrame, features: Collection[str] | None = None
+        self,
+        frame: pl.DataFrame,
+        features: Collection[str] | None = None,
+        labels: Collection[str] = (),
     ) -> dict[str, Array]:
         """Encode the rows of a frame.
 
         Args:
             frame: Holds the columns that are needed, in any order, and perhaps others.
             features: The features; all by default.
+            labels: The labels to read.
 
         Returns:
-            By feature: (rows,) or (rows, width).
+            By feature: (rows,) or (rows, width); by label: (rows,) float32, NaN where a row has none.
 
         Raises:
             DataError: Columns are missing, of a type that cannot be read as in training, or hold
                 values that they may not; all problems are named.
         """
         features = self.names if features is None else list(features)
-        columns = self.columns_needed(features)
+        columns = self.columns_needed(features, labels)
         types = {name: frame.schema[name] for name in columns if name in frame.columns}
         # The categories of an Enum do not matter, and a frame may have its own.
         kinds = ((n, pl.Categorical() if isinstance(t, pl.Enum) else t) for n, t in types.items())
-        key = tuple(features), tuple(kinds)
+        key = (*features, None, *labels), tuple(kinds)
         program = self._programs.get(key)
         if program is None:
-            program = self._compiled(features, types, frame.columns)
+            program = self._compiled(features, labels, types, frame.columns)
             if len(self._programs) < _MOST_PROGRAMS:
                 self._programs[key] = program
         try:
@@ -191,6 +197,7 @@ class RowEncoder:
         labels: Collection[str] = (),
         keep: Collection[str] = (),
         block_rows: int = BLOCK_ROWS,
+        counted: Callable[[int], object] = lambda rows: None,
     ) -> Iterator[Block]:
         """Read and encode the rows of files, in their order and in bounded memory.
 
@@ -203,6 +210,7 @@ class RowEncoder:
             keep: Columns of the files to carry along. Those of a parquet file keep its types; those of a
                 CSV file have their declared type, and are text where none is declared.
             block_rows: The most rows at a time.
+            counted: Is called with the number of rows before the first of them.
 
         Raises:
             DataError: The files are not what training's were; all problems are named.
@@ -220,10 +228,13 @@ class RowEncoder:
             )
             for name in dict.fromkeys(keep)
         ]
-        plan = replace(plan, data_format=data_format, columns=(*plan.columns, *kept))
+        dialect = dialect_for(files, plan.dialect)
+        columns = (*plan.columns, *kept)
+        plan = replace(plan, data_format=data_format, dialect=dialect, columns=columns)
         scratch = Path(mkdtemp(prefix="fuxictr_stem-"))
         try:
-            source, _ = check_source(open_source(plan, {_ROWS: list(files)}), scratch)
+            source, stats = check_source(open_source(plan, {_ROWS: list(files)}), scratch)
+            counted(stats[_ROWS].rows)
             frame = filled_frame(plan, source.frame(_ROWS))
             fills = fill_steps(plan, {c.name: pl.col(c.name) for c in plan.columns}).fills
             encoders = self.column_encoders(features, source.whole_numbers(), fills)
@@ -261,17 +272,23 @@ class RowEncoder:
         return encoders
 
     def _compiled(
-        self, features: Collection[str], types: Mapping[str, pl.DataType], names: Collection[str]
+        self,
+        features: Collection[str],
+        labels: Collection[str],
+        types: Mapping[str, pl.DataType],
+        names: Collection[str],
     ) -> _Program:
-        plan = self._plan(features)
+        plan = self._plan(features, labels)
         readings = frame_readings(plan, types, names)
         whole = written_numbers(plan, [types])
         read = {r.column.name: r.value for r in readings}
+        read.update((name, read[name].fill_null(math.nan)) for name in labels)
         for reading in readings:
             if reading.column.name in whole:
                 read[whole_number(reading.column.name)] = reading.raw.cast(pl.Int64)
         steps = fill_steps(plan, read)
         encoders = self.column_encoders(features, whole, steps.fills)
+        encoders += [plain(name, np.dtype(np.float32)) for name in labels]
         queries = [e.query(steps.values[e.reads]).alias(e.name) for e in encoders]
         selects = [*steps.before, queries]
         if faults := [fault.where for reading in readings for fault in reading.faults]:

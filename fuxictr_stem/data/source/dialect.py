@@ -6,8 +6,8 @@ import codecs
 import csv
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -54,6 +54,12 @@ def dialect_of(dataset: Mapping[str, Any]) -> Dialect:
     """Return the special characters that a dataset config names."""
     names = {"sep": "sep", "csv_quote": "quote", "csv_escape": "escape"}
     return Dialect(**{field: dataset[key] for key, field in names.items() if key in dataset})
+
+
+def dialect_for(paths: Sequence[Path], dialect: Dialect) -> Dialect:
+    """Return how new files are written: as those of training, but with tabs where all names say so."""
+    tabs = all(path.name.endswith((".tsv", ".tsv.gz")) for path in paths)
+    return replace(dialect, sep="\t") if tabs else dialect
 
 
 def is_gzipped(path: Path) -> bool:

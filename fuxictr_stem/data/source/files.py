@@ -87,6 +87,36 @@ def file_format(paths: Sequence[Path]) -> str:
     return fitting[0]
 
 
+def input_files(names: Sequence[str | Path]) -> list[Path]:
+    """Find files of rows to score, of any format that training reads.
+
+    Args:
+        names: Files, folders of parts and patterns, in reading order.
+
+    Raises:
+        DataError: As `find_files`.
+    """
+    endings = tuple(ending for some in ENDINGS.values() for ending in some)
+    problems: list[str] = []
+    files: list[Path] = []
+    for name in map(str, names):
+        try:
+            some, name_problems, others = _files_of(name, endings)
+        except OSError as error:
+            where = str(error.filename or name)
+            some, name_problems, others = [], [f"{where!r} cannot be read: {error.strerror}."], []
+        if others and not name_problems:
+            _warn_of_others("data", name, len(some), tuple(others))
+        files += some
+        problems += name_problems
+    problems += [] if problems else _problems(files, endings)
+    if problems or not files:
+        refuse(
+            DataError, "data", problems or ["names no file. Give a file, a folder or a pattern."]
+        )
+    return files
+
+
 def _files_of(name: str, endings: Endings) -> tuple[list[Path], list[str], list[Path]]:
     """Return the files that a name means, what is wrong with it, and what else is in a folder of parts."""
     path = Path(name)
@@ -95,7 +125,9 @@ def _files_of(name: str, endings: Endings) -> tuple[list[Path], list[str], list[
         if name.endswith(endings):
             return [path], [], []
         ends = f"does not end with {_either(endings)}"
-        return [], [f"{name!r} is a file that {ends} (data_format: {endings[0][1:]})."], []
+        formats = [name for name, some in ENDINGS.items() if some == endings]
+        because = f" (data_format: {formats[0]})" if formats else ""
+        return [], [f"{name!r} is a file that {ends}{because}."], []
     if os.path.isdir(path):
         parts, others = _in_folder(path, endings)
         return parts, [] if parts else [_without_parts(name, endings)], others

@@ -1,0 +1,7 @@
+"""A finished run as a folder that scores rows.
+
+`run` opens the folder: the model from ``run.json`` and the weights, and the encoder of its columns.
+`inputs` reads frames and files into blocks of ids; `predict` runs the model over them batch by batch, into
+a frame or a file (`score_files`). `evaluate` reads labels, too, `measure` turns both into metrics, also by
+the values of a column, and `evaluation` shows them.
+"""

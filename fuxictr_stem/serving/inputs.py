@@ -1,0 +1,154 @@
+"""Rows to score: frames of pandas and polars, and files, as blocks of encoded columns."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import polars as pl
+
+from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
+from fuxictr_stem.data.source.files import input_files
+from fuxictr_stem.errors import DataError, refuse, short, suggest
+
+BLOCK_ROWS = 1 << 16
+"""The most rows of files that are encoded at a time."""
+
+Frame: TypeAlias = Any
+"""A frame of pandas or polars, eager or lazy."""
+
+Data: TypeAlias = Any
+"""A `Frame`, or a path or pattern, or a list of them."""
+
+
+class Wanted(NamedTuple):
+    """What is read of some rows.
+
+    Attributes:
+        features: The features to encode.
+        labels: The labels to read.
+        keep: Columns to carry along as they are.
+    """
+
+    features: Sequence[str]
+    labels: Sequence[str] = ()
+    keep: Sequence[str] = ()
+
+
+@dataclass
+class FileRows:
+    """The rows of files, which are read block by block.
+
+    Attributes:
+        total: How many there are, once their number is known.
+    """
+
+    encoder: RowEncoder
+    files: Sequence[Path]
+    wanted: Wanted
+    total: int | None = field(default=None, init=False)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows in their order, at most `BLOCK_ROWS` at a time."""
+
+        def count(rows: int) -> None:
+            self.total = rows
+
+        return self.encoder.blocks(self.files, *self.wanted, BLOCK_ROWS, count)
+
+
+@dataclass
+class FrameRows:
+    """The rows of a frame in memory, which are encoded together, so that a message has all problems."""
+
+    encoder: RowEncoder
+    frame: pl.DataFrame
+    wanted: Wanted
+
+    @property
+    def total(self) -> int:
+        """How many rows there are."""
+        return self.frame.height
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows in their order, at most `BLOCK_ROWS` at a time."""
+        features, labels, keep = self.wanted
+        arrays = self.encoder.encode(self.frame, features, labels)
+        for start in range(0, self.total, BLOCK_ROWS):
+            stop = start + BLOCK_ROWS
+            part = {name: values[start:stop] for name, values in arrays.items()}
+            kept = self.frame.select(keep)[start:stop]
+            its_labels = {name: part.pop(name) for name in labels}
+            yield Block(part, its_labels, kept)
+
+
+Rows: TypeAlias = FileRows | FrameRows
+
+
+def open_rows(encoder: RowEncoder, data: Data, wanted: Wanted) -> Rows:
+    """Open some rows to read.
+
+    Raises:
+        DataError: It is no frame or file, there are no rows, or a column is not there; all problems of a
+            frame's columns are named when it is read.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        data = [data]
+    if isinstance(data, (list, tuple)) and all(isinstance(p, (str, os.PathLike)) for p in data):
+        return FileRows(encoder, input_files([os.fspath(path) for path in data]), wanted)
+    columns = _columns(data)
+    needed = encoder.columns_needed([*wanted.features], [*wanted.labels])
+    absent = [name for name in wanted.keep if name not in columns]
+    if absent:
+        texts = [f"there is no column {name!r}.{suggest(name, columns)}" for name in absent]
+        refuse(DataError, "these rows cannot be read", texts)
+    names = [n for n in dict.fromkeys([*needed, *wanted.keep]) if n in columns]
+    frame = _polars(data, names)
+    if not frame.height:
+        # The columns are checked first.
+        encoder.encode(frame, wanted.features, wanted.labels)
+        raise DataError("There are no rows.")
+    return FrameRows(encoder, frame, wanted)
+
+
+def is_pandas(data: Data) -> bool:
+    """Say whether data is a frame of pandas, which is not imported for that."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(data, pandas.DataFrame)
+
+
+def _columns(data: Data) -> list[str]:
+    """Return the names of a frame's columns."""
+    if isinstance(data, pl.LazyFrame):
+        return data.collect_schema().names()
+    if isinstance(data, pl.DataFrame) or is_pandas(data):
+        return list(data.columns)
+    raise DataError(
+        f"data must be a frame of pandas or polars, or a path, found {short(type(data).__name__)}."
+    )
+
+
+def _polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
+    """Return some columns of a frame as one of polars."""
+    if isinstance(data, pl.LazyFrame):
+        return data.select(names).collect(engine="streaming")
+    if isinstance(data, pl.DataFrame):
+        return data.select(names)
+    columns, problems = [], []
+    for name in names:
+        column = data[name]
+        if column.ndim != 1:
+            problems.append(f"there are {column.shape[1]} columns {name!r}. Keep one.")
+            continue
+        try:
+            columns.append(pl.Series(name, pl.from_pandas(column)))
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            reason = str(error).splitlines()[0]
+            problems.append(f"column {name!r} mixes kinds of values: {reason}.")
+    if problems:
+        refuse(DataError, "these rows cannot be read", problems)
+    return pl.DataFrame(columns)

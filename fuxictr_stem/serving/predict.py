@@ -1,0 +1,206 @@
+"""Scores of rows, batch by batch: the next block is read and encoded while the model runs over one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from fuxictr_stem.data.encoding.encode import Tally
+from fuxictr_stem.data.encoding.remarks import mostly_unknown, percent
+from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
+from fuxictr_stem.errors import ConfigError, listed, refuse
+from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.runtime.progress import Progress
+from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Rows, is_pandas
+from fuxictr_stem.serving.score_files import appended, check_place
+from fuxictr_stem.training.evaluation import forward
+
+logger = logging.getLogger(__name__)
+
+Array = np.ndarray
+
+
+class Scored(NamedTuple):
+    """A block of rows and their scores by label, (rows,) float32 each."""
+
+    block: Block
+    scores: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model with what it needs to score raw rows.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        encoder: Of its columns.
+        features: The columns that it reads.
+        batch_size: Rows of a batch; with those of training, scores are those of training.
+        unknown: By column, the share of train's ids that are the unknown one.
+    """
+
+    model: MultiTaskNet
+    encoder: RowEncoder
+    features: Sequence[str]
+    batch_size: int
+    unknown: Mapping[str, float]
+
+    def scored(self, rows: Rows, title: str = "Predict") -> Iterator[Scored]:
+        """Score rows in their order; warn at the end of columns whose ids are mostly unknown.
+
+        In memory at a time: two blocks of rows encoded, and what reading a third takes.
+        """
+        tallies = {name: Tally() for name in self.features if name in self.unknown}
+        with Progress(title, None, unit="rows") as progress:
+            for block in _ahead(_aligned(rows.blocks(), self.batch_size)):
+                progress.expect(rows.total)
+                for name, tally in tallies.items():
+                    unknown = self.encoder.unknown(name)
+                    if unknown is not None:
+                        tally.count_ids(block.arrays[name], unknown)
+                scores = self._score(block.arrays)
+                yield Scored(block, scores)
+                progress.update(len(next(iter(scores.values()))))
+        _warn_of_unknown(tallies, self.unknown)
+
+    @torch.no_grad()
+    def _score(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the scores of a block."""
+        model = self.model
+        columns = {name: _tensor(arrays[name]).to(model.device) for name in self.features}
+        rows = len(next(iter(columns.values())))
+        parts: dict[str, list[Tensor]] = {label: [] for label in model.labels}
+        for start in range(0, rows, self.batch_size):
+            stop = start + self.batch_size
+            outputs = forward(model, {name: x[start:stop] for name, x in columns.items()})
+            for label, scores in parts.items():
+                scores.append(outputs[f"{label}_pred"].flatten())
+        return {label: torch.cat(scores).float().cpu().numpy() for label, scores in parts.items()}
+
+
+def predict_frame(predictor: Predictor, rows: Rows, data: Data) -> Frame:
+    """Score rows into a frame of the kind that came in; see `Run.predict`."""
+    keep = list(rows.wanted.keep)
+    check_columns(predictor.model.labels, keep)
+    parts = [_frame(scored) for scored in predictor.scored(rows)]
+    frame = pl.concat(parts, how="vertical_relaxed")
+    if is_pandas(data):
+        scores = frame.drop(keep)
+        columns = {name: scores[name].to_numpy() for name in scores.columns}
+        return data[keep].assign(**columns)
+    return frame.lazy() if isinstance(data, pl.LazyFrame) else frame
+
+
+def write_predictions(path: Path, predictor: Predictor, rows: FileRows) -> int:
+    """Score the rows of files into a file; return their number. See `Run.predict_to`."""
+    check_columns(predictor.model.labels, rows.wanted.keep)
+    check_place(path, rows.files)
+    count = 0
+    with appended(path) as append:
+        for scored in predictor.scored(rows):
+            frame = _frame(scored)
+            append(frame)
+            count += frame.height
+    return count
+
+
+def check_columns(labels: Sequence[str], keep: Sequence[str]) -> None:
+    """Reject kept columns that are named twice or have the name of a score.
+
+    Raises:
+        ConfigError: With all of them.
+    """
+    scores = [f"{label}_pred" for label in labels]
+    problems = [f"{name!r} is named twice." for name in dict.fromkeys(keep) if keep.count(name) > 1]
+    problems += [
+        f"{name!r} is the name of a column of scores. Rename it in the data, or leave it out."
+        for name in scores
+        if name in keep
+    ]
+    if problems:
+        refuse(ConfigError, "keep", problems)
+
+
+def _frame(scored: Scored) -> pl.DataFrame:
+    scores = {f"{label}_pred": values for label, values in scored.scores.items()}
+    return scored.block.kept.with_columns(pl.Series(n, values) for n, values in scores.items())
+
+
+def _tensor(array: Array) -> Tensor:
+    """Return a column as the loader gives it to a model in training."""
+    kept: type = np.int32 if np.can_cast(array.dtype, np.int32) else np.int64
+    # PyTorch warns of arrays that cannot be written.
+    return torch.from_numpy(np.require(array, np.float32 if array.dtype.kind == "f" else kept, "W"))
+
+
+def _ahead(blocks: Generator[Block]) -> Iterator[Block]:
+    """Hand on blocks, the next of which is made in a thread meanwhile."""
+    try:
+        with ThreadPoolExecutor(1, "encode") as thread:
+            following = thread.submit(next, blocks, None)
+            while (block := following.result()) is not None:
+                following = thread.submit(next, blocks, None)
+                yield block
+    finally:
+        blocks.close()
+
+
+def _aligned(blocks: Iterator[Block], batch_size: int) -> Generator[Block]:
+    """Cut blocks anew, so that all but the last hold whole batches, wherever files end."""
+    rest: list[Block] = []
+    waiting = 0
+    for block in chain(blocks, [None]):
+        if block is not None:
+            rest.append(block)
+            waiting += _rows(block)
+        whole = waiting - waiting % batch_size if block is not None else waiting
+        if whole:
+            joined = _joined(rest)
+            yield _part(joined, 0, whole)
+            rest = [_part(joined, whole, waiting)] if whole < waiting else []
+            waiting -= whole
+
+
+def _rows(block: Block) -> int:
+    return len(next(iter(block.arrays.values())))
+
+
+def _joined(blocks: Sequence[Block]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    arrays, labels = (
+        {name: np.concatenate([columns[name] for columns in parts]) for name in parts[0]}
+        for parts in ([b.arrays for b in blocks], [b.labels for b in blocks])
+    )
+    # Two files may have a kept column in two types.
+    return Block(arrays, labels, pl.concat([b.kept for b in blocks], how="vertical_relaxed"))
+
+
+def _part(block: Block, start: int, stop: int) -> Block:
+    arrays, labels = (
+        {name: values[start:stop] for name, values in columns.items()}
+        for columns in (block.arrays, block.labels)
+    )
+    return Block(arrays, labels, block.kept[start:stop])
+
+
+def _warn_of_unknown(tallies: Mapping[str, Tally], in_train: Mapping[str, float]) -> None:
+    shares = {name: (t.unknown or 0) / t.values for name, t in tallies.items() if t.values}
+    texts = [
+        f"column {name!r}: {percent(share)} of the ids are unknown, {percent(in_train[name])} of train's."
+        for name, share in shares.items()
+        if mostly_unknown(share, in_train[name])
+    ]
+    if texts:
+        heading = "Columns whose ids are mostly unknown: are they written as in train?"
+        logger.warning("%s", listed(heading, texts))

@@ -1,0 +1,183 @@
+"""A finished run, wherever its folder lies: its model, its encoder and its settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fuxictr.features import FeatureMap
+
+from fuxictr_stem import results
+from fuxictr_stem.config.column_words import META
+from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, load_feature_map
+from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER
+from fuxictr_stem.data.encoding.row_encoder import RowEncoder
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.experiment import check_device, task_types
+from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.registry import build_model
+from fuxictr_stem.serving.evaluate import Evaluation, evaluate
+from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Wanted, open_rows
+from fuxictr_stem.serving.predict import Predictor, predict_frame, write_predictions
+from fuxictr_stem.training.precision import FP32, TF32
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: Where it lies.
+        params: The checked parameters of its experiment.
+        tasks: Task type by label.
+        model: The model with the best weights, in evaluation mode.
+        feature_map: FuxiCTR's description of the model's features.
+        encoder: What turns raw rows into ids.
+        unknown: By column, the share of train's ids that are the unknown one.
+    """
+
+    folder: Path
+    params: dict[str, Any]
+    tasks: dict[str, str]
+    model: MultiTaskNet
+    feature_map: FeatureMap
+    encoder: RowEncoder
+    unknown: dict[str, float]
+
+    @property
+    def features(self) -> list[str]:
+        """The columns that the model reads, encoded."""
+        return [name for name, spec in self.feature_map.features.items() if spec["type"] != META]
+
+    def predict(self, data: Data, keep: Sequence[str] = ()) -> Frame:
+        """Return a score of each task for every row, in the order of the rows.
+
+        Args:
+            data: A pandas or polars frame, a path, a folder, a pattern, or a list of files: csv, tsv (also
+                gzipped) or parquet. It needs the columns of the model's features, and no labels.
+            keep: Columns of the data to carry along, with their values as they are.
+
+        Returns:
+            ``keep``, then a float32 column ``<label>_pred`` per task: in a frame of the kind that came in,
+            with its index if it is of pandas; a polars frame for files.
+
+        Raises:
+            DataError: A file or column is absent or does not hold what the run's columns are; all problems
+                are named.
+            ConfigError: A kept column has the name of a score.
+        """
+        wanted = Wanted(self.features, keep=tuple(keep))
+        return predict_frame(self._predictor, open_rows(self.encoder, data, wanted), data)
+
+    def predict_to(
+        self, path: str | Path, files: str | Path | Sequence[str | Path], keep: Sequence[str] = ()
+    ) -> int:
+        """Write the scores of files' rows to a parquet or csv file, and return their number.
+
+        The rows go from file to file in blocks of `inputs.BLOCK_ROWS`, so that there may be more of them
+        than fit into memory. The file appears when it is complete.
+
+        Args:
+            path: The file; its name ends with .parquet or .csv.
+            files: As of `predict`.
+            keep: As of `predict`.
+
+        Raises:
+            ConfigError, DataError: As `predict`; or the file is one of those that are read, or has another
+                ending.
+            OutputError: It cannot be written.
+        """
+        wanted = Wanted(self.features, keep=tuple(keep))
+        rows = open_rows(self.encoder, files, wanted)
+        if not isinstance(rows, FileRows):
+            raise DataError("files must name files. `predict` scores a frame.")
+        return write_predictions(Path(path), self._predictor, rows)
+
+    def evaluate(
+        self, data: Data, metrics: Iterable[str] | None = None, by: str | None = None
+    ) -> Evaluation:
+        """Return each task's metrics on labelled rows, and their means over the tasks.
+
+        Labels, missing ones, samples and groups are what they were in training.
+
+        Args:
+            data: As of `predict`, with the columns of the labels.
+            metrics: Names of metrics; by default the experiment's.
+            by: A column of the data: also the metrics of the rows of each of its values.
+
+        Raises:
+            ConfigError: A metric is unknown, or needs groups that the run does not have.
+            DataError: As `predict`; or a label is not what its task needs.
+        """
+        names = list(self.params["metrics"] if metrics is None else metrics)
+        return evaluate(self._predictor, self.params, self.tasks, names, data, by)
+
+    @property
+    def _predictor(self) -> Predictor:
+        return Predictor(
+            self.model, self.encoder, tuple(self.features), self.params["batch_size"], self.unknown
+        )
+
+
+def load(folder: str | Path, gpu: int = -1) -> Run:
+    """Open the folder of a finished run, ``<model_root>/<dataset_id>/<expid>``, or a copy of it.
+
+    Args:
+        folder: The folder; nothing else is read, no data, config or cache.
+        gpu: Number of the CUDA device, or -1 for the CPU.
+
+    Raises:
+        DataError: It is no folder of a finished run, or a file of it is absent or damaged.
+        ConfigError: There is no such device, or the model's package is not installed.
+        AccessError: The system does not let a file be read.
+    """
+    check_device(gpu)
+    folder = Path(folder)
+    result = results.read(folder) if folder.is_dir() else None
+    if result is None:
+        raise DataError(_no_run(folder))
+    params = {**results.read_run(folder), "gpu": gpu}
+    if params["precision"] == TF32 and gpu < 0:
+        logger.info("precision: the CPU has no tf32, so the products are in fp32.")
+        params["precision"] = FP32
+    encoder = RowEncoder.load(folder / ENCODER_FOLDER)
+    feature_map = _feature_map(folder, params)
+    # Another's draws of random numbers stay as they were.
+    with torch.random.fork_rng(devices=[]):
+        model = build_model({**params, "verbose": 0}, feature_map)
+    assert isinstance(model, MultiTaskNet), type(model)
+    model.load_weights(str(folder / results.WEIGHTS))
+    model.eval()
+    unknown = result.get("unknown", {}).get("train", {})
+    return Run(folder, params, task_types(params), model, feature_map, encoder, unknown)
+
+
+def _feature_map(folder: Path, params: Mapping[str, Any]) -> FeatureMap:
+    """Return the feature map of a run, whose pretrained vectors are in its weights."""
+    try:
+        feature_map = load_feature_map(params["dataset_id"], folder, params)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise DataError(
+            f"{folder / FEATURE_MAP} is not that of this run ({type(error).__name__}: {error}). "
+            "Copy the folder anew, or train the experiment again, without --resume."
+        ) from error
+    feature_map.data_dir = None
+    return feature_map
+
+
+def _no_run(folder: Path) -> str:
+    """Return why a folder is not that of a finished run, and which one may be meant."""
+    about = f"{folder} is not the folder of a finished run"
+    if not folder.is_dir():
+        return f"{about}: there is no such folder. It is <model_root>/<dataset_id>/<expid>."
+    if (folder / "states").is_dir() or (folder / results.WEIGHTS).is_file():
+        return f"{about}: it has no {results.RESULT}. Finish the run with --resume."
+    inside = sorted(path.parent for path in folder.glob(f"**/{results.RESULT}"))
+    meant = f" Did you mean {inside[0]}?" if inside else ""
+    return f"{about}: it has no {results.RESULT}. It is <model_root>/<dataset_id>/<expid>.{meant}"

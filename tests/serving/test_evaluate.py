@@ -1,0 +1,190 @@
+"""Metrics of new labelled rows are those of training; slices are those of the rows themselves."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import fuxictr_stem
+from fuxictr_stem.cli import main
+from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.metrics import METRICS, auc, gauc
+from fuxictr_stem.serving import inputs, measure
+
+ALL = [name for name, metric in METRICS.items() if metric.task == "binary_classification"]
+
+
+@pytest.fixture
+def run(finished):
+    return fuxictr_stem.load(finished.folder)
+
+
+def result(finished, split="test"):
+    return json.loads((finished.folder / "result.json").read_text())[split]
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_the_metrics_are_those_of_the_run(finished, tmp_path, monkeypatch, ending, split):
+    """Exactly, whatever the blocks: labels, rows without one, groups and means."""
+    monkeypatch.setattr(inputs, "BLOCK_ROWS", 70)
+    frame, path = finished.frames[split], tmp_path / f"new{ending}"
+    frame.write_csv(path) if ending == ".csv" else frame.write_parquet(path)
+    arguments = ["evaluate", "--run", str(finished.folder), "--data", str(path), "--out", "m.json"]
+    assert main(arguments) == 0
+    content = json.loads((tmp_path / "m.json").read_text(), parse_constant=pytest.fail)
+    assert content["metrics"] == result(finished, split)
+    assert content["rows"] == 200
+    assert content["samples"] == {"like": 200, "view": 200 - frame["view"].null_count()}
+
+
+def test_frames_are_measured_as_files_are(finished, run):
+    expected = result(finished)
+    assert dict(run.evaluate(finished.test)) == expected
+    assert dict(run.evaluate(finished.test.lazy())) == expected
+    assert dict(run.evaluate(finished.test.to_pandas())) == expected
+
+
+def test_any_metric(finished, run):
+    evaluation = run.evaluate(finished.test, ALL)
+    scores = run.predict(finished.test)
+    rows = finished.test["view"].is_not_null().to_numpy()
+    y, p = finished.test["view"].to_numpy()[rows], scores["view_pred"].to_numpy()[rows]
+    assert evaluation["view_AUC"] == pytest.approx(roc_auc_score(y, p), abs=1e-12)
+    assert {f"{label}_{name}" for label in ("like", "view") for name in ALL} < evaluation.keys()
+    for name in ALL:
+        both = evaluation[f"like_{name}"], evaluation[f"view_{name}"]
+        assert evaluation[name] == sum(both) / 2
+
+
+def test_new_groups_stay_apart(finished, run):
+    """By raw user, known to the encoder or not; a missing one is a group, too."""
+    users = [f"new{i % 7}" if i % 3 else "u1" for i in range(200)]
+    frame = finished.test.with_columns(user=pl.Series(users))
+    scores = run.predict(frame)
+    found = run.evaluate(frame, ["gAUC"])["like_gAUC"]
+    assert found == pytest.approx(gauc(frame["like"], scores["like_pred"], users), abs=1e-12)
+    frame = frame.with_columns(user=pl.when(pl.col("user") != "new3").then("user"))
+    scores = run.predict(frame)
+    expected = gauc(frame["like"], scores["like_pred"], frame["user"].fill_null("").to_list())
+    assert run.evaluate(frame, ["gAUC"])["like_gAUC"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_slices_are_the_rows_of_each_value(finished, run):
+    frame = finished.test.with_columns(
+        country=pl.when(pl.col("country") != "BR").then("country"),
+        like=pl.when(pl.col("country") == "IN").then(1).otherwise("like"),
+    )
+    evaluation = run.evaluate(frame, ["AUC", "gAUC", "logloss", "NE"], by="country")
+    scores = frame.with_columns(run.predict(frame))
+    values = [part.value for part in evaluation.slices]
+    assert set(values) == {"US", "DE", "IN", None}
+    assert [part.rows for part in evaluation.slices] == sorted(
+        (frame["country"].eq_missing(pl.Series([v], dtype=pl.String)).sum() for v in values),
+        reverse=True,
+    )
+    for part in evaluation.slices:
+        rows = scores.filter(pl.col("country").eq_missing(part.value))
+        figure = part.figures["like_AUC"]
+        if part.value == "IN":
+            assert np.isnan(figure.value)
+            assert figure.undefined == "no negative"
+            assert part.figures["like_logloss"].low < part.figures["like_logloss"].high
+            continue
+        assert figure.value == auc(rows["like"], rows["like_pred"])
+        assert figure.low <= figure.value <= figure.high
+        assert part.figures["like_NE"].low < part.figures["like_NE"].high
+    text = str(evaluation)
+    assert "undefined (no negative)" in text
+    assert "(missing)" in text
+    slices = evaluation.as_json()["by"]["slices"]
+    assert {part["value"] for part in slices} == set(values)
+    one_class = next(part for part in slices if part["value"] == "IN")["metrics"]["like_AUC"]
+    assert one_class == {"value": None, "low": None, "high": None, "undefined": "no negative"}
+
+
+def test_an_interval_holds_the_metric_of_other_users(finished, run):
+    """Where a slice has all rows, its interval is about as wide as AUC varies from sample to sample."""
+    frame = finished.test.with_columns(all=pl.lit(1))
+    figure = run.evaluate(frame, ["AUC"], by="all").slices[0].figures["like_AUC"]
+    n, m = frame["like"].sum(), 200 - frame["like"].sum()
+    # Hanley and McNeil's (1982) formula for independent rows.
+    a = figure.value
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    error = np.sqrt((a * (1 - a) + (n - 1) * (q1 - a * a) + (m - 1) * (q2 - a * a)) / (n * m))
+    assert 0.5 * 3.92 * error < figure.high - figure.low < 2 * 3.92 * error
+
+
+def test_many_values_are_cut_with_a_note(finished, run, monkeypatch):
+    monkeypatch.setattr(measure, "MOST_VALUES", 3)
+    evaluation = run.evaluate(finished.test, by="item")
+    counts = finished.test["item"].value_counts()["count"].sort(descending=True)
+    assert [part.rows for part in evaluation.slices] == counts[:3].to_list()
+    assert evaluation.others == (len(counts) - 3, counts[3:].sum())
+    assert f"and {len(counts) - 3} more values in {counts[3:].sum()} rows" in str(evaluation)
+    assert evaluation.as_json()["by"]["more_values"] == len(counts) - 3
+
+
+def test_an_undefined_metric_is_shown_as_such(finished, run):
+    frame = finished.test.with_columns(like=pl.lit(0), view=pl.lit(None, pl.Int64))
+    evaluation = run.evaluate(frame, ["AUC", "logloss"])
+    assert np.isnan(evaluation["like_AUC"])
+    assert np.isnan(evaluation["AUC"])
+    assert evaluation["like_logloss"] > 0
+    assert evaluation.undefined == {
+        "like_AUC": "no positive",
+        "view_AUC": "no sample",
+        "view_logloss": "no sample",
+    }
+    assert "like_AUC is undefined: no positive." in str(evaluation)
+    assert evaluation.as_json()["metrics"]["AUC"] is None
+
+
+def test_the_command_prints_tables(finished, capsys):
+    finished.test.write_parquet("new.parquet")
+    arguments = ["evaluate", "--run", "run", "--data", "new.parquet", "--metrics", "AUC,gAUC"]
+    assert main([*arguments, "--by", "country"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["task", "rows", "AUC", "gAUC"]
+    assert lines[1].split()[:3] == ["like", "200", f"{result(finished)['like_AUC']:.6f}"]
+    assert lines[5].split()[:3] == ["country", "rows", "task"]
+    assert lines[-1] == "[ ]: 95% intervals, groups resampled."
+
+
+def test_bad_arguments_and_labels_end_in_one_message(finished, capsys):
+    finished.test.write_parquet("new.parquet")
+    finished.test.drop("like").write_parquet("unlabelled.parquet")
+    finished.test.with_columns(like=pl.lit(2)).write_parquet("two.parquet")
+    finished.test.with_columns(like=pl.lit(float("nan"))).write_parquet("nan.parquet")
+    finished.test.with_columns(like=pl.lit(None, pl.Int64)).write_parquet("missing.parquet")
+    finished.test.drop("user").write_parquet("no_user.parquet")
+    cases = [
+        ("new.parquet", ["--metrics", "AUCC,prAuc"], ["Did you mean 'AUC'", "'prAUC'"]),
+        ("new.parquet", ["--metrics", ","], ["names none"]),
+        ("new.parquet", ["--by", "contry"], ["'country'"]),
+        ("unlabelled.parquet", [], ["'like'"]),
+        ("two.parquet", [], ["label 'like'", "200 rows", "such as 2"]),
+        ("nan.parquet", [], ["label 'like'", "NaN"]),
+        ("missing.parquet", [], ["label 'like'", "missing"]),
+        ("no_user.parquet", [], ["'user'"]),
+    ]
+    for file, more, words in cases:
+        capsys.readouterr()
+        assert main(["evaluate", "--run", "run", "--data", file, *more]) == 2, file
+        said = capsys.readouterr().err
+        for word in words:
+            assert word in said, (word, said)
+        assert said.count("error:") == 1
+
+
+def test_frames_have_the_same_faults(finished, run):
+    with pytest.raises(DataError, match="label 'like'.*200 rows.*such as 2"):
+        run.evaluate(finished.test.with_columns(like=pl.lit(2)))
+    with pytest.raises(DataError, match="label 'like' is missing in 200 rows"):
+        run.evaluate(finished.test.with_columns(like=pl.lit(None, pl.Int64)))
+    with pytest.raises(DataError, match="holds List"):
+        run.evaluate(finished.test.with_columns(country=pl.lit([1])), by="country")
+    with pytest.raises(ConfigError, match="'auc' is none of"):
+        run.evaluate(finished.test, ["auc"])

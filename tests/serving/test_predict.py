@@ -1,0 +1,331 @@
+"""Scores of new rows are those of training, whatever holds the rows."""
+
+import gzip
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import fuxictr_stem
+from fuxictr_stem.cli import main
+from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from fuxictr_stem.serving import inputs
+from tests.support.processes import killed_at
+
+SCORES = ["like_pred", "view_pred"]
+
+
+def predict(finished, *more, out="out.parquet"):
+    """Run the command; return its exit code."""
+    return main(["predict", "--run", str(finished.folder), "--out", out, *map(str, more)])
+
+
+def without_labels(finished):
+    return finished.test.drop("like", "view")
+
+
+def assert_same(scores, finished):
+    """Compare scores with those that the run has saved of its test split, bit for bit."""
+    saved = finished.saved()
+    for name in SCORES:
+        np.testing.assert_array_equal(np.asarray(scores[name]), saved[name].to_numpy())
+
+
+def write(frame, path):
+    if path.suffix == ".parquet":
+        frame.write_parquet(path)
+    elif path.suffix == ".gz":
+        path.write_bytes(gzip.compress(frame.write_csv().encode()))
+    else:
+        frame.write_csv(path, separator="\t" if path.suffix == ".tsv" else ",")
+
+
+@pytest.mark.parametrize("name", ["new.csv", "new.csv.gz", "new.parquet", "new.tsv"])
+@pytest.mark.parametrize("out", ["out.parquet", "out.csv"])
+def test_a_files_scores_are_those_saved_in_training(finished, tmp_path, name, out):
+    write(without_labels(finished), tmp_path / name)
+    assert predict(finished, "--data", name, "--keep", "country,item", out=out) == 0
+    schema = dict.fromkeys(SCORES, pl.Float32)
+    scores = pl.read_csv(out, schema_overrides=schema) if ".csv" in out else pl.read_parquet(out)
+    assert scores.columns == ["country", "item", *SCORES]
+    assert scores["country"].to_list() == finished.test["country"].to_list()
+    assert_same(scores, finished)
+
+
+@pytest.mark.parametrize("block_rows", [1, 50, 64, 100, 1000])
+def test_batches_do_not_depend_on_where_files_and_blocks_end(
+    finished, tmp_path, monkeypatch, block_rows
+):
+    monkeypatch.setattr(inputs, "BLOCK_ROWS", block_rows)
+    rows, at = without_labels(finished), 0
+    for place, count in enumerate([7, 64, 1, 100, 28]):
+        rows[at : at + count].write_parquet(tmp_path / f"part{place}.parquet")
+        at += count
+    (tmp_path / "folder").mkdir()
+    for path in sorted(tmp_path.glob("part*.parquet")):
+        shutil.copy(path, tmp_path / "folder" / path.name)
+    for data in (sorted(tmp_path.glob("part*.parquet")), ["part*.parquet"], ["folder"]):
+        assert predict(finished, "--data", *data) == 0
+        assert_same(pl.read_parquet("out.parquet"), finished)
+    run = fuxictr_stem.load(finished.folder)
+    assert_same(run.predict(rows), finished)
+    assert_same(run.predict("folder"), finished)
+
+
+def test_frames_come_back_as_what_they_are(finished):
+    run, rows = fuxictr_stem.load(finished.folder), without_labels(finished)
+    frame = run.predict(rows, keep=["country"])
+    assert isinstance(frame, pl.DataFrame)
+    assert frame.columns == ["country", *SCORES]
+    assert_same(frame, finished)
+    lazy = run.predict(rows.lazy())
+    assert isinstance(lazy, pl.LazyFrame)
+    assert_same(lazy.collect(), finished)
+    pandas = rows.to_pandas()
+    pandas.index = [f"row {i}" for i in range(len(pandas))]
+    scores = run.predict(pandas, keep=["country", "age"])
+    assert isinstance(scores, pd.DataFrame)
+    assert list(scores.index) == list(pandas.index)
+    assert scores[SCORES].dtypes.eq(np.float32).all()
+    pd.testing.assert_frame_equal(scores[["country", "age"]], pandas[["country", "age"]])
+    assert_same(scores, finished)
+
+
+def test_order_of_columns_and_more_columns_do_not_matter(finished):
+    run = fuxictr_stem.load(finished.folder)
+    rows = without_labels(finished).with_columns(more=pl.lit(None), other=pl.lit([1]))
+    assert_same(run.predict(rows.select(sorted(rows.columns, reverse=True))), finished)
+
+
+def test_kept_columns_have_their_values_and_types(finished, tmp_path):
+    rows = without_labels(finished).with_columns(
+        when=pl.Series([f"2026-01-{1 + i % 28:02}" for i in range(200)]).str.to_date(),
+        list=pl.lit([1, 2]),
+        code=pl.Series([f"{i:04}" for i in range(200)]),
+    )
+    rows.write_parquet("new.parquet")
+    kept = ["when", "list", "code", "age"]
+    assert predict(finished, "--data", "new.parquet", "--keep", ",".join(kept)) == 0
+    assert pl.read_parquet("out.parquet").select(kept).equals(rows.select(kept))
+    assert predict(finished, "--data", "new.parquet", "--keep", "list", out="out.csv") == 2
+    rows.select(*rows.columns[:-2], "code").drop("when").write_csv("new.csv")
+    assert predict(finished, "--data", "new.csv", "--keep", "code") == 0
+    assert pl.read_parquet("out.parquet")["code"].to_list() == rows["code"].to_list()
+
+
+@pytest.mark.slow
+def test_nothing_but_the_folder_is_read(finished, tmp_path):
+    """In a process of its own, with another current folder."""
+    without_labels(finished).write_parquet(tmp_path / "new.parquet")
+    code = (
+        "import sys, time, fuxictr_stem\n"
+        "assert 'torch' not in sys.modules and 'polars' not in sys.modules\n"
+        f"run = fuxictr_stem.load({str(finished.folder)!r})\n"
+        f"run.predict({str(tmp_path / 'new.parquet')!r}).write_parquet('alone.parquet')\n"
+        "print([m for m in ('ray', 'sklearn', 'fuxictr.preprocess') if m in sys.modules])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert_same(pl.read_parquet("alone.parquet"), finished)
+
+
+def test_mostly_unknown_ids_are_warned_of(finished, caplog):
+    run = fuxictr_stem.load(finished.folder)
+    rows = without_labels(finished).with_columns(item=pl.col("item") + ".0")
+    with caplog.at_level(logging.WARNING):
+        run.predict(without_labels(finished))
+        assert "are unknown" not in caplog.text
+        run.predict(rows)
+    assert "column 'item': 100.0 % of the ids are unknown, 0.0 % of train's" in caplog.text
+
+
+def test_a_run_loads_in_evaluation_mode_and_leaves_random_numbers_alone(finished):
+    import torch
+
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    run = fuxictr_stem.load(str(finished.folder))
+    assert torch.rand(1) == expected
+    assert not run.model.training
+    assert run.tasks == dict.fromkeys(["like", "view"], "binary_classification")
+    assert run.params["model"] == "STEMNet"
+
+
+def spoiled(finished, name):
+    """Return rows that are wrong in a way, and what the message says."""
+    rows = without_labels(finished)
+    text = rows.write_csv()
+    lines = text.splitlines()
+    column = rows.columns.index("age")
+    bad = lines[3].split(",")
+    bad[column] = "old"
+    return {
+        "missing column": (rows.drop("item", "age").write_csv(), ["'item'", "'age'"]),
+        "bad value": ("\n".join([*lines[:3], ",".join(bad), *lines[4:]]), ["'age'", "'old'"]),
+        "odd quote": ("\n".join([*lines[:3], '"' + lines[3], *lines[4:]]), ["new.csv"]),
+        "cut off": (text[: len(text) // 2].rsplit(",", 3)[0], ["another number of fields"]),
+        "empty": ("", ["empty (0 bytes)"]),
+        "header only": (lines[0] + "\n", ["no rows"]),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["missing column", "bad value", "odd quote", "cut off", "empty", "header only"]
+)
+def test_bad_rows_end_in_one_message(finished, tmp_path, capsys, name):
+    content, words = spoiled(finished, name)
+    (tmp_path / "new.csv").write_text(content)
+    (tmp_path / "out.parquet").write_text("before")
+    capsys.readouterr()
+    assert predict(finished, "--data", "new.csv") == 2
+    said = capsys.readouterr().err
+    assert said.count("error:") == 1
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said
+    assert (tmp_path / "out.parquet").read_text() == "before"
+    assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "out.parquet", "run"}
+
+
+def test_blank_lines_of_a_csv_file_are_no_rows(finished, tmp_path):
+    lines = without_labels(finished).write_csv().splitlines()
+    (tmp_path / "new.csv").write_text("\n".join([*lines[:5], "", *lines[5:], "", ""]))
+    assert predict(finished, "--data", "new.csv") == 0
+    assert_same(pl.read_parquet("out.parquet"), finished)
+
+
+def test_bad_arguments_end_in_one_message(finished, tmp_path, capsys):
+    rows = without_labels(finished).with_columns(like_pred=pl.lit(1))
+    rows.write_parquet("new.parquet")
+    (tmp_path / "link.parquet").symlink_to("new.parquet")
+    (tmp_path / "folder.parquet").mkdir()
+    cases = [
+        (["--data", "new.parquet", "--keep", "contry"], "out.parquet", "'country'"),
+        (["--data", "new.parquet", "--keep", "like_pred"], "out.parquet", "a column of scores"),
+        (["--data", "new.parquet", "--keep", "item,item"], "out.parquet", "named twice"),
+        (["--data", "new.parquet"], "new.parquet", "one of the files that are read"),
+        (["--data", "new.parquet"], "link.parquet", "one of the files that are read"),
+        (["--data", "new.parquet"], "out.txt", "must end with .parquet or .csv"),
+        (["--data", "new.parquet"], "folder.parquet", "is a folder"),
+        (["--data", "new.parquet"], "nowhere/out.csv", "there is no folder nowhere"),
+        (["--data", "now.parquet"], "out.csv", "Did you mean 'new.parquet'"),
+        (["--data", "new.parquet", "--gpu", "9"], "out.csv", "--gpu 9"),
+        (["--data", "run/result.json"], "out.csv", "does not end with"),
+    ]
+    content = (tmp_path / "new.parquet").read_bytes()
+    for arguments, out, word in cases:
+        capsys.readouterr()
+        assert predict(finished, *arguments, out=out) == 2, arguments
+        said = capsys.readouterr().err
+        assert word in said, (word, said)
+        assert said.count("error:") == 1
+        assert (tmp_path / "new.parquet").read_bytes() == content
+
+
+def test_bad_frames_are_data_errors(finished):
+    run = fuxictr_stem.load(finished.folder)
+    rows = without_labels(finished)
+    with pytest.raises(DataError, match=r"'user'.*\n.*'item'|'item'.*\n.*'user'"):
+        run.predict(rows.drop("user", "item"))
+    with pytest.raises(DataError, match="no rows"):
+        run.predict(rows.clear())
+    with pytest.raises(DataError, match="no rows"):
+        run.predict(rows.to_pandas().iloc[:0])
+    with pytest.raises(DataError, match=r"'contry'.*Did you mean 'country'"):
+        run.predict(rows, keep=["contry"])
+    with pytest.raises(ConfigError, match="column of scores"):
+        run.predict(rows.with_columns(like_pred=1), keep=["like_pred"])
+    with pytest.raises(
+        DataError, match="must be a frame of pandas or polars, or a path, found 'dict'"
+    ):
+        run.predict({"user": [1]})
+    mixed = rows.to_pandas()
+    mixed["item"] = [1, "a"] * 100
+    with pytest.raises(DataError, match="'item' mixes kinds"):
+        run.predict(mixed)
+    doubled = pd.concat([rows.to_pandas(), rows.to_pandas()[["item"]]], axis=1)
+    with pytest.raises(DataError, match="2 columns 'item'"):
+        run.predict(doubled)
+
+
+def test_a_folder_that_is_no_finished_run_says_why(finished, tmp_path):
+    cases = [
+        ("nowhere", "no such folder"),
+        (".", "Did you mean run"),
+    ]
+    for name, words in cases:
+        with pytest.raises(DataError, match=words):
+            fuxictr_stem.load(name)
+    for name, words in [
+        ("run.json", "has no run.json"),
+        ("result.json", "Finish the run with --resume"),
+        ("encoder/encoder.json", "encoder.json"),
+        ("feature_map.json", "feature_map.json"),
+        ("model.safetensors", "model.safetensors"),
+    ]:
+        shutil.copytree(finished.folder, "copy")
+        (tmp_path / "copy" / name).unlink()
+        with pytest.raises(DataError, match=words):
+            fuxictr_stem.load("copy")
+        shutil.rmtree("copy")
+    shutil.copytree(finished.folder, "copy")
+    content = json.loads((tmp_path / "copy" / "feature_map.json").read_text())
+    (tmp_path / "copy" / "feature_map.json").write_text(
+        json.dumps({**content, "dataset_id": "other"})
+    )
+    with pytest.raises(DataError, match=r"feature_map.json"):
+        fuxictr_stem.load("copy")
+
+
+def _score(folder, data, out):
+    fuxictr_stem.load(folder).predict_to(out, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "place",
+    [
+        "pyarrow.parquet:ParquetWriter.close",
+        "pyarrow.parquet:ParquetWriter.write_table",
+        "fuxictr_stem.runtime.outputs:sync_file",
+    ],
+)
+def test_a_killed_prediction_leaves_no_half_file(finished, tmp_path, place):
+    without_labels(finished).write_parquet(tmp_path / "new.parquet")
+    out = tmp_path / "out" / "scores.parquet"
+    out.parent.mkdir()
+    killed_at(place, _score, finished.folder, tmp_path / "new.parquet", out)
+    left = list(out.parent.iterdir())
+    assert [path.name.startswith("scores.parquet.tmp-") for path in left] == [True]
+    _score(finished.folder, tmp_path / "new.parquet", out)
+    assert [path.name for path in out.parent.iterdir()] == ["scores.parquet"]
+    assert_same(pl.read_parquet(out), finished)
+
+
+def test_a_full_disk_leaves_what_was_there(finished, tmp_path, monkeypatch):
+    from pyarrow import parquet
+
+    without_labels(finished).write_parquet("new.parquet")
+    (tmp_path / "out.parquet").write_text("before")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(parquet.ParquetWriter, "write_table", full)
+    run = fuxictr_stem.load(finished.folder)
+    with pytest.raises(OutputError, match="No space left"):
+        run.predict_to("out.parquet", "new.parquet")
+    assert (tmp_path / "out.parquet").read_text() == "before"
+    assert not list(tmp_path.glob("*.tmp-*"))
