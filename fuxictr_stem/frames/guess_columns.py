@@ -27,7 +27,7 @@ from fuxictr_stem.config.column_words import (
     function_call,
 )
 from fuxictr_stem.data.source.columns import inner_type, is_text
-from fuxictr_stem.errors import short, suggest
+from fuxictr_stem.errors import DataError, short, suggest
 from fuxictr_stem.frames.inputs import Splits
 
 _POOLING = "layers.MaskedAveragePooling()"
@@ -139,8 +139,11 @@ def _facts(splits: Splits, schema: pl.Schema, columns: Sequence[str]) -> dict[st
     facts: dict[str, Any] = {}
     for split, frame in splits.frames.items():
         named = [expr.alias(key) for key, expr in sums[split].items()]
-        row = frame.select(pl.len().alias("rows"), *named).collect(engine="streaming")
-        facts |= row.rename({"rows": f"rows {split}"}).row(0, named=True)
+        try:
+            facts |= frame.select(*named).collect(engine="streaming").to_dicts()[0] if named else {}
+        except (pl.exceptions.PolarsError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{split}: {splits.paths[split]} cannot be read: {reason}") from error
     return facts
 
 

@@ -70,17 +70,26 @@ def check_kinds(rows: Mapping[str, Any]) -> None:
         raise ConfigError("\n".join(wrong))
 
 
-def column_names(rows: Any) -> list[str]:
-    """Return the names of a frame's columns.
+def column_names(split: str, rows: Any) -> list[str]:
+    """Return the names of the columns of a split's frame.
 
     Raises:
-        DataError: A name is no text, or there twice.
+        DataError: A name is no text, a pattern of polars, or there twice; or a lazy frame has no columns.
     """
-    names = rows.collect_schema().names() if isinstance(rows, pl.LazyFrame) else list(rows.columns)
+    try:
+        lazy = isinstance(rows, pl.LazyFrame)
+        names = rows.collect_schema().names() if lazy else list(rows.columns)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{split}: the lazy frame fails: {str(error).splitlines()[0]}") from error
     odd = [f"{short(name)} is no text" for name in names if not isinstance(name, str)]
+    odd += [
+        f"{name!r} is a pattern to polars"
+        for name in names
+        if name == "*" or str(name).startswith("^") and str(name).endswith("$")
+    ]
     odd += [f"{name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
     if odd:
-        raise DataError(f"The names of its columns: {'; '.join(odd)}. Rename them.")
+        raise DataError(f"{split}: names of columns: {'; '.join(odd)}. Rename them.")
     return names
 
 
@@ -168,7 +177,7 @@ def write(rows: Mapping[str, Any], columns: Collection[str], folder: Path) -> Sp
 
 
 def _write(split: str, rows: Any, columns: Collection[str], path: Path) -> None:
-    names = [name for name in column_names(rows) if name in columns]
+    names = [name for name in column_names(split, rows) if name in columns]
     is_pandas = isinstance(rows, pd.DataFrame)
     frame = _from_pandas(split, rows, names) if is_pandas else rows.lazy().select(names)
     types = frame.collect_schema()

@@ -149,9 +149,8 @@ class Request:
         from_files = inputs.is_path(self.rows["train"])
         if from_files:
             splits = inputs.of_files(self.rows, self.settings)
-            names = {split: schema.names() for split, schema in splits.schemas.items()}
-        else:
-            names = {split: inputs.column_names(rows) for split, rows in self.rows.items()}
+        frames = splits.frames if from_files else self.rows
+        names = {split: inputs.column_names(split, frame) for split, frame in frames.items()}
         features = self.features
         if features is None:
             refuse_all(

@@ -22,6 +22,7 @@ import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.errors import ConfigError, DataError, OutputError, TrainingError, UserError
 from fuxictr_stem.frames import fit_frames
+from fuxictr_stem.training.trainer import Trainer
 from tests.support import processes
 from tests.support.shop import shop_rows
 
@@ -408,6 +409,49 @@ def test_a_killed_call_is_made_again(tmp_path, root_logging, place, resume):
     for key in ("valid", "test", "evaluations"):
         assert again[key] == whole[key]
     assert not [path for path in (tmp_path / "killed").rglob("*") if ".tmp-" in path.name]
+
+
+def test_ctrl_c_saves_the_state_and_the_call_goes_on(fit, monkeypatch, tmp_path):
+    first = result_of(fit(out=tmp_path / "whole" / "shop"))
+    losses = Trainer._task_losses
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupted(trainer):
+        os.kill(os.getpid(), signal.SIGINT)
+        return losses(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_task_losses", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="the same call with resume=True goes on"):
+            fit()
+    assert signal.getsignal(signal.SIGINT) == handler
+    again = result_of(fit(resume=True))
+    assert (again["test"], again["evaluations"]) == (first["test"], first["evaluations"])
+
+
+def test_odd_names_and_frames_are_one_message(fit, frames):
+    twice = frames["train"].rename(columns={"age": "user"})
+    assert "train: names of columns: 'user' is there twice" in message(DataError, fit, train=twice)
+    odd = frames["train"].rename(columns={"age": 3, "tags": "^t.*$"})
+    text = message(DataError, fit, train=odd)
+    assert "3 is no text; '^t.*$' is a pattern to polars" in text
+    lazy = {split: pl.from_pandas(frame).lazy() for split, frame in frames.items()}
+    lazy["valid"] = lazy["valid"].select("nothing")
+    assert "valid: the lazy frame fails" in message(DataError, fit, **lazy)
+
+
+def test_files_that_are_absent_or_damaged_are_one_message(fit, frames, tmp_path):
+    paths = {split: tmp_path / f"{split}.parquet" for split in frames}
+    for split, path in paths.items():
+        pl.from_pandas(frames[split]).write_parquet(path)
+    text = message(DataError, fit, **{**paths, "test": tmp_path / "tets.parquet"})
+    assert f"test: '{tmp_path / 'tets.parquet'}' does not exist" in text
+    assert "Did you mean 'test.parquet'" in text
+    paths["valid"].write_bytes(paths["valid"].read_bytes()[:-50])
+    assert "cannot be read" in message(DataError, fit, **paths)
+    csv = tmp_path / "valid.csv"
+    csv.write_text("user,click\n1,0\n")
+    assert "must be of one format" in message(DataError, fit, **{**paths, "valid": csv})
 
 
 def test_an_error_within_training_says_resume_as_python_does(fit, monkeypatch):
