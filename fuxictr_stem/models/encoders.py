@@ -15,6 +15,29 @@ from fuxictr_stem.layers import GroupedLinear
 from fuxictr_stem.models.expressions import LinearEncoder, PoolingEncoder, parse_encoder
 
 
+class Pooling(nn.Module):
+    """FuxiCTR's masked pooling of a sequence.
+
+    Args:
+        average: Whether it is the mean over what counts; else the sum.
+    """
+
+    def __init__(self, average: bool) -> None:
+        super().__init__()
+        self.average = average
+
+    def forward(self, x_BLKD: Tensor) -> Tensor:
+        """Pool a sequence's vectors; (B, L, K, D) to (B, K, D)."""
+        total = x_BLKD.sum(dim=1)
+        return total / (self.count(x_BLKD) + 1e-12) if self.average else total
+
+    def count(self, x_BLKD: Tensor) -> Tensor:
+        """Return how many vectors count, (B, K, 1)."""
+        # As in FuxiCTR, what does not count is known by its zero vector: padding, and tokens without
+        # a vector.
+        return (x_BLKD != 0).any(dim=-1).sum(dim=1)[..., None]
+
+
 class FieldEncoder(nn.Module):
     """The encoder of one field: FuxiCTR's ``feature_encoder``, with its own weights in each table.
 
@@ -35,6 +58,8 @@ class FieldEncoder(nn.Module):
         super().__init__()
         self.num_tables, self.is_vector, self.output_dim = num_tables, is_vector, output_dim
         self.steps = steps
+        poolings = [step for step in steps if isinstance(step, PoolingEncoder)]
+        self.pooling = Pooling(poolings[0].average) if poolings else None
         self.linears = nn.ModuleList(
             GroupedLinear(num_tables, step.input_dim, step.output_dim, bias=step.bias)
             for step in steps
@@ -86,14 +111,8 @@ class FieldEncoder(nn.Module):
         shared = self.is_vector
         for step in self.steps:
             if isinstance(step, PoolingEncoder):
-                tables = x.unflatten(-1, (self.num_tables, -1))
-                total = tables.sum(dim=1)
-                if step.average:
-                    # As in FuxiCTR, what does not count is known by its zero vector: padding, and
-                    # tokens without a vector.
-                    count = (tables != 0).any(dim=-1).sum(dim=1)
-                    total = total / (count[..., None] + 1e-12)
-                x = total.flatten(1)
+                assert self.pooling is not None
+                x = self.pooling(x.unflatten(-1, (self.num_tables, -1))).flatten(1)
             else:
                 lead = x.shape[:-1]
                 flat = x.reshape(-1, x.shape[-1])

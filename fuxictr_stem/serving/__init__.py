@@ -4,4 +4,8 @@
 `inputs` reads frames and files into blocks of ids; `predict` runs the model over them batch by batch, into
 a frame or a file (`score_files`). `evaluate` reads labels, too, `measure` turns both into metrics, also by
 the values of a column, and `evaluation` shows them.
+
+`scoring_module` is a model without what only training needs, made of `scoring_embedding` (tables as
+`stored_rows`) and `scoring_layers`; `programs` writes it as programs of `torch.export` and ONNX.
+`export_folder` says what an exported folder holds, and judges whether it is whole.
 """

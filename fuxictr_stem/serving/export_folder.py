@@ -1,0 +1,67 @@
+"""The folder of an exported run: what lies in it, and whether it is whole. Needs neither torch nor FuxiCTR.
+
+``manifest.json`` is the account of all other files (`runtime.whole_folder`) but those of the encoder, whose
+own account it has. Besides, it holds
+
+- ``experiment``, ``dataset``, ``model``, ``versions``, and how ``tables`` are stored;
+- ``tasks``: of each its ``label``, ``type``, and ``output``, the name of its scores;
+- ``inputs``: of each its ``name``, ``type``, ``dtype``, ``width`` (0 for one value per row) and, where it
+  holds ids, ``ids``, how many there are, and ``unknown``, what every other id is read as;
+- ``columns``: the raw columns that the encoder reads for them;
+- ``opset`` of ``model.onnx``, if it is there;
+- ``rows``: raw rows, of each its ``columns`` and the ``scores`` that it must get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from fuxictr_stem.errors import DataError, refuse
+from fuxictr_stem.runtime.whole_folder import Damaged, OtherFormat, file_damage, read_account
+
+MANIFEST = "manifest.json"
+ENCODER = "encoder"
+ENCODER_ACCOUNT = "encoder.json"
+WEIGHTS = "model.safetensors"
+ONNX = "model.onnx"
+ONNX_DATA = "model.onnx.data"
+PROGRAM = "program.pt2"
+
+FORMAT = 1
+_AGAIN = "Export the run again: python -m fuxictr_stem export --run RUN_FOLDER --out DIR."
+
+
+def check_export(folder: Path, names: Collection[str] | None = None) -> dict[str, Any]:
+    """Judge an exported folder by every byte of its files; return its manifest.
+
+    The encoder's files are judged by whoever opens them; here, that its account is this export's.
+
+    Args:
+        folder: The folder.
+        names: The files that will be used, if they are there; by default all.
+
+    Raises:
+        DataError: It is no export, or a file is absent or not what was written; the text names the file.
+        AccessError: The system does not let a file be read.
+    """
+    if not (folder / MANIFEST).exists():
+        raise DataError(f"{folder} holds no exported run: there is no {MANIFEST}. {_AGAIN}")
+    try:
+        manifest = read_account(folder / MANIFEST, FORMAT)
+    except OtherFormat as damage:
+        raise DataError(f"{damage}: it is of another version of fuxictr_stem. {_AGAIN}") from damage
+    except Damaged as damage:
+        raise DataError(f"{damage}. {_AGAIN}") from damage
+    chosen = {
+        folder / name: account
+        for name, account in manifest["files"].items()
+        if names is None or name in names
+    }
+    chosen[folder / ENCODER / ENCODER_ACCOUNT] = manifest["encoder"]
+    problems = [file_damage(path, account) for path, account in chosen.items()]
+    problems = [problem for problem in problems if problem]
+    if problems:
+        refuse(DataError, f"The exported run {folder} is damaged", [*problems, _AGAIN])
+    return manifest

@@ -1,0 +1,140 @@
+"""A `ScoringModule` as a program: `torch.export`'s, and ONNX.
+
+Both come from one trace, hold the weights and take any number of rows. `onnx_scores` runs the latter.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.serving.scoring_module import ScoringModule
+
+OPSET = 18
+# A file of ONNX can hold 2 GiB and is read into memory; weights in a file of their own are mapped.
+_LARGE_BYTES = 1 << 28
+_NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def check_onnx() -> None:
+    """Check that what ONNX needs is installed.
+
+    Raises:
+        ConfigError: A package is not there.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"--format onnx needs {', '.join(missing)}: pip install 'fuxictr_stem[export]'. Or leave onnx "
+            f"out: --format program."
+        )
+
+
+def trace(module: ScoringModule, columns: Mapping[str, Tensor]) -> ExportedProgram:
+    """Return a module as `torch.export` sees it, for any number of rows.
+
+    Args:
+        module: The module.
+        columns: Some rows, two at least: the model's columns, as the program will get them.
+    """
+    example = {name: columns[name] for name in module.names}
+    rows = {name: {0: Dim("rows")} for name in example}
+    with _quiet(), torch.no_grad():
+        program = torch.export.export(module, (example,), dynamic_shapes=(rows,))
+    for node in program.graph.nodes:
+        # Where our source files lie is nobody's business.
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def write_program(program: ExportedProgram, path: Path) -> None:
+    """Write a program for `torch.export.load`."""
+    with _quiet():
+        torch.export.save(program, path)
+
+
+def load_program(path: Path) -> Any:
+    """Return a program that was just written as a function of the columns; it may hold a pickle."""
+    with _quiet():
+        return torch.export.load(path).module()
+
+
+def write_onnx(program: ExportedProgram, module: ScoringModule, path: Path) -> None:
+    """Write a program as ONNX: an input for each column, an output for each task, named so.
+
+    Large weights go into a file next to it, with ``.data`` after its name.
+
+    Raises:
+        ConfigError: A column has the name of a task's scores.
+    """
+    both = set(module.names) & set(module.outputs)
+    if both:
+        raise ConfigError(
+            f"--format onnx: a graph has each name once, and {', '.join(sorted(both))} is a column and the "
+            f"scores of a task. Rename the column, or leave onnx out: --format program."
+        )
+    with _quiet():
+        written = torch.onnx.export(
+            program, (), dynamo=True, optimize=True, verbose=False, opset_version=OPSET
+        )
+    assert written is not None
+    graph = written.model.graph
+    names = (*module.names, *module.outputs)
+    # No column may bear the name of something inside.
+    prefix = "/"
+    while any(name.startswith(prefix) for name in names):
+        prefix += "/"
+    for value in list(graph.initializers.values()):
+        value.name = f"{prefix}{value.name}"
+    for node in graph:
+        # Here are the places of our source files.
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
+            value.name = f"{prefix}{value.name}"
+            if value not in graph.outputs:
+                value.shape = None
+    for value, name in zip((*graph.inputs, *graph.outputs), names, strict=True):
+        value.metadata_props.clear()
+        value.name = name
+        assert value.shape is not None
+        value.shape = type(value.shape)(["rows", *list(value.shape)[1:]])
+    size = sum(tensor.nbytes for tensor in program.state_dict.values())
+    written.save(path, external_data=size > _LARGE_BYTES)
+
+
+def onnx_scores(path: Path, columns: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Return what onnxruntime computes from some rows, by output."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    feeds = {value.name: columns[value.name].numpy() for value in session.get_inputs()}
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch's exporters have to say about themselves away from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
