@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,12 @@ def write(
         labels: Its labels.
         final: Where the folder will be, for the comment.
     """
+    # In a comment, so that a line of a folder's name would be one of the config.
+    place = shlex.quote(str(final)).replace("\n", "?")
     head = [
         f"{MARK}, which writes it anew when it is called again.",
         "# The same run from a shell, to the last digit:",
-        f"#     python -m fuxictr_stem run --config {final} --expid {expid}",
+        f"#     python -m fuxictr_stem run --config {place} --expid {expid}",
         "# Every key, with its meaning and default: python -m fuxictr_stem keys",
     ]
     lines = [*head, f"{expid}:", *_lines(experiment)]

@@ -22,6 +22,7 @@ from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.logs import shown
 from fuxictr_stem.runtime.outputs import check_writable
 from fuxictr_stem.runtime.whole_folder import fresh_folder
+from fuxictr_stem.serving.run import Run, load
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     **settings: Any,
-) -> Path:
-    """Train a model on data frames and return the folder of the finished run.
+) -> Run:
+    """Train a model on data frames and return the finished run.
 
     The rows are written as parquet into ``out``, and next to them the configs of the run in FuxiCTR's
     form, with what was guessed: ``python -m fuxictr_stem run --config <out>/config --expid <id>`` is the
@@ -90,7 +91,7 @@ def fit(
             ``min_categr_count=10``; ``python -m fuxictr_stem keys`` lists them.
 
     Returns:
-        The folder with the weights and ``result.json``.
+        The run, which scores and measures new rows; its ``folder`` holds all of it.
 
     Raises:
         UserError: An argument, the rows or ``out`` are not as they must be; in one message.
@@ -112,12 +113,14 @@ def fit(
         check_device(gpu)
         run_place.check_free(request.out, overwrite, resume)
         check_writable(request.out, "out")
-        with locked(request.out / ".lock", "out", "another call of fit", waits=False):
+        has_locks = settings.get("file_locks") is not False
+        lock = request.out / ".lock"
+        with locked(lock, "out", "another call of fit", has_locks, waits=False):
             return _train(request, gpu, resume)
 
 
-def _train(request: Request, gpu: int, resume: bool) -> Path:
-    """Write rows and configs, check them, train; return the run's folder. The lock is held."""
+def _train(request: Request, gpu: int, resume: bool) -> Run:
+    """Write rows and configs, check them, train; return the run. The lock is held."""
     out = request.out
     run_place.remove_leftovers(out)
     with fresh_folder(out / "config") as fresh:
@@ -132,4 +135,4 @@ def _train(request: Request, gpu: int, resume: bool) -> Path:
     result = run_experiment(out / "config", expid, gpu, False, csv_path=csv_path, resume=resume)
     logger.info("Metrics:\n%s", result_table(result))
     run_place.remove_others(out, params, result["settings"]["data"])
-    return Path(params["model_root"]) / params["dataset_id"] / expid
+    return load(Path(params["model_root"]) / params["dataset_id"] / expid, gpu)
