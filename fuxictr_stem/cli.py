@@ -57,7 +57,12 @@ def _run(args: argparse.Namespace) -> None:
     from fuxictr_stem.results import show
 
     result = run_experiment(
-        args.config, args.expid, args.gpu, not args.no_stand_in, resume=args.resume
+        args.config,
+        args.expid,
+        args.gpu,
+        not args.no_stand_in,
+        resume=args.resume,
+        init_from=args.init_from,
     )
     show(result)
 
@@ -202,6 +207,12 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "--no-stand-in",
         _FLAG,
         "stop if official files are absent, rather than run on synthetic data",
+        ["run"],
+    ),
+    (
+        "--init-from",
+        {**_FOLDER, "metavar": "RUN_FOLDER"},
+        "start from the weights of a finished run; table rows are matched by raw token",
         ["run"],
     ),
     ("--dataset", _NEEDED, "the dataset id, e.g. kuairand_pure", ["prepare"]),

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
 from fuxictr_stem.errors import ConfigError, OutputError, UserError
+from fuxictr_stem.init_from.start import InitialWeights
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import MultiTaskNet, parameter_counts
 from fuxictr_stem.registry import build_model
@@ -45,6 +47,7 @@ from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.training import Saving, Trainer, keep_freed_memory, plan_memory
 from fuxictr_stem.training.evaluation import evaluate_predictions, predict, warn_of_constants
 from fuxictr_stem.training.predictions_file import write_predictions
+from fuxictr_stem.training.state_folders import TrainingStates
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ def run_experiment(
     csv_path: Path | None = None,
     resume: bool = False,
     share: Share = Share(),  # noqa: B008  it cannot be changed
+    init_from: Path | None = None,
 ) -> dict[str, Any]:
     """Run an experiment and write its log, weights, ``result.json`` and results line.
 
@@ -83,6 +87,8 @@ def run_experiment(
         csv_path: File of the results lines; by default the config folder's name with ``.csv``.
         resume: Whether to go on from the last saved state; a finished run's result is returned.
         share: What of the memory is this run's, where others are started with it.
+        init_from: Folder of a finished run whose weights this one starts from. With ``resume``, a run
+            that has a state need not find it there any more.
 
     Returns:
         The content of ``result.json``.
@@ -107,8 +113,16 @@ def run_experiment(
     turn = locked(folder / ".lock", "model_root", f"another run of {expid}", params["file_locks"])
     with turn, log_to_file(log_path, append=resume):
         outputs.remove_temporaries(folder)
+        result = results.read(folder) if resume else None
+        states, initial = folder / "states", None
+        if init_from is not None:
+            before = result
+            if resume and before is None:
+                before = TrainingStates(states, params["states_kept"]).newest_account()
+            initial = InitialWeights(init_from, folder, params, (before or {}).get("init_from"))
+            params["init_from"] = initial.digest
         saving = Saving(
-            folder / "states",
+            states,
             result_settings(params),
             check_settings,
             versions(),
@@ -117,14 +131,13 @@ def run_experiment(
             kept=params["states_kept"],
             resume=resume,
         )
-        result = results.read(folder) if resume else None
         if result is not None:
             _check_finished(params, result)
         else:
             if is_stand_in:
                 logger.warning(_BANNER, params["dataset_id"])
             with closing(Planned()) as planned:
-                result = {**_run(params, saving, share, planned), "stand_in": is_stand_in}
+                result = {**_run(params, saving, share, planned, initial), "stand_in": is_stand_in}
             # In this order a run that is killed between the two has its line, perhaps twice.
             figures = {split: result[split] for split in _PREDICTIONS}
             results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
@@ -169,7 +182,13 @@ def _name_of_data(params: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned) -> dict[str, Any]:
+def _run(
+    params: dict[str, Any],
+    saving: Saving,
+    share: Share,
+    planned: Planned,
+    initial: InitialWeights | None,
+) -> dict[str, Any]:
     """Prepare, train and evaluate; return what goes into ``result.json``."""
     logger.debug("Params: %s", print_to_json(params))
     seed_everything(params["seed"])
@@ -178,6 +197,8 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
 
     cache = open_data(params)
     saving.settings["data"] = cache.folder.name
+    if initial is not None:
+        saving.start = partial(initial.take_over, encoder_folder=cache.folder)
     raw_columns = None
     if params["save_predictions"]:
         columns = params["prediction_columns"] or []
@@ -249,6 +270,7 @@ def _run(params: dict[str, Any], saving: Saving, share: Share, planned: Planned)
         "versions": saving.versions,
         "settings": saving.settings,
         "evaluations": history.evaluations,
+        **({"init_from": saving.started} if saving.started else {}),
     }
 
 

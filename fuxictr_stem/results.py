@@ -12,10 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fuxictr.features import FeatureMap
 from fuxictr.utils import Monitor, print_to_list
 
 from fuxictr_stem.config.decisive import NO_SETTINGS, as_json
-from fuxictr_stem.data.cache.open_cache import FEATURE_MAP
+from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, load_feature_map
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.runtime.file_errors import check_access
@@ -199,3 +200,44 @@ def read_run(folder: Path) -> dict[str, Any]:
         if label.get("missing") is not None:
             label["missing"] = float(label["missing"])
     return params
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of the weights of a run that `read_run` has read.
+
+    Raises:
+        DataError: There is none any more: another training has begun there.
+    """
+    try:
+        return str(read_account(folder / RUN, _RUN_FORMAT)["files"][WEIGHTS]["sha256"])
+    except Damaged as error:
+        raise DataError(f"{error}. Start again when that run is finished.") from error
+
+
+def read_feature_map(folder: Path, params: Mapping[str, Any]) -> FeatureMap:
+    """Return the feature map of a run, whose pretrained vectors are in its weights.
+
+    Raises:
+        DataError: It is absent, or that of another run.
+    """
+    try:
+        feature_map = load_feature_map(params["dataset_id"], folder, params)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise DataError(
+            f"{folder / FEATURE_MAP} is not that of this run ({type(error).__name__}: {error}). "
+            "Copy the folder anew, or train the experiment again, without --resume."
+        ) from error
+    feature_map.data_dir = None
+    return feature_map
+
+
+def no_run(folder: Path) -> str:
+    """Return why a folder is not that of a finished run, and which one may be meant."""
+    about = f"{folder} is not the folder of a finished run"
+    if not folder.is_dir():
+        return f"{about}: there is no such folder. It is <model_root>/<dataset_id>/<expid>."
+    if (folder / "states").is_dir() or (folder / WEIGHTS).is_file():
+        return f"{about}: it has no {RESULT}. Finish the run with --resume."
+    inside = sorted(path.parent for path in folder.glob(f"**/{RESULT}"))
+    meant = f" Did you mean {inside[0]}?" if inside else ""
+    return f"{about}: it has no {RESULT}. It is <model_root>/<dataset_id>/<expid>.{meant}"

@@ -6,7 +6,7 @@ Symbols: N samples, Q gates, E experts, S slices, B batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,13 +81,11 @@ def gate_weights(
     numbers, count = np.zeros(0, np.int64), 0
     if slices is not None:
         numbers, count = slice_numbers("slices", slices, num_slices)
-    sums = [_Sums(place, count) for place in gate_places(model)]
     rows = 0
-    with undisturbed(model), torch.no_grad(), ExitStack() as hooks:
-        for place_sums in sums:
-            hooks.callback(watch_inputs(place_sums.place.bank, place_sums.observe).remove)
+    with _watched_gates(model) as gates:
+        sums = [_Sums(watched, count) for watched in gates]
         for batch in batches:
-            size = len(batch[model_labels(model)[0]])
+            size = _rows(batch)
             if slices is not None and rows + size > len(numbers):
                 raise _wrong_number(len(numbers), "more")
             model(batch)
@@ -98,7 +96,26 @@ def gate_weights(
         raise DataError("The gates cannot be averaged: the batches hold no sample.")
     if slices is not None and rows < len(numbers):
         raise _wrong_number(len(numbers), str(rows))
-    return [place_sums.result(rows) for place_sums in sums if place_sums.inputs is not None]
+    return [place_sums.result(rows) for place_sums in sums if place_sums.watched.inputs is not None]
+
+
+def gate_weights_by_row(
+    model: MultiTaskModel, batches: Batches
+) -> list[tuple[GatePlace, np.ndarray]]:
+    """Return the gate weights of every sample of one pass; as `gate_weights`, which averages them.
+
+    Returns:
+        Each place whose gates the model uses, and its weights, (N, Q, E) float32.
+    """
+    with _watched_gates(model) as gates:
+        parts: list[list[np.ndarray]] = [[] for _ in gates]
+        for batch in batches:
+            model(batch)
+            for gate, weights in zip(gates, parts, strict=True):
+                if gate.inputs is not None:
+                    weights.append(gate.weights().astype(np.float32))
+    pairs = zip(gates, parts, strict=True)
+    return [(gate.place, np.concatenate(weights)) for gate, weights in pairs if weights]
 
 
 def gate_places(model: MultiTaskModel) -> Iterator[GatePlace]:
@@ -124,24 +141,50 @@ def watch_inputs(bank: GateBank, see: Callable[[Tensor], None]) -> RemovableHand
     return bank.hidden.register_forward_pre_hook(lambda _, args: see(args[0]))
 
 
-class _Sums:
-    """Sums of the weights and their squares at one place: one row per slice, the last for all samples."""
+class _Watched:
+    """A place and what its gates read last."""
 
-    def __init__(self, place: GatePlace, slices: int) -> None:
+    def __init__(self, place: GatePlace) -> None:
         self.place = place
         self.inputs: Tensor | None = None
-        shape = (slices + 1, len(place.gates), len(place.experts))
-        self.first, self.second = np.zeros(shape), np.zeros(shape)
-        self.rows = np.zeros(slices + 1, np.int64)
 
     def observe(self, inputs: Tensor) -> None:
         self.inputs = inputs
 
+    def weights(self) -> np.ndarray:
+        """Return the gates' weights in the batch that was observed last, (B, Q, E)."""
+        assert self.inputs is not None
+        return self.place.bank.weights(self.inputs).transpose(0, 1).double().cpu().numpy()
+
+
+@contextmanager
+def _watched_gates(model: MultiTaskModel) -> Iterator[list[_Watched]]:
+    """Yield the gates of a model, watched; it stays as it is."""
+    gates = [_Watched(place) for place in gate_places(model)]
+    with undisturbed(model), torch.no_grad(), ExitStack() as hooks:
+        for gate in gates:
+            hooks.callback(watch_inputs(gate.place.bank, gate.observe).remove)
+        yield gates
+
+
+def _rows(batch: dict[str, Tensor]) -> int:
+    return len(next(iter(batch.values())))
+
+
+class _Sums:
+    """Sums of the weights and their squares at one place: one row per slice, the last for all samples."""
+
+    def __init__(self, watched: _Watched, slices: int) -> None:
+        self.watched = watched
+        shape = (slices + 1, len(watched.place.gates), len(watched.place.experts))
+        self.first, self.second = np.zeros(shape), np.zeros(shape)
+        self.rows = np.zeros(slices + 1, np.int64)
+
     def add(self, numbers: np.ndarray) -> None:
         """Add the weights of the batch that was observed last."""
-        if self.inputs is None:
+        if self.watched.inputs is None:
             return
-        weights = self.place.bank.weights(self.inputs).transpose(0, 1).double().cpu().numpy()
+        weights = self.watched.weights()
         for row in range(len(self.rows)):
             chosen = weights if row == len(self.rows) - 1 else weights[numbers == row]
             self.first[row] += chosen.sum(axis=0)
@@ -153,7 +196,7 @@ class _Sums:
             mean = self.first / self.rows[:, None, None]
             variance = self.second / self.rows[:, None, None] - np.square(mean)
         std = np.sqrt(np.maximum(variance, 0))
-        place = self.place
+        place = self.watched.place
         return GateWeights(
             place.name,
             [owner or "all" for owner in place.gates],

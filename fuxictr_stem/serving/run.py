@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from fuxictr.features import FeatureMap
 
 from fuxictr_stem import results
 from fuxictr_stem.config.column_words import META
-from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, load_feature_map
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import DataError
@@ -141,13 +140,13 @@ def load(folder: str | Path, gpu: int = -1) -> Run:
     folder = Path(folder)
     result = results.read(folder) if folder.is_dir() else None
     if result is None:
-        raise DataError(_no_run(folder))
+        raise DataError(results.no_run(folder))
     params = {**results.read_run(folder), "gpu": gpu}
     if params["precision"] == TF32 and gpu < 0:
         logger.info("precision: the CPU has no tf32, so the products are in fp32.")
         params["precision"] = FP32
     encoder = RowEncoder.load(folder / ENCODER_FOLDER)
-    feature_map = _feature_map(folder, params)
+    feature_map = results.read_feature_map(folder, params)
     # Another's draws of random numbers stay as they were.
     with torch.random.fork_rng(devices=[]):
         model = build_model({**params, "verbose": 0}, feature_map)
@@ -156,28 +155,3 @@ def load(folder: str | Path, gpu: int = -1) -> Run:
     model.eval()
     unknown = result.get("unknown", {}).get("train", {})
     return Run(folder, params, task_types(params), model, feature_map, encoder, unknown)
-
-
-def _feature_map(folder: Path, params: Mapping[str, Any]) -> FeatureMap:
-    """Return the feature map of a run, whose pretrained vectors are in its weights."""
-    try:
-        feature_map = load_feature_map(params["dataset_id"], folder, params)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise DataError(
-            f"{folder / FEATURE_MAP} is not that of this run ({type(error).__name__}: {error}). "
-            "Copy the folder anew, or train the experiment again, without --resume."
-        ) from error
-    feature_map.data_dir = None
-    return feature_map
-
-
-def _no_run(folder: Path) -> str:
-    """Return why a folder is not that of a finished run, and which one may be meant."""
-    about = f"{folder} is not the folder of a finished run"
-    if not folder.is_dir():
-        return f"{about}: there is no such folder. It is <model_root>/<dataset_id>/<expid>."
-    if (folder / "states").is_dir() or (folder / results.WEIGHTS).is_file():
-        return f"{about}: it has no {results.RESULT}. Finish the run with --resume."
-    inside = sorted(path.parent for path in folder.glob(f"**/{results.RESULT}"))
-    meant = f" Did you mean {inside[0]}?" if inside else ""
-    return f"{about}: it has no {results.RESULT}. It is <model_root>/<dataset_id>/<expid>.{meant}"

@@ -34,7 +34,8 @@ class Saving:
 
     ``settings`` are what the run's result depends on; ``check_settings`` raises a ConfigError where a
     state's differ, and is given both, and where the former are from. A state of other ``versions`` is a
-    warning.
+    warning. ``start`` sets the weights of a run that begins anew, and returns what there is to say of that;
+    each state keeps it as ``init_from``.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class Saving:
         resume: bool = False,
     ) -> None:
         self.states = TrainingStates(folder, kept)
+        self.start: Callable[[MultiTaskModel], dict[str, Any]] | None = None
+        self.started: dict[str, Any] | None = None
         self.settings = dict(settings)
         self.check_settings = check_settings
         self.versions = dict(versions)
@@ -76,6 +79,7 @@ class Saving:
             ) from error
         if state is None:
             self._begin_anew(model, any_there)
+            self.started = self.start(model) if self.start is not None else None
             return None
         folder, content = state
         self.check_settings(content["settings"], self.settings, str(folder))
@@ -86,6 +90,7 @@ class Saving:
                 f"--resume: the state {folder} is not one of this model: {str(error).splitlines()[0]}. Run "
                 "with the code that saved it, or without --resume to start from the beginning."
             ) from error
+        self.started = content.get("init_from")
         train.load_state_dict(content["loader"])
         for name, version in content["versions"].items():
             if self.versions.get(name) != version:
@@ -143,6 +148,7 @@ class Saving:
                 lambda folder: {
                     "settings": self.settings,
                     "versions": self.versions,
+                    "init_from": self.started,
                     "loader": train.state_dict(),
                     "progress": dict(progress),
                     **snapshot.write(model, folder, finished),

@@ -71,6 +71,13 @@ class TrainingStates:
                 self._damaged.append(folder)
         return None
 
+    def newest_account(self) -> dict[str, Any] | None:
+        """Return the content of the newest state whose account is whole, whatever its other files are."""
+        for folder in self._newest_first():
+            with suppress(Damaged):
+                return read_account(folder / NAME, FORMAT)
+        return None
+
     def clear(self) -> None:
         """Remove all states, and their folder where nothing else is in it and it is no link or mount."""
         with suppress(OSError):

@@ -1,0 +1,129 @@
+"""Whether the weights of a run fit an experiment, before any data are read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fuxictr_stem.config.decisive import as_json
+from fuxictr_stem.config.model_parameters import (
+    constructor_parameters,
+    find_model,
+    model_fields,
+)
+from fuxictr_stem.errors import ConfigError, refuse
+from fuxictr_stem.init_from.source import Anatomy, Source, anatomy
+from fuxictr_stem.models.initial_weights import misfits
+
+logger = logging.getLogger(__name__)
+
+# What decides the form of a field's weights, and what it is where a config does not say.
+_FORM = {
+    "type": None,
+    "embedding_dim": None,
+    "feature_encoder": None,
+    "pretrained_emb": None,
+    "pretrain_dim": None,
+    "pretrain_usage": "init",
+    "freeze_emb": True,
+}
+
+
+def check_fit(source: Source, params: Mapping[str, Any]) -> None:
+    """Compare a run's model with that of an experiment.
+
+    Tasks may differ, and so may vocabularies; fields and layers may not. Other settings that differ, such
+    as an activation, are a warning.
+
+    Raises:
+        ConfigError: The weights do not fit; the message names all that differs.
+    """
+    there, here = anatomy(source.params), anatomy(params)
+    problems = list(fit_problems(there, here))
+    if problems:
+        refuse(ConfigError, f"--init-from {source.folder} does not fit this experiment", problems)
+    changed = "; ".join(_changed_settings(there.params, here.params))
+    if changed:
+        logger.warning("--init-from: settings of the model differ: %s.", changed)
+
+
+def fit_problems(there: Anatomy, here: Anatomy) -> Iterator[str]:
+    """Yield what keeps weights from being taken over: the model, the tasks, the fields, the layers."""
+    if there.params["model"] != here.params["model"]:
+        yield f"its model is {there.params['model']}, this one's {here.params['model']}."
+        return
+    if not set(there.labels) & set(here.labels):
+        yield f"its tasks are {', '.join(there.labels)}, this one's {', '.join(here.labels)}: none is both."
+        return
+    for label in here.labels:
+        types = [
+            side.params["task"][side.labels.index(label)]
+            for side in (there, here)
+            if label in side.labels
+        ]
+        if len(set(types)) > 1:
+            yield f"task {label!r} is {types[0]} there, {types[1]} here."
+    yield from _field_problems(there, here)
+    others = set(there.labels) ^ set(here.labels)
+    shapes = list(misfits(there.parts, here.parts, others))
+    if shapes:
+        count = "weights differ" if len(shapes) == 1 else f"{len(shapes)} weights differ"
+        changed = "; ".join(_changed_settings(there.params, here.params))
+        because = f" Settings that differ: {changed}." if changed else ""
+        yield f"{count}: {'; '.join(shapes)}.{because}"
+
+
+def _field_problems(there: Anatomy, here: Anatomy) -> Iterator[str]:
+    theirs, ours = _forms(there), _forms(here)
+    for names, place in (
+        (theirs.keys() - ours.keys(), "it"),
+        (ours.keys() - theirs.keys(), "this"),
+    ):
+        if names:
+            yield f"only {place} has the fields {', '.join(sorted(names))}: use the same ones."
+    for name in (name for name in theirs if name in ours):
+        changed = [
+            f"{key} {theirs[name][key]!r} there, {ours[name][key]!r} here"
+            for key in _FORM
+            if theirs[name][key] != ours[name][key]
+        ]
+        if changed:
+            yield f"field {name!r}: {', '.join(changed)}."
+    if set(theirs) == set(ours) and list(theirs) != list(ours):
+        yield (
+            f"the order of the fields is {', '.join(theirs)} there, {', '.join(ours)} here, and the first "
+            f"layers read them in this order: order feature_cols (or use_features) as there."
+        )
+
+
+def _forms(model: Anatomy) -> dict[str, dict[str, Any]]:
+    """Return, by field, what decides the form of its weights."""
+    columns = {col["name"]: col for col in model.params["feature_cols"]}
+    forms = {}
+    for name, spec in model.layout.features.items():
+        owner = model.layout.owners.get(name, name)
+        # The table of a shared field is made as its owner's config says.
+        of_table = {**columns[owner], **model.layout.features[owner]}
+        of_field = {**of_table, **{key: spec.get(key) for key in ("type", "feature_encoder")}}
+        of_field["embedding_dim"] = model.layout.dims[name]
+        if of_field.get("pretrained_emb"):
+            of_field["pretrained_emb"] = True
+            of_field.setdefault("pretrain_dim", model.layout.dims[name])
+        forms[name] = {key: of_field.get(key, default) for key, default in _FORM.items()}
+    return forms
+
+
+def _tasks(model: Anatomy) -> dict[str, str]:
+    return dict(zip(model.labels, model.params["task"], strict=True))
+
+
+def _changed_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the model's own parameters that differ."""
+    model = find_model(here["model"])
+    # The constructor nearest to the model decides.
+    defaults = {p.name: p.default for _, p in reversed(list(constructor_parameters(model)))}
+    for key in model_fields(model):
+        theirs, ours = (as_json(side.get(key, defaults.get(key))) for side in (there, here))
+        if theirs != ours:
+            yield f"{key} {theirs!r} there, {ours!r} here"

@@ -1,0 +1,217 @@
+"""Weights of another run, copied into a model whose training begins."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from fuxictr.pytorch.models import MultiTaskModel
+from safetensors import SafetensorError, safe_open
+
+from fuxictr_stem import results
+from fuxictr_stem.data.encoding.match_tokens import Matched, match_tokens
+from fuxictr_stem.data.encoding.row_encoder import RowEncoder
+from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.init_from.fit import check_fit
+from fuxictr_stem.init_from.source import Anatomy, Source, anatomy, anatomy_of, open_source
+from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.models.initial_weights import (
+    Rows,
+    copy_parts,
+    copy_rows,
+    table_columns,
+    table_rows,
+)
+from fuxictr_stem.models.weight_parts import projection_parts, streams
+from fuxictr_stem.runtime.progress import Progress
+from fuxictr_stem.runtime.text_table import text_table
+
+logger = logging.getLogger(__name__)
+
+
+class InitialWeights:
+    """The weights that a training starts from.
+
+    Args:
+        folder: The folder of the run that has them.
+        target: The folder of the run that takes them over.
+        params: The experiment that takes them over, checked and normalised.
+        recorded: What a run that is resumed has recorded of its start, as `take_over` returns it. The
+            folder need not be there then.
+
+    Attributes:
+        digest: SHA-256 of the file of weights.
+
+    Raises:
+        ConfigError: It is not the folder of a finished run, or its weights do not fit; all that differs
+            is named.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        target: Path,
+        params: Mapping[str, Any],
+        recorded: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder, self._params = Path(os.path.abspath(folder)), params
+        self._source: Source | None = None
+        if recorded and not folder.exists() and recorded["folder"] == str(self.folder):
+            self.digest: str = recorded["weights"]
+            return
+        if folder.is_dir() and folder.samefile(target):
+            raise ConfigError(
+                f"--init-from {folder} is the folder that this run writes to. Copy it to another place, or "
+                f"run under another experiment id or model_root."
+            )
+        self._source = open_source(folder)
+        self.digest = self._source.digest
+        check_fit(self._source, params)
+
+    def take_over(self, model: MultiTaskModel, encoder_folder: Path) -> dict[str, Any]:
+        """Copy all that fits, log it, and return it.
+
+        Args:
+            model: The model, set up for training; what is new in it stays as it is.
+            encoder_folder: Where the encoder of the run's own data is.
+
+        Returns:
+            ``folder``, ``expid``, ``dataset_id`` and ``weights`` (the digest) of the other run; ``tasks``
+            (``matched``, ``new``, ``gone``); ``tokens``: by field, how many are in the vocabulary, and
+            how many are ``matched``, ``new`` and ``gone``; ``fresh``: what else starts anew.
+
+        Raises:
+            ConfigError: The other run is not there any more, or was trained again meanwhile.
+            DataError: Its weights cannot be read.
+        """
+        assert isinstance(model, MultiTaskNet)
+        source = self._source
+        if source is None:
+            raise ConfigError(
+                f"--resume: no state of this run is whole, and the run that it starts from, "
+                f"{self.folder}, is not there any more. Put it back, or start from another one."
+            )
+        path, encoder = source.folder / results.WEIGHTS, RowEncoder.load(encoder_folder)
+        try:
+            # One file throughout, though another process may meanwhile replace it.
+            with path.open("rb") as held:
+                if results.weights_digest(source.folder) != self.digest:
+                    raise DataError("they are of another training now. Start again.")
+                held_path = f"/dev/fd/{held.fileno()}"
+                record = _take_over(held_path, source, model, self._params, encoder)
+        except (DataError, SafetensorError, OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"--init-from: the weights {path} cannot be used: {reason}") from error
+        record = {
+            "folder": str(self.folder),
+            "expid": source.params["model_id"],
+            "dataset_id": source.params["dataset_id"],
+            "weights": self.digest,
+            **record,
+        }
+        logger.info("%s", _text(record))
+        return record
+
+
+class _Vocabulary(NamedTuple):
+    """The rows of one field."""
+
+    field: str
+    there: str  # the field whose rows they are in the other run
+    matched: Matched
+    rows: Rows
+
+
+def _take_over(
+    path: str, source: Source, model: MultiTaskNet, params: Mapping[str, Any], encoder: RowEncoder
+) -> dict[str, Any]:
+    theirs, ours = anatomy(source.params), anatomy_of(model, params)
+    state = model.state_dict()
+    with safe_open(path, "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    fresh = copy_parts(
+        path,
+        state,
+        theirs.parts | projection_parts(source.layout, shapes, theirs.labels),
+        ours.parts
+        | projection_parts(ours.layout, {n: t.shape for n, t in state.items()}, ours.labels),
+    )
+    tables = [streams(side.labels, side.num_tables) for side in (theirs, ours)]
+    vocabularies = list(_matched(source, ours, encoder))
+    total = sum(len(vocabulary.rows.here) for vocabulary in vocabularies)
+    with Progress("Take over tables", total, "rows", enabled=model._verbose > 0) as progress:
+        for field, there, _, rows in vocabularies:
+            pairs = zip(
+                table_rows(source.layout, there), table_rows(ours.layout, field), strict=True
+            )
+            for their_rows, our_rows in pairs:
+                columns = table_columns(our_rows.width, *tables)
+                target = state[our_rows.tensor]
+                copy_rows(path, their_rows, target, our_rows.first_id, rows, columns)
+            progress.update(len(rows.here))
+    new = [label for label in ours.labels if label not in theirs.labels]
+    return {
+        "tasks": {
+            "matched": [label for label in ours.labels if label in theirs.labels],
+            "new": new,
+            "gone": [label for label in theirs.labels if label not in ours.labels],
+        },
+        "tokens": {field: _counts(matched) for field, _, matched, _ in vocabularies},
+        "fresh": fresh,
+    }
+
+
+def _matched(source: Source, ours: Anatomy, encoder: RowEncoder) -> Iterator[_Vocabulary]:
+    """Yield the fields with learnt rows of their own."""
+    layout = ours.layout
+    for field in chain(layout.pretrained, *layout.tables):
+        if not any(table_rows(layout, field)):
+            continue
+        there = source.layout.owners[field]
+        matched = match_tokens(encoder.keys(field), source.encoder.keys(there))
+        here_ids, their_ids = matched.here, matched.there
+        if field in layout.pretrained:
+            # Beyond the last token of train are those of the vectors' file alone: their rows are not
+            # read, and not learnt.
+            last, their_last = (
+                side.features[name]["oov_idx"]
+                for side, name in ((layout, field), (source.layout, there))
+            )
+            kept = (their_ids <= their_last) | (here_ids > last)
+            here_ids, their_ids = here_ids[kept], their_ids[kept]
+        # The unknown value's row goes to the unknown value's.
+        unknown, their_unknown = encoder.unknown(field), source.encoder.unknown(there)
+        assert unknown is not None
+        assert their_unknown is not None
+        rows = Rows(np.append(here_ids, unknown), np.append(their_ids, their_unknown))
+        yield _Vocabulary(field, there, matched, rows)
+
+
+def _counts(matched: Matched) -> dict[str, int]:
+    count = len(matched.here)
+    return {
+        "tokens": count + matched.new,
+        "matched": count,
+        "new": matched.new,
+        "gone": matched.gone,
+    }
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    """Return what was matched, for people."""
+    rows = [["field", "tokens", "matched", "new", "gone"]]
+    for field, counts in record["tokens"].items():
+        rows.append([field, *(f"{counts[key]:,}" for key in rows[0][1:])])
+    lines = [f"Starts from the weights of {record['folder']}"]
+    for key, labels in record["tasks"].items():
+        if labels:
+            more = {"new": " (start fresh)", "gone": " (not used)"}.get(key, "")
+            lines.append(f"  tasks {key}{more}: {', '.join(labels)}")
+    if record["fresh"]:
+        lines.append(f"  weights that start fresh: {', '.join(record['fresh'])}")
+    return "\n".join([*lines, text_table(rows, indent="  ")])

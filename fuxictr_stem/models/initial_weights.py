@@ -1,0 +1,173 @@
+"""Weights taken over from another model of the same kind, part by part and row by row.
+
+Symbols: K tables, D embedding dim, V rows of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from fuxictr_stem.models.field_layout import FieldLayout
+from fuxictr_stem.models.weight_parts import EMBEDDING, Unit, WeightPart
+
+_BLOCK_BYTES = 1 << 26
+
+
+class Rows(NamedTuple):
+    """Ids of the same tokens in two vocabularies, (N,) each."""
+
+    here: np.ndarray
+    there: np.ndarray
+
+
+class TableRows(NamedTuple):
+    """Where the rows of a vocabulary lie: in a tensor, that of id 0, and D of one of its K tables."""
+
+    tensor: str
+    first_id: int
+    width: int
+
+
+def misfits(
+    theirs: Mapping[str, WeightPart],
+    ours: Mapping[str, WeightPart],
+    other_tasks: Iterable[str],
+) -> Iterator[str]:
+    """Yield each tensor with a part that only one of two models has, or has in another shape.
+
+    Args:
+        theirs: The parts of the model whose weights are taken.
+        ours: The parts of the model that takes them.
+        other_tasks: Labels of the tasks that only one of the two has.
+    """
+    others, seen = set(other_tasks), set()
+    for name in dict.fromkeys([*ours, *theirs]):
+        here, there = ours.get(name), theirs.get(name)
+        part = here or there
+        assert part is not None
+        if here and there and here.shape == there.shape or part.tensor in seen:
+            continue
+        if not (here and there) and (part.optional or part.tasks & others):
+            continue
+        seen.add(part.tensor)
+        yield f"{name}: {_shape(there)} there, {_shape(here)} here"
+
+
+def _shape(part: WeightPart | None) -> str:
+    return "x".join(map(str, part.shape)) or "a number" if part else "none"
+
+
+@torch.no_grad()
+def copy_parts(
+    path: str,
+    state: Mapping[str, Tensor],
+    theirs: Mapping[str, WeightPart],
+    ours: Mapping[str, WeightPart],
+) -> list[str]:
+    """Copy the parts that both models have; return the names of those that only ours has.
+
+    Args:
+        path: The safetensors file of their weights.
+        state: The state of our model, whose tensors are written to.
+        theirs: Their parts, as `weight_parts` names them.
+        ours: Our parts.
+    """
+    with safe_open(path, "pt") as file:
+        for name, part in ours.items():
+            if name in theirs:
+                tensor, place = theirs[name].tensor, theirs[name].place
+                values = file.get_slice(tensor)[place] if place else file.get_tensor(tensor)
+                state[part.tensor][part.place].copy_(values)
+    return [name for name in ours if name not in theirs]
+
+
+def table_rows(layout: FieldLayout, owner: str) -> Iterator[TableRows]:
+    """Yield the learnt tables of a field by kind: what its ids read, then what is added to vectors.
+
+    Args:
+        layout: Where the fields lie.
+        owner: A field whose rows are its own.
+    """
+    spec, dim = layout.features[owner], layout.dims[owner]
+    if owner not in layout.pretrained:
+        number, first_id = layout.first_id(owner)
+        yield TableRows(f"{EMBEDDING}.tables.{number}.table.weight", first_id, dim)
+        return
+    path = f"{EMBEDDING}.pretrained.{layout.pretrained.index(owner)}"
+    if not spec["freeze_emb"]:
+        yield TableRows(f"{path}.learnt.weight", 0, spec.get("pretrain_dim", dim))
+    if spec.get("pretrain_usage", "init") != "init":
+        yield TableRows(f"{path}.ids.weight", 0, dim)
+
+
+def table_columns(
+    width: int, theirs: Sequence[Unit], ours: Sequence[Unit]
+) -> list[tuple[slice, slice]]:
+    """Return the columns of a wide row there and here, for each table that both have.
+
+    Args:
+        width: D.
+        theirs: Whose each of their tables is.
+        ours: Whose each of our tables is.
+    """
+    if list(theirs) == list(ours):
+        return [(slice(None), slice(None))]
+
+    def columns(table: int) -> slice:
+        return slice(table * width, (table + 1) * width)
+
+    return [
+        (columns(theirs.index(unit)), columns(number))
+        for number, unit in enumerate(ours)
+        if unit in theirs
+    ]
+
+
+@torch.no_grad()
+def copy_rows(
+    path: str,
+    source: TableRows,
+    target: Tensor,
+    first_id: int,
+    rows: Rows,
+    columns: Sequence[tuple[slice, slice]],
+) -> None:
+    """Copy rows of a table, some at a time.
+
+    Args:
+        path: The safetensors file of their weights.
+        source: Where their rows lie.
+        target: Our tensor, (V, K*D), on any device.
+        first_id: Our row of id 0.
+        rows: The ids to copy.
+        columns: What `table_columns` returns.
+    """
+    order = np.argsort(rows.there, kind="stable")
+    there, here = rows.there[order] + source.first_id, rows.here[order] + first_id
+    for start, stop in _spans(path, source.tensor, there):
+        # What was read counts as memory of the process until the file is closed.
+        with safe_open(path, "pt") as file:
+            low, high = int(there[start]), int(there[stop - 1]) + 1
+            values = file.get_slice(source.tensor)[low:high][
+                torch.from_numpy(there[start:stop] - low)
+            ]
+        places = torch.from_numpy(here[start:stop]).to(target.device)
+        for theirs, ours in columns:
+            target[:, ours].index_copy_(0, places, values[:, theirs].to(target.device))
+
+
+def _spans(path: str, tensor: str, rows: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:
+    """Yield ranges of sorted rows whose span in the file is of bounded size."""
+    with safe_open(path, "pt") as file:
+        row = file.get_slice(tensor)[:1]
+    step, start = max(1, _BLOCK_BYTES // max(row.nbytes, 1)), 0
+    while start < len(rows):
+        stop = int(np.searchsorted(rows, rows[start] + step))
+        yield start, stop
+        start = stop
