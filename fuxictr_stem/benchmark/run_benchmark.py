@@ -18,7 +18,7 @@ from fuxictr_stem.benchmark.report.leaderboard_files import write_leaderboard
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark, load_benchmark
 from fuxictr_stem.benchmark.run.execute import Workspace, execute
 from fuxictr_stem.benchmark.run.plan import CPU, Plan
-from fuxictr_stem.benchmark.score.finished_runs import Study, collect_runs
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, collect_runs
 from fuxictr_stem.benchmark.score.model_analysis import analyse
 from fuxictr_stem.benchmark.score.slice_scores import slice_rows
 from fuxictr_stem.config.experiment_config import GROUP_KEY
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 def run_benchmark(
     path: Path, folder: Path, config_dir: Path, jobs: int = 1, gpu: int = -1
-) -> Study:
+) -> FinishedBenchmark:
     """Make the runs that a benchmark still needs, then write its tables and its report into ``folder``.
 
     ``gpu`` is the CUDA device of all runs, -1 for the CPU; at most ``jobs`` runs are made at a time.
@@ -56,7 +56,9 @@ def run_benchmark(
         return _run(benchmark, config_dir, folder, jobs, gpu)
 
 
-def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: int) -> Study:
+def _run(
+    benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: int
+) -> FinishedBenchmark:
     # Faulty data must end here with one message, not once per run.
     caches = {expid: open_data(params) for expid, params in benchmark.experiments.items()}
     for params in benchmark.experiments.values():
@@ -92,16 +94,16 @@ def _run(benchmark: Benchmark, config_dir: Path, folder: Path, jobs: int, gpu: i
         "trials": len(benchmark.trials),
         "versions": software,
     }
-    study = collect_runs(plan, workspace, outcomes, facts)
-    if not study.entries:
-        reasons = [f"{run}: {reason}" for run, reason in study.failures.items()]
+    finished = collect_runs(plan, workspace, outcomes, facts)
+    if not finished.models:
+        reasons = [f"{run}: {reason}" for run, reason in finished.failures.items()]
         refuse(TrainingError, "No run ended well", reasons)
-    leaderboard = write_leaderboard(study, folder, benchmark.resamples)
-    analysis = analyse(benchmark, study, config_dir, folder, slices)
-    write_report(study, leaderboard, analysis, folder)
+    leaderboard = write_leaderboard(finished, folder, benchmark.resamples)
+    analysis = analyse(benchmark, finished, config_dir, folder, slices)
+    write_report(leaderboard, analysis, folder)
     logger.info("Leaderboard: %s", folder / "leaderboard.md")
     logger.info("Report: %s", folder / "report.html")
-    return study
+    return finished
 
 
 def _check_resamples(resamples: int, cache: Cache, group: str | None) -> None:

@@ -5,53 +5,47 @@ from __future__ import annotations
 import numpy as np
 
 from fuxictr_stem.benchmark.report.formatting import LACKING, Section, number, signed, span
-from fuxictr_stem.benchmark.report.table import Table, row
-from fuxictr_stem.benchmark.score.leaderboard import Leaderboard
+from fuxictr_stem.benchmark.report.render import Table
 from fuxictr_stem.benchmark.score.model_analysis import Analysis
 from fuxictr_stem.benchmark.score.slice_scores import Slices, interval_of
 
 
-def analysis_tables(analysis: Analysis, leaderboard: Leaderboard) -> dict[Section, list[Table]]:
-    """Return the tables by part of the report; what was not analysed is left out."""
+def analysis_tables(analysis: Analysis, names: list[str]) -> dict[Section, list[Table]]:
+    """Return the tables by part of the report, of models in order; what was not analysed is left out."""
     tables = {Section.FLOW: _audit(analysis), Section.TABLES: _ranks(analysis)}
     if analysis.slices is not None:
-        tables[Section.SLICES] = _slices(analysis.slices, list(leaderboard.scores))
+        tables[Section.SLICES] = _slices(analysis.slices, names)
     return {section: shown for section, shown in tables.items() if shown}
 
 
-def _slices(slices: Slices, order: list[str]) -> list[Table]:
+def _slices(slices: Slices, names: list[str]) -> list[Table]:
     """Return the slices' sizes, each model's AUC and gAUC on them, and the lifts, task by task."""
-    names = [name for name in order if name in slices.metrics]
+    names = [name for name in names if name in slices.metrics]
     tables = []
     for label in dict.fromkeys(label for name in names for label in slices.metrics[name]):
-        by_model = {
-            name: slices.metrics[name][label] for name in names if label in slices.metrics[name]
-        }
-        tables.append(_sizes(slices, label))
+        by_model = {name: seeds for name in names if (seeds := slices.metrics[name].get(label))}
+        first = next(iter(by_model.values()))[0]
+        counts = zip(slices.names, first.rows, first.groups, first.positives, strict=True)
+        sizes = [[name, *(f"{int(count):,}" for count in of_slice)] for name, *of_slice in counts]
+        header = ["slice", "test samples", "users", "positives"]
+        tables.append(Table(f"{label}: the slices", slices.definition, header, sizes))
         for metric in ("AUC", "gAUC"):
-            rows = []
-            for name, seeds in by_model.items():
-                means = np.mean([getattr(of_seed, metric.lower()) for of_seed in seeds], axis=0)
-                rows.append(row(name, *map(_or_lacking, means)))
+            rows = [
+                [
+                    name,
+                    *map(_or_lacking, np.mean([getattr(s, metric.lower()) for s in seeds], axis=0)),
+                ]
+                for name, seeds in by_model.items()
+            ]
             title, note = f"{label}, {metric} by slice", "Mean over seeds, on test."
             tables.append(Table(title, note, ["model", *slices.names], rows))
-        tables += _lifts(slices, label, order)
+        tables += _lifts(slices, label, names)
     return tables
 
 
-def _sizes(slices: Slices, label: str) -> Table:
-    first = next(of_model[label][0] for of_model in slices.metrics.values() if label in of_model)
-    counts = zip(slices.names, first.rows, first.groups, first.positives, strict=True)
-    rows = [
-        row(name, *(f"{int(count):,}" for count in slice_counts)) for name, *slice_counts in counts
-    ]
-    header = ["slice", "test samples", "users", "positives"]
-    return Table(f"{label}: the slices", slices.definition, header, rows)
-
-
-def _lifts(slices: Slices, label: str, order: list[str]) -> list[Table]:
+def _lifts(slices: Slices, label: str, names: list[str]) -> list[Table]:
     tables: dict[str, Table] = {}
-    for name in order:
+    for name in names:
         for lift in slices.lifts.get(name, {}).get(label, []):
             if lift.metric not in tables:
                 note = (
@@ -60,18 +54,17 @@ def _lifts(slices: Slices, label: str, order: list[str]) -> list[Table]:
                 )
                 title = f"{label}, {lift.metric}: lift by slice"
                 tables[lift.metric] = Table(title, note, ["model", *slices.names], [])
-            ends = zip(lift.lift, lift.low, lift.high, strict=True)
             texts = [
                 LACKING if np.isnan(mean) else f"{signed(mean)} {span(low, high)}"
-                for mean, low, high in ends
+                for mean, low, high in zip(lift.lift, lift.low, lift.high, strict=True)
             ]
-            tables[lift.metric].rows.append(row(name, *texts))
+            tables[lift.metric].rows.append([name, *texts])
     return list(tables.values())
 
 
 def _audit(analysis: Analysis) -> list[Table]:
     """Return what the audit of each model's gradient flow finds."""
-    rows = [row(model, " ".join(texts) or "no fault") for model, texts in analysis.findings.items()]
+    rows = [[model, " ".join(texts) or "no fault"] for model, texts in analysis.findings.items()]
     note = (
         "Each task's loss must reach that task's own and the shared parts; no part may be dead; and where "
         "gates stop gradients, no loss may reach a part of another task."
@@ -87,7 +80,7 @@ def _ranks(analysis: Analysis) -> list[Table]:
     for model, table in first.items():
         ranks = dict(zip(table.tables, table.effective_rank, strict=True))
         texts = [_or_lacking(ranks.get(name, np.nan), 2) for name in names]
-        rows.append(row(model, f"{table.ids:,}", *texts))
+        rows.append([model, f"{table.ids:,}", *texts])
     note = (
         "exp of the entropy of the singular values' shares (Roy and Vetterli, 2007): from 1 to the "
         "width of the table. A model with one table has the shared one only."

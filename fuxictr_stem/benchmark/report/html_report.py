@@ -15,15 +15,12 @@ from fuxictr_stem.benchmark.report.figures.style import STYLE, Picture
 from fuxictr_stem.benchmark.report.formatting import Section
 from fuxictr_stem.benchmark.report.leaderboard_tables import leaderboard_tables, page_content
 from fuxictr_stem.benchmark.report.render import render
-from fuxictr_stem.benchmark.score.finished_runs import Study
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard
 from fuxictr_stem.benchmark.score.model_analysis import Analysis
 from fuxictr_stem.runtime import outputs
 
 
-def write_report(
-    study: Study, leaderboard: Leaderboard, analysis: Analysis | None, folder: Path
-) -> None:
+def write_report(leaderboard: Leaderboard, analysis: Analysis | None, folder: Path) -> None:
     """Write ``report.html`` and ``figures/*.png``, in place of an older report's pictures.
 
     The page holds everything: it needs no network and no script.
@@ -31,12 +28,12 @@ def write_report(
     figures = folder / "figures"
     outputs.check_writable(figures, "--out")
     older = set(figures.glob("*.png"))
-    tables = leaderboard_tables(study, leaderboard)
+    tables = leaderboard_tables(leaderboard)
     if analysis is not None:
-        tables |= analysis_tables(analysis, leaderboard)
+        tables |= analysis_tables(analysis, leaderboard.finished.names)
     pictures: dict[Section, list[tuple[Picture, str]]] = {}
     with matplotlib.rc_context(STYLE):
-        drawn = [*leaderboard_pictures(study, leaderboard)]
+        drawn = [*leaderboard_pictures(leaderboard)]
         drawn += analysis_pictures(analysis, leaderboard) if analysis is not None else []
         for picture in drawn:
             path = figures / f"{picture.name}.png"
@@ -47,7 +44,7 @@ def write_report(
         for section in Section
         if section in tables or section in pictures
     ]
-    page = render("report.html", sections=sections, **page_content(study, leaderboard))
+    page = render("report.html", sections=sections, **page_content(leaderboard))
     outputs.write_text(folder / "report.html", page)
     for path in older:
         outputs.remove_file(path)

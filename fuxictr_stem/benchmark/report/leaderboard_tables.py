@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from fuxictr_stem.benchmark.report.formatting import (
-    LACKING,
-    Section,
-    mean_and_sd,
-    number,
-    p_value,
-    seconds,
-    signed,
-    span,
-)
-from fuxictr_stem.benchmark.report.render import render
+from fuxictr_stem.benchmark.report import formatting as form
+from fuxictr_stem.benchmark.report.formatting import LACKING, Section
+from fuxictr_stem.benchmark.report.render import Strong, Table, as_text, render
 from fuxictr_stem.benchmark.report.summary import summary
-from fuxictr_stem.benchmark.report.table import Cell, Table, row
 from fuxictr_stem.benchmark.run.search import at_edge
-from fuxictr_stem.benchmark.score.finished_runs import Study
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
     Comparison,
     Leaderboard,
     Reference,
-    best_model,
     higher_is_better,
 )
 from fuxictr_stem.benchmark.score.significance import ALPHA, LEVEL
@@ -38,79 +27,69 @@ _INTERVALS = ["over seeds and users", "over users only"]
 _DIFFERENCE = ["model", "task", "difference", *_INTERVALS, "p over seeds only", "Holm p"]
 
 
-def page_content(study: Study, leaderboard: Leaderboard) -> dict[str, Any]:
+def page_content(leaderboard: Leaderboard) -> dict[str, Any]:
     """Return what the leaderboard and the report both begin and end with."""
+    finished = leaderboard.finished
     made = {
-        "tasks": study.labels,
-        "seeds": study.seeds,
-        "proposed": [name for name in study.names if name in study.proposed],
-        **study.facts,
+        "tasks": finished.labels,
+        "seeds": finished.seeds,
+        "proposed": [name for name in finished.names if name in finished.proposed],
+        **finished.facts,
     }
     return {
-        "title": f"Benchmark {study.name} on {study.dataset_id}",
-        "summary": summary(study, leaderboard),
+        "title": f"Benchmark {finished.name} on {finished.dataset_id}",
+        "summary": summary(leaderboard),
         "facts": [(key, as_text(value)) for key, value in made.items() if value != []],
-        "definitions": _definitions(study, leaderboard),
+        "definitions": _definitions(leaderboard),
     }
 
 
-def leaderboard_tables(study: Study, leaderboard: Leaderboard) -> dict[Section, list[Table]]:
-    """Return the tables by part of the report; what a study lacks is left out."""
-    tables = {Section.QUALITY: _quality(study, leaderboard)}
-    if study.single_task in leaderboard.scores:
-        tables[Section.TRANSFER] = _differences(study, leaderboard, "single_task")
+def leaderboard_tables(leaderboard: Leaderboard) -> dict[Section, list[Table]]:
+    """Return the tables by part of the report; what a benchmark lacks is left out."""
+    finished = leaderboard.finished
+    tables = {Section.QUALITY: _quality(leaderboard)}
+    if finished.single_task in finished.names:
+        tables[Section.TRANSFER] = _differences(leaderboard, "single_task")
     if leaderboard.best_baseline is not None:
-        tables[Section.BASELINE] = _differences(study, leaderboard, "baseline")
-    tables[Section.COST] = [_cost(study, leaderboard), *_search(study), *_failures(study)]
+        tables[Section.BASELINE] = _differences(leaderboard, "baseline")
+    tables[Section.COST] = [_cost(leaderboard), *_search(finished), *_failures(finished)]
     return {section: shown for section, shown in tables.items() if shown}
 
 
-def as_text(value: Any) -> str:
-    """Return a value of a config as text for people: mappings and lists with commas.
-
-    Example:
-        >>> as_text({"epochs": 2, "units": [64, 32]})
-        'epochs 2, units 64, 32'
-    """
-    if isinstance(value, Mapping):
-        texts = [f"{key} {as_text(inner)}" for key, inner in value.items()]
-        return ", ".join(texts) or "as configured"
-    return ", ".join(map(as_text, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def _quality(study: Study, leaderboard: Leaderboard) -> list[Table]:
+def _quality(leaderboard: Leaderboard) -> list[Table]:
     """Return one table per metric: mean and standard deviation over seeds of each task."""
-    tables = []
-    for metric in study.metrics:
+    finished, tables = leaderboard.finished, []
+    for metric in finished.metrics:
+        best = {label: leaderboard.best(label, metric) for label in finished.labels}
         rows = []
-        for name in study.names:
-            scores = {label: leaderboard.score(name, label, metric) for label in study.labels}
+        for name in finished.names:
+            scores = {label: leaderboard.score(name, label, metric) for label in finished.labels}
             cells = [
-                Cell(mean_and_sd(score), best_model(study, leaderboard, label, metric) == name)
+                (Strong if best[label] == name else str)(form.mean_and_sd(score))
                 if score
                 else LACKING
                 for label, score in scores.items()
             ]
             seeds = sorted({len(score.values) for score in scores.values() if score})
-            rows.append(row(name, *cells, "/".join(map(str, seeds)) or LACKING))
+            rows.append([name, *cells, "/".join(map(str, seeds)) or LACKING])
         direction = _DIRECTIONS[higher_is_better(metric)].split(":")[0]
         note = f"Mean ± standard deviation over seeds, on test; {direction}."
-        tables.append(Table(metric, note, ["model", *study.labels, "seeds"], rows))
+        tables.append(Table(metric, note, ["model", *finished.labels, "seeds"], rows))
     return tables
 
 
-def _differences(study: Study, leaderboard: Leaderboard, role: Reference) -> list[Table]:
+def _differences(leaderboard: Leaderboard, role: Reference) -> list[Table]:
     """Return one table per metric with the differences to a reference, a row for each task and model."""
-    reference = study.single_task if role == "single_task" else leaderboard.best_baseline
+    finished = leaderboard.finished
+    reference = finished.single_task if role == "single_task" else leaderboard.best_baseline
     tables = []
-    for metric in study.metrics:
-        rows = []
-        for label in study.labels:
-            for name in study.names:
-                score = leaderboard.score(name, label, metric)
-                comparison = getattr(score, role, None)
-                if comparison is not None:
-                    rows.append(row(name, label, *_difference(comparison, metric)))
+    for metric in finished.metrics:
+        rows = [
+            [name, label, *_difference(comparison, metric)]
+            for label in finished.labels
+            for name in finished.names
+            if (comparison := getattr(leaderboard.score(name, label, metric), role, None))
+        ]
         direction = _DIRECTIONS[higher_is_better(metric)]
         note = f"{metric}: {direction}.{_tested(leaderboard, metric, role)}"
         title = f"{metric}, difference to {reference}"
@@ -120,7 +99,7 @@ def _differences(study: Study, leaderboard: Leaderboard, role: Reference) -> lis
 
 def _tested(leaderboard: Leaderboard, metric: str, role: Reference) -> str:
     """Return a sentence on which differences of a table are tested."""
-    tasks = [label for label, deciding in leaderboard.deciding.items() if deciding == metric]
+    tasks = leaderboard.tested(metric)
     if not tasks:
         first = ", ".join(dict.fromkeys(leaderboard.deciding.values()))
         return f" Differences are tested in {first} only."
@@ -129,30 +108,29 @@ def _tested(leaderboard: Leaderboard, metric: str, role: Reference) -> str:
     return which if all_tasks else f"{which} Tested: {', '.join(tasks)}."
 
 
-def _difference(comparison: Comparison, metric: str) -> list[Cell | str]:
-    intervals = [
-        LACKING if interval is None else span(interval.low, interval.high)
-        for interval in (comparison.seeds_and_users, comparison.interval)
-    ]
-    p_values = [LACKING if p is None else p_value(p) for p in (comparison.p, comparison.p_holm)]
-    text = signed(comparison.difference) + (" *" if comparison.is_significant else "")
+def _difference(comparison: Comparison, metric: str) -> list[str]:
+    intervals = (comparison.seeds_and_users, comparison.interval)
+    spans = [LACKING if ends is None else form.span(ends.low, ends.high) for ends in intervals]
+    p_values = (comparison.p, comparison.p_holm)
+    figures = [LACKING if p is None else form.p_value(p) for p in p_values]
+    text = form.signed(comparison.difference) + (" *" if comparison.is_significant else "")
     strong = comparison.is_significant and comparison.is_better(metric)
-    return [Cell(text, strong), *intervals, *p_values]
+    return [Strong(text) if strong else text, *spans, *figures]
 
 
-def _cost(study: Study, leaderboard: Leaderboard) -> Table:
+def _cost(leaderboard: Leaderboard) -> Table:
     """Return parameters, time and memory of each model."""
     rows = [
-        row(
+        [
             name,
             str(cost.runs),
             f"{cost.dense:,}",
             f"{cost.embedding:,}",
-            seconds(cost.seconds_per_epoch),
+            form.seconds(cost.seconds_per_epoch),
             f"{cost.epochs:.1f}",
             f"{cost.samples_per_second:,.0f}",
             f"{cost.peak_mib:,.0f}",
-        )
+        ]
         for name, cost in leaderboard.costs.items()
     ]
     header = ["model", "runs", "dense parameters", "embedding parameters", "s per epoch", "epochs"]
@@ -165,25 +143,25 @@ def _cost(study: Study, leaderboard: Leaderboard) -> Table:
     return Table("Cost", note, [*header, "samples/s", "peak memory, MiB"], rows)
 
 
-def _search(study: Study) -> list[Table]:
+def _search(finished: FinishedBenchmark) -> list[Table]:
     """Return what the search tried and chose; nothing where nothing was searched."""
-    if not any(trial["settings"] for trials in study.trials.values() for trial in trials):
+    if not any(trial["settings"] for trials in finished.trials.values() for trial in trials):
         return []
     rows = []
-    for expid, trials in study.trials.items():
+    for expid, trials in finished.trials.items():
         values = [trial["value"] for trial in trials if trial["value"] is not None]
         chosen = next((trial for trial in trials if trial["chosen"]), None)
         total = len(trials)
         rows.append(
-            row(
+            [
                 expid,
                 f"{len(values)} of {total}" if len(values) < total else str(total),
                 as_text(trials[0]["monitor"]) if trials else LACKING,
-                f"{number(min(values))} to {number(max(values))}" if values else LACKING,
-                number(chosen["value"]) if chosen else LACKING,
+                " to ".join(form.number(end(values)) for end in (min, max)) if values else LACKING,
+                form.number(chosen["value"]) if chosen else LACKING,
                 as_text(chosen["settings"]) if chosen else LACKING,
                 as_text(at_edge(trials)) if at_edge(trials) else "no",
-            )
+            ]
         )
     header = ["experiment", "trials", "monitor", "valid, all trials", "valid, chosen", "settings"]
     note = (
@@ -195,25 +173,32 @@ def _search(study: Study) -> list[Table]:
     return [Table("Search", note, [*header, "at an edge"], rows, texts)]
 
 
-def _failures(study: Study) -> list[Table]:
+def _failures(finished: FinishedBenchmark) -> list[Table]:
     """Return the runs that failed and why; nothing where none did."""
-    rows = [row(run, reason) for run, reason in study.failures.items()]
+    rows = [[run, reason] for run, reason in finished.failures.items()]
     note = "A model is left out of the seeds in which one of its runs failed."
     return [Table("Failures", note, ["run", "reason"], rows, ("reason",))] if rows else []
 
 
-def _definitions(study: Study, leaderboard: Leaderboard) -> list[str]:
+def _definitions(leaderboard: Leaderboard) -> list[str]:
     """Return what the tables' numbers mean, a sentence or two each."""
-    over_seeds_alone = _over_seeds_alone(leaderboard)
+    # The tasks whose differences are tested without the chance of the users.
+    resampled = {
+        label
+        for (_, label, metric), score in leaderboard.scores.items()
+        for comparison in (score.single_task, score.baseline)
+        if metric == leaderboard.deciding[label] and comparison and comparison.interval
+    }
+    over_seeds_alone = [label for label in leaderboard.deciding if label not in resampled]
     basis = "seeds and users" if set(leaderboard.deciding) - set(over_seeds_alone) else "seeds"
     if over_seeds_alone and basis != "seeds":
         labels = ", ".join(over_seeds_alone)
         basis += f" (on {labels} over seeds alone: the metric has no interval over users)"
     text = render(
         "definitions.txt",
-        single_task=study.single_task,
+        single_task=leaderboard.finished.single_task,
         best_baseline=leaderboard.best_baseline,
-        first_metric=study.metrics[0],
+        first_metric=leaderboard.finished.metrics[0],
         users=", ".join(f"{count:,} ({label})" for label, count in leaderboard.users.items()),
         resamples=f"{leaderboard.resamples:,}",
         tested=", ".join(f"{label} in {m}" for label, m in leaderboard.deciding.items()),
@@ -221,18 +206,7 @@ def _definitions(study: Study, leaderboard: Leaderboard) -> list[str]:
         basis=basis,
         level=f"{LEVEL:.0%}",
         risk=f"{ALPHA:.0%}",
-        alpha=number(ALPHA, 2),
+        alpha=form.number(ALPHA, 2),
         lacking=LACKING,
     )
     return text.splitlines() + leaderboard.notes
-
-
-def _over_seeds_alone(leaderboard: Leaderboard) -> list[str]:
-    """Return the tasks whose differences are tested without the chance of the users."""
-    resampled = {
-        label
-        for _, label, metric, score in leaderboard.each()
-        for comparison in (score.single_task, score.baseline)
-        if metric == leaderboard.deciding[label] and comparison and comparison.interval
-    }
-    return [label for label in leaderboard.deciding if label not in resampled]

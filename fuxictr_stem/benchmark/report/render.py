@@ -1,12 +1,48 @@
-"""The files in ``templates/``, filled in: Markdown, HTML with everything escaped, and plain sentences."""
+"""Tables as data, and the files in ``templates/`` that show them: Markdown, HTML and plain sentences."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+
+class Strong(str):
+    """The text of a table's cell that stands out."""
+
+    is_strong = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a heading and a sentence above it."""
+
+    title: str
+    note: str  # the sentence, or nothing
+    header: list[str]  # names of the columns; the first column names the rows
+    rows: list[list[str]]
+    text_columns: tuple[str, ...] = ()  # names of the columns that hold text, not numbers
+
+    def is_text(self, place: int) -> bool:
+        """Say whether a column holds text, which aligns left."""
+        return place == 0 or self.header[place] in self.text_columns
+
+
+def as_text(value: Any) -> str:
+    """Return a value of a config as text for people: mappings and lists with commas.
+
+    Example:
+        >>> as_text({"epochs": 2, "units": [64, 32]})
+        'epochs 2, units 64, 32'
+    """
+    if isinstance(value, Mapping):
+        texts = [f"{key} {as_text(inner)}" for key, inner in value.items()]
+        return ", ".join(texts) or "as configured"
+    return ", ".join(map(as_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def render(name: str, **content: Any) -> str:

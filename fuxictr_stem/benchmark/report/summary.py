@@ -4,62 +4,58 @@ from __future__ import annotations
 
 from fuxictr_stem.benchmark.report.formatting import mean_and_sd, number, p_value, seconds, span
 from fuxictr_stem.benchmark.run.search import at_edge
-from fuxictr_stem.benchmark.score.finished_runs import Study
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
     BASELINE,
     PROPOSED,
     Comparison,
     Leaderboard,
-    best_model,
     higher_is_better,
 )
 
 
-def summary(study: Study, leaderboard: Leaderboard) -> list[str]:
+def summary(leaderboard: Leaderboard) -> list[str]:
     """Return which model is best on each task, compared with what, whether by chance, and at what cost.
 
     Only the first metric is shown.
     """
-    metric = study.metrics[0]
+    finished = leaderboard.finished
+    metric = finished.metrics[0]
+    word = "highest" if higher_is_better(metric) else "lowest"
     lines = []
     leaders: list[str] = []
-    for label in study.labels:
-        best = best_model(study, leaderboard, label, metric)
+    for label in finished.labels:
+        best = leaderboard.best(label, metric)
         if best is None:
             continue
-        count = sum(metric in by_label.get(label, {}) for by_label in leaderboard.scores.values())
-        word = "highest" if higher_is_better(metric) else "lowest"
+        count = sum(key[1:] == (label, metric) for key in leaderboard.scores)
         what = f"has the {word} mean of {count} models" if count > 1 else "is the only model"
         leaders.append(best)
         lines.append(_placing(leaderboard, label, metric, best, what))
-        proposed = best_model(
-            study, leaderboard, label, metric, lambda name: leaderboard.roles[name] == PROPOSED
-        )
+        proposed = leaderboard.best(label, metric, PROPOSED)
         if proposed is not None and proposed != best:
             leaders.append(proposed)
             what = "is the best of the proposed models"
             lines.append(_placing(leaderboard, label, metric, proposed, what))
-        lines += _negative_transfer(study, leaderboard, label, metric)
-    lines += [_cost(study, leaderboard, name) for name in dict.fromkeys(leaders)]
-    seeds = {len(score.values) for _, _, _, score in leaderboard.each()}
-    if seeds and max(seeds) < 2:
+        lines += _negative_transfer(leaderboard, label, metric)
+    lines += [_cost(leaderboard, name) for name in dict.fromkeys(leaders)]
+    if max((len(score.values) for score in leaderboard.scores.values()), default=2) < 2:
         lines.append(
             "One seed only: nothing is known of the spread over seeds, and no t test was made."
         )
-    lines += _edges(study)
-    if study.failures:
-        runs = len(study.failures)
+    lines += _edges(finished)
+    if finished.failures:
+        runs = len(finished.failures)
         lines.append(f"{runs} {'run' if runs == 1 else 'runs'} failed; see Failures.")
     return lines
 
 
 def _placing(leaderboard: Leaderboard, label: str, metric: str, name: str, what: str) -> str:
-    score = leaderboard.scores[name][label][metric]
+    score = leaderboard.scores[name, label, metric]
     # Baselines are not tested against the best of them.
     against = score.baseline if leaderboard.roles[name] == PROPOSED else None
-    verdicts = [
-        _verdict(comparison, metric) for comparison in (score.single_task, against) if comparison
-    ]
+    compared = (score.single_task, against)
+    verdicts = [_verdict(comparison, metric) for comparison in compared if comparison]
     return " ".join([f"{label}, {metric}: {name} {what}, {mean_and_sd(score)}.", *verdicts])
 
 
@@ -79,51 +75,47 @@ def _verdict(comparison: Comparison, metric: str) -> str:
     return f"{text}; {word} (Holm p {p_value(comparison.p_holm)})."
 
 
-def _negative_transfer(
-    study: Study, leaderboard: Leaderboard, label: str, metric: str
-) -> list[str]:
+def _negative_transfer(leaderboard: Leaderboard, label: str, metric: str) -> list[str]:
     """Return the sentence on how many models are worse than single-task on a task, if it is there."""
-    scores = [leaderboard.score(name, label, metric) for name in study.names]
+    scores = [leaderboard.score(name, label, metric) for name in leaderboard.finished.names]
     comparisons = [score.single_task for score in scores if score and score.single_task]
-    worse = [
-        comparison
-        for comparison in comparisons
-        if comparison.difference != 0 and not comparison.is_better(metric)
-    ]
+    worse = [c for c in comparisons if c.difference != 0 and not c.is_better(metric)]
     if not comparisons:
         return []
-    text = (
-        f"{label}, {metric}: worse mean than {study.single_task}: {len(worse)} of {len(comparisons)} "
-        "models"
-    )
+    reference = leaderboard.finished.single_task
+    count = f"{len(worse)} of {len(comparisons)} models"
+    text = f"{label}, {metric}: worse mean than {reference}: {count}"
     if worse and any(comparison.p_holm is not None for comparison in comparisons):
         significant = sum(comparison.is_significant for comparison in worse)
         text += f", {significant} of them significantly"
     return [f"{text}."]
 
 
-def _cost(study: Study, leaderboard: Leaderboard, name: str) -> str:
+def _cost(leaderboard: Leaderboard, name: str) -> str:
     cost = leaderboard.costs[name]
     text = (
         f"{name} takes {seconds(cost.seconds_per_epoch)} s per epoch and {cost.peak_mib:,.0f} MiB, with "
         f"{cost.dense:,} dense and {cost.embedding:,} embedding parameters"
     )
     baseline = None if leaderboard.roles[name] == BASELINE else leaderboard.best_baseline
+    others = {
+        other: leaderboard.costs[other].seconds_per_epoch
+        for other in (leaderboard.finished.single_task, baseline)
+        if other in leaderboard.costs and other != name
+    }
     shares = [
-        f"{cost.seconds_per_epoch / leaderboard.costs[other].seconds_per_epoch:.1f} times {other}"
-        for other in (study.single_task, baseline)
-        if other in leaderboard.costs
-        and other != name
-        and leaderboard.costs[other].seconds_per_epoch > 0
+        f"{cost.seconds_per_epoch / time:.1f} times {other}"
+        for other, time in others.items()
+        if time > 0
     ]
     return text + (f"; the time is {' and '.join(shares)}." if shares else ".")
 
 
-def _edges(study: Study) -> list[str]:
+def _edges(finished: FinishedBenchmark) -> list[str]:
     """Return the sentence on searches that chose the end of a grid, if there are any."""
     searched = {
         expid: trials
-        for expid, trials in study.trials.items()
+        for expid, trials in finished.trials.items()
         if any(trial["settings"] for trial in trials)
     }
     edges = [at_edge(trials) for trials in searched.values()]

@@ -43,7 +43,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TrainedModel:
     """One model at one seed: one run, or for the single-task model one run per label."""
 
     name: str
@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def labels(self) -> list[str]:
-        """All tasks of the entry."""
+        """All tasks that the runs train."""
         return [label for run in self.runs for label in run.labels]
 
     def run_of(self, label: str) -> Run:
@@ -60,7 +60,7 @@ class Entry:
         return next(run for run in self.runs if label in run.labels)
 
     def metric(self, label: str, metric: str, split: str = "test") -> float:
-        """Return a metric of one task on a split; NaN where the entry lacks it."""
+        """Return a metric of one task on a split; NaN where no run has it."""
         if label not in self.labels:
             return float("nan")
         return self.run_of(label).result[split].get(f"{label}_{metric}", float("nan"))
@@ -77,7 +77,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Study:
+class FinishedBenchmark:
     """All that a benchmark's report is made of."""
 
     name: str
@@ -87,7 +87,7 @@ class Study:
     # first that the task has.
     metrics: list[str]
     seeds: list[int]  # the seeds of the final runs
-    entries: dict[str, dict[int, Entry]]  # by model and seed, complete ones only
+    models: dict[str, dict[int, TrainedModel]]  # by model and seed, complete ones only
     single_task: str | None = None  # name of the single-task row, or None
     proposed: list[str] = field(default_factory=list)  # names of the rows that are no baselines
     # Per experiment the search's record: settings and the validation metric of each trial.
@@ -99,24 +99,24 @@ class Study:
     def names(self) -> list[str]:
         """The models, the single-task one first, the proposed ones last."""
         return sorted(
-            self.entries, key=lambda name: (name != self.single_task) + (name in self.proposed)
+            self.models, key=lambda name: (name != self.single_task) + (name in self.proposed)
         )
 
     def values(self, name: str, label: str, metric: str, split: str = "test") -> dict[int, float]:
         """Return a model's metric of one task on a split, by seed."""
-        return {seed: e.metric(label, metric, split) for seed, e in self.entries[name].items()}
+        return {seed: e.metric(label, metric, split) for seed, e in self.models[name].items()}
 
 
 def collect_runs(
     plan: Plan, workspace: Workspace, outcomes: Outcomes, facts: Mapping[str, Any]
-) -> Study:
-    """Return the study of a plan's runs; a model and seed of which a run failed is left out."""
+) -> FinishedBenchmark:
+    """Return what is finished of a plan's runs; a model and seed of which a run failed is left out."""
     benchmark = plan.benchmark
     final = {expid: plan.final(expid, outcomes.done) for expid in benchmark.experiments}
     rows: dict[str, list[str]] = {}
     for expid in benchmark.experiments:
         rows.setdefault(benchmark.row(expid), []).append(expid)
-    entries: dict[str, dict[int, Entry]] = {}
+    models: dict[str, dict[int, TrainedModel]] = {}
     for name, expids in rows.items():
         for place, seed in enumerate(benchmark.seeds):
             specs = [final[expid][place] for expid in expids if final[expid]]
@@ -133,17 +133,17 @@ def collect_runs(
                 if spec.key in outcomes.done
             ]
             if len(runs) == len(expids):
-                entries.setdefault(name, {})[seed] = Entry(name, seed, runs)
+                models.setdefault(name, {})[seed] = TrainedModel(name, seed, runs)
     planned = [spec for expid in final for spec in [*plan.trials(expid), *final[expid][1:]]]
     failed = [spec for spec in planned if spec.key in outcomes.failed]
-    return Study(
+    return FinishedBenchmark(
         name=benchmark.name,
         dataset_id=benchmark.dataset_id,
         labels=benchmark.labels,
         metrics=benchmark.metrics,
         seeds=benchmark.seeds,
-        entries=entries,
-        single_task=SINGLE_TASK if SINGLE_TASK in entries else None,
+        models=models,
+        single_task=SINGLE_TASK if SINGLE_TASK in models else None,
         proposed=[benchmark.row(expid) for expid in benchmark.proposed],
         trials={expid: _search_record(plan, outcomes, expid, final[expid]) for expid in final},
         failures={str(spec): outcomes.failed[spec.key] for spec in failed},

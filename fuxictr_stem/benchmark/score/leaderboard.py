@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from fuxictr_stem.benchmark.score.finished_runs import Entry, Study
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, TrainedModel
 from fuxictr_stem.benchmark.score.significance import (
     ALPHA,
     RESAMPLES,
@@ -46,7 +47,7 @@ class Comparison:
 
     @property
     def is_significant(self) -> bool:
-        """Say whether the two are told apart after Holm's correction."""
+        """Say whether the difference is more than chance after Holm's correction."""
         return self.p_holm is not None and self.p_holm < ALPHA
 
     @property
@@ -66,7 +67,8 @@ class Score:
     baseline: Comparison | None = None  # with the best baseline; None as above
 
 
-Scores = dict[str, dict[str, dict[str, Score]]]  # by model, task and metric
+# By model, task and metric, in the order of the tables; what a model lacks is absent.
+Scores = dict[tuple[str, str, str], Score]
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All numbers of a study's tables."""
+    """All numbers of a benchmark's tables."""
 
-    scores: Scores  # what a model lacks is absent
+    finished: FinishedBenchmark
+    scores: Scores
     costs: dict[str, Cost]  # by model
     roles: dict[str, str]  # by model: ``single-task``, ``baseline`` or ``proposed``
     best_baseline: str | None  # name of the baseline that is best on valid, or None
@@ -100,11 +103,22 @@ class Leaderboard:
 
     def score(self, name: str, label: str, metric: str) -> Score | None:
         """Return a model's score, or None where it has none."""
-        return self.scores[name].get(label, {}).get(metric)
+        return self.scores.get((name, label, metric))
 
-    def each(self) -> Iterator[tuple[str, str, str, Score]]:
-        """Yield model, task, metric and score, in the order of the tables."""
-        yield from _each(self.scores)
+    def best(self, label: str, metric: str, role: str | None = None) -> str | None:
+        """Return the model, of all or of a role, with the best mean; of equals, the first."""
+        return _best(
+            {
+                name: score.mean
+                for name in self.finished.names
+                if (score := self.score(name, label, metric)) and role in (None, self.roles[name])
+            },
+            metric,
+        )
+
+    def tested(self, metric: str) -> list[str]:
+        """Return the tasks on which differences are tested in a metric."""
+        return [label for label, deciding in self.deciding.items() if deciding == metric]
 
 
 def higher_is_better(metric: str) -> bool | None:
@@ -112,20 +126,7 @@ def higher_is_better(metric: str) -> bool | None:
     return METRICS[metric].higher_is_better
 
 
-def best_model(
-    study: Study,
-    leaderboard: Leaderboard,
-    label: str,
-    metric: str,
-    fits: Callable[[str], bool] = lambda name: True,
-) -> str | None:
-    """Return the model with the best mean among those that fit; of equals, the first."""
-    scores = {name: leaderboard.score(name, label, metric) for name in study.names if fits(name)}
-    means = {name: score.mean for name, score in scores.items() if score is not None}
-    return _best(means, metric)
-
-
-def build_leaderboard(study: Study, resamples: int = RESAMPLES) -> Leaderboard:
+def build_leaderboard(finished: FinishedBenchmark, resamples: int = RESAMPLES) -> Leaderboard:
     """Compute all numbers of the tables, with so many resamples of the test users.
 
     The best baseline is the model, neither single-task nor proposed, with the best mean of the first
@@ -136,32 +137,26 @@ def build_leaderboard(study: Study, resamples: int = RESAMPLES) -> Leaderboard:
     models against the best baseline, each on every task in the first metric that the task has. Baselines
     are not tested against the best of them.
     """
-    scores: Scores = {name: {} for name in study.names}
-    for name, by_label in scores.items():
-        for label in study.labels:
-            of_task = {
-                metric: score
-                for metric in study.metrics
-                if (score := _score(study.values(name, label, metric))) is not None
-            }
-            if of_task:
-                by_label[label] = of_task
-    roles = {name: _role(study, name) for name in study.names}
-    candidates = _candidates(study, scores, roles)
-    baseline = _best(candidates, study.metrics[0])
+    keys = itertools.product(finished.names, finished.labels, finished.metrics)
+    scores = {key: score for key in keys if (score := _score(finished.values(*key))) is not None}
+    measured = {(label, metric) for _, label, metric in scores}
+    roles = {name: _role(finished, name) for name in finished.names}
+    candidates = _candidates(finished, scores, roles)
+    baseline = _best(candidates, finished.metrics[0])
     deciding = {
         label: metric
-        for label in study.labels
-        for metric in reversed(study.metrics)
-        if any(metric in by_label.get(label, {}) for by_label in scores.values())
+        for label in finished.labels
+        for metric in reversed(finished.metrics)
+        if (label, metric) in measured
     }
-    bootstrap = UserBootstrap(study, resamples)
-    notes = _compare(scores, study.single_task, "single_task", bootstrap)
+    bootstrap = UserBootstrap(finished, resamples)
+    notes = _compare(scores, finished.single_task, "single_task", bootstrap)
     notes += _compare(scores, baseline, "baseline", bootstrap)
     _test(scores, deciding, roles, len(candidates))
     return Leaderboard(
+        finished=finished,
         scores=scores,
-        costs={name: _cost(list(study.entries[name].values())) for name in study.names},
+        costs={name: _cost(list(finished.models[name].values())) for name in finished.names},
         roles=roles,
         best_baseline=baseline,
         resamples=resamples,
@@ -171,17 +166,10 @@ def build_leaderboard(study: Study, resamples: int = RESAMPLES) -> Leaderboard:
     )
 
 
-def _each(scores: Scores) -> Iterator[tuple[str, str, str, Score]]:
-    for name, by_label in scores.items():
-        for label, by_metric in by_label.items():
-            for metric, score in by_metric.items():
-                yield name, label, metric, score
-
-
-def _role(study: Study, name: str) -> str:
-    if name == study.single_task:
+def _role(finished: FinishedBenchmark, name: str) -> str:
+    if name == finished.single_task:
         return SINGLE_TASK
-    return PROPOSED if name in study.proposed else BASELINE
+    return PROPOSED if name in finished.proposed else BASELINE
 
 
 def _score(by_seed: Mapping[int, float]) -> Score | None:
@@ -200,21 +188,22 @@ def _best(means: Mapping[str, float], metric: str) -> str | None:
     return max(means, key=lambda name: means[name] if higher else -means[name])
 
 
-def _candidates(study: Study, scores: Scores, roles: Mapping[str, str]) -> dict[str, float]:
+def _candidates(
+    finished: FinishedBenchmark, scores: Scores, roles: Mapping[str, str]
+) -> dict[str, float]:
     """Return the baselines that have every task, with their mean of the first metric on valid."""
-    metric = study.metrics[0]
-    tasks = [
-        label
-        for label in study.labels
-        if any(metric in by_label.get(label, {}) for by_label in scores.values())
-    ]
-    if higher_is_better(metric) is None or not tasks:
+    first = finished.metrics[0]
+    measured = {label for _, label, metric in scores if metric == first}
+    tasks = [label for label in finished.labels if label in measured]
+    if higher_is_better(first) is None or not tasks:
         return {}
-    means = {}
-    for name, by_label in scores.items():
-        if roles[name] == BASELINE and all(metric in by_label.get(label, {}) for label in tasks):
-            values = [list(study.values(name, label, metric, "valid").values()) for label in tasks]
-            means[name] = float(np.mean(values))
+    means = {
+        name: float(
+            np.mean([[*finished.values(name, label, first, "valid").values()] for label in tasks])
+        )
+        for name in finished.names
+        if roles[name] == BASELINE and all((name, label, first) in scores for label in tasks)
+    }
     return {name: mean for name, mean in means.items() if not math.isnan(mean)}
 
 
@@ -226,12 +215,10 @@ def _compare(
     A pair that was not tested on the same samples is left out; returns a note for each such score.
     """
     notes = []
-    if reference not in scores:
-        return []
-    for name, label, metric, score in _each(scores):
-        other = scores[reference].get(label, {}).get(metric)
+    for (name, label, metric), score in scores.items():
+        other = scores.get((reference, label, metric)) if reference is not None else None
         seeds = [seed for seed in score.values if other is not None and seed in other.values]
-        if name == reference or other is None or not seeds:
+        if name == reference or reference is None or other is None or not seeds:
             continue
         if not bootstrap.same_samples((name, reference), label, seeds):
             notes.append(
@@ -261,7 +248,7 @@ def _test(
     A baseline's t test against the best baseline, the best of so many candidates, is removed.
     """
     claims: list[tuple[Comparison, float | None]] = []
-    for name, label, metric, score in _each(scores):
+    for (name, label, metric), score in scores.items():
         is_tested = metric == deciding[label]
         if score.single_task is not None and is_tested:
             claims.append((score.single_task, score.single_task.claim))
@@ -280,22 +267,25 @@ def _test(
         comparison.p_holm = p_holm
 
 
-def _cost(entries: list[Entry]) -> Cost:
-    seeds = [[run.result for run in entry.runs] for entry in entries]
-    times, speeds, memory, epochs = [], [], [], []
-    for results in seeds:
-        times.append(sum(result["seconds"]["train"] / result["epochs"] for result in results))
-        speeds.append(_joint_speed([result["samples_per_second"] for result in results]))
-        memory.append(max(result["peak_rss_bytes"] for result in results))
-        epochs += [result["epochs"] for result in results]
+def _cost(models: list[TrainedModel]) -> Cost:
+    seeds = [[run.result for run in trained.runs] for trained in models]
+    results = [result for of_seed in seeds for result in of_seed]
     return Cost(
         runs=len(seeds[0]),
         dense=sum(result["params"]["dense"] for result in seeds[0]),
         embedding=sum(result["params"]["embedding"] for result in seeds[0]),
-        seconds_per_epoch=min(times),
-        epochs=float(np.mean(epochs)),
-        samples_per_second=max(speeds),
-        peak_mib=float(np.mean(memory) / 2**20),
+        seconds_per_epoch=min(
+            sum(result["seconds"]["train"] / result["epochs"] for result in of_seed)
+            for of_seed in seeds
+        ),
+        epochs=float(np.mean([result["epochs"] for result in results])),
+        samples_per_second=max(
+            _joint_speed([result["samples_per_second"] for result in of_seed]) for of_seed in seeds
+        ),
+        peak_mib=float(
+            np.mean([max(result["peak_rss_bytes"] for result in of_seed) for of_seed in seeds])
+            / 2**20
+        ),
     )
 
 

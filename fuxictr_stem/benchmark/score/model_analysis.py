@@ -16,7 +16,7 @@ from fuxictr_stem.analysis.gradient_flow import GradientFlow, gradient_flow
 from fuxictr_stem.analysis.table_similarity import TableComparison, compare_tables
 from fuxictr_stem.benchmark.run.benchmark_config import SAVED, Benchmark
 from fuxictr_stem.benchmark.run.verify_run import WEIGHTS
-from fuxictr_stem.benchmark.score.finished_runs import Run, Study
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run
 from fuxictr_stem.benchmark.score.slice_scores import SliceRows, Slices, measure_slices
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.data.cache.open_cache import Cache, open_cache
@@ -47,18 +47,22 @@ class Analysis:
 
 
 def analyse(
-    benchmark: Benchmark, study: Study, config_dir: Path, folder: Path, rows: SliceRows | None
+    benchmark: Benchmark,
+    finished: FinishedBenchmark,
+    config_dir: Path,
+    folder: Path,
+    rows: SliceRows | None,
 ) -> Analysis:
     """Measure gates, gradient flow and tables of each model's first seed, and the slices of all.
 
     Writes ``analysis.json`` into the benchmark's folder.
     """
-    slices = None if rows is None else measure_slices(benchmark, study, rows)
+    slices = None if rows is None else measure_slices(benchmark, finished, rows)
     analysis = Analysis(slices=slices)
-    for name in study.names:
-        if name == study.single_task:
+    for name in finished.names:
+        if name == finished.single_task:
             continue
-        run = study.entries[name][min(study.entries[name], key=study.seeds.index)].runs[0]
+        run = finished.models[name][min(finished.models[name], key=finished.seeds.index)].runs[0]
         if not issubclass(get_model(run.result["model"]), MultiTaskNet):
             logger.info("%s is of another package, so it is not analysed.", name)
             continue

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import ttest_rel
 
-from fuxictr_stem.benchmark.score.finished_runs import Study, TaskPredictions
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, TaskPredictions
 from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
 from fuxictr_stem.metrics.intervals import Interval, percentile_interval, seeds_and_users
 
@@ -68,18 +68,20 @@ class UserBootstrap:
     A model's (R,) values are computed once for each seed, task and metric, then serve all differences.
     """
 
-    def __init__(self, study: Study, resamples: int = RESAMPLES, seed: int = 0) -> None:
+    def __init__(
+        self, finished: FinishedBenchmark, resamples: int = RESAMPLES, seed: int = 0
+    ) -> None:
         self._values: dict[tuple[str, int, str, str], np.ndarray] = {}
         self._samples: dict[tuple[str, int, str], str] = {}
         self._users: dict[str, int] = {}
         self.users: dict[str, int] = {}
-        for label in study.labels:
+        for label in finished.labels:
             counts: dict[str, np.ndarray] = {}
-            for name, entries in study.entries.items():
-                for run_seed, entry in entries.items():
-                    if label not in entry.labels:
+            for name, models in finished.models.items():
+                for run_seed, trained in models.items():
+                    if label not in trained.labels:
                         continue
-                    predictions = entry.predictions(label)
+                    predictions = trained.predictions(label)
                     samples = _fingerprint(predictions)
                     self._samples[name, run_seed, label] = samples
                     if predictions.group_id is None:
@@ -89,8 +91,8 @@ class UserBootstrap:
                         counts[samples] = resample_counts(len(ids), resamples, seed)
                         self._users[samples] = len(ids)
                         self.users.setdefault(label, len(ids))
-                    for metric in study.metrics:
-                        if np.isnan(entry.metric(label, metric)):
+                    for metric in finished.metrics:
+                        if np.isnan(trained.metric(label, metric)):
                             continue
                         values = bootstrap_metric(
                             metric, predictions.y_true, predictions.y_pred, group, counts[samples]

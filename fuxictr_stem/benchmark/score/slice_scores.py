@@ -18,7 +18,7 @@ from fuxictr_stem.analysis.slice_metrics import (
 )
 from fuxictr_stem.analysis.slices import PositiveBalance, positive_balance
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark, label_types
-from fuxictr_stem.benchmark.score.finished_runs import Study, TaskPredictions
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, TaskPredictions
 from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.metrics.tasks import BINARY
 
@@ -57,28 +57,30 @@ def slice_rows(benchmark: Benchmark, cache: Cache) -> SliceRows | None:
     return SliceRows(balance, balance.assign(cache.column("test", group)))
 
 
-def measure_slices(benchmark: Benchmark, study: Study, rows: SliceRows) -> Slices | None:
+def measure_slices(
+    benchmark: Benchmark, finished: FinishedBenchmark, rows: SliceRows
+) -> Slices | None:
     """Measure every model on every slice, and its lift over the single-task model.
 
     Tasks of regression have no positives, so no AUC on a slice. Models that were tested on other
     samples of a task than the single-task model have no lift there.
     """
-    if study.single_task is None:
+    if finished.single_task is None:
         logger.warning("slices: without single_task there is no lift, so there are no slices.")
         return None
     names = rows.balance.names
-    slices = Slices(names, _definition(benchmark, rows.balance), study.single_task)
+    slices = Slices(names, _definition(benchmark, rows.balance), finished.single_task)
     types = label_types(benchmark.experiments)
-    for label in study.labels:
+    for label in finished.labels:
         by_model = {
             name: {
-                seed: entry.predictions(label)
-                for seed, entry in entries.items()
-                if label in entry.labels
+                seed: trained.predictions(label)
+                for seed, trained in models.items()
+                if label in trained.labels
             }
-            for name, entries in study.entries.items()
+            for name, models in finished.models.items()
         }
-        reference = by_model[study.single_task]
+        reference = by_model[finished.single_task]
         if not reference or types[label] != BINARY:
             continue
         for name, by_seed in by_model.items():
@@ -93,7 +95,7 @@ def measure_slices(benchmark: Benchmark, study: Study, rows: SliceRows) -> Slice
             tested = [predictions.row for pair in pairs for predictions in pair]
             if not all(np.array_equal(row, tested[0]) for row in tested):
                 logger.warning("Slices of %s: %s has other samples, so no lift.", label, name)
-            elif name != study.single_task and pairs:
+            elif name != finished.single_task and pairs:
                 first = pairs[0][0]
                 lift = partial(
                     slice_lift,
@@ -105,7 +107,7 @@ def measure_slices(benchmark: Benchmark, study: Study, rows: SliceRows) -> Slice
                     resamples=benchmark.resamples,
                     num_slices=len(names),
                 )
-                metrics = [metric for metric in study.metrics if metric in RANKING]
+                metrics = [metric for metric in finished.metrics if metric in RANKING]
                 slices.lifts.setdefault(name, {})[label] = [
                     lift(metric=metric) for metric in metrics
                 ]

@@ -11,18 +11,18 @@ from fuxictr_stem.analysis.slice_metrics import slice_lift, slice_metrics
 from fuxictr_stem.analysis.table_similarity import compare_tables
 from fuxictr_stem.benchmark.score.model_analysis import Analysis
 from fuxictr_stem.benchmark.score.slice_scores import Slices
+from tests.support.finished_benchmarks import make_benchmark
 from tests.support.small_models import batch, feature_map, small_model
-from tests.support.studies import make_study
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def finished(tmp_path_factory):
     noises = {"SingleTask": 1.2, "MMoE": 1.3, "ESMM": 1.1, "STEMNet": 0.9}
-    return make_study(tmp_path_factory.mktemp("runs"), noises, lacking=[("ESMM", "like")])
+    return make_benchmark(tmp_path_factory.mktemp("runs"), noises, lacking=[("ESMM", "like")])
 
 
 @pytest.fixture(scope="module")
-def analysis(study):
+def analysis(finished):
     fmap = feature_map(labels=2)
     columns = [batch(fmap, size=32, seed=seed) for seed in range(2)]
     found = Analysis()
@@ -36,8 +36,8 @@ def analysis(study):
         found.findings[name] = []
     slices = Slices(["a <dominates>", "comparable", "cold"], "By user.", "SingleTask")
     for name in ("SingleTask", "MMoE", "STEMNet"):
-        own = [entry.predictions("like") for entry in study.entries[name].values()]
-        single = [entry.predictions("like") for entry in study.entries["SingleTask"].values()]
+        own = [trained.predictions("like") for trained in finished.models[name].values()]
+        single = [trained.predictions("like") for trained in finished.models["SingleTask"].values()]
         # Nobody is cold.
         of_sample = own[0].group_id % 2
         args = own[0].y_true, own[0].group_id, of_sample

@@ -55,16 +55,16 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def _report(study, folder, analysis=None):
-    leaderboard = build_leaderboard(study, resamples=30)
-    write_report(study, leaderboard, analysis, folder)
+def _report(finished, folder, analysis=None):
+    leaderboard = build_leaderboard(finished, resamples=30)
+    write_report(leaderboard, analysis, folder)
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def test_the_page_holds_everything_and_the_pictures_are_files(study, tmp_path):
+def test_the_page_holds_everything_and_the_pictures_are_files(finished, tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "of-an-older-report.png").write_bytes(b"")
-    page = _report(study, tmp_path)
+    page = _report(finished, tmp_path)
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert not page.tags & {"script", "link", "iframe"}
     files = {path.stem: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
@@ -86,12 +86,12 @@ def test_the_page_holds_everything_and_the_pictures_are_files(study, tmp_path):
         assert expected in text
 
 
-def test_names_and_reasons_are_shown_as_they_are(study, tmp_path):
+def test_names_and_reasons_are_shown_as_they_are(finished, tmp_path):
     name = 'A<b>&"$x_1$|'
-    entries = {**study.entries, name: study.entries["MMoE"]}
-    del entries["MMoE"]
+    models = {**finished.models, name: finished.models["MMoE"]}
+    del models["MMoE"]
     failures = {"PLE, seed 1": "ended by <script>alert(1)</script>"}
-    odd = dataclasses.replace(study, entries=entries, failures=failures, name="<i>odd</i>")
+    odd = dataclasses.replace(finished, models=models, failures=failures, name="<i>odd</i>")
     page = _report(odd, tmp_path)
     assert "script" not in page.tags
     assert "i" not in page.tags
@@ -102,9 +102,11 @@ def test_names_and_reasons_are_shown_as_they_are(study, tmp_path):
     assert "1 run failed" in text
 
 
-def test_a_study_without_single_task_baseline_or_second_seed(study, tmp_path):
-    only = {"STEMNet": {1: study.entries["STEMNet"][1]}}
-    page = _report(dataclasses.replace(study, entries=only, single_task=None, seeds=[1]), tmp_path)
+def test_a_benchmark_without_single_task_baseline_or_second_seed(finished, tmp_path):
+    only = {"STEMNet": {1: finished.models["STEMNet"][1]}}
+    page = _report(
+        dataclasses.replace(finished, models=only, single_task=None, seeds=[1]), tmp_path
+    )
     names = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert names == {name for name in LEADERBOARD if not name.startswith("transfer")}
     text = " ".join(page.words)
@@ -112,8 +114,8 @@ def test_a_study_without_single_task_baseline_or_second_seed(study, tmp_path):
     assert "One seed only" in text
 
 
-def test_a_look_inside_has_its_pictures_and_tables(study, analysis, tmp_path):
-    page = _report(study, tmp_path, analysis)
+def test_a_look_inside_has_its_pictures_and_tables(finished, analysis, tmp_path):
+    page = _report(finished, tmp_path, analysis)
     names = {path.stem for path in (tmp_path / "figures").iterdir()} - LEADERBOARD
     assert names == {
         "slices-like-auc",

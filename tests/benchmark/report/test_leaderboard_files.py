@@ -12,24 +12,24 @@ from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
 from fuxictr_stem.errors import OutputError
 from tests.benchmark.run.test_search import trials
-from tests.support.studies import METRICS, make_study
+from tests.support.finished_benchmarks import METRICS, make_benchmark
 
 NOISES = {"MMoE": 1.3, "STEMNet": 0.9, "SingleTask": 1.2, "PLE": 1.0, "ESMM": 0.1}
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return make_study(tmp_path_factory.mktemp("runs"), NOISES, lacking=[("ESMM", "like")])
+def finished(tmp_path_factory):
+    return make_benchmark(tmp_path_factory.mktemp("runs"), NOISES, lacking=[("ESMM", "like")])
 
 
 @pytest.fixture(scope="module")
-def leaderboard(study):
-    return build_leaderboard(study, resamples=50)
+def leaderboard(finished):
+    return build_leaderboard(finished, resamples=50)
 
 
 def test_one_seed_has_no_deviation_and_no_t_test(tmp_path):
-    study = make_study(tmp_path, {"SingleTask": 1.0, "MMoE": 1.2}, seeds=(7,))
-    leaderboard = write_leaderboard(study, tmp_path, resamples=20)
+    finished = make_benchmark(tmp_path, {"SingleTask": 1.0, "MMoE": 1.2}, seeds=(7,))
+    leaderboard = write_leaderboard(finished, tmp_path, resamples=20)
     score = leaderboard.score("MMoE", "click", "AUC")
     assert score.sd is None
     assert score.single_task.p is None
@@ -41,8 +41,8 @@ def test_one_seed_has_no_deviation_and_no_t_test(tmp_path):
 
 
 def test_a_single_model_has_nothing_to_differ_from(tmp_path):
-    study = make_study(tmp_path, {"MMoE": 1.0})
-    write_leaderboard(study, tmp_path, resamples=2)
+    finished = make_benchmark(tmp_path, {"MMoE": 1.0})
+    write_leaderboard(finished, tmp_path, resamples=2)
     text = (tmp_path / "leaderboard.md").read_text()
     assert "click, AUC: MMoE is the only model, " in text
     assert "difference to" not in text
@@ -50,22 +50,22 @@ def test_a_single_model_has_nothing_to_differ_from(tmp_path):
 
 
 def test_without_groups_there_is_no_interval(tmp_path):
-    study = make_study(tmp_path, {"SingleTask": 1.0, "MMoE": 1.2})
-    for by_seed in study.entries.values():
-        for entry in by_seed.values():
-            for run in entry.runs:
+    finished = make_benchmark(tmp_path, {"SingleTask": 1.0, "MMoE": 1.2})
+    for by_seed in finished.models.values():
+        for trained in by_seed.values():
+            for run in trained.runs:
                 file = run.folder / PREDICTIONS
                 pl.read_parquet(file).drop("group").write_parquet(file)
-    leaderboard = write_leaderboard(study, tmp_path, resamples=20)
+    leaderboard = write_leaderboard(finished, tmp_path, resamples=20)
     assert all(
-        s.single_task is None or s.single_task.interval is None for *_, s in leaderboard.each()
+        s.single_task is None or s.single_task.interval is None for s in leaderboard.scores.values()
     )
     assert "bootstrap" not in (tmp_path / "leaderboard.md").read_text()
 
 
-def test_the_files_hold_every_model_and_are_the_same_each_time(study, tmp_path):
-    study = dataclasses.replace(
-        study,
+def test_the_files_hold_every_model_and_are_the_same_each_time(finished, tmp_path):
+    finished = dataclasses.replace(
+        finished,
         trials={
             "PLE_toy": [
                 {
@@ -94,7 +94,7 @@ def test_the_files_hold_every_model_and_are_the_same_each_time(study, tmp_path):
         failures={"OMoE_toy, seed 2": "The loss is nan | lower <b>it</b>\n- at once"},
     )
     for folder in ("a", "b"):
-        write_leaderboard(study, tmp_path / folder, resamples=30)
+        write_leaderboard(finished, tmp_path / folder, resamples=30)
     names = ["leaderboard.csv", "leaderboard.json", "leaderboard.md"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
     for name in names:
@@ -116,9 +116,9 @@ def test_the_files_hold_every_model_and_are_the_same_each_time(study, tmp_path):
         lines = list(csv.DictReader(file))
     assert len(lines) == 9 * len(METRICS)
     content = json.loads((tmp_path / "a" / "leaderboard.json").read_text())
-    assert [model["model"] for model in content["models"]] == study.names
-    assert study.names[0] == "SingleTask"
-    assert study.names[-1] == "STEMNet"
+    assert [model["model"] for model in content["models"]] == finished.names
+    assert finished.names[0] == "SingleTask"
+    assert finished.names[-1] == "STEMNet"
     for line in lines:
         model = next(m for m in content["models"] if m["model"] == line["model"])
         score = model["tasks"][line["task"]][line["metric"]]
@@ -133,36 +133,36 @@ def test_the_files_hold_every_model_and_are_the_same_each_time(study, tmp_path):
             assert float(line["baseline_low"]) == score["baseline"]["interval"]["low"]
         else:
             assert line["baseline_difference"] == ""
-    assert content["failures"] == study.failures
+    assert content["failures"] == finished.failures
 
 
 @pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.csv", "leaderboard.json"])
-def test_a_file_that_cannot_be_written_is_told_and_the_others_stay_whole(study, tmp_path, name):
-    write_leaderboard(study, tmp_path)
+def test_a_file_that_cannot_be_written_is_told_and_the_others_stay_whole(finished, tmp_path, name):
+    write_leaderboard(finished, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()
     with pytest.raises(OutputError, match=name):
-        write_leaderboard(study, tmp_path)
+        write_leaderboard(finished, tmp_path)
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert after == {other: data for other, data in before.items() if other != name}
 
 
-def test_the_best_of_each_column_stands_out(study, leaderboard, tmp_path):
-    write_leaderboard(study, tmp_path, resamples=2)
+def test_the_best_of_each_column_stands_out(finished, leaderboard, tmp_path):
+    write_leaderboard(finished, tmp_path, resamples=2)
     table = (tmp_path / "leaderboard.md").read_text().split("### logloss\n")[1].split("###")[0]
     strong = [line for line in table.splitlines() if "**" in line]
-    best = min(study.names, key=lambda name: leaderboard.score(name, "click", "logloss").mean)
+    best = min(finished.names, key=lambda name: leaderboard.score(name, "click", "logloss").mean)
     assert any(line.startswith(f"| {best} | **") for line in strong)
-    assert sum(line.count("**") for line in strong) == 2 * len(study.labels)
+    assert sum(line.count("**") for line in strong) == 2 * len(finished.labels)
 
 
-def test_a_choice_at_the_edge_of_its_grid_is_said(study, tmp_path):
+def test_a_choice_at_the_edge_of_its_grid_is_said(finished, tmp_path):
     searched = {
         "PLE_toy": trials(2e-3, 1e-3, 5e-4, chosen=5e-4),
         "MMoE_toy": trials(2e-3, 1e-3, 5e-4, chosen=1e-3),
     }
-    write_leaderboard(dataclasses.replace(study, trials=searched), tmp_path, resamples=5)
+    write_leaderboard(dataclasses.replace(finished, trials=searched), tmp_path, resamples=5)
     text = (tmp_path / "leaderboard.md").read_text()
     assert "- For 1 of 2 experiments the search chose the lowest or highest value" in text
     assert "| learning_rate 0.0005 | learning_rate the lowest of 3 |" in text

@@ -5,13 +5,13 @@ import re
 from fuxictr_stem.benchmark.report.formatting import span
 from fuxictr_stem.benchmark.report.summary import summary
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
-from tests.support.studies import make_study
+from tests.support.finished_benchmarks import make_benchmark
 
 
-def test_the_summary_says_what_the_tests_say(study):
-    leaderboard = build_leaderboard(study, resamples=30)
-    lines = summary(study, leaderboard)
-    for label in study.labels:
+def test_the_summary_says_what_the_tests_say(finished):
+    leaderboard = build_leaderboard(finished, resamples=30)
+    lines = summary(leaderboard)
+    for label in finished.labels:
         line = next(
             line for line in lines if line.startswith(f"{label}, AUC: STEMNet has the highest")
         )
@@ -30,8 +30,8 @@ def test_the_summary_says_what_the_tests_say(study):
 
 def test_the_summary_names_a_best_model_that_is_not_the_proposed_one(tmp_path):
     noises = {"SingleTask": 0.5, "MMoE": 1.0, "STEMNet": 2.0}
-    study = make_study(tmp_path, noises, seeds=(1, 2))
-    lines = summary(study, build_leaderboard(study, resamples=30))
+    finished = make_benchmark(tmp_path, noises, seeds=(1, 2))
+    lines = summary(build_leaderboard(finished, resamples=30))
     assert any("click, AUC: SingleTask has the highest mean of 3 models" in line for line in lines)
     own = next(line for line in lines if "STEMNet is the best of the proposed models" in line)
     # The size without a sign: which way it goes is in the word.

@@ -10,7 +10,7 @@ from fuxictr_stem.benchmark.report.summary import summary
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
 from fuxictr_stem.benchmark.score.significance import holm
 from fuxictr_stem.metrics import auc
-from tests.support.simulated_studies import Split, quality_of_seed, simulate
+from tests.support.simulated_benchmarks import Split, quality_of_seed, simulate
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ ALIKE = dict.fromkeys(["SingleTask", "MMoE", "PLE", "AITM", "STEMNet"], 1.0)
 def claims(leaderboard):
     return [
         (name, label, metric, found.reference)
-        for name, label, metric, score in leaderboard.each()
+        for (name, label, metric), score in leaderboard.scores.items()
         for found in (score.single_task, score.baseline)
         if found is not None and found.is_significant
     ]
@@ -35,8 +35,10 @@ def test_of_fifty_leaderboards_on_identical_models_at_most_two_claim_anything():
     rng = np.random.default_rng(13)
     claiming = 0
     for _ in range(50):
-        study = simulate(rng, ALIKE, seeds=10, users=20, rows_of_user=6)
-        leaderboard = build_leaderboard(dataclasses.replace(study, metrics=["AUC"]), resamples=40)
+        finished = simulate(rng, ALIKE, seeds=10, users=20, rows_of_user=6)
+        leaderboard = build_leaderboard(
+            dataclasses.replace(finished, metrics=["AUC"]), resamples=40
+        )
         claiming += bool(claims(leaderboard))
     assert claiming <= 2
 
@@ -44,57 +46,57 @@ def test_of_fifty_leaderboards_on_identical_models_at_most_two_claim_anything():
 def test_a_leaderboard_still_claims_what_is_there():
     rng = np.random.default_rng(3)
     noises = {**ALIKE, "PLE": 0.95, "STEMNet": 0.4}
-    study = simulate(rng, noises, seeds=10, users=150)
-    leaderboard = build_leaderboard(study, resamples=100)
+    finished = simulate(rng, noises, seeds=10, users=150)
+    leaderboard = build_leaderboard(finished, resamples=100)
     expected = {
         ("STEMNet", label, "AUC", reference)
-        for label in study.labels
+        for label in finished.labels
         for reference in ("SingleTask", leaderboard.best_baseline)
     }
     assert set(claims(leaderboard)) == expected
-    rows = [x for x in leaderboard_markdown(study, leaderboard).splitlines() if x.startswith("|")]
+    rows = [x for x in leaderboard_markdown(leaderboard).splitlines() if x.startswith("|")]
     assert sum(r"\*" in row for row in rows) == len(expected)
-    assert sum("; significant (Holm p" in line for line in summary(study, leaderboard)) == 2
+    assert sum("; significant (Holm p" in line for line in summary(leaderboard)) == 2
 
 
 def test_trainings_of_one_model_that_differ_over_users_are_no_claim():
     """One seed a model: over users alone the two differ, and the leaderboard says nothing of it."""
     rng = np.random.default_rng(0)
-    study = simulate(rng, {"SingleTask": 1.0, "STEMNet": 1.0}, 1, users=200, spread=0.5)
-    leaderboard = build_leaderboard(study, resamples=100)
+    finished = simulate(rng, {"SingleTask": 1.0, "STEMNet": 1.0}, 1, users=200, spread=0.5)
+    leaderboard = build_leaderboard(finished, resamples=100)
     found = leaderboard.score("STEMNet", "click", "AUC").single_task
     assert found.interval.low > 0 or found.interval.high < 0
     assert found.seeds_and_users is None
     assert not claims(leaderboard)
-    text = leaderboard_markdown(study, leaderboard)
+    text = leaderboard_markdown(leaderboard)
     assert "there is no test" in text
     assert "excludes" not in text
 
 
 def test_a_metric_without_resamples_is_tested_over_seeds_and_the_leaderboard_says_so():
-    study = simulate(np.random.default_rng(1), ALIKE, seeds=3)
-    for entries in study.entries.values():
-        for entry in entries.values():
+    finished = simulate(np.random.default_rng(1), ALIKE, seeds=3)
+    for models in finished.models.values():
+        for trained in models.values():
             for split in ("valid", "test"):
-                figures = entry.runs[0].result[split]
+                figures = trained.runs[0].result[split]
                 figures["like_NE"] = figures.pop("like_logloss")
                 del figures["like_AUC"]
-    study = dataclasses.replace(study, metrics=["AUC", "NE"])
-    leaderboard = build_leaderboard(study, resamples=20)
+    finished = dataclasses.replace(finished, metrics=["AUC", "NE"])
+    leaderboard = build_leaderboard(finished, resamples=20)
     found = leaderboard.score("STEMNet", "like", "NE").single_task
     assert found.seeds_and_users is None
     assert found.p_holm is not None
-    text = leaderboard_markdown(study, leaderboard)
+    text = leaderboard_markdown(leaderboard)
     assert "over seeds and users (on like over seeds alone: the metric has no interval" in text
     assert "without any true difference on these test users at most 5% have one" in text
 
 
 def test_the_family_is_all_claims_and_baselines_are_not_tested_against_the_best_of_them():
     rng = np.random.default_rng(5)
-    study = simulate(rng, ALIKE, seeds=4)
-    leaderboard = build_leaderboard(study, resamples=60)
+    finished = simulate(rng, ALIKE, seeds=4)
+    leaderboard = build_leaderboard(finished, resamples=60)
     best, family, shown = leaderboard.best_baseline, [], []
-    for name, _, metric, score in leaderboard.each():
+    for (name, _, metric), score in leaderboard.scores.items():
         transfer, against = score.single_task, score.baseline
         if transfer is not None and metric == "AUC":
             family.append(transfer.seeds_and_users.p)
@@ -114,24 +116,24 @@ def test_the_family_is_all_claims_and_baselines_are_not_tested_against_the_best_
 
 def test_the_best_baseline_is_chosen_by_valid_not_by_test():
     rng = np.random.default_rng(7)
-    study = simulate(rng, ALIKE, seeds=3)
+    finished = simulate(rng, ALIKE, seeds=3)
     means = {}
     for place, name in enumerate(("MMoE", "PLE", "AITM")):
-        for entry in study.entries[name].values():
-            for label in study.labels:
+        for trained in finished.models[name].values():
+            for label in finished.labels:
                 # What is best on test is worst on valid.
-                entry.runs[0].result["test"][f"{label}_AUC"] = 0.6 + place / 100
-                entry.runs[0].result["valid"][f"{label}_AUC"] = 0.7 - place / 100
+                trained.runs[0].result["test"][f"{label}_AUC"] = 0.6 + place / 100
+                trained.runs[0].result["valid"][f"{label}_AUC"] = 0.7 - place / 100
         means[name] = 0.7 - place / 100
-    leaderboard = build_leaderboard(study, resamples=20)
+    leaderboard = build_leaderboard(finished, resamples=20)
     assert leaderboard.best_baseline == max(means, key=means.get) == "MMoE"
-    assert "on valid, so that test does not choose" in leaderboard_markdown(study, leaderboard)
+    assert "on valid, so that test does not choose" in leaderboard_markdown(leaderboard)
     for name in ("MMoE", "PLE", "AITM"):
-        for entry in study.entries[name].values():
-            for label in study.labels:
+        for trained in finished.models[name].values():
+            for label in finished.labels:
                 loss = {"MMoE": 0.5, "PLE": 0.3, "AITM": 0.4}[name]
-                entry.runs[0].result["valid"][f"{label}_logloss"] = loss
-    by_loss = dataclasses.replace(study, metrics=["logloss", "AUC"])
+                trained.runs[0].result["valid"][f"{label}_logloss"] = loss
+    by_loss = dataclasses.replace(finished, metrics=["logloss", "AUC"])
     assert build_leaderboard(by_loss, resamples=20).best_baseline == "PLE"
 
 
@@ -161,8 +163,10 @@ def test_the_interval_over_seeds_and_users_covers_a_planted_difference():
     assert truth > 0.03
     covered, by_users = [], []
     for _ in range(60):
-        study = simulate(rng, noises, seeds, users=40, labels=("click",), spread=spread)
-        found = build_leaderboard(study, resamples=60).score("STEMNet", "click", "AUC").single_task
+        finished = simulate(rng, noises, seeds, users=40, labels=("click",), spread=spread)
+        found = (
+            build_leaderboard(finished, resamples=60).score("STEMNet", "click", "AUC").single_task
+        )
         both, users = found.seeds_and_users, found.interval
         covered.append(both.low <= truth <= both.high)
         by_users.append(users.low <= truth <= users.high)

@@ -10,35 +10,35 @@ from scipy.stats import ttest_rel
 from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
 from fuxictr_stem.benchmark.score.significance import UserBootstrap
-from tests.support.studies import METRICS, make_study
+from tests.support.finished_benchmarks import METRICS, make_benchmark
 
 NOISES = {"MMoE": 1.3, "STEMNet": 0.9, "SingleTask": 1.2, "PLE": 1.0, "ESMM": 0.1}
 NEAR = {"rel": 0, "abs": 1e-12}
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return make_study(tmp_path_factory.mktemp("runs"), NOISES, lacking=[("ESMM", "like")])
+def finished(tmp_path_factory):
+    return make_benchmark(tmp_path_factory.mktemp("runs"), NOISES, lacking=[("ESMM", "like")])
 
 
 @pytest.fixture(scope="module")
-def leaderboard(study):
-    return build_leaderboard(study, resamples=50)
+def leaderboard(finished):
+    return build_leaderboard(finished, resamples=50)
 
 
-def _values(study, name, label, metric):
-    return [study.entries[name][seed].metric(label, metric) for seed in study.seeds]
+def _values(finished, name, label, metric):
+    return [finished.models[name][seed].metric(label, metric) for seed in finished.seeds]
 
 
-def test_means_deviations_and_differences(study, leaderboard):
+def test_means_deviations_and_differences(finished, leaderboard):
     for name in NOISES:
-        for label in study.labels:
+        for label in finished.labels:
             for metric in METRICS:
                 score = leaderboard.score(name, label, metric)
                 if (name, label) == ("ESMM", "like"):
                     assert score is None
                     continue
-                own = _values(study, name, label, metric)
+                own = _values(finished, name, label, metric)
                 assert score.mean == pytest.approx(np.mean(own), **NEAR)
                 assert score.sd == pytest.approx(np.std(own, ddof=1), **NEAR)
                 for found, reference in (
@@ -48,7 +48,7 @@ def test_means_deviations_and_differences(study, leaderboard):
                     if name == reference:
                         assert found is None
                         continue
-                    other = _values(study, reference, label, metric)
+                    other = _values(finished, reference, label, metric)
                     assert found.reference == reference
                     expected = np.mean(own) - np.mean(other)
                     assert found.difference == pytest.approx(expected, **NEAR)
@@ -60,13 +60,13 @@ def test_means_deviations_and_differences(study, leaderboard):
                     assert found.is_better(metric) == better
 
 
-def test_intervals_are_those_of_the_bootstrap(study, leaderboard):
-    bootstrap = UserBootstrap(study, resamples=50)
+def test_intervals_are_those_of_the_bootstrap(finished, leaderboard):
+    bootstrap = UserBootstrap(finished, resamples=50)
     found = leaderboard.score("STEMNet", "like", "gAUC").baseline.interval
     differences = {
-        seed: study.entries["STEMNet"][seed].metric("like", "gAUC")
-        - study.entries["PLE"][seed].metric("like", "gAUC")
-        for seed in study.seeds
+        seed: finished.models["STEMNet"][seed].metric("like", "gAUC")
+        - finished.models["PLE"][seed].metric("like", "gAUC")
+        for seed in finished.seeds
     }
     over_users, both = bootstrap.intervals(("STEMNet", "PLE"), "like", "gAUC", differences)
     assert found == over_users
@@ -75,30 +75,30 @@ def test_intervals_are_those_of_the_bootstrap(study, leaderboard):
     assert found.low < leaderboard.score("STEMNet", "like", "gAUC").baseline.difference < found.high
 
 
-def test_the_best_baseline_has_all_tasks_and_is_no_proposed_model(study, leaderboard):
+def test_the_best_baseline_has_all_tasks_and_is_no_proposed_model(finished, leaderboard):
     # ESMM has the better AUC on its one task, STEMNet on both.
     assert leaderboard.best_baseline == "PLE"
     assert (
         leaderboard.score("ESMM", "click", "AUC").mean
         > leaderboard.score("PLE", "click", "AUC").mean
     )
-    by_loss = dataclasses.replace(study, metrics=["logloss", "AUC"])
+    by_loss = dataclasses.replace(finished, metrics=["logloss", "AUC"])
     assert build_leaderboard(by_loss, resamples=2).best_baseline == "PLE"
-    only = {name: study.entries[name] for name in ("SingleTask", "STEMNet")}
-    without = build_leaderboard(dataclasses.replace(study, entries=only), resamples=2)
+    only = {name: finished.models[name] for name in ("SingleTask", "STEMNet")}
+    without = build_leaderboard(dataclasses.replace(finished, models=only), resamples=2)
     assert without.best_baseline is None
-    assert all(score.baseline is None for _, _, _, score in without.each())
+    assert all(score.baseline is None for score in without.scores.values())
 
 
-def test_costs_of_several_runs_are_sums_and_memory_is_the_largest(study, leaderboard):
-    runs = study.entries["SingleTask"][1].runs
+def test_costs_of_several_runs_are_sums_and_memory_is_the_largest(finished, leaderboard):
+    runs = finished.models["SingleTask"][1].runs
     cost = leaderboard.costs["SingleTask"]
     assert len(runs) == cost.runs == 2
     assert cost.dense == sum(run.result["params"]["dense"] for run in runs)
     assert cost.embedding == sum(run.result["params"]["embedding"] for run in runs)
     seconds = [
-        sum(run.result["seconds"]["train"] / run.result["epochs"] for run in entry.runs)
-        for entry in study.entries["SingleTask"].values()
+        sum(run.result["seconds"]["train"] / run.result["epochs"] for run in trained.runs)
+        for trained in finished.models["SingleTask"].values()
     ]
     assert max(seconds) > min(seconds)
     assert cost.seconds_per_epoch == pytest.approx(min(seconds))
@@ -106,22 +106,25 @@ def test_costs_of_several_runs_are_sums_and_memory_is_the_largest(study, leaderb
     assert cost.peak_mib == runs[0].result["peak_rss_bytes"] / 2**20
 
 
-def test_a_seed_that_a_model_lacks_is_left_out_of_its_comparisons(study):
-    entries = {**study.entries, "MMoE": {s: e for s, e in study.entries["MMoE"].items() if s != 2}}
-    found = build_leaderboard(dataclasses.replace(study, entries=entries), resamples=10)
+def test_a_seed_that_a_model_lacks_is_left_out_of_its_comparisons(finished):
+    models = {
+        **finished.models,
+        "MMoE": {s: e for s, e in finished.models["MMoE"].items() if s != 2},
+    }
+    found = build_leaderboard(dataclasses.replace(finished, models=models), resamples=10)
     score = found.score("MMoE", "click", "AUC")
-    pairs = [(e.metric("click", "AUC"), s) for s, e in entries["MMoE"].items()]
-    single = study.values("SingleTask", "click", "AUC")
+    pairs = [(e.metric("click", "AUC"), s) for s, e in models["MMoE"].items()]
+    single = finished.values("SingleTask", "click", "AUC")
     assert score.single_task.seeds == 2
     expected = np.mean([value - single[seed] for value, seed in pairs])
     assert score.single_task.difference == pytest.approx(expected, **NEAR)
 
 
 def test_models_tested_on_other_samples_are_not_compared(tmp_path):
-    study = make_study(tmp_path, {"SingleTask": 1.0, "MMoE": 1.0, "PLE": 1.1})
-    file = study.entries["MMoE"][3].run_of("like").folder / PREDICTIONS
+    finished = make_benchmark(tmp_path, {"SingleTask": 1.0, "MMoE": 1.0, "PLE": 1.1})
+    file = finished.models["MMoE"][3].run_of("like").folder / PREDICTIONS
     pl.read_parquet(file).reverse().write_parquet(file)
-    found = build_leaderboard(study, resamples=10)
+    found = build_leaderboard(finished, resamples=10)
     assert found.score("MMoE", "like", "AUC").single_task is None
     assert found.score("PLE", "like", "AUC").single_task is not None
     assert any("MMoE and SingleTask are not compared on like" in note for note in found.notes)

@@ -13,7 +13,7 @@ from fuxictr_stem.benchmark.score.significance import (
 )
 from fuxictr_stem.metrics import evaluate_task
 from fuxictr_stem.metrics.bootstrap import resample_counts
-from tests.support.studies import make_study
+from tests.support.finished_benchmarks import make_benchmark
 
 
 def test_the_t_test_is_scipys_over_the_seeds_of_both():
@@ -64,19 +64,19 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values, alpha):
 
 
 def test_differences_are_paired_and_averaged_over_seeds(tmp_path):
-    study = make_study(tmp_path, {"SingleTask": 1.5, "STEMNet": 1.0}, rows=300, users=15)
-    bootstrap = UserBootstrap(study, resamples=40, seed=5)
+    finished = make_benchmark(tmp_path, {"SingleTask": 1.5, "STEMNet": 1.0}, rows=300, users=15)
+    bootstrap = UserBootstrap(finished, resamples=40, seed=5)
     pair, observed = ("STEMNet", "SingleTask"), {1: 0.0, 3: 0.1}
     found, _ = bootstrap.intervals(pair, "like", "AUC", observed)
     counts = resample_counts(15, 40, seed=5)
-    group = study.entries["STEMNet"][1].predictions("like").group_id
+    group = finished.models["STEMNet"][1].predictions("like").group_id
     differences = []
     for drawn in counts:
         rows = np.repeat(np.arange(300), drawn[np.unique(group, return_inverse=True)[1]])
         values = []
         for name in ("STEMNet", "SingleTask"):
             for seed in (1, 3):
-                own = study.entries[name][seed].predictions("like")
+                own = finished.models[name][seed].predictions("like")
                 true, pred = own.y_true[rows], own.y_pred[rows]
                 figures = evaluate_task("binary_classification", true, pred, ["AUC"])
                 values.append(figures["AUC"])
@@ -87,8 +87,8 @@ def test_differences_are_paired_and_averaged_over_seeds(tmp_path):
 
 
 def test_a_model_does_not_differ_from_itself(tmp_path):
-    study = make_study(tmp_path, {"MMoE": 1.0})
-    bootstrap = UserBootstrap(study, resamples=20)
+    finished = make_benchmark(tmp_path, {"MMoE": 1.0})
+    bootstrap = UserBootstrap(finished, resamples=20)
     over_users, _ = bootstrap.intervals(("MMoE", "MMoE"), "like", "gAUC", {1: 0.0, 2: 0.0})
     assert over_users == (0, 0, 1)
     assert bootstrap.same_samples(("MMoE", "MMoE"), "like", [1, 2, 3])

@@ -10,36 +10,36 @@ from fuxictr_stem.analysis.slices import positive_balance
 from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
 from fuxictr_stem.benchmark.score.slice_scores import SliceRows, interval_of, measure_slices
 from fuxictr_stem.metrics import auc
-from tests.support.studies import make_study
+from tests.support.finished_benchmarks import make_benchmark
 
 BINARY, REGRESSION = "binary_classification", "regression"
 
 
 @pytest.fixture
-def study(tmp_path):
-    return make_study(tmp_path, {"SingleTask": 2.0, "MMoE": 1.0, "PLE": 1.0}, seeds=(1, 2))
+def finished(tmp_path):
+    return make_benchmark(tmp_path, {"SingleTask": 2.0, "MMoE": 1.0, "PLE": 1.0}, seeds=(1, 2))
 
 
 @pytest.fixture
-def balance(study):
-    click, like = (study.entries["MMoE"][1].predictions(label) for label in ("click", "like"))
+def balance(finished):
+    click, like = (finished.models["MMoE"][1].predictions(label) for label in ("click", "like"))
     labels = {"click": click.y_true, "like": like.y_true}
     return positive_balance(click.group_id, labels, quantiles=(0.3, 0.7))
 
 
-def measured(study, balance, like=BINARY):
-    """Return the slices of a study whose train has the users of test."""
+def measured(finished, balance, like=BINARY):
+    """Return the slices of a benchmark whose train has the users of test."""
     experiment = {"task_labels": ["click", "like"], "task": [BINARY, like], "group_id": "user"}
     slices = {"relative_to": "base_rate", "smoothing": 20.0, "group": None, "min_rows": 5}
     benchmark = SimpleNamespace(experiments={"MMoE": experiment}, slices=slices, resamples=20)
-    group = study.entries["MMoE"][1].predictions("click").group_id
-    return measure_slices(benchmark, study, SliceRows(balance, balance.assign(group)))
+    group = finished.models["MMoE"][1].predictions("click").group_id
+    return measure_slices(benchmark, finished, SliceRows(balance, balance.assign(group)))
 
 
-def relabel(study, name, change):
+def relabel(finished, name, change):
     """Change the likes in a model's predictions of all seeds."""
-    for entry in study.entries[name].values():
-        path = entry.run_of("like").folder / PREDICTIONS
+    for trained in finished.models[name].values():
+        path = trained.run_of("like").folder / PREDICTIONS
         frame = pl.read_parquet(path)
         likes = pl.Series("like", change(frame["like"].to_numpy().copy()))
         frame.with_columns(likes).write_parquet(path)
@@ -53,13 +53,13 @@ def without(*rows):
     return leave_out
 
 
-def test_a_lift_is_the_mean_difference_over_seeds(study, balance):
-    found = measured(study, balance)
+def test_a_lift_is_the_mean_difference_over_seeds(finished, balance):
+    found = measured(finished, balance)
     for number in range(3):
         differences = []
-        for seed in study.seeds:
+        for seed in finished.seeds:
             ours, theirs = (
-                study.entries[name][seed].predictions("like") for name in ("MMoE", "SingleTask")
+                finished.models[name][seed].predictions("like") for name in ("MMoE", "SingleTask")
             )
             own = balance.assign(ours.group_id) == number
             values = [auc(p.y_true[own], p.y_pred[own]) for p in (ours, theirs)]
@@ -68,28 +68,28 @@ def test_a_lift_is_the_mean_difference_over_seeds(study, balance):
         assert (lift.metric, lift.lift[number]) == ("AUC", pytest.approx(np.mean(differences)))
 
 
-def test_models_that_were_tested_on_other_samples_have_no_lift(study, balance):
+def test_models_that_were_tested_on_other_samples_have_no_lift(finished, balance):
     """As many samples, but others: row by row they would give a wrong number."""
-    relabel(study, "SingleTask", without(0, 40))
-    relabel(study, "MMoE", without(40, 80))
-    relabel(study, "PLE", without(0, 40))
-    found = measured(study, balance)
+    relabel(finished, "SingleTask", without(0, 40))
+    relabel(finished, "MMoE", without(40, 80))
+    relabel(finished, "PLE", without(0, 40))
+    found = measured(finished, balance)
     assert set(found.lifts["MMoE"]) == {"click"}
     assert set(found.lifts["PLE"]) == {"click", "like"}
     assert set(found.metrics["MMoE"]) == {"click", "like"}
 
 
-def test_a_regression_task_has_no_slices(study, balance):
-    for name in study.names:
-        relabel(study, name, lambda likes: likes + 0.5)
-    found = measured(study, balance, like=REGRESSION)
+def test_a_regression_task_has_no_slices(finished, balance):
+    for name in finished.names:
+        relabel(finished, name, lambda likes: likes + 0.5)
+    found = measured(finished, balance, like=REGRESSION)
     assert set(found.metrics["MMoE"]) == set(found.lifts["MMoE"]) == {"click"}
 
 
-def test_an_interval_says_what_it_is_over(study, balance):
-    lift = measured(study, balance).lifts["MMoE"]["like"][0]
+def test_an_interval_says_what_it_is_over(finished, balance):
+    lift = measured(finished, balance).lifts["MMoE"]["like"][0]
     assert interval_of(lift) == "95% interval over 2 seeds and the slice's test users"
     # Two seeds against one are no pairs, and the mean is not over one seed.
-    del study.entries["SingleTask"][2]
-    lift = measured(study, balance).lifts["MMoE"]["like"][0]
+    del finished.models["SingleTask"][2]
+    lift = measured(finished, balance).lifts["MMoE"]["like"][0]
     assert interval_of(lift) == "95% interval over the slice's test users only"

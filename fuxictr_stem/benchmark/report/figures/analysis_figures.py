@@ -55,7 +55,7 @@ def analysis_pictures(analysis: Analysis, leaderboard: Leaderboard) -> Iterator[
 
 def _slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Picture]:
     """Yield one picture per task and metric: the lift on each slice."""
-    names = [name for name in leaderboard.scores if name in slices.lifts]
+    names = [name for name in leaderboard.finished.names if name in slices.lifts]
     lifts = {
         (label, lift.metric, name): lift
         for name, by_label in slices.lifts.items()

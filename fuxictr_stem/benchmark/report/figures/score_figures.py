@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,55 +23,60 @@ from fuxictr_stem.benchmark.report.figures.style import (
     wrapped,
 )
 from fuxictr_stem.benchmark.report.formatting import Section, better
-from fuxictr_stem.benchmark.score.finished_runs import Run, Study
-from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, higher_is_better
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run
+from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, Score, higher_is_better
 from fuxictr_stem.benchmark.score.significance import LEVEL
 
 
-def leaderboard_pictures(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
+def leaderboard_pictures(leaderboard: Leaderboard) -> Iterator[Picture]:
     """Yield the pictures of a leaderboard, in the report's order."""
-    for metric in study.metrics:
-        yield _quality(study, leaderboard, metric)
-    for metric in study.metrics:
-        yield from _transfer(study, leaderboard, metric)
-    yield _cost(study, leaderboard, study.metrics[0])
-    yield from _curves(study, leaderboard)
+    metrics = leaderboard.finished.metrics
+    for metric in metrics:
+        yield _quality(leaderboard, metric)
+    for metric in metrics:
+        yield from _transfer(leaderboard, metric)
+    yield _cost(leaderboard, metrics[0])
+    yield from _curves(leaderboard)
 
 
-def _quality(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
-    higher = higher_is_better(metric)
+def _scores(leaderboard: Leaderboard, label: str, metric: str) -> dict[str, Score]:
+    """Return the scores of the models that have one."""
+    scores = {name: leaderboard.score(name, label, metric) for name in leaderboard.finished.names}
+    return {name: score for name, score in scores.items() if score is not None}
+
+
+def _quality(leaderboard: Leaderboard, metric: str) -> Picture:
+    finished, higher = leaderboard.finished, higher_is_better(metric)
     panels = []
-    for label in study.labels:
+    for label in finished.labels:
         points = {}
-        for name in study.names:
-            score = leaderboard.score(name, label, metric)
-            if score is not None:
-                sd = score.sd or 0.0
-                points[name] = (score.mean, score.mean - sd, score.mean + sd)
-        single = points.get(study.single_task) if study.single_task else None
+        for name, score in _scores(leaderboard, label, metric).items():
+            sd = score.sd or 0.0
+            points[name] = (score.mean, score.mean - sd, score.mean + sd)
+        single = points.get(finished.single_task) if finished.single_task else None
         panels.append(Panel(label, points, single[0] if single else None, higher_is_better=higher))
-    many = any(len(score.values) > 1 for _, _, _, score in leaderboard.each())
+    many = any(len(score.values) > 1 for score in leaderboard.scores.values())
     spread = "mean ± standard deviation over seeds" if many else "one seed, so no spread is known"
-    line = f" The dashed line is the mean of {study.single_task}{_shaded(metric)}."
+    line = f" The dashed line is the mean of {finished.single_task}{_shaded(metric)}."
     return Picture(
         Section.QUALITY,
         file_name("quality", metric),
         f"{metric} on test",
-        f"{spread[0].upper()}{spread[1:]}{better(metric)}; {_seeds(study)}."
-        f"{line if study.single_task else ''}",
-        f"{metric} of {len(study.names)} models on {', '.join(study.labels)}, {spread}; the numbers "
+        f"{spread[0].upper()}{spread[1:]}{better(metric)}; {_seeds(finished)}."
+        f"{line if finished.single_task else ''}",
+        f"{metric} of {len(finished.names)} models on {', '.join(finished.labels)}, {spread}; the numbers "
         f"are in the table of {metric}.",
-        draw_models(panels, study.names, leaderboard.roles, f"{metric} on test{better(metric)}"),
+        draw_models(panels, finished.names, leaderboard.roles, f"{metric} on test{better(metric)}"),
     )
 
 
-def _transfer(study: Study, leaderboard: Leaderboard, metric: str) -> Iterator[Picture]:
+def _transfer(leaderboard: Leaderboard, metric: str) -> Iterator[Picture]:
+    finished = leaderboard.finished
     panels = []
-    for label in study.labels:
+    for label in finished.labels:
         points, hollow = {}, set()
-        for name in study.names:
-            score = leaderboard.score(name, label, metric)
-            comparison = score.single_task if score else None
+        for name, score in _scores(leaderboard, label, metric).items():
+            comparison = score.single_task
             if comparison is not None:
                 ends = comparison.seeds_and_users or (comparison.difference,) * 2
                 points[name] = (comparison.difference, ends[0], ends[1])
@@ -82,29 +87,26 @@ def _transfer(study: Study, leaderboard: Leaderboard, metric: str) -> Iterator[P
         return
     ranged = any(low < high for panel in panels for _, low, high in panel.points.values())
     interval = f" and {LEVEL:.0%} interval over seeds and test users together" if ranged else ""
-    tested = [label for label, deciding in leaderboard.deciding.items() if deciding == metric]
-    filled = (
-        f"A filled marker is a significant difference on {', '.join(tested)} (Holm)."
-        if tested
-        else f"Differences in {metric} are not tested, so all markers are hollow."
-    )
-    names = [name for name in study.names if name != study.single_task]
-    x_label = f"{metric} minus that of {study.single_task}{better(metric)}"
+    filled = f"Differences in {metric} are not tested, so all markers are hollow."
+    if tested := leaderboard.tested(metric):
+        filled = f"A filled marker is a significant difference on {', '.join(tested)} (Holm)."
+    names = [name for name in finished.names if name != finished.single_task]
+    x_label = f"{metric} minus that of {finished.single_task}{better(metric)}"
     yield Picture(
         Section.TRANSFER,
         file_name("transfer", metric),
-        f"{metric}: difference to {study.single_task}",
-        f"Mean over seeds{interval}; {_seeds(study)}. {filled} Worse than zero is negative "
+        f"{metric}: difference to {finished.single_task}",
+        f"Mean over seeds{interval}; {_seeds(finished)}. {filled} Worse than zero is negative "
         f"transfer{_shaded(metric)}.",
-        f"Difference in {metric} between each of {len(names)} models and {study.single_task} on "
-        f"{', '.join(study.labels)}, with intervals; the numbers are in the transfer table.",
+        f"Difference in {metric} between each of {len(names)} models and {finished.single_task} on "
+        f"{', '.join(finished.labels)}, with intervals; the numbers are in the transfer table.",
         draw_models(panels, names, leaderboard.roles, x_label),
     )
 
 
-def _seeds(study: Study) -> str:
+def _seeds(finished: FinishedBenchmark) -> str:
     """Return which seeds a picture of all runs shows."""
-    seeds = sorted({seed for by_seed in study.entries.values() for seed in by_seed})
+    seeds = sorted({seed for by_seed in finished.models.values() for seed in by_seed})
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
@@ -112,37 +114,29 @@ def _shaded(metric: str) -> str:
     return "" if higher_is_better(metric) is None else ", the shaded side"
 
 
-def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
-    labels = [
-        label
-        for label in study.labels
-        if any(leaderboard.score(name, label, metric) is not None for name in study.names)
-    ] or study.labels
+def _cost(leaderboard: Leaderboard, metric: str) -> Picture:
+    finished, costs = leaderboard.finished, leaderboard.costs
+    scores = {label: _scores(leaderboard, label, metric) for label in finished.labels}
+    labels = [label for label in finished.labels if scores[label]] or finished.labels
     columns = columns_of(len(labels))
-    figure, axes = grid(len(labels), columns, 3.0, 0.5 + 0.22 * -(-len(study.names) // 2))
-    costs = leaderboard.costs
+    figure, axes = grid(len(labels), columns, 3.0, 0.5 + 0.22 * -(-len(finished.names) // 2))
     most = max(cost.peak_mib for cost in costs.values())
     seconds = [cost.seconds_per_epoch for cost in costs.values()]
-    styles = {}
-    for number, name in enumerate(study.names):
-        colour, marker = series(number)
-        mib = costs[name].peak_mib
-        styles[f"{wrapped(name, 30)}, {mib:,.0f} MiB"] = colour, marker
-        for panel, label in zip(axes, labels, strict=True):
-            score = leaderboard.score(name, label, metric)
-            if score is not None:
-                panel.errorbar(
-                    costs[name].seconds_per_epoch,
-                    score.mean,
-                    yerr=score.sd,
-                    color=colour,
-                    marker=marker,
-                    markersize=4 + 6 * mib / most,
-                    alpha=0.85,
-                    capsize=2,
-                    linewidth=1,
-                )
+    styles = {name: series(number) for number, name in enumerate(finished.names)}
     for place, (panel, label) in enumerate(zip(axes, labels, strict=True)):
+        for name, score in scores[label].items():
+            colour, marker = styles[name]
+            panel.errorbar(
+                costs[name].seconds_per_epoch,
+                score.mean,
+                yerr=score.sd,
+                color=colour,
+                marker=marker,
+                markersize=4 + 6 * costs[name].peak_mib / most,
+                alpha=0.85,
+                capsize=2,
+                linewidth=1,
+            )
         panel.set_title(label, loc="left")
         panel.margins(0.1)
         if min(seconds) > 0 and max(seconds) > 20 * min(seconds):
@@ -153,69 +147,74 @@ def _cost(study: Study, leaderboard: Leaderboard, metric: str) -> Picture:
             panel.set_ylabel(f"{metric} on test")
         if place + columns >= len(axes):
             panel.set_xlabel("training seconds per epoch")
-    legend(figure, styles, 2, "outside lower center")
+    names = {name: f"{wrapped(name, 30)}, {costs[name].peak_mib:,.0f} MiB" for name in styles}
+    legend(
+        figure, {names[name]: style for name, style in styles.items()}, 2, "outside lower center"
+    )
     corner = "Up" if higher_is_better(metric) else "Down"
     return Picture(
         Section.COST,
         file_name("cost", metric),
         f"{metric} against training time",
-        f"Bars are the standard deviation over seeds ({_seeds(study)}). The larger the marker, the "
+        f"Bars are the standard deviation over seeds ({_seeds(finished)}). The larger the marker, the "
         f"larger the peak memory, which the legend gives. {corner} and to the left is better.",
-        f"{metric} on test against training seconds per epoch of {len(study.names)} models; the "
+        f"{metric} on test against training seconds per epoch of {len(finished.names)} models; the "
         f"numbers are in the tables of {metric} and cost.",
         figure,
     )
 
 
-def _curves(study: Study, leaderboard: Leaderboard) -> Iterator[Picture]:
+def _curves(leaderboard: Leaderboard) -> Iterator[Picture]:
     """Yield the validation metric of each task and the training loss, one panel per model."""
-    metric = study.metrics[0]
-    for label in study.labels:
-        lines = _lines(study, f"{label}_{metric}")
+    finished = leaderboard.finished
+    metric = finished.metrics[0]
+    for label in finished.labels:
+        lines = _lines(finished, f"{label}_{metric}")
         if any(lines.values()):
             yield Picture(
                 Section.TRAINING,
                 file_name("training", label, metric),
                 f"{label}, {metric} on valid while training",
-                f"One line per seed ({_seeds(study)}); in grey the means of the other models.",
+                f"One line per seed ({_seeds(finished)}); in grey the means of the other models.",
                 f"{metric} of {label} on valid by epoch, one panel for each of {len(lines)} models.",
                 _draw_curves(lines, leaderboard, f"{label}, {metric} on valid", others=True),
             )
-    lines = _lines(study)
+    lines = _lines(finished)
     yield Picture(
         Section.TRAINING,
         "training-loss",
         "Training loss",
-        f"One line per run ({_seeds(study)}): the mean loss since the evaluation before, regularisers "
+        f"One line per run ({_seeds(finished)}): the mean loss since the evaluation before, regularisers "
         "included. Losses of models with other tasks or loss weights do not compare.",
         f"Training loss by epoch, one panel for each of {len(lines)} models.",
         _draw_curves(lines, leaderboard, "training loss"),
     )
 
 
-def _lines(study: Study, metric: str | None = None) -> dict[str, list[np.ndarray]]:
+def _lines(finished: FinishedBenchmark, metric: str | None = None) -> dict[str, list[np.ndarray]]:
     """Return (2, E) epochs and a metric on valid, or the training loss, of each run, by model."""
-    runs = {
-        name: [run for entry in study.entries[name].values() for run in entry.runs]
-        for name in study.names
-    }
     return {
-        name: [line for run in of_model if (line := _line(run, metric)).size]
-        for name, of_model in runs.items()
+        name: [
+            line
+            for trained in finished.models[name].values()
+            for run in trained.runs
+            if (line := _line(run, metric)).size
+        ]
+        for name in finished.names
     }
 
 
 def _line(run: Run, metric: str | None) -> np.ndarray:
-    by_epoch: dict[int, list[dict[str, Any]]] = {}
-    for record in run.result["evaluations"]:
-        by_epoch.setdefault(record["epoch"], []).append(record)
+    records = run.result["evaluations"]
+    per_epoch, so_far = Counter(record["epoch"] for record in records), Counter[int]()
     points = []
-    for epoch, records in by_epoch.items():
-        for place, record in enumerate(records, start=1):
-            value = record["valid"].get(metric) if metric else record["train_loss"]
-            if value is not None:
-                # Evaluations inside an epoch are between the whole numbers.
-                points.append((epoch - 1 + place / len(records), value))
+    for record in records:
+        epoch = record["epoch"]
+        so_far[epoch] += 1
+        value = record["valid"].get(metric) if metric else record["train_loss"]
+        if value is not None:
+            # Evaluations inside an epoch are between the whole numbers.
+            points.append((epoch - 1 + so_far[epoch] / per_epoch[epoch], value))
     return np.array(points).T
 
 

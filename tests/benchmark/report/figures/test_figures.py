@@ -12,16 +12,16 @@ from fuxictr_stem.benchmark.report.figures.style import SHADE, wrapped
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
 
 
-def inside(study, analysis):
+def inside(finished, analysis):
     """The pictures of the models' insides, without those of slices."""
-    leaderboard = build_leaderboard(study, resamples=5)
+    leaderboard = build_leaderboard(finished, resamples=5)
     pictures = analysis_pictures(analysis, leaderboard)
     return [picture for picture in pictures if not picture.name.startswith("slices-")]
 
 
-def test_every_exact_zero_of_the_gradient_flow_is_drawn_as_0_on_white(study, analysis):
+def test_every_exact_zero_of_the_gradient_flow_is_drawn_as_0_on_white(finished, analysis):
     flow = analysis.flows["STEMNet"]
-    picture = next(p for p in inside(study, analysis) if p.name == "gradient-flow-stemnet")
+    picture = next(p for p in inside(finished, analysis) if p.name == "gradient-flow-stemnet")
     axes = picture.figure.axes[0]
     written = {text.get_position(): text.get_text() for text in axes.texts}
     assert len(written) == flow.norms.size
@@ -34,15 +34,15 @@ def test_every_exact_zero_of_the_gradient_flow_is_drawn_as_0_on_white(study, ana
     assert len(axes.get_yticklabels()) == len(flow.parts)
 
 
-def test_points_stand_where_the_numbers_are(study):
-    leaderboard = build_leaderboard(study, resamples=30)
-    picture = next(p for p in leaderboard_pictures(study, leaderboard) if p.name == "transfer-auc")
+def test_points_stand_where_the_numbers_are(finished):
+    leaderboard = build_leaderboard(finished, resamples=30)
+    picture = next(p for p in leaderboard_pictures(leaderboard) if p.name == "transfer-auc")
     click, like = picture.figure.axes[:2]
     # A line has one point of data: an error bar's centre.
     points = [line.get_xdata()[0] for line in click.lines if len(line.get_xdata()) == 1]
     expected = [
         leaderboard.score(name, "click", "AUC").single_task.difference
-        for name in study.names
+        for name in finished.names
         if name != "SingleTask"
     ]
     assert [x for x in points if x in expected] == expected
@@ -51,10 +51,10 @@ def test_points_stand_where_the_numbers_are(study):
 
 @pytest.mark.parametrize("metric", ["AUC", "logloss"])
 @pytest.mark.parametrize("kind", ["transfer", "quality"])
-def test_the_bad_side_is_shaded_whichever_it_is(study, metric, kind):
-    leaderboard = build_leaderboard(study, resamples=30)
+def test_the_bad_side_is_shaded_whichever_it_is(finished, metric, kind):
+    leaderboard = build_leaderboard(finished, resamples=30)
     name = f"{kind}-{metric.lower()}"
-    picture = next(p for p in leaderboard_pictures(study, leaderboard) if p.name == name)
+    picture = next(p for p in leaderboard_pictures(leaderboard) if p.name == name)
     line = 0.0 if kind == "transfer" else leaderboard.score("SingleTask", "click", metric).mean
     axes = picture.figure.axes[0]
     (shade,) = (patch for patch in axes.patches if patch.get_facecolor()[:3] == to_rgb(SHADE))
@@ -64,11 +64,11 @@ def test_the_bad_side_is_shaded_whichever_it_is(study, metric, kind):
     assert "shaded" in picture.caption
 
 
-def test_only_a_claim_has_a_filled_marker(study):
-    leaderboard = build_leaderboard(study, resamples=30)
+def test_only_a_claim_has_a_filled_marker(finished):
+    leaderboard = build_leaderboard(finished, resamples=30)
     for metric in ("AUC", "logloss"):
         name = f"transfer-{metric.lower()}"
-        picture = next(p for p in leaderboard_pictures(study, leaderboard) if p.name == name)
+        picture = next(p for p in leaderboard_pictures(leaderboard) if p.name == name)
         filled = [
             line.get_markerfacecolor() != "white"
             for line in picture.figure.axes[0].lines
@@ -77,7 +77,7 @@ def test_only_a_claim_has_a_filled_marker(study):
         ]
         expected = [
             leaderboard.score(model, "click", metric).single_task.is_significant
-            for model in study.names
+            for model in finished.names
             if model != "SingleTask"
         ]
         assert filled == expected
@@ -86,8 +86,8 @@ def test_only_a_claim_has_a_filled_marker(study):
             assert not any(filled)
 
 
-def test_pictures_name_the_run_and_the_seed_that_they_show(study, analysis):
-    for picture in inside(study, analysis):
+def test_pictures_name_the_run_and_the_seed_that_they_show(finished, analysis):
+    for picture in inside(finished, analysis):
         if picture.name == "tables-spectra":
             titles = " ".join(axes.get_title(loc="left") for axes in picture.figure.axes)
             for name, (expid, seed) in analysis.runs.items():
@@ -98,12 +98,12 @@ def test_pictures_name_the_run_and_the_seed_that_they_show(study, analysis):
         expid, seed = analysis.runs[name]
         assert picture.caption.startswith(f"run {expid}, seed {seed}.")
         assert picture.figure.get_suptitle() == f"{name}: run {expid}, seed {seed}"
-    for picture in leaderboard_pictures(study, build_leaderboard(study, resamples=5)):
+    for picture in leaderboard_pictures(build_leaderboard(finished, resamples=5)):
         assert "seeds 1, 2, 3" in picture.caption
 
 
-def test_gates_of_all_models_have_one_scale(study, analysis):
-    gates = [p for p in inside(study, analysis) if p.name.startswith("gates-")]
+def test_gates_of_all_models_have_one_scale(finished, analysis):
+    gates = [p for p in inside(finished, analysis) if p.name.startswith("gates-")]
     assert len(gates) == 4
     for picture in gates:
         bar = picture.figure.axes[-1]

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
-from fuxictr_stem.benchmark.score.finished_runs import Entry, Run, Study
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run, TrainedModel
 from fuxictr_stem.metrics import evaluate_task
 
 METRICS = ["AUC", "gAUC", "logloss"]
@@ -67,10 +67,10 @@ class World:
         return Run(expid, seed, settings or {}, list(labels), result, folder)
 
 
-def make_study(
+def make_benchmark(
     folder: Path, noises, labels=("click", "like"), seeds=(1, 2, 3), lacking=(), **world
-) -> Study:
-    """Return a study; the model called SingleTask has one run per task.
+) -> FinishedBenchmark:
+    """Return a benchmark; the model called SingleTask has one run per task.
 
     Args:
         folder: Where the runs' files go.
@@ -81,7 +81,7 @@ def make_study(
         world: How the test split is made.
     """
     split = World(labels, **world)
-    entries = {}
+    models = {}
     for number, (name, noise) in enumerate(noises.items()):
         own = [label for label in labels if (name, label) not in lacking]
         parts = [[label] for label in own] if name == "SingleTask" else [own]
@@ -97,16 +97,16 @@ def make_study(
                 )
                 for part in parts
             ]
-            entries.setdefault(name, {})[seed] = Entry(name, seed, runs)
-    return Study(
+            models.setdefault(name, {})[seed] = TrainedModel(name, seed, runs)
+    return FinishedBenchmark(
         name="small",
         dataset_id="toy",
         labels=list(labels),
         metrics=METRICS,
         seeds=list(seeds),
-        entries=entries,
-        single_task="SingleTask" if "SingleTask" in entries else None,
-        proposed=["STEMNet"] if "STEMNet" in entries else [],
+        models=models,
+        single_task="SingleTask" if "SingleTask" in models else None,
+        proposed=["STEMNet"] if "STEMNet" in models else [],
         facts={"command": "python run_benchmark.py --config small.yaml", "threads": 1},
     )
 

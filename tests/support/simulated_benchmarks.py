@@ -4,7 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fuxictr_stem.benchmark.score.finished_runs import Entry, Run, Study, TaskPredictions
+from fuxictr_stem.benchmark.score.finished_runs import (
+    FinishedBenchmark,
+    Run,
+    TaskPredictions,
+    TrainedModel,
+)
 from fuxictr_stem.metrics import auc, logloss
 
 PARAMS = {"dense": 1, "embedding": 1}
@@ -12,8 +17,8 @@ COST = {"params": PARAMS, "epochs": 1, "seconds": {"train": 1.0}, "samples_per_s
 
 
 @dataclass(frozen=True)
-class Simulated(Entry):
-    """An entry whose predictions were never written."""
+class Simulated(TrainedModel):
+    """A model whose predictions were never written."""
 
     made: dict[str, TaskPredictions] = field(default_factory=dict)
 
@@ -44,7 +49,7 @@ def quality_of_seed(rng, noise, spread):
 
 
 def simulate(rng, noises, seeds, users=25, rows_of_user=8, labels=("click", "like"), spread=0.15):
-    """Return a study; a seed that is good on valid is good on test, as with one set of weights.
+    """Return a benchmark; a seed that is good on valid is good on test, as with one set of weights.
 
     Args:
         rng: The source of all chance.
@@ -56,7 +61,7 @@ def simulate(rng, noises, seeds, users=25, rows_of_user=8, labels=("click", "lik
         spread: Deviation over seeds of the logarithm of the noise.
     """
     splits = {label: [Split(rng, users, rows_of_user) for _ in range(2)] for label in labels}
-    entries = {}
+    models = {}
     for name, noise in noises.items():
         for seed in range(seeds):
             made, figures = {}, {"valid": {}, "test": {}}
@@ -69,14 +74,14 @@ def simulate(rng, noises, seeds, users=25, rows_of_user=8, labels=("click", "lik
                 made[label] = TaskPredictions(test.y_true, y_pred, test.user, test.row)
             result = {**figures, **COST, "peak_rss_bytes": 1}
             run = Run(name, seed, {}, list(labels), result, None)
-            entries.setdefault(name, {})[seed] = Simulated(name, seed, [run], made)
-    return Study(
+            models.setdefault(name, {})[seed] = Simulated(name, seed, [run], made)
+    return FinishedBenchmark(
         name="simulated",
         dataset_id="toy",
         labels=list(labels),
         metrics=["AUC", "logloss"],
         seeds=list(range(seeds)),
-        entries=entries,
+        models=models,
         single_task="SingleTask",
         proposed=["STEMNet"] if "STEMNet" in noises else [],
     )
