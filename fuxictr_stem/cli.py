@@ -116,6 +116,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     tell(str(evaluation))
 
 
+def _embeddings(args: argparse.Namespace) -> None:
+    fields = None if args.fields is None else _names(args.fields)
+    files = _loaded(args).write_embeddings(args.out, fields)
+    logger.info("Wrote %s", ", ".join(map(str, files)))
+
+
 def _loaded(args: argparse.Namespace) -> Run:
     logger.info("Loading PyTorch and the run %s", args.run_folder)
     return fuxictr_stem.load(args.run_folder, args.gpu)
@@ -177,6 +183,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None] | None, st
     "benchmark": (_benchmark, "compare many experiments, with a report"),
     "predict": (_predict, "score the rows of files by a finished run"),
     "evaluate": (_evaluate, "measure a finished run on labelled files"),
+    "embeddings": (_embeddings, "write the vectors of a finished run's fields by raw value"),
     "audit": (_audit, "show which task's loss reaches which part of a model; needs no data"),
     "cache": (None, "list, verify or clear the caches of encoded data"),
     "cache list": (_cache, "show each cache, and whether the config still asks for it"),
@@ -193,7 +200,8 @@ _NEEDED: dict[str, Any] = {"required": True}
 _FOLDER: dict[str, Any] = {"type": Path}
 _FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
 _LIST: dict[str, Any] = {"metavar": "NAME,NAME"}
-_RUNS = ["predict", "evaluate"]
+_SCORES = ["predict", "evaluate"]
+_RUNS = [*_SCORES, "embeddings"]
 # An option, what argparse needs to know of it, its help, and the commands that have it.
 _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("--expid", _NEEDED, "the experiment id, e.g. STEMNet_tiktok", ["run", "audit"]),
@@ -231,9 +239,11 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "--data",
         {**_NEEDED, "nargs": "+", "metavar": "FILE"},
         "csv, tsv (also gzipped) or parquet files, folders of them, or patterns",
-        _RUNS,
+        _SCORES,
     ),
     ("--out", _FILE | _NEEDED, "file of the scores: .parquet or .csv", ["predict"]),
+    ("--out", _FOLDER | _NEEDED, "new folder, with a parquet file per field", ["embeddings"]),
+    ("--fields", _LIST, "the fields; by default all that have a table", ["embeddings"]),
     ("--keep", {**_LIST, "default": ""}, "columns of the data to carry along", ["predict"]),
     ("--metrics", _LIST, "metrics, e.g. AUC,gAUC; by default those of training", ["evaluate"]),
     ("--by", {"metavar": "COL"}, "a column of the data: metrics for each value", ["evaluate"]),

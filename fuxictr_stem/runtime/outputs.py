@@ -37,6 +37,22 @@ def check_writable(folder: Path, key: str) -> None:
         ) from error
 
 
+def check_new_folder(folder: Path, key: str) -> None:
+    """Prove that a folder can be put where none is yet, or an empty one; remove what a killed process left.
+
+    Raises:
+        OutputError: Something is there, or its place cannot be written; the message names ``key``.
+    """
+    empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+    if os.path.lexists(folder) and not empty:
+        raise OutputError(f"{key} {folder} is there already. Remove it, or choose a new folder.")
+    above = folder.absolute().parent
+    check_writable(above, key)
+    for path in temporaries(above):
+        if final_name(path.name) == folder.name:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def check_appendable(path: Path) -> None:
     """Prove that a line can be appended to a file, without changing it, or raise `OutputError`."""
     try:

@@ -3,7 +3,8 @@
 `run` opens the folder: the model from ``run.json`` and the weights, and the encoder of its columns.
 `inputs` reads frames and files into blocks of ids; `predict` runs the model over them batch by batch, into
 a frame or a file (`score_files`). `evaluate` reads labels, too, `measure` turns both into metrics, also by
-the values of a column, and `evaluation` shows them.
+the values of a column, and `evaluation` shows them. `embeddings` gives the vectors of a field's values
+away, in frames or files; `gates` shows which experts the tasks listen to.
 
 `scoring_module` is a model without what only training needs, made of `scoring_embedding` (tables as
 `stored_rows`) and `scoring_layers`; `programs` writes it as programs of `torch.export` and ONNX.

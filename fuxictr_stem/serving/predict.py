@@ -73,16 +73,28 @@ class Predictor:
                 progress.update(len(next(iter(scores.values()))))
         _warn_of_unknown(tallies, self.unknown)
 
+    def batches(self, rows: Rows, title: str) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches of rows that `scored` runs the model over."""
+        with Progress(title, None, unit="rows") as progress:
+            for block in _ahead(_aligned(rows.blocks(), self.batch_size)):
+                progress.expect(rows.total)
+                yield from self._batches(block.arrays)
+                progress.update(_rows(block))
+
+    def _batches(self, arrays: Mapping[str, Array]) -> Iterator[dict[str, Tensor]]:
+        device = self.model.device
+        columns = {name: _tensor(arrays[name]).to(device) for name in self.features}
+        for start in range(0, len(next(iter(columns.values()))), self.batch_size):
+            stop = start + self.batch_size
+            yield {name: column[start:stop] for name, column in columns.items()}
+
     @torch.no_grad()
     def _score(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Return the scores of a block."""
         model = self.model
-        columns = {name: _tensor(arrays[name]).to(model.device) for name in self.features}
-        rows = len(next(iter(columns.values())))
         parts: dict[str, list[Tensor]] = {label: [] for label in model.labels}
-        for start in range(0, rows, self.batch_size):
-            stop = start + self.batch_size
-            outputs = forward(model, {name: x[start:stop] for name, x in columns.items()})
+        for batch in self._batches(arrays):
+            outputs = forward(model, batch)
             for label, scores in parts.items():
                 scores.append(outputs[f"{label}_pred"].flatten())
         return {label: torch.cat(scores).float().cpu().numpy() for label, scores in parts.items()}
@@ -94,10 +106,15 @@ def predict_frame(predictor: Predictor, rows: Rows, data: Data) -> Frame:
     check_columns(predictor.model.labels, keep)
     parts = [_frame(scored) for scored in predictor.scored(rows)]
     frame = pl.concat(parts, how="vertical_relaxed")
+    return rows_like(data, frame, keep)
+
+
+def rows_like(data: Data, frame: pl.DataFrame, keep: Sequence[str] = ()) -> Frame:
+    """Return a row for each of some data's, in a frame of its kind; ``keep`` are columns of both."""
     if is_pandas(data):
-        scores = frame.drop(keep)
-        columns = {name: scores[name].to_numpy() for name in scores.columns}
-        return data[keep].assign(**columns)
+        made = frame.drop(keep)
+        columns = {name: made[name].to_numpy() for name in made.columns}
+        return data[list(keep)].assign(**columns)
     return frame.lazy() if isinstance(data, pl.LazyFrame) else frame
 
 

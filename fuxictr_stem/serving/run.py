@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from fuxictr.features import FeatureMap
 
@@ -19,9 +20,11 @@ from fuxictr_stem.errors import DataError
 from fuxictr_stem.experiment import check_device, task_types
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model
+from fuxictr_stem.serving.embeddings import FieldVectors, Table, write_embeddings
 from fuxictr_stem.serving.evaluate import Evaluation, evaluate
-from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Wanted, open_rows
-from fuxictr_stem.serving.predict import Predictor, predict_frame, write_predictions
+from fuxictr_stem.serving.gates import mean_gate_weights, row_gate_weights
+from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Wanted, is_pandas, open_rows
+from fuxictr_stem.serving.predict import Predictor, predict_frame, rows_like, write_predictions
 from fuxictr_stem.training.precision import FP32, TF32
 
 logger = logging.getLogger(__name__)
@@ -116,6 +119,84 @@ class Run:
         """
         names = list(self.params["metrics"] if metrics is None else metrics)
         return evaluate(self._predictor, self.params, self.tasks, names, data, by)
+
+    def embeddings(self, field: str, unknown: bool = False) -> pl.DataFrame:
+        """Return the vectors that the model has learnt for the values of a categorical or sequence field.
+
+        They are what it reads for a value: before a sequence is pooled and before the field's encoder,
+        and of pretrained vectors, after their projection. A value that only the file of learnt pretrained
+        vectors has, and train has not, reads zeros.
+
+        Args:
+            field: The field. One that shares another's table has that one's vectors.
+            unknown: Whether to add, under the key null, the vector of all other values.
+
+        Returns:
+            ``key``, the raw values in the dtype of training, in the order of their ids; ``shared`` and, for
+            a model with a table per task, ``<label>`` of each: an array of float32 in each row.
+
+        Raises:
+            ConfigError: There is no such field, or it has no vectors by value.
+        """
+        return self._vectors.frame(field, unknown)
+
+    def table(self, field: str, task: str | None = None, unknown: bool = False) -> Table:
+        """Return the vectors of one table: ``keys``, a polars series, and ``vectors``, (N, D) float32.
+
+        Args:
+            field: As of `embeddings`.
+            task: The label whose table it is; None for the shared one.
+            unknown: As of `embeddings`.
+
+        Raises:
+            ConfigError: As `embeddings`; or there is no table of that task.
+        """
+        return self._vectors.table(field, task, unknown)
+
+    def write_embeddings(self, out: str | Path, fields: Sequence[str] | None = None) -> list[Path]:
+        """Write `embeddings` into a new folder, a parquet file per field.
+
+        Tables larger than memory are written in blocks, and the folder appears when it is complete.
+
+        Args:
+            out: The folder; what may be there is an empty one.
+            fields: The fields; by default each that has a table of its own.
+
+        Returns:
+            The files: ``<field>.parquet``.
+
+        Raises:
+            ConfigError: As `embeddings`, of all fields.
+            OutputError: The folder cannot be written.
+        """
+        return write_embeddings(self._vectors, Path(out), fields)
+
+    def gate_weights(self, data: Data, by_row: bool = False) -> Frame:
+        """Return which experts each task's gate listens to, averaged over rows.
+
+        Args:
+            data: As of `predict`.
+            by_row: Whether to return the weights of every row instead.
+
+        Returns:
+            ``place`` (such as ``layer 1``), ``task`` (``shared`` for the gate of the shared stream, ``all``
+            for one that serves all tasks), ``expert``, and ``mean`` and ``std`` of the weight. By row, a
+            column ``place/task/expert`` of each, float32. A frame of the kind that came in, a polars frame
+            for files. Empty for a model without gates.
+
+        Raises:
+            DataError: As `predict`.
+        """
+        rows = open_rows(self.encoder, data, Wanted(self.features))
+        batches = self._predictor.batches(rows, "Gate weights")
+        if by_row:
+            return rows_like(data, row_gate_weights(self.model, batches))
+        frame = mean_gate_weights(self.model, batches)
+        return frame.to_pandas() if is_pandas(data) else frame
+
+    @property
+    def _vectors(self) -> FieldVectors:
+        return FieldVectors(self.model, self.encoder)
 
     @property
     def _predictor(self) -> Predictor:
