@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 
 from fuxictr_stem.data.encoding.count_tokens import flat
-from fuxictr_stem.data.encoding.vocabulary import Array, Vocabulary
+from fuxictr_stem.data.encoding.vocabulary import Array, Lookup, Vocabulary
 from fuxictr_stem.errors import DataError
+
+Number = TypeVar("Number", Array, float)
 
 
 class Normalizer(NamedTuple):
@@ -32,11 +34,11 @@ class Normalizer(NamedTuple):
     offset: float
     scale: float
 
-    def of(self, numbers: Array) -> Array:
-        """Return numbers scaled, (rows,) float64."""
+    def of(self, numbers: Number) -> Number:
+        """Return numbers, or a number, of float64 scaled."""
         if self.name == "StandardScaler":
-            return (numbers.astype(np.float64) - self.offset) / self.scale
-        return numbers.astype(np.float64) * self.scale + self.offset
+            return (numbers - self.offset) / self.scale
+        return numbers * self.scale + self.offset
 
 
 @dataclass(frozen=True)
@@ -91,30 +93,28 @@ class Encoder:
     measured: bool = False
 
 
-def column_encoder(feature: Feature, words: Vocabulary | None) -> Encoder:
+def column_encoder(feature: Feature, words: Vocabulary | None, rows: float) -> Encoder:
     """Return the encoder of a feature, of which `of_written_numbers` may be the faster one.
 
     Args:
         feature: The feature.
         words: Its vocabulary.
+        rows: About how many it will encode; inf if as many as in training.
     """
+    name = feature.name
     if feature.kind == "embedding":
         return _vectors(feature)
     if feature.kind == "numeric":
         return _numeric(feature)
     if words is None:
-        return plain(feature.name, np.dtype(np.int64))
-    if feature.kind == "sequence":
-        return _sequence(feature, words)
+        return plain(name, np.dtype(np.int64))
     unknown = _unknown(feature, words)
     if feature.dtype != "str":
-        find = words.of_numbers()
-        return Encoder(feature.name, words.dtype, feature.name, _same, find, unknown=unknown)
-
-    def finish(codes: pl.Series) -> Array:
-        return words.ids[codes.to_numpy()]
-
-    return Encoder(feature.name, words.dtype, feature.name, words.codes, finish, unknown=unknown)
+        return Encoder(name, words.dtype, name, _same, words.of_numbers(), unknown=unknown)
+    text = words.of_text(rows * max(feature.width, 1), feature.padding)
+    if feature.kind == "sequence":
+        return _sequence(feature, text, words)
+    return Encoder(name, words.dtype, name, text.query, text.ids, unknown=unknown)
 
 
 def of_written_numbers(feature: Feature, words: Vocabulary, numbers: str, missing: Any) -> Encoder:
@@ -147,29 +147,22 @@ def _same(values: pl.Expr) -> pl.Expr:
     return values
 
 
-def _sequence(feature: Feature, words: Vocabulary) -> Encoder:
+def _sequence(feature: Feature, text: Lookup, words: Vocabulary) -> Encoder:
     """Cut to the length, look up, and pad with 0, as FuxiCTR's ``pad_sequences``."""
-    length, pre, ids = feature.width, feature.pre, words.ids
-    codes = words.codes(pl.element())
-    if feature.padding is not None:
-        # The missing token is padding, whether or not another column gave it an id.
-        ids = np.append(ids, words.dtype.type(0))
-        is_padding = pl.element() == feature.padding
-        codes = pl.when(is_padding).then(pl.lit(len(ids) - 1, pl.UInt32)).otherwise(codes)
+    name, length, pre = feature.name, feature.width, feature.pre
     place = np.arange(length)
 
     def query(tokens: pl.Expr) -> pl.Expr:
-        return (tokens.list.tail(length) if pre else tokens.list.head(length)).list.eval(codes)
+        cut = tokens.list.tail(length) if pre else tokens.list.head(length)
+        return cut.list.eval(text.query(pl.element()))
 
-    def finish(codes: pl.Series) -> Array:
-        lengths = codes.list.len().to_numpy()[:, None]
-        tokens = flat(codes).to_numpy()
-        matrix = np.zeros((len(codes), length), dtype=words.dtype)
-        matrix[place >= length - lengths if pre else place < lengths] = ids[tokens]
+    def finish(values: pl.Series) -> Array:
+        lengths = values.list.len().to_numpy()[:, None]
+        matrix = np.zeros((len(values), length), dtype=words.dtype)
+        matrix[place >= length - lengths if pre else place < lengths] = text.ids(flat(values))
         return matrix
 
-    name, unknown = feature.name, int(words.unknown)
-    return Encoder(name, words.dtype, name, query, finish, length, unknown)
+    return Encoder(name, words.dtype, name, query, finish, length, int(words.unknown))
 
 
 def _numeric(feature: Feature) -> Encoder:
@@ -178,7 +171,7 @@ def _numeric(feature: Feature) -> Encoder:
     def finish(values: pl.Series) -> Array:
         numbers = values.to_numpy()
         if normalizer is not None:
-            numbers = normalizer.of(numbers)
+            numbers = normalizer.of(numbers.astype(np.float64))
         with np.errstate(over="ignore"):
             scaled = numbers.astype(np.float32)
         if not np.isfinite(scaled).all():

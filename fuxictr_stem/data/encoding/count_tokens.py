@@ -95,5 +95,5 @@ def count_tokens(
 
 
 def flat(lists: pl.Series) -> pl.Series:
-    """Return the elements of all lists; unlike ``explode``, nothing for an empty one."""
-    return pl.Series(values=lists.rechunk().to_arrow().flatten())
+    """Return the elements of all lists; nothing for an empty one."""
+    return lists.explode(empty_as_null=False, keep_nulls=False)

@@ -70,7 +70,10 @@ def write_encoder(folder: Path, fitted: Fitted) -> None:
     for number, words in enumerate(fitted.vocabularies):
         files.append(folder / f"vocabulary_{number}.arrow")
         frame = pl.DataFrame({"token": words.tokens, "id": words.ids[:-1].astype(np.int64)})
-        frame.sort("token").rechunk().write_ipc(files[-1], compression="uncompressed")
+        # In one piece, so that it is mapped as one.
+        frame.sort("token").write_ipc(
+            files[-1], compression="uncompressed", record_batch_size=max(frame.height, 1)
+        )
     content = {
         "format": FORMAT,
         "plan": _plan_as_json(fitted.plan),
@@ -133,8 +136,8 @@ def _fitted(folder: Path, account: Mapping[str, Any]) -> Fitted:
         )
     vocabularies = []
     for number, unknown in enumerate(account["unknown"]):
-        frame = pl.read_ipc(folder / f"vocabulary_{number}.arrow", memory_map=True, rechunk=False)
-        vocabularies.append(Vocabulary(frame["token"], frame["id"].to_numpy(), unknown))
+        frame = pl.read_ipc(folder / f"vocabulary_{number}.arrow", memory_map=True)
+        vocabularies.append(Vocabulary(frame["token"], frame["id"].to_numpy(), unknown, True))
     return Fitted(_plan_of(account["plan"]), features, vocabularies, account["functions"])
 
 

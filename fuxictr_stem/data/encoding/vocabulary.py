@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,6 +17,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 # A table of ids by number may have this many entries per id, and some.
 _ENTRIES_PER_ID, _ENTRIES = 4, 1 << 20
+
+# The most tokens that are hashed for a few values: more would take longer than searching them, sorted.
+_HASHED = 1 << 19
 
 
 def integer_type(low: int, high: int) -> np.dtype[Any]:
@@ -61,6 +66,18 @@ def lookup(keys: Array, ids: Array, unknown: np.generic) -> Callable[[Array], Ar
     return search
 
 
+class Lookup(NamedTuple):
+    """How a column of text becomes ids.
+
+    Attributes:
+        query: What the query computes of each text.
+        ids: Turns the query's values into ids, (values,).
+    """
+
+    query: Callable[[pl.Expr], pl.Expr]
+    ids: Callable[[pl.Series], Array]
+
+
 class Vocabulary:
     """The ids of tokens.
 
@@ -68,19 +85,23 @@ class Vocabulary:
         tokens: Distinct tokens, (tokens,): text, whole numbers or floats.
         ids: The id of each, (tokens,).
         unknown: Id of every other token.
+        is_sorted: Whether the tokens are sorted.
 
     Attributes:
         dtype: The smallest type for its ids.
         tokens: As given.
         unknown: As given, of that type.
-        ids: By the code of a text: its id; the last is for whatever is not in the vocabulary.
+        ids: By the place of a token: its id; the last is for whatever is not in the vocabulary.
     """
 
-    def __init__(self, tokens: pl.Series, ids: Array, unknown: int) -> None:
+    def __init__(
+        self, tokens: pl.Series, ids: Array, unknown: int, is_sorted: bool = False
+    ) -> None:
         self.dtype = integer_type(0, max(int(ids.max(initial=0)), unknown))
         self.tokens = tokens
         self.unknown = self.dtype.type(unknown)
         self.ids = np.append(ids.astype(self.dtype), self.unknown)
+        self._is_sorted = is_sorted
 
     @classmethod
     def of(cls, vocabulary: Mapping[Any, int]) -> Vocabulary:
@@ -94,19 +115,33 @@ class Vocabulary:
         )
         return cls(tokens, np.array(list(ids.values()), dtype=np.int64), unknown)
 
-    @cached_property
-    def _texts(self) -> pl.DataTypeExpr:
-        # With the Enum itself, polars would hash the tokens anew for every expression.
-        return pl.dtype_of(pl.lit(pl.Series([], dtype=pl.Enum(self.tokens))))
+    def is_searched(self, values: float) -> bool:
+        """Say whether that many texts are searched for: else a table of all tokens is made first."""
+        return self._is_sorted and len(self.tokens) > max(_HASHED, values)
 
-    def codes(self, text: pl.Expr) -> pl.Expr:
-        """Return the place of each text in ``ids``."""
-        codes = text.cast(self._texts, strict=False).to_physical().cast(pl.UInt32)
-        return codes.fill_null(len(self.ids) - 1)
+    def of_text(self, values: float, padding: str | None = None) -> Lookup:
+        """Return how text becomes ids.
+
+        Args:
+            values: About how many there will be; inf if as many as in training.
+            padding: A text whose id is 0, whether or not it is a token.
+        """
+        if self.is_searched(values):
+            return Lookup(lambda text: text, lambda texts: self._searched(texts, padding))
+        ids = self.ids if padding is None else np.append(self.ids, self.dtype.type(0))
+
+        def query(text: pl.Expr) -> pl.Expr:
+            codes = text.cast(self._codes, strict=False).to_physical().cast(pl.UInt32)
+            codes = codes.fill_null(len(self.ids) - 1)
+            if padding is None:
+                return codes
+            return pl.when(text == padding).then(pl.lit(len(ids) - 1, pl.UInt32)).otherwise(codes)
+
+        return Lookup(query, lambda codes: ids[codes.to_numpy()])
 
     def of_numbers(self) -> Callable[[pl.Series], Array]:
         """Return what turns numbers into the ids of the tokens that are numbers."""
-        find = lookup(self.tokens.to_numpy(), self.ids[:-1], self.unknown)
+        find = self._numbers
         return lambda numbers: find(numbers.to_numpy())
 
     def of_written_numbers(self, missing: str) -> Callable[[pl.Series], Array]:
@@ -118,13 +153,8 @@ class Vocabulary:
         Args:
             missing: The text that missing numbers become.
         """
-        texts = self.tokens
-        keys = texts.cast(pl.Int64, strict=False)
-        # "007" is a text of its own, which no number has.
-        written = (keys.cast(pl.String) == texts).fill_null(False).to_numpy()
-        find = lookup(keys.fill_null(0).to_numpy()[written], self.ids[:-1][written], self.unknown)
-        place = (texts == missing).arg_max()
-        missing_id = self.ids[place if place is not None and texts[place] == missing else -1]
+        find, text = self._written, self.of_text(math.inf)
+        missing_id = text.ids(pl.select(text.query(pl.lit(missing))).to_series())[0]
 
         def ids_of(numbers: pl.Series) -> Array:
             ids = find(numbers.fill_null(0).to_numpy())
@@ -133,3 +163,40 @@ class Vocabulary:
             return ids
 
         return ids_of
+
+    @cached_property
+    def find(self) -> Callable[[Any], int | None]:
+        """Return what gives the id of a token of the vocabulary's type, None if it is not in there."""
+        tokens, ids = self.tokens, self.ids
+        if not self.is_searched(0):
+            return dict(zip(tokens.to_list(), ids.tolist(), strict=False)).get
+
+        def search(token: Any) -> int | None:
+            place = bisect_left(tokens, token)
+            return ids[place].item() if place < len(tokens) and tokens[place] == token else None
+
+        return search
+
+    @cached_property
+    def _codes(self) -> pl.DataTypeExpr:
+        # With the Enum itself, polars would hash the tokens anew for every expression.
+        return pl.dtype_of(pl.lit(pl.Series([], dtype=pl.Enum(self.tokens))))
+
+    @cached_property
+    def _numbers(self) -> Callable[[Array], Array]:
+        return lookup(self.tokens.to_numpy(), self.ids[:-1], self.unknown)
+
+    @cached_property
+    def _written(self) -> Callable[[Array], Array]:
+        keys = self.tokens.cast(pl.Int64, strict=False)
+        # "007" is a text of its own, which no number has.
+        written = (keys.cast(pl.String) == self.tokens).fill_null(False).to_numpy()
+        return lookup(keys.fill_null(0).to_numpy()[written], self.ids[:-1][written], self.unknown)
+
+    def _searched(self, texts: pl.Series, padding: str | None) -> Array:
+        last = len(self.tokens)
+        places = np.minimum(self.tokens.search_sorted(texts).to_numpy(), max(last - 1, 0))
+        ids = self.ids[np.where((self.tokens.gather(places) == texts).to_numpy(), places, last)]
+        if padding is not None:
+            ids[(texts == padding).to_numpy()] = 0
+        return ids

@@ -16,6 +16,7 @@ DEFAULTS: dict[type, Any] = {str: "", int: 0, float: 0.0}
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
 """What a column of each dtype is read as."""
 
+_WITHIN_INT64 = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 KEPT = "kept"
 """The kind of a column that is carried along as it is; its ``dtype`` is "" for the type of the file."""
 
@@ -163,6 +164,11 @@ def precision(have: pl.DataType) -> str:
     if have == pl.Boolean or rendering(have) == "int":
         return "whole"
     return str(have) if have in (pl.Float16, pl.Float32) else "double"
+
+
+def fits_int64(have: pl.DataType) -> bool:
+    """Say whether every value of a type is a whole number of 64 bits."""
+    return have in _WITHIN_INT64
 
 
 def is_text(have: pl.DataType) -> bool:

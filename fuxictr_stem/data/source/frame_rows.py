@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -58,6 +59,24 @@ def refuse_faults(frame: pl.DataFrame, readings: Sequence[Reading]) -> None:
                 problems.append(f"{about}. {fault.advice}".rstrip())
     if problems:
         refuse(DataError, _HEADING, problems)
+
+
+def row_frame(values: Mapping[str, Any], columns: Collection[str]) -> pl.DataFrame:
+    """Return those of some columns that a row has as a frame.
+
+    Raises:
+        DataError: A value cannot be that of a column; all are named.
+    """
+    series, problems = [], []
+    for name in columns:
+        if name in values:
+            try:
+                series.append(pl.Series(name, [values[name]]))
+            except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+                problems.append(f"column {name!r} cannot hold {short(values[name])}.")
+    if problems:
+        refuse(DataError, _HEADING, problems)
+    return pl.DataFrame(series)
 
 
 def unreadable(error: pl.exceptions.PolarsError) -> DataError:

@@ -17,12 +17,13 @@ from fuxictr_stem.data.source.columns import (
     KEPT,
     TYPES,
     Column,
+    fits_int64,
     inner_type,
     is_text,
     read_as_whole,
 )
 
-_FLOAT32_MAX = 3.4028234663852886e38
+FLOAT32_MAX = 3.4028234663852886e38
 # The least whole number that may have been its neighbour before it became a float.
 _FIRST_MERGED: dict[pl.DataType, float] = {pl.Float32(): 2.0**24, pl.Float64(): 2.0**53}
 _NEVER = pl.lit(False)
@@ -90,7 +91,7 @@ def readings(columns: Sequence[Column], types: Mapping[str, pl.DataType]) -> lis
 
 def finite(value: pl.Expr) -> pl.Expr:
     """Return whether a number is finite, also as float32; null where it is missing."""
-    return value.abs() <= _FLOAT32_MAX
+    return value.abs() <= FLOAT32_MAX
 
 
 def _reading(column: Column, have: pl.DataType) -> Reading:
@@ -185,7 +186,7 @@ def _parsed(column: Column, raw: pl.Expr, have: pl.DataType) -> tuple[pl.Expr, p
         value = text.cast(want, strict=False)
         return value, value.is_null() & (text != "").fill_null(False), _NEVER
     value = raw.cast(want, strict=False)
-    always_whole = have in (pl.Boolean, pl.Null) or (have.is_integer() and have != pl.UInt64)
+    always_whole = have in (pl.Boolean, pl.Null) or fits_int64(have)
     if column.dtype == "float" or always_whole:
         return value, _NEVER, _NEVER
     changed = value.is_null() | (value.cast(pl.Float64) != raw.cast(pl.Float64))

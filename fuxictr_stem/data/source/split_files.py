@@ -15,8 +15,7 @@ from typing import NamedTuple
 import polars as pl
 
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import TYPES
-from fuxictr_stem.data.source.csv_files import read_csv
+from fuxictr_stem.data.source.columns import TYPES, fits_int64
 from fuxictr_stem.data.source.readings import Reading, readings
 from fuxictr_stem.errors import DataError
 
@@ -124,6 +123,9 @@ class Source:
         """
         if self.plan.data_format != "csv":
             return self, []
+        # pyarrow takes a while to import, and scoring rows needs no files.
+        from fuxictr_stem.data.source.csv_files import read_csv
+
         if scratch:
             scratch.mkdir(parents=True, exist_ok=True)
         parts, problems, numbers = [], [], _csv_types(self.plan)
@@ -153,8 +155,7 @@ def written_numbers(plan: Plan, types: Iterable[Mapping[str, pl.DataType]]) -> s
     return {
         column.name
         for column in plan.in_files
-        if column.dtype == "str"
-        and all(t[column.origin].is_integer() and t[column.origin] != pl.UInt64 for t in types)
+        if column.dtype == "str" and all(fits_int64(t[column.origin]) for t in types)
     }
 
 
