@@ -111,7 +111,7 @@ def fit(
     with _TURN, shown(), python_words(request.paths), random_numbers_kept():
         request.check()
         check_device(gpu)
-        run_place.check_free(request.out, overwrite, resume)
+        run_place.check_free(request.out, request.run_folder, overwrite, resume)
         check_writable(request.out, "out")
         has_locks = settings.get("file_locks") is not False
         lock = request.out / ".lock"
@@ -128,11 +128,11 @@ def _train(request: Request, gpu: int, resume: bool) -> Run:
         if resume:
             run_place.check_same(out, params)
         open_data({**params, "gpu": gpu})
+        before = run_place.runs_in_place(out)
         run_place.put_config(fresh, out)
     logger.info("%s", request.summary())
-    expid = params["model_id"]
-    csv_path = out / "config.csv"
+    expid, csv_path = params["model_id"], out / "config.csv"
     result = run_experiment(out / "config", expid, gpu, False, csv_path=csv_path, resume=resume)
     logger.info("Metrics:\n%s", result_table(result))
-    run_place.remove_others(out, params, result["settings"]["data"])
-    return load(Path(params["model_root"]) / params["dataset_id"] / expid, gpu)
+    run_place.remove_others(out, before, params, result["settings"]["data"])
+    return load(request.run_folder, gpu)

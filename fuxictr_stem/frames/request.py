@@ -64,6 +64,11 @@ class Request:
         """The dataset's id, after the folder."""
         return re.sub(r"[^A-Za-z0-9_-]+", "_", self.out.name).strip("_-")[:90] or "data"
 
+    @property
+    def run_folder(self) -> Path:
+        """Where the run will be."""
+        return self.out / "checkpoints" / self.dataset_id / str(self.expid)
+
     def check(self) -> None:
         """Check what needs no look at the rows.
 

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.config.decisive import check_settings, result_settings
 from fuxictr_stem.config.experiment_config import list_experiments, load_experiment
+from fuxictr_stem.config.yaml_files import read_mapping
+from fuxictr_stem.data.cache.cache_folder import is_cache
+from fuxictr_stem.data.cache.cache_folder import remove as remove_cache
 from fuxictr_stem.data.source.files import SPLITS
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.frames.config_files import MARK
-from fuxictr_stem.runtime.outputs import remove_temporaries, sync, temporary_name
+from fuxictr_stem.runtime.outputs import final_name, sync, temporaries, temporary_name
 
 CONFIGS = ("model_config.yaml", "dataset_config.yaml")
 
 
-def check_free(out: Path, overwrite: bool, resume: bool) -> None:
+def check_free(out: Path, run: Path, overwrite: bool, resume: bool) -> None:
     """Reject a folder whose content must stay.
+
+    Args:
+        out: The folder.
+        run: Where the new run will be.
+        overwrite: Whether a finished run may be replaced.
+        resume: Whether it may be continued.
 
     Raises:
         OutputError: It holds a finished run, or configs of another origin.
@@ -31,21 +40,32 @@ def check_free(out: Path, overwrite: bool, resume: bool) -> None:
     if os.path.lexists(out) and not out.is_dir():
         raise OutputError(f"out: {out} is no folder. Choose another out.")
     config = out / "config"
-    others = [config / kind for kind in ("model_config", "dataset_config")]
-    foreign = [path for path in others if path.exists()]
-    foreign += [path for name in CONFIGS if (path := config / name).exists() and not _is_ours(path)]
+    # The folder is replaced as a whole.
+    inside = sorted(config.iterdir()) if config.is_dir() else []
+    foreign = [path for path in inside if path.name not in CONFIGS or not _is_ours(path)]
     if foreign:
         raise OutputError(
             f"out: {foreign[0]} was not written by fuxictr_stem.fit, and stays as it is. Choose another "
             "out."
         )
-    finished = sorted((out / "checkpoints").glob("*/*/result.json"))
+    finished = [path for path in (run, *runs_in_place(out)) if (path / "result.json").exists()]
     if finished and not (overwrite or resume):
         raise OutputError(
-            f"out: {out} holds a finished run ({finished[0].parent.name}). Choose another out; or "
+            f"out: {out} holds a finished run ({finished[0].name}). Choose another out; or "
             f"overwrite=True replaces it, resume=True returns it if it is of the same data and settings. "
-            f"fuxictr_stem.load({str(finished[0].parent)!r}) opens it."
+            f"fuxictr_stem.load({str(finished[0])!r}) opens it."
         )
+
+
+def runs_in_place(out: Path) -> list[Path]:
+    """Return the folders of the runs that the configs in place name."""
+    config = out / "config" / CONFIGS[0]
+    experiments = read_mapping(config) if config.exists() else {}
+    return [
+        out / "checkpoints" / str(settings["dataset_id"]) / expid
+        for expid, settings in experiments.items()
+        if isinstance(settings, dict) and "dataset_id" in settings
+    ]
 
 
 def _is_ours(path: Path) -> bool:
@@ -97,22 +117,40 @@ def put_config(fresh: Path, out: Path) -> None:
         raise OutputError(f"out: {place} cannot be written: {error}.") from error
 
 
-def remove_others(out: Path, params: Mapping[str, Any], cache: str) -> None:
-    """Remove what runs before have left: other checkpoints, rows and caches than those of this run."""
-    run = Path(params["model_root"]) / params["dataset_id"]
-    for folder, kept in (
-        (out / "checkpoints", params["dataset_id"]),
-        (run, params["model_id"]),
-        (out / "data", Path(params["train_data"]).parent.name),
-        (Path(params["data_root"]) / params["dataset_id"], cache),
-    ):
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.is_dir() and path.name != kept:
-                shutil.rmtree(path, ignore_errors=True)
+def remove_others(
+    out: Path, before: Collection[Path], params: Mapping[str, Any], cache: str
+) -> None:
+    """Remove what the runs before this one have left; files of another origin stay.
+
+    Args:
+        out: The folder.
+        before: The folders of the runs that were in place.
+        params: Parameters of the new run.
+        cache: Name of its cache.
+    """
+    root = Path(params["model_root"])
+    kept = root / params["dataset_id"] / params["model_id"]
+    for run in before:
+        if run != kept and run.is_relative_to(root):
+            shutil.rmtree(run, ignore_errors=True)
+            run.with_name(f"{run.name}.log").unlink(missing_ok=True)
+    for rows in _folders(out / "data", Path(params["train_data"]).parent.name):
+        if {path.name for path in rows.iterdir()} <= {f"{split}.parquet" for split in SPLITS}:
+            shutil.rmtree(rows, ignore_errors=True)
+    for folder in _folders(Path(params["data_root"]) / params["dataset_id"], cache):
+        remove_cache(folder)
+
+
+def _folders(above: Path, kept: str) -> list[Path]:
+    """Return the folders within one that are named by their content, but for the one that is kept."""
+    inside = above.iterdir() if above.is_dir() else ()
+    return [p for p in inside if p.is_dir() and is_cache(p.name) and p.name != kept]
 
 
 def remove_leftovers(out: Path) -> None:
     """Remove what a killed call has left half-written."""
     for folder in (out, out / "data"):
-        if folder.is_dir():
-            remove_temporaries(folder)
+        for path in temporaries(folder) if folder.is_dir() else ():
+            name = final_name(path.name)
+            if name in ("config", "splits") or is_cache(name):
+                shutil.rmtree(path, ignore_errors=True)

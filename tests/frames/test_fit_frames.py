@@ -332,12 +332,37 @@ def test_a_weight_is_no_task_and_no_feature(fit, frames):
     assert "weight" not in [col["name"] for col in dataset["feature_cols"]]
 
 
+def test_files_of_others_stay_where_they_are(fit, frames, tmp_path):
+    """Even where somebody names a folder that holds a whole project."""
+    out = tmp_path / "shop"
+    names = [
+        "data/raw/rows.parquet",
+        "result.json.tmp-4711-0badcafe/result.json",
+        "data/0123456789abcdef/notes.txt",
+        "cache/shop/0123456789abcdef/notes.txt",
+        "checkpoints/shop/mine/result.json",
+        "checkpoints/other/STEMNet_shop/result.json",
+    ]
+    for name in names:
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_text("{}")
+    fit()
+    frames["train"] = frames["train"].iloc[:-1]
+    fit(model="MMoE", overwrite=True)
+    assert all((out / name).exists() for name in names)
+    assert len(list((out / "checkpoints").rglob("model.safetensors"))) == 1
+    assert len(list((out / "data").rglob("train.parquet"))) == 1
+    assert len(list((out / "cache").rglob("train.h5"))) == 1
+
+
 def test_configs_of_another_origin_stay(fit, tmp_path):
     config = tmp_path / "shop" / "config"
     config.mkdir(parents=True)
-    (config / "model_config.yaml").write_text("mine: {}\n")
+    (config / "notes.txt").write_text("mine")
+    assert "notes.txt was not written" in message(OutputError, fit, overwrite=True)
+    (config / "notes.txt").rename(config / "model_config.yaml")
     assert "was not written by fuxictr_stem.fit" in message(OutputError, fit, overwrite=True)
-    assert (config / "model_config.yaml").read_text() == "mine: {}\n"
+    assert (config / "model_config.yaml").read_text() == "mine"
     (tmp_path / "shop").rename(tmp_path / "folder")
     (tmp_path / "shop").write_text("")
     assert "is no folder" in message(OutputError, fit)
