@@ -122,6 +122,13 @@ def _embeddings(args: argparse.Namespace) -> None:
     logger.info("Wrote %s", ", ".join(map(str, files)))
 
 
+def _export(args: argparse.Namespace) -> None:
+    logger.info("Loading PyTorch and the run %s", args.run_folder)
+    from fuxictr_stem.serving.export import export
+
+    export(args.run_folder, args.out, _names(args.format), args.tables)
+
+
 def _loaded(args: argparse.Namespace) -> Run:
     logger.info("Loading PyTorch and the run %s", args.run_folder)
     return fuxictr_stem.load(args.run_folder, args.gpu)
@@ -184,6 +191,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None] | None, st
     "predict": (_predict, "score the rows of files by a finished run"),
     "evaluate": (_evaluate, "measure a finished run on labelled files"),
     "embeddings": (_embeddings, "write the vectors of a finished run's fields by raw value"),
+    "export": (_export, "write a finished run as programs that score elsewhere"),
     "audit": (_audit, "show which task's loss reaches which part of a model; needs no data"),
     "cache": (None, "list, verify or clear the caches of encoded data"),
     "cache list": (_cache, "show each cache, and whether the config still asks for it"),
@@ -233,7 +241,7 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "--run",
         {**_FOLDER, **_NEEDED, "dest": "run_folder", "metavar": "FOLDER"},
         "folder of a finished run: <model_root>/<dataset_id>/<expid>, or a copy of it",
-        _RUNS,
+        [*_RUNS, "export"],
     ),
     (
         "--data",
@@ -245,6 +253,19 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("--out", _FOLDER | _NEEDED, "new folder, with a parquet file per field", ["embeddings"]),
     ("--fields", _LIST, "the fields; by default all that have a table", ["embeddings"]),
     ("--keep", {**_LIST, "default": ""}, "columns of the data to carry along", ["predict"]),
+    ("--out", _FOLDER | _NEEDED, "folder of the export; it must not be there yet", ["export"]),
+    (
+        "--format",
+        {"default": "onnx,program", "metavar": "NAME,NAME"},
+        "onnx, program (torch.export) or both, which is the default",
+        ["export"],
+    ),
+    (
+        "--tables",
+        {"default": "float32", "metavar": "TYPE"},
+        "how embedding tables are stored: float32, float16 or int8",
+        ["export"],
+    ),
     ("--metrics", _LIST, "metrics, e.g. AUC,gAUC; by default those of training", ["evaluate"]),
     ("--by", {"metavar": "COL"}, "a column of the data: metrics for each value", ["evaluate"]),
     ("--out", _FILE, "JSON file of the metrics", ["evaluate"]),

@@ -20,6 +20,7 @@ from fuxictr.utils import print_to_json
 from torch import nn
 
 from fuxictr_stem import results
+from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.decisive import check_settings, result_settings
 from fuxictr_stem.config.experiment_config import GROUP_KEY, load_experiment
 from fuxictr_stem.data.cache.fingerprint import fingerprint
@@ -31,8 +32,9 @@ from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encode
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.data.source.files import find_files
+from fuxictr_stem.data.source.first_rows import first_rows
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
-from fuxictr_stem.errors import ConfigError, OutputError, UserError
+from fuxictr_stem.errors import ConfigError, DataError, OutputError, UserError
 from fuxictr_stem.init_from.start import InitialWeights
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import MultiTaskNet, parameter_counts
@@ -52,6 +54,7 @@ from fuxictr_stem.training.state_folders import TrainingStates
 logger = logging.getLogger(__name__)
 
 _PREDICTIONS = {split: f"predictions_{split}.parquet" for split in ("valid", "test")}
+_KEPT_ROWS = 100
 _BANNER = """
 
     ==================================================================================
@@ -224,7 +227,7 @@ def _run(
     seconds = {"prepare": time.monotonic() - start}
 
     # From here on an older result would contradict the weights.
-    for name in (results.RESULT, results.RUN, *_PREDICTIONS.values()):
+    for name in (results.RESULT, results.RUN, results.ROWS, *_PREDICTIONS.values()):
         outputs.remove_file(folder / name)
     _copy_encoding(cache, folder)
     trainer = Trainer(model, tasks, params["max_gradient_norm"])
@@ -253,6 +256,7 @@ def _run(
     seconds["evaluate"] = time.monotonic() - start
     # A model of another package keeps its weights as it likes.
     if isinstance(model, MultiTaskNet):
+        _keep_rows(params, cache)
         results.write_run(folder, params, saving.versions)
 
     return {
@@ -286,6 +290,19 @@ def _copy_encoding(cache: Cache, folder: Path) -> None:
             f"The encoder cannot be copied into {folder}: {error}. Free some space there, or choose "
             "another model_root."
         ) from error
+
+
+def _keep_rows(params: Mapping[str, Any], cache: Cache) -> None:
+    """Keep some raw rows in a run's folder, unless their files have changed."""
+    folder = _folder(params)
+    features = [n for n, spec in cache.feature_map(params).features.items() if spec["type"] != META]
+    try:
+        rows = first_rows(params, features, _KEPT_ROWS, folder)
+    except (DataError, OSError, pl.exceptions.PolarsError) as error:
+        logger.warning("No raw rows are kept, so the run cannot be exported: %s", error)
+        return
+    with outputs.replacing(folder / results.ROWS, pl.exceptions.PolarsError) as temporary:
+        rows.write_parquet(temporary)
 
 
 def _header(params: Mapping[str, Any], cache: Cache, counts: Mapping[str, int]) -> str:

@@ -32,6 +32,9 @@ from fuxictr_stem.runtime.whole_folder import (
 )
 
 RESULT, RUN, WEIGHTS = "result.json", "run.json", "model.safetensors"
+ROWS = "sample_rows.parquet"
+"""Some raw rows, on which an export is tried."""
+
 _RUN_FORMAT = 1
 _SEALED = (WEIGHTS, FEATURE_MAP)
 

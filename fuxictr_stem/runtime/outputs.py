@@ -197,7 +197,10 @@ def sync_file(path: Path) -> None:
 def sync(folder: Path) -> None:
     """Have the files of a folder on disk before its name says that it is complete."""
     for path in folder.iterdir():
-        sync_file(path)
+        if path.is_dir():
+            sync(path)
+        else:
+            sync_file(path)
     sync_folder(folder)
 
 

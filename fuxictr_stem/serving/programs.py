@@ -1,17 +1,18 @@
 """A `ScoringModule` as a program: `torch.export`'s, and ONNX.
 
-Both come from one trace, hold the weights and take any number of rows. `onnx_scores` runs the latter.
+Both come from one trace, hold the weights and take any number of rows.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from torch.export import Dim, ExportedProgram
 
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.serving.scoring_module import ScoringModule
+
+Program: TypeAlias = Callable[[Mapping[str, Tensor]], Mapping[str, Any]]
+"""Columns to the tasks' scores, (N,) each, by output."""
 
 OPSET = 18
 # A file of ONNX can hold 2 GiB and is read into memory; weights in a file of their own are mapped.
@@ -64,10 +68,11 @@ def write_program(program: ExportedProgram, path: Path) -> None:
         torch.export.save(program, path)
 
 
-def load_program(path: Path) -> Any:
+def load_program(path: Path) -> Program:
     """Return a program that was just written as a function of the columns; it may hold a pickle."""
     with _quiet():
-        return torch.export.load(path).module()
+        program = torch.export.load(path).module()
+    return lambda columns: program(dict(columns))
 
 
 def write_onnx(program: ExportedProgram, module: ScoringModule, path: Path) -> None:
@@ -114,14 +119,24 @@ def write_onnx(program: ExportedProgram, module: ScoringModule, path: Path) -> N
     written.save(path, external_data=size > _LARGE_BYTES)
 
 
-def onnx_scores(path: Path, columns: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Return what onnxruntime computes from some rows, by output."""
+def load_onnx(path: Path) -> Program:
+    """Return a model that onnxruntime runs as a function of the columns."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
-    feeds = {value.name: columns[value.name].numpy() for value in session.get_inputs()}
-    return dict(zip(names, session.run(names, feeds), strict=True))
+
+    def scores(columns: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+        return dict(
+            zip(names, session.run(names, {n: x.numpy() for n, x in columns.items()}), strict=True)
+        )
+
+    return scores
+
+
+def onnx_versions() -> dict[str, str]:
+    """Return the versions of what has written and tried a model in ONNX."""
+    return {name: str(import_module(name).__version__) for name in _NEEDED}
 
 
 @contextmanager

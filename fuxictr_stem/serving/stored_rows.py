@@ -40,6 +40,7 @@ class StoredRows(nn.Module):
     def __init__(self, weight: Tensor, num_tables: int, stored_as: str) -> None:
         super().__init__()
         weight, scale = weight.detach(), None
+        self._original = [weight]  # in a list: it is no part of the module
         self.num_tables = num_tables
         if stored_as == FLOAT16:
             stored = torch.empty_like(weight, dtype=torch.float16)
@@ -64,6 +65,11 @@ class StoredRows(nn.Module):
         self.register_buffer("scale", scale)
 
     @property
+    def original(self) -> Tensor:
+        """The weights that the table was made of."""
+        return self._original[0]
+
+    @property
     def stored_bytes(self) -> int:
         """The bytes of the table as it is stored."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.buffers())
@@ -80,11 +86,10 @@ class StoredRows(nn.Module):
         """Read rows, as a plain tensor of them is read."""
         return self(rows)
 
-    @torch.no_grad()
-    def write_rounded(self, weight: Tensor) -> None:
-        """Overwrite the original, (V, W), by what reading gives."""
-        for rows in _blocks(weight):
-            weight[rows] = self(torch.arange(rows.start, rows.stop))
+    def round_original(self) -> None:
+        """Overwrite the weights that the table was made of by what reading gives."""
+        for rows in _blocks(self.original):
+            self.original[rows] = self(torch.arange(rows.start, rows.stop))
 
 
 def _blocks(weight: Tensor) -> Iterator[slice]:

@@ -38,9 +38,10 @@ def assert_program(program, module, fmap):
 
 @torch.no_grad()
 def assert_onnx(path, module, fmap):
+    program = programs.load_onnx(path)
     for rows in (1, 2, 5, 300):
         columns = columns_of(fmap, rows, seed=rows)
-        scores, expected = programs.onnx_scores(path, columns), module(columns)
+        scores, expected = program(columns), module(columns)
         assert list(scores) == module.outputs
         for name, score in scores.items():
             np.testing.assert_allclose(score, expected[name], atol=TOLERANCE, rtol=0)

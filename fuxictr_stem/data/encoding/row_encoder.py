@@ -159,6 +159,11 @@ class RowEncoder:
         """Return the columns of a file that some features and labels are read from."""
         return list(dict.fromkeys(c.origin for c in self._plan(features, labels).in_files))
 
+    def raw_columns(self, features: Collection[str]) -> list[dict[str, str]]:
+        """Return what the columns are that some features are read from: ``name``, ``type``, ``dtype``."""
+        columns = {c.origin: c for c in self._plan(features).in_files}
+        return [{"name": n, "type": c.kind, "dtype": c.dtype} for n, c in columns.items()]
+
     def encode(
         self,
         frame: pl.DataFrame,

@@ -6,7 +6,7 @@ import codecs
 import csv
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -34,7 +34,7 @@ class Dialect:
     quote: str | None = QUOTE
     escape: str | None = None
 
-    def rows(self, lines: IO[str]) -> Iterator[list[str]]:
+    def rows(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Read rows as Python's csv module does.
 
         Raises:

@@ -1,0 +1,248 @@
+"""A finished run as a folder that scores rows elsewhere: see `export_folder` for what it holds.
+
+Nothing appears under its name before the programs in it have given the run's scores on real rows.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fuxictr_stem import results
+from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
+from fuxictr_stem.errors import ConfigError, OutputError, refuse, suggest
+from fuxictr_stem.runtime.logs import tell
+from fuxictr_stem.runtime.outputs import check_writable, final_name, temporaries
+from fuxictr_stem.runtime.versions import versions
+from fuxictr_stem.runtime.whole_folder import file_account, fresh_folder, put_in_place, sealed
+from fuxictr_stem.serving import export_folder, programs
+from fuxictr_stem.serving.export_folder import ENCODER, ENCODER_ACCOUNT, MANIFEST, ONNX, PROGRAM
+from fuxictr_stem.serving.export_report import Shrunk, test_metrics
+from fuxictr_stem.serving.export_rows import RawRow, columns_of, raw_rows
+from fuxictr_stem.serving.run import Run, load
+from fuxictr_stem.serving.scoring_module import ScoringModule
+from fuxictr_stem.serving.stored_rows import FLOAT32, STORED_AS
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ("onnx", "program")
+TOLERANCE = 1e-5
+"""By how much scores may differ from the run's: absolutely, above 1 relatively."""
+
+_SHOWN_ROWS = 10
+
+
+def export(
+    run_folder: str | Path,
+    out: str | Path,
+    formats: Sequence[str] = FORMATS,
+    tables: str = FLOAT32,
+) -> dict[str, Any]:
+    """Export a finished run as a folder, which appears when it is complete and has been tried.
+
+    Args:
+        run_folder: The folder of the run, as of `load`.
+        out: The folder; what may be there is an empty one.
+        formats: Of the programs: ``onnx``, ``program`` (`torch.export`), or both.
+        tables: How embedding tables are stored: ``float32``, ``float16``, or ``int8`` with a scale for each
+            row of each table. With the latter two, sizes and the change of each test metric are printed.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ConfigError: A format is unknown, or a package for it is not installed.
+        DataError: The run's folder is not whole, or has no raw rows.
+        OutputError: The folder is not empty or cannot be written, or a program does not give the run's
+            scores.
+    """
+    out = Path(out)
+    _check(out, formats, tables)
+    run = load(run_folder)
+    rows = raw_rows(run)
+    columns = columns_of(run, rows)
+    module = ScoringModule(run.model, _unknown(run), tables)
+    shrunk = None
+    if tables != FLOAT32:
+        shrunk = Shrunk.of(module, test_metrics(run))
+        for table in module.tables():
+            table.round_original()
+    expected = _scores(run, columns)
+    for path in temporaries(out.parent):
+        if final_name(path.name) == out.name:
+            shutil.rmtree(path, ignore_errors=True)
+    try:
+        with fresh_folder(out) as fresh:
+            _write_programs(fresh, module, columns, expected, formats)
+            _write_weights(fresh, run, module, tables)
+            copy_encoder(run.folder / ENCODER_FOLDER, fresh / ENCODER)
+            manifest = _manifest(run, module, rows, expected, formats, tables)
+            manifest["encoder"] = file_account(fresh / ENCODER / ENCODER_ACCOUNT)
+            files = (path for path in fresh.iterdir() if path.is_file())
+            manifest = sealed(manifest, files)
+            text = json.dumps(manifest, indent=2, allow_nan=False)
+            (fresh / MANIFEST).write_text(text, encoding="utf-8")
+            put_in_place(fresh, out)
+    except OSError as error:
+        raise OutputError(
+            f"--out {out}: cannot be written: {error}. Free some space there, or choose another folder."
+        ) from error
+    if shrunk is not None:
+        tell(shrunk.report(tables, test_metrics(run)))
+    logger.info("Exported to %s: %s", out, ", ".join([*manifest["files"], f"{ENCODER}/"]))
+    return manifest
+
+
+def _check(out: Path, formats: Sequence[str], tables: str) -> None:
+    """Check everything that takes no time."""
+    problems = [
+        f"--format: {name!r} is none of {', '.join(FORMATS)}.{suggest(name, FORMATS)}"
+        for name in formats
+        if name not in FORMATS
+    ]
+    if not formats:
+        problems.append(f"--format: names none of {', '.join(FORMATS)}.")
+    if tables not in STORED_AS:
+        problems.append(
+            f"--tables: {tables!r} is none of {', '.join(STORED_AS)}.{suggest(tables, STORED_AS)}"
+        )
+    if problems:
+        refuse(ConfigError, "export", problems)
+    if "onnx" in formats:
+        programs.check_onnx()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise OutputError(
+            f"--out {out}: there is something already. Choose a new folder, or remove that one."
+        )
+    check_writable(out.absolute().parent, "--out")
+
+
+def _unknown(run: Run) -> dict[str, int]:
+    ids = {name: run.encoder.unknown(name) for name in run.features}
+    return {name: number for name, number in ids.items() if number is not None}
+
+
+@torch.no_grad()
+def _scores(run: Run, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the model's own scores in float32, (N,) each."""
+    return {name: scores.flatten() for name, scores in run.model(dict(columns)).items()}
+
+
+def _write_programs(
+    fresh: Path,
+    module: ScoringModule,
+    columns: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    formats: Sequence[str],
+) -> None:
+    logger.info("Tracing the model")
+    program = programs.trace(module, columns)
+    if "program" in formats:
+        programs.write_program(program, fresh / PROGRAM)
+        _compare(PROGRAM, programs.load_program(fresh / PROGRAM), columns, expected)
+    if "onnx" in formats:
+        programs.write_onnx(program, module, fresh / ONNX)
+        _compare(ONNX, programs.load_onnx(fresh / ONNX), columns, expected)
+
+
+@torch.no_grad()
+def _compare(
+    name: str,
+    program: programs.Program,
+    columns: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+) -> None:
+    """Compare what a program gives, for all rows and for one alone, with what it must.
+
+    Raises:
+        OutputError: It differs, or is not finite.
+    """
+    problems, largest = [], 0.0
+    for rows in (slice(None), slice(0, 1)):
+        scores = program({column: values[rows] for column, values in columns.items()})
+        for output, must in expected.items():
+            must = must[rows].double()
+            off = (torch.as_tensor(scores[output]).double() - must).abs() / must.abs().clamp(min=1)
+            worst = float(off.nan_to_num(torch.inf).max())
+            largest = max(largest, worst)
+            if worst > TOLERANCE:
+                at = int(off.nan_to_num(torch.inf).argmax())
+                got = float(torch.as_tensor(scores[output])[at])
+                problems.append(
+                    f"{output} of row {at + 1} is {got:.8g}, the run's {float(must[at]):.8g}."
+                )
+    if problems:
+        advice = f"Scores may differ by {TOLERANCE:g}. Nothing was written."
+        refuse(OutputError, f"{name} does not give the run's scores", [*problems, advice])
+    count = len(next(iter(columns.values())))
+    logger.info("%s gives the run's scores of %d rows, off by %.1g at most", name, count, largest)
+
+
+def _write_weights(fresh: Path, run: Run, module: ScoringModule, tables: str) -> None:
+    """Write the weights: the run's own file, or its tensors with the tables as they are stored."""
+    path = fresh / export_folder.WEIGHTS
+    if tables == FLOAT32:
+        shutil.copyfile(run.folder / results.WEIGHTS, path)
+        return
+    stored = {table.original.data_ptr(): table for table in module.tables()}
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in run.model.state_dict().items():
+        table = stored.get(tensor.data_ptr())
+        tensors[name] = tensor if table is None else table.get_buffer("weight")
+        if table is not None and table.scale is not None:
+            tensors[f"{name}.scale"] = table.scale
+    save_file(tensors, path)
+
+
+def _manifest(
+    run: Run,
+    module: ScoringModule,
+    rows: Sequence[RawRow],
+    expected: Mapping[str, Tensor],
+    formats: Sequence[str],
+    tables: str,
+) -> dict[str, Any]:
+    """Return the manifest without the accounts of files."""
+    labels = dict(zip(module.outputs, run.tasks, strict=True))
+    packages = versions()
+    if "onnx" in formats:
+        packages |= programs.onnx_versions()
+    return {
+        "format": export_folder.FORMAT,
+        "experiment": run.params["model_id"],
+        "dataset": run.params["dataset_id"],
+        "model": run.params["model"],
+        "versions": packages,
+        "tables": tables,
+        "tasks": [
+            {"label": label, "type": run.tasks[label], "output": output}
+            for output, label in labels.items()
+        ],
+        "inputs": [_input(run, name) for name in module.names],
+        "columns": run.encoder.raw_columns(run.features),
+        **({"opset": programs.OPSET} if "onnx" in formats else {}),
+        "rows": [
+            {
+                "columns": row,
+                "scores": {label: float(expected[output][i]) for output, label in labels.items()},
+            }
+            for i, row in enumerate(rows[:_SHOWN_ROWS])
+        ],
+    }
+
+
+def _input(run: Run, name: str) -> dict[str, Any]:
+    spec = run.feature_map.features[name]
+    content = {"name": name, "type": spec["type"], "width": run.encoder.width(name)}
+    if "vocab_size" not in spec:
+        return {**content, "dtype": "float32"}
+    unknown = run.encoder.unknown(name)
+    return {**content, "dtype": "int64", "ids": spec["vocab_size"], "unknown": unknown}

@@ -1,0 +1,57 @@
+"""The raw rows that an export is tried on: as JSON in the manifest, and encoded for the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from fuxictr_stem import results
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.serving.run import Run
+
+RawRow: TypeAlias = dict[str, Any]
+"""A row's values by column, as JSON has them."""
+
+
+def raw_rows(run: Run) -> list[RawRow]:
+    """Return the raw rows that a run has kept.
+
+    Raises:
+        DataError: It has none, or their file is damaged.
+    """
+    path = run.folder / results.ROWS
+    train_again = "Train the experiment again, without --resume."
+    if not path.exists():
+        raise DataError(
+            f"{run.folder} has no {results.ROWS}, the raw rows that an export is tried on: the run is of a "
+            f"version of fuxictr_stem before there were some, or its files were gone. {train_again}"
+        )
+    try:
+        frame = pl.read_parquet(path, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read: {reason}. {train_again}") from error
+    return [{name: _plain(value) for name, value in row.items()} for row in frame.to_dicts()]
+
+
+def columns_of(run: Run, rows: Sequence[RawRow]) -> dict[str, Tensor]:
+    """Return rows as a program gets them: ids in int64, numbers in float32."""
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    arrays = run.encoder.encode(frame, run.features)
+    kinds = {name: np.float32 if a.dtype.kind == "f" else np.int64 for name, a in arrays.items()}
+    return {name: torch.from_numpy(a.astype(kinds[name])) for name, a in arrays.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; what has no place there becomes text, NaN is missing."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (str, int)) else str(value)

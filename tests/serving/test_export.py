@@ -1,0 +1,319 @@
+"""An exported folder is whole, gives the run's scores, or is not there."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fuxictr_stem
+from fuxictr_stem.cli import main
+from fuxictr_stem.data.encoding.row_encoder import RowEncoder
+from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from fuxictr_stem.serving import programs
+from fuxictr_stem.serving.export import export
+from fuxictr_stem.serving.export_folder import check_export
+from fuxictr_stem.serving.stored_rows import FLOAT16, INT8
+from tests.support.finished import finish
+from tests.support.processes import killed_at
+from tests.support.project import Project
+
+pytest.importorskip("onnx", reason="the extra `export` is not installed")
+
+EVERY = {"manifest.json", "encoder", "model.safetensors", "model.onnx", "program.pt2"}
+
+
+def names(folder):
+    return {path.name for path in Path(folder).iterdir()}
+
+
+@pytest.fixture(scope="session")
+def _exported(_finished, tmp_path_factory):
+    """Export once; nobody changes it."""
+    out = tmp_path_factory.mktemp("exported") / "export"
+    export(_finished.folder, out)
+    return out
+
+
+@pytest.fixture
+def exported(_exported, tmp_path):
+    shutil.copytree(_exported, tmp_path / "export")
+    return tmp_path / "export"
+
+
+def scores_of(folder, rows):
+    """What the exported ONNX file gives for raw rows."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    arrays = RowEncoder.load(folder / "encoder").encode(
+        rows, [i["name"] for i in manifest["inputs"]]
+    )
+    columns = {
+        spec["name"]: torch.from_numpy(arrays[spec["name"]].astype(spec["dtype"]))
+        for spec in manifest["inputs"]
+    }
+    for spec in manifest["inputs"]:
+        assert columns[spec["name"]].shape[1:] == ((spec["width"],) if spec["width"] else ())
+    return programs.load_onnx(folder / "model.onnx")(columns)
+
+
+def test_the_folder_says_what_it_holds(exported, finished):
+    assert names(exported) == EVERY
+    manifest = check_export(exported)
+    assert set(manifest["files"]) == EVERY - {"manifest.json", "encoder"}
+    assert [task["label"] for task in manifest["tasks"]] == ["like", "view"]
+    assert [task["output"] for task in manifest["tasks"]] == ["like_pred", "view_pred"]
+    assert manifest["opset"] == programs.OPSET
+    assert {"torch", "onnx", "onnxruntime"} <= set(manifest["versions"])
+    assert [spec["name"] for spec in manifest["inputs"]] == [
+        "user",
+        "item",
+        "age",
+        "tags",
+        "author",
+    ]
+    assert manifest["inputs"][3] == {
+        "name": "tags", "type": "sequence", "width": 3, "dtype": "int64", "ids": 11, "unknown": 10
+    }  # fmt: skip
+    assert manifest["columns"][3] == {"name": "tags", "type": "sequence", "dtype": "str"}
+    assert names(exported / "encoder") == names(finished.folder / "encoder")
+    weights = (exported / "model.safetensors").read_bytes()
+    assert weights == (finished.folder / "model.safetensors").read_bytes()
+
+
+def test_its_rows_are_raw_rows_with_the_runs_scores(exported, finished):
+    rows = check_export(exported)["rows"]
+    assert len(rows) == 10
+    raw = finished.test.head(10)
+    # An empty field of a CSV file is a missing value.
+    expected = raw.with_columns(pl.col("tags").replace("", None)).to_dicts()
+    for row, values in zip(rows, expected, strict=True):
+        assert {**row["columns"], "tags": row["columns"]["tags"] or None} == {
+            name: values[name] for name in row["columns"]
+        }
+    saved = finished.saved().head(10)
+    for label in ("like", "view"):
+        found = [row["scores"][label] for row in rows]
+        np.testing.assert_allclose(found, saved[f"{label}_pred"], atol=1e-6)
+
+
+def test_onnxruntime_gives_the_runs_scores(exported, finished):
+    saved = finished.saved()
+    for name, scores in scores_of(exported, finished.test).items():
+        np.testing.assert_allclose(scores, saved[name], atol=1e-6, rtol=0)
+
+
+def test_the_command_and_its_formats(finished, capsys):
+    arguments = ["export", "--run", str(finished.folder), "--out", "there/export"]
+    assert main([*arguments, "--format", "program"]) == 0
+    assert names("there") == {"export"}
+    assert names("there/export") == EVERY - {"model.onnx"}
+    assert "opset" not in check_export(Path("there/export"))
+    assert "program.pt2 gives the run's scores of 100 rows" in capsys.readouterr().err
+    # A second one takes nothing's place.
+    (Path("there/export") / "mine").write_text("kept")
+    assert main(arguments) == 2
+    assert Path("there/export/mine").read_text() == "kept"
+    assert "there is something already" in capsys.readouterr().err
+
+
+def test_what_cannot_be_exported_is_one_message(finished, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        export(finished.folder, tmp_path / "out", ["onx", "program"], "int4")
+    assert "2 problems" in str(caught.value)
+    assert "'onx' is none of onnx, program. Did you mean 'onnx'?" in str(caught.value)
+    assert "'int4' is none of float32, float16, int8" in str(caught.value)
+    with pytest.raises(ConfigError, match="names none of onnx, program"):
+        export(finished.folder, tmp_path / "out", [])
+    with pytest.raises(OutputError, match="there is something already"):
+        export(finished.folder, finished.folder / "run.json")
+    (finished.folder / "sample_rows.parquet").write_bytes(b"PAR1 damaged PAR1")
+    with pytest.raises(DataError, match=r"sample_rows.parquet cannot be read.*Train .* again"):
+        export(finished.folder, tmp_path / "out")
+    (finished.folder / "sample_rows.parquet").unlink()
+    with pytest.raises(DataError, match="has no sample_rows.parquet.*Train the experiment again"):
+        export(finished.folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("program", 2e-4),
+        pytest.param("program", float("nan"), marks=pytest.mark.slow),
+        pytest.param("onnx", 2e-4, marks=pytest.mark.slow),
+        pytest.param("onnx", float("nan"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_program_with_other_scores_is_refused(finished, tmp_path, monkeypatch, name, by):
+    trace = programs.trace
+
+    def wrong(module, columns):
+        module.model.towers.layers[-1].biases[1] += by
+        return trace(module, columns)
+
+    monkeypatch.setattr(programs, "trace", wrong)
+    with pytest.raises(OutputError) as caught:
+        export(finished.folder, tmp_path / "out" / "export", [name])
+    text = str(caught.value)
+    assert "does not give the run's scores" in text
+    assert "view_pred of row" in text
+    assert "like_pred" not in text
+    assert "Nothing was written" in text
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("stored_as", [pytest.param(FLOAT16, marks=pytest.mark.slow), INT8])
+def test_shrunk_tables(finished, tmp_path, stored_as, capsys):
+    manifest = export(finished.folder, tmp_path / "small", ["onnx"], stored_as)
+    assert manifest["tables"] == stored_as
+    assert "Tables: 2.6 KiB in float32, 1.3 KiB in" in capsys.readouterr().out
+    tensors = load_file(tmp_path / "small" / "model.safetensors")
+    run = fuxictr_stem.load(finished.folder)
+    original = run.model.state_dict()["embedding_layer.tables.0.table.weight"]
+    table = tensors["embedding_layer.tables.0.table.weight"]
+    assert table.dtype == getattr(torch, stored_as)
+    wide = table.float().unflatten(1, (3, -1))
+    if stored_as == INT8:
+        wide = wide * tensors["embedding_layer.tables.0.table.weight.scale"]
+    assert 0 < (wide.flatten(1) - original).abs().max() < 0.01 * original.abs().max()
+    scores = scores_of(tmp_path / "small", finished.test)
+    off = max(np.abs(scores[name] - finished.saved()[name]).max() for name in scores)
+    assert 1e-8 < off < 0.01
+    rows = manifest["rows"]
+    np.testing.assert_allclose(
+        [row["scores"]["like"] for row in rows], scores["like_pred"][:10], atol=1e-5
+    )
+
+
+@pytest.mark.slow
+def test_the_change_of_each_test_metric_is_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    project = Project(tmp_path)
+    assert project.run() == 0
+    run = "checkpoints/toy/toy_test"
+    result = json.loads(Path(run, "result.json").read_text())
+    capsys.readouterr()
+    assert (
+        main(["export", "--run", run, "--out", "a", "--format", "program", "--tables", "int8"]) == 0
+    )
+    printed = capsys.readouterr().out
+    lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines()}
+    assert lines["test"] == ["float32", "int8", "change"]
+    for name, value in result["test"].items():
+        before, after, change = map(float, lines[name])
+        assert before == pytest.approx(value, abs=1e-6)
+        assert after - before == pytest.approx(change, abs=2e-6)
+        assert abs(change) < 0.02
+    project.frames["test"].tail(150).write_csv("test.csv")
+    assert (
+        main(["export", "--run", run, "--out", "b", "--format", "program", "--tables", "int8"]) == 0
+    )
+    assert "test split is gone or was changed" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [{"precision": "bf16"}, {"model": "AITM"}, {"model": "MEPLE", "num_layers": 2}],
+    ids=str,
+)
+def test_other_runs(tmp_path, monkeypatch, change):
+    monkeypatch.chdir(tmp_path)
+    finished = finish(tmp_path, **change)
+    export(finished.folder, tmp_path / "export")
+    assert names("export") == EVERY
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "place",
+    [
+        "fuxictr_stem.serving.programs:load_program",
+        "fuxictr_stem.serving.export:copy_encoder",
+        "fuxictr_stem.serving.export:put_in_place",
+        "fuxictr_stem.runtime.whole_folder:sync",
+    ],
+)
+def test_a_kill_leaves_no_folder(finished, tmp_path, place):
+    out = tmp_path / "place" / "export"
+    out.parent.mkdir()
+    killed_at(place, export, finished.folder, out, ["program"])
+    (left,) = out.parent.iterdir()
+    assert left.name.startswith("export.tmp-")
+    export(finished.folder, out, ["program"])
+    assert names(out.parent) == {"export"}
+    check_export(out)
+
+
+def test_a_full_disk_leaves_nothing(finished, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(programs, "write_program", full)
+    with pytest.raises(OutputError, match="No space left"):
+        export(finished.folder, tmp_path / "place" / "export", ["program"])
+    assert not names(tmp_path / "place")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.onnx", "program.pt2", "model.safetensors", "encoder/encoder.json", "manifest.json"],
+)
+@pytest.mark.parametrize("damage", ["flipped", "cut", "absent", "link"])
+def test_damage_is_found_by_name(exported, tmp_path, name, damage):
+    path = exported / name
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif damage == "cut":
+        path.write_bytes(content[:-1])
+    else:
+        path.rename(tmp_path / "elsewhere")
+        if damage == "link":
+            path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=path.name):
+        check_export(exported)
+
+
+def test_only_what_is_used_is_judged(exported):
+    (exported / "program.pt2").unlink()
+    check_export(exported, ["model.onnx", "model.onnx.data"])
+    with pytest.raises(DataError, match=r"program.pt2"):
+        check_export(exported)
+
+
+def test_what_is_no_export_says_so(tmp_path, exported):
+    with pytest.raises(
+        DataError, match=r"holds no exported run: there is no manifest.json.*Export"
+    ):
+        check_export(tmp_path)
+    path = exported / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(DataError, match="another version of fuxictr_stem"):
+        check_export(exported)
+
+
+def test_judging_a_folder_loads_nothing_heavy(exported):
+    code = (
+        "import sys; from pathlib import Path; from fuxictr_stem.serving.export_folder import check_export;"
+        "check_export(Path(sys.argv[1]));"
+        "print(sorted({'torch', 'fuxictr', 'ray', 'sklearn', 'pandas', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(exported)], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_nothing_of_this_machine_is_in_the_folder(exported, finished):
+    for path in exported.rglob("*"):
+        if path.is_file():
+            assert str(Path(__file__).parents[2]).encode() not in path.read_bytes(), path
+            assert str(finished.folder).encode() not in path.read_bytes(), path
