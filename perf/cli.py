@@ -21,6 +21,7 @@ from perf import (
     profiling,
     ranking,
     scaling,
+    scoring,
     training,
     whole_run,
 )
@@ -73,6 +74,7 @@ TOPICS: dict[str, Callable[[Work], Iterator[Record]]] = {
     "cache": lambda work: caching.compare(work.sizes, work.folder),
     "cache-memory": lambda work: caching.memory(work.sizes, work.folder),
     "preparing": lambda work: preparing.measure(work.sizes, work.folder),
+    "scoring": lambda work: scoring.compare(work.sizes, work.folder),
     "whole-run": lambda work: whole_run.compare(work.sizes, work.folder),
     "gpu": lambda work: gpu.compare(work.sizes),
     "scaling": _scaling,

@@ -65,6 +65,7 @@ class Sizes:
         csv_rows: Rows and distinct ids of the CSV file that both sides encode.
         large_csv_rows: Rows and distinct ids of the CSV file whose encoding shows peak memory.
         raw_rows: Rows and distinct ids of a raw file that is prepared and encoded.
+        scored_rows: Rows that are scored, and distinct ids of the run that scores them.
         memory_rows: Rows of the split that is trained on for peak memory.
         growth_steps: Steps of each point of the cost as work grows.
         growth_width: Width of the experts' layers there.
@@ -86,6 +87,7 @@ class Sizes:
     csv_rows: tuple[int, int] = (1_000_000, 300_000)
     large_csv_rows: tuple[int, int] = (50_000_000, 3_000_000)
     raw_rows: tuple[int, int] = (50_000_000, 3_000_000)
+    scored_rows: tuple[int, int] = (200_000, 200_000)
     memory_rows: int = 400_000
     growth_steps: int = 12
     growth_width: int = 512
@@ -110,6 +112,7 @@ QUICK = Sizes(
     csv_rows=(200_000, 60_000),
     large_csv_rows=(2_000_000, 600_000),
     raw_rows=(2_000_000, 120_000),
+    scored_rows=(40_000, 100_000),
     memory_rows=60_000,
     growth_steps=3,
     growth_width=128,
