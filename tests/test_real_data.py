@@ -1,9 +1,15 @@
-"""Small networks on real impressions (environment: STEM_DATA) beat what counting alone reaches."""
+"""Small networks on real impressions (environment: STEM_DATA) beat what counting alone reaches.
+
+Their run folders then score the raw test file: the same numbers.
+"""
 
 import json
 
+import polars as pl
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from fuxictr_stem import load
 from tests.support.project import Project
 
 pytestmark = pytest.mark.slow
@@ -60,9 +66,18 @@ def test_above_the_floor_on_kuairand_pure(name, stem_data, tmp_path, monkeypatch
         **SIZES[name],
     }
     assert project.run() == 0
-    result = tmp_path / "checkpoints" / "toy" / "toy_test" / "result.json"
-    test = json.loads(result.read_text())["test"]
+    folder = tmp_path / "checkpoints" / "toy" / "toy_test"
+    test = json.loads((folder / "result.json").read_text())["test"]
     for label, floor in FLOOR.items():
         assert test[f"{label}_AUC"] > floor
         # Groups are the raw users: ranking within a user is harder than over all.
         assert 0.55 < test[f"{label}_gAUC"] < test[f"{label}_AUC"]
+    data = stem_data / "kuairand_pure" / "test.parquet"
+    rows = pl.read_parquet(data)
+    assert load(folder).predict_to("scores.parquet", data, keep=["user_id"]) == rows.height
+    scores = pl.read_parquet("scores.parquet")
+    assert scores["user_id"].equals(rows["user_id"])
+    for label in FLOOR:
+        expected = pytest.approx(test[f"{label}_AUC"], abs=1e-12)
+        assert roc_auc_score(rows[label], scores[f"{label}_pred"].cast(pl.Float64)) == expected
+    assert dict(load(folder).evaluate(data)) == test

@@ -188,3 +188,48 @@ def test_frames_have_the_same_faults(finished, run):
         run.evaluate(finished.test.with_columns(country=pl.lit([1])), by="country")
     with pytest.raises(ConfigError, match="'auc' is none of"):
         run.evaluate(finished.test, ["auc"])
+
+
+def test_labels_and_samples_are_those_of_training(project):
+    """A label that combines two, one with a fill value, one with a parent, and a sample space."""
+    frames = project.frames
+    for split, frame in frames.items():
+        some = pl.int_range(frame.height) % 5 > 0
+        frames[split] = frame.with_columns(
+            buy=pl.when(some).then(pl.col("like") * pl.col("view")),
+            gain=pl.col("age") * 2 + pl.col("like"),
+        )
+    project.dataset["label_col"] = [
+        {"name": "like", "dtype": "float"},
+        {"name": "view", "dtype": "float"},
+        {"name": "buy", "dtype": "float", "fill_na": 0, "parent": "like"},
+        {
+            "name": "liked_view",
+            "dtype": "float",
+            "preprocess": "both(like, view)",
+            "parent": "view",
+        },
+        {"name": "gain", "dtype": "float"},
+    ]
+    project.model |= {
+        "task": ["binary_classification"] * 3 + ["regression"],
+        "loss": ["binary_crossentropy"] * 3 + ["mse_loss"],
+        "task_labels": ["like", "buy", "liked_view", "gain"],
+        "sample_spaces": {"buy": "view"},
+        "sample_weight": None,
+        "metrics": ["AUC", "gAUC", "logloss", "R2"],
+    }
+    assert project.run() == 0
+    folder = project.folder / "checkpoints" / "toy" / "toy_test"
+    expected = json.loads((folder / "result.json").read_text())["test"]
+    run = fuxictr_stem.load(folder)
+    assert dict(run.evaluate(project.folder / "test.csv")) == expected
+    assert dict(run.evaluate(frames["test"])) == expected
+    evaluation = run.evaluate(frames["test"], ["R2"], by="view")
+    assert evaluation.samples["buy"] == frames["test"]["view"].sum()
+    assert evaluation.slices[0].figures["gain_R2"].low < evaluation["gain_R2"]
+    wrong = frames["test"].with_columns(buy=pl.lit(1))
+    for data in (wrong, "wrong.parquet"):
+        wrong.write_parquet("wrong.parquet")
+        with pytest.raises(DataError, match="label 'buy' is not 0 where its parent 'like' is 0"):
+            run.evaluate(data)
