@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -43,7 +42,7 @@ def fit(
     out: str | os.PathLike[str] | None = None,
     expid: str | None = None,
     group_id: str | None = None,
-    ignore: str | Sequence[str] = (),
+    ignore: str | Sequence[str] | None = None,
     gpu: int = -1,
     resume: bool = False,
     overwrite: bool = False,
@@ -102,10 +101,11 @@ def fit(
         labels=labels,
         features=features,
         model=model,
-        out=Path(f"runs/{model}" if out is None else out).expanduser().absolute(),
+        out=f"runs/{model}" if out is None else out,
         expid=expid,
         group_id=group_id,
-        ignore=ignore,
+        ignore=() if ignore is None else ignore,
+        gpu=gpu,
         settings=settings,
     )
     with _TURN, shown(), python_words(request.paths), random_numbers_kept():

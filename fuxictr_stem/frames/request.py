@@ -38,10 +38,11 @@ class Request:
         labels: As given; a mapping after `check`.
         features: As given; a mapping, or None for all columns, after `check`.
         model: Name of the model.
-        out: The folder.
+        out: The folder; a whole path after `check`.
         expid: The experiment id; it has one after `check`.
         group_id: The column of groups.
         ignore: Columns that are no features.
+        gpu: Number of the device.
         settings: All other arguments.
         paths: Of the written rows, by their paths the splits.
         guesses: The columns.
@@ -51,10 +52,11 @@ class Request:
     labels: Any
     features: Any
     model: str
-    out: Path
+    out: Any
     expid: str | None
     group_id: str | None
     ignore: Any
+    gpu: Any
     settings: dict[str, Any]
     paths: dict[str, str] = field(default_factory=dict)
     guesses: Guesses = Guesses([], [], [])
@@ -79,6 +81,7 @@ class Request:
         refuse_all([*self._problems()])
         self.labels, self.ignore = as_mapping(self.labels), as_mapping(self.ignore)
         self.features = None if self.features is None else as_mapping(self.features)
+        self.out = Path(self.out).expanduser().absolute()
         self.expid = self.expid or f"{self.model}_{self.dataset_id}"
 
     def _problems(self) -> Iterator[str]:
@@ -99,6 +102,10 @@ class Request:
                 yield f"{argument}: must name at least one column."
             if argument == "ignore" and columns and self.features is not None:
                 yield "ignore: is for features=None; here features says which columns they are."
+        if not inputs.is_path(self.out):
+            yield f"out: must be the path of a folder, found {short(self.out)}."
+        if not isinstance(self.gpu, int):
+            yield f"gpu: must be the number of a CUDA device, or -1 for the CPU, found {self.gpu!r}."
         if not (self.group_id is None or isinstance(self.group_id, str)):
             yield f"group_id: must be the name of a column, found {short(self.group_id)}."
         for check in (lambda: get_model(self.model), lambda: check_id("expid", self.expid or "a")):

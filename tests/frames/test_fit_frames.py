@@ -234,6 +234,12 @@ def test_settings_that_nobody_knows_come_in_one_message(fit, tmp_path):
         ({"ignore": "age", "features": ["age"]}, ["ignore: is for features=None"]),
         ({"group_id": "age"}, ["group_id: the column 'age' holds Float64. Make it text or whole"]),
         ({"model": "STEMNet2"}, ["there is no model 'STEMNet2'. Did you mean 'STEMNet'"]),
+        ({"out": 3}, ["out: must be the path of a folder, found 3."]),
+        (
+            {"gpu": None},
+            ["gpu: must be the number of a CUDA device, or -1 for the CPU, found None."],
+        ),
+        ({"labels": None}, ["labels: must be names of columns, found None."]),
         ({"expid": "../up"}, ["expid must be letters"]),
         ({"task_labels": ["click"]}, ["task_labels: is decided by the argument labels"]),
         ({"data_root": "x"}, ["data_root: is decided by the argument out"]),
