@@ -107,15 +107,15 @@ def weights_of(folder):
 
 
 def rows_of(days, day, field, first_step=None):
-    """The rows of a field by token: of a finished run, or before the first step of one."""
-    folder = days.folder_of(day) / "encoder"
-    keys, ids = RowEncoder.load(folder).keys(field)
+    """The rows of a field by token, None for the unknown: of a finished run, or before one's first step."""
+    encoder = RowEncoder.load(days.folder_of(day) / "encoder")
+    keys, ids = encoder.keys(field)
     weights = weights_of(days.folder_of(day)) if first_step is None else first_step.weights
     table = weights["embedding_layer.tables.0.table.weight"]
     # Of two vocabularies: user, then item; each begins at its id 1.
-    users = RowEncoder.load(folder).unknown("user")
-    offset = 0 if field == "user" else users
-    return {key: table[offset + int(i)] for key, i in zip(keys.to_list(), ids, strict=True)}
+    offset = 0 if field == "user" else encoder.unknown("user")
+    places = {**dict(zip(keys.to_list(), ids.tolist(), strict=True)), None: encoder.unknown(field)}
+    return {key: table[offset + place] for key, place in places.items()}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,11 @@ def other_day(project):
 def test_rows_are_matched_by_raw_token(days, first_step, capfd):
     project = days(epochs=1)
     other_day(project)
-    project.changes["day2"] = {"epochs": 1}
+    # A user who is there once has no row of its own, so that the unknown one is learnt.
+    project.dataset["min_categr_count"] = 2
+    today = project.days["day1"]["train"]
+    once = today[:1].with_columns(user=pl.lit("once"))
+    project.days["day1"]["train"] = pl.concat([today, once])
     assert project.train("day2") == 0
     fresh = rows_of(project, "day2", "user", first_step)
     assert project.train("day1") == 0
@@ -186,6 +190,7 @@ def test_rows_are_matched_by_raw_token(days, first_step, capfd):
     assert users.keys() - before.keys() == {"new_u", "other_u"}
     for user, row in users.items():
         assert torch.equal(row, before.get(user, fresh[user])), user
+    assert not torch.equal(users[None], fresh[None])
     encoders = {
         day: RowEncoder.load(project.folder_of(day) / "encoder") for day in ("day1", "day2")
     }

@@ -10,7 +10,9 @@ import torch
 import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.errors import ConfigError, OutputError
+from fuxictr_stem.runtime.outputs import final_name
 from fuxictr_stem.serving import embeddings
+from tests.support.processes import killed_at
 from tests.support.project import Project, toy_rows
 
 
@@ -152,6 +154,18 @@ def test_what_is_cut_off_leaves_no_folder_and_the_next_removes_the_rest(run, tmp
     with pytest.raises(OutputError, match="no space"):
         run.write_embeddings(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "run"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["_file_name", "put_in_place"])
+def test_a_killed_process_leaves_no_folder(place, run, tmp_path):
+    command = ["embeddings", "--run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    killed_at(f"fuxictr_stem.serving.embeddings:{place}", main, command)
+    left = [path.name for path in tmp_path.iterdir() if path.name != "run"]
+    assert [final_name(name) for name in left] == ["out"]
+    assert left != ["out"]
+    assert main(command) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
 def trained(folder, monkeypatch, model=None, columns=None, frames=None):
