@@ -45,7 +45,9 @@ def check_new_folder(folder: Path, key: str) -> None:
     """
     empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
     if os.path.lexists(folder) and not empty:
-        raise OutputError(f"{key} {folder} is there already. Remove it, or choose a new folder.")
+        raise OutputError(
+            f"{key} {folder}: there is something already. Choose a new folder, or remove that one."
+        )
     above = folder.absolute().parent
     check_writable(above, key)
     for path in temporaries(above):

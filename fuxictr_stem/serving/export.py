@@ -20,7 +20,7 @@ from fuxictr_stem import results
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
 from fuxictr_stem.errors import ConfigError, OutputError, refuse, suggest
 from fuxictr_stem.runtime.logs import tell
-from fuxictr_stem.runtime.outputs import check_writable, final_name, temporaries
+from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.runtime.whole_folder import file_account, fresh_folder, put_in_place, sealed
 from fuxictr_stem.serving import export_folder, programs
@@ -76,9 +76,6 @@ def export(
         for table in module.tables():
             table.round_original()
     expected = _scores(run, columns)
-    for path in temporaries(out.parent):
-        if final_name(path.name) == out.name:
-            shutil.rmtree(path, ignore_errors=True)
     try:
         with fresh_folder(out) as fresh:
             _write_programs(fresh, module, columns, expected, formats)
@@ -118,11 +115,7 @@ def _check(out: Path, formats: Sequence[str], tables: str) -> None:
         refuse(ConfigError, "export", problems)
     if "onnx" in formats:
         programs.check_onnx()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise OutputError(
-            f"--out {out}: there is something already. Choose a new folder, or remove that one."
-        )
-    check_writable(out.absolute().parent, "--out")
+    check_new_folder(out, "--out")
 
 
 def _unknown(run: Run) -> dict[str, int]:

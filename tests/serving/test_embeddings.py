@@ -132,7 +132,7 @@ def test_a_folder_that_is_there_stays_as_it_is(run, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine").write_text("kept")
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="there is something already"):
         run.write_embeddings(out)
     assert (out / "mine").read_text() == "kept"
 
