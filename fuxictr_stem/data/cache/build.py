@@ -103,7 +103,7 @@ def _encoders(
 ) -> list[Encoder]:
     """Return an encoder for each feature and each label, of the smallest type that holds all splits."""
     fills = fill_steps(source.plan, {c.name: pl.col(c.name) for c in source.plan.columns}).fills
-    columns = encoder.column_encoders(encoder.names, math.inf, source.whole_numbers(), fills)
+    columns = encoder.fitted.column_encoders(encoder.names, math.inf, source.whole_numbers(), fills)
     for place, column in enumerate(columns):
         if column.name in stats["train"].spans:
             spans = [bound for counts in stats.values() for bound in counts.spans[column.name]]

@@ -12,12 +12,13 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from fuxictr_stem.data.encoding.column_encoders import Feature, Normalizer
+from fuxictr_stem.data.encoding.fitted import Fitted
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import PYTHON_TYPES, Column
@@ -42,22 +43,6 @@ FILES = re.compile(r"encoder\.json|vocabulary_\d+\.arrow")
 
 _FEATURE_KEYS = ("name", "type", "active", "dtype", "fill_na", "preprocess", "share_embedding")
 _DERIVED_KEYS = ("name", "type", "dtype", "fill_na", "preprocess", "splitter")
-
-
-class Fitted(NamedTuple):
-    """The state of an encoder.
-
-    Attributes:
-        plan: How the columns are read, and what missing values become.
-        features: What fitting has found out about each feature.
-        vocabularies: The vocabularies that these name.
-        functions: The identity of each preprocess function.
-    """
-
-    plan: Plan
-    features: list[Feature]
-    vocabularies: list[Vocabulary]
-    functions: dict[str, str]
 
 
 def write_encoder(folder: Path, fitted: Fitted) -> None:
@@ -136,7 +121,12 @@ def _fitted(folder: Path, account: Mapping[str, Any]) -> Fitted:
         )
     vocabularies = []
     for number, unknown in enumerate(account["unknown"]):
-        frame = pl.read_ipc(folder / f"vocabulary_{number}.arrow", memory_map=True)
+        name = f"vocabulary_{number}.arrow"
+        if name not in account["files"]:
+            raise Damaged(f"{folder / ENCODER} has no account of {name}")
+        # A file: in a path, polars takes brackets for a pattern.
+        with (folder / name).open("rb") as file:
+            frame = pl.read_ipc(file, memory_map=True)
         vocabularies.append(Vocabulary(frame["token"], frame["id"].to_numpy(), unknown, True))
     return Fitted(_plan_of(account["plan"]), features, vocabularies, account["functions"])
 

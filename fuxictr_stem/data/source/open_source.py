@@ -16,6 +16,7 @@ import polars as pl
 from fuxictr_stem.config.column_words import CATEGORICAL, META, SEQUENCE
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import (
+    KEPT,
     Column,
     are_alike,
     inner_type,
@@ -126,9 +127,9 @@ def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
         if column.origin not in types:
             what = "label" if column.kind == "label" else "feature"
             use = f"copied by {what}" if column.name != column.origin else what
+            use = "to keep" if column.kind == KEPT else f"{use} {column.name!r}"
             problems.append(
-                f"has no column {column.origin!r} ({use} {column.name!r})."
-                + suggest(column.origin, types)
+                f"has no column {column.origin!r} ({use}).{suggest(column.origin, types)}"
             )
     # With a wrong separator there is no column; twenty lines of these would hide the reason.
     return _header_problem(plan, list(types)) or problems if problems else []

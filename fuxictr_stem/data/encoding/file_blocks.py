@@ -1,0 +1,89 @@
+"""Rows of files, read, checked as those of training, and encoded block by block."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from fuxictr_stem.data.encoding.column_encoders import plain
+from fuxictr_stem.data.encoding.encode import encoded
+from fuxictr_stem.data.encoding.fill_steps import fill_steps, filled_frame
+from fuxictr_stem.data.encoding.fitted import Fitted
+from fuxictr_stem.data.encoding.vocabulary import Array
+from fuxictr_stem.data.source.column_plan import Plan
+from fuxictr_stem.data.source.columns import KEPT, Column
+from fuxictr_stem.data.source.dialect import dialect_for
+from fuxictr_stem.data.source.files import file_format
+from fuxictr_stem.data.source.open_source import open_source
+from fuxictr_stem.data.source.split_files import HIDDEN
+from fuxictr_stem.data.source.validate import check_source
+
+_ROWS = "data"
+
+
+class Block(NamedTuple):
+    """Some rows of files.
+
+    Attributes:
+        arrays: By feature: (rows,) or (rows, width).
+        labels: By label: (rows,) float32, NaN where a row has none.
+        kept: The columns that are carried along.
+    """
+
+    arrays: dict[str, Array]
+    labels: dict[str, Array]
+    kept: pl.DataFrame
+
+
+def read_blocks(
+    fitted: Fitted,
+    plan: Plan,
+    files: Sequence[Path],
+    features: Collection[str],
+    labels: Collection[str],
+    keep: Collection[str],
+    block_rows: int,
+    counted: Callable[[int], object],
+    scratch: Path | None,
+) -> Iterator[Block]:
+    """Read and encode the rows of files, as `RowEncoder.blocks` says, by the plan that reads them."""
+    data_format = file_format(files)
+    declared = {c.origin: c.dtype for c in fitted.plan.in_files}
+    kept = [
+        Column(
+            f"{HIDDEN}{KEPT} {name}",
+            KEPT,
+            declared.get(name, "str") if data_format == "csv" else "",
+            name,
+            null_values=plan.null_values,
+        )
+        for name in dict.fromkeys(keep)
+    ]
+    dialect = dialect_for(files, plan.dialect)
+    columns = (*plan.columns, *kept)
+    plan = replace(plan, data_format=data_format, dialect=dialect, columns=columns)
+    copies = Path(mkdtemp(prefix="fuxictr_stem-", dir=scratch))
+    try:
+        source, stats = check_source(open_source(plan, {_ROWS: list(files)}), copies)
+        rows, whole = stats[_ROWS].rows, source.whole_numbers()
+        counted(rows)
+        frame = filled_frame(plan, source.frame(_ROWS))
+        fills = fill_steps(plan, {c.name: pl.col(c.name) for c in plan.columns}).fills
+        encoders = fitted.column_encoders(features, rows, whole, fills)
+        encoders += [plain(name, np.dtype(np.float32)) for name in labels]
+        names = [column.name for column in kept]
+        for arrays, block in encoded(source, frame, encoders, block_rows, kept=names):
+            yield Block(
+                {name: arrays[name] for name in features},
+                {name: arrays[name] for name in labels},
+                block.select(pl.col(c.name).alias(c.origin) for c in kept),
+            )
+    finally:
+        shutil.rmtree(copies, ignore_errors=True)
