@@ -102,12 +102,20 @@ def _benchmark(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
+    from fuxictr_stem.serving.score_files import check_place
+
+    check_place(args.out)
     run = _loaded(args)
     rows = run.predict_to(args.out, args.data, _names(args.keep))
     logger.info("Wrote the scores of %s rows to %s", f"{rows:,}", args.out)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from fuxictr_stem.serving.score_files import check_place
+
+    if args.out is not None:
+        # Before the work.
+        check_place(args.out, endings=(".json",))
     run = _loaded(args)
     metrics = None if args.metrics is None else _names(args.metrics)
     evaluation = run.evaluate(args.data, metrics, args.by)

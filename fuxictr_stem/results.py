@@ -240,7 +240,8 @@ def no_run(folder: Path) -> str:
     if not folder.is_dir():
         return f"{about}: there is no such folder. It is <model_root>/<dataset_id>/<expid>."
     if (folder / "states").is_dir() or (folder / WEIGHTS).is_file():
-        return f"{about}: it has no {RESULT}. Finish the run with --resume."
+        advice = "Finish the run with --resume; one under FuxiCTR's own engine leaves none."
+        return f"{about}: it has no {RESULT}. {advice}"
     inside = sorted(path.parent for path in folder.glob(f"**/{RESULT}"))
     meant = f" Did you mean {inside[0]}?" if inside else ""
     return f"{about}: it has no {RESULT}. It is <model_root>/<dataset_id>/<expid>.{meant}"

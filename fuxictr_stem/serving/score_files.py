@@ -25,15 +25,15 @@ class Append(Protocol):
         """Append rows."""
 
 
-def check_place(path: Path, files: Sequence[Path]) -> None:
-    """Reject a place where no file of scores can be, or where one of the files that are read is.
+def check_place(path: Path, files: Sequence[Path] = (), endings: Sequence[str] = ENDINGS) -> None:
+    """Reject a place where no file of these endings can be, or where one of the files that are read is.
 
     Raises:
         ConfigError: The name has another ending, or is that of a file that is read.
         OutputError: There is no such folder, or a folder is there.
     """
-    if path.suffix not in ENDINGS:
-        raise ConfigError(f"--out {path}: must end with {' or '.join(ENDINGS)}.")
+    if path.suffix not in endings:
+        raise ConfigError(f"--out {path}: must end with {' or '.join(endings)}.")
     for file in files:
         if os.path.exists(path) and os.path.samefile(path, file):
             raise ConfigError(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from perf import cli, preparing, profiling, scaling, training
+from perf import cli, preparing, profiling, scaling, scoring, training
 from perf.common import BenchmarkError, Side, ratio
 from perf.data import batches, draw, label_names, vocabulary_sizes, write_csv
 from perf.records import Record
@@ -238,3 +238,14 @@ def test_a_raw_file_is_prepared_and_encoded(tmp_path):
     assert [record.unit for record in found] == ["s", "s", "GiB"]
     assert all(record.value > 0 for record in found)
     assert not list(tmp_path.iterdir())
+
+
+def test_scores_of_raw_rows_are_those_of_fuxictrs_blocks(tmp_path):
+    """The topic compares the scores, and fails where they differ."""
+    found = {
+        r.what: r.value for r in scoring.compare(replace(TINY, scored_rows=(300, 200)), tmp_path)
+    }
+    assert len(found) == 7
+    assert all(value > 0 for value in found.values())
+    with pytest.raises(BenchmarkError, match="like_pred of the two sides differ by 0.5"):
+        scoring._check({"like_pred": np.array([0.0])}, {"like_pred": np.array([0.5])})

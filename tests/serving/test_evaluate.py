@@ -169,6 +169,8 @@ def test_bad_arguments_and_labels_end_in_one_message(finished, capsys):
         ("nan.parquet", [], ["label 'like'", "NaN"]),
         ("missing.parquet", [], ["label 'like'", "missing"]),
         ("no_user.parquet", [], ["'user'"]),
+        ("new.parquet", ["--out", "nowhere/m.json"], ["there is no folder nowhere"]),
+        ("new.parquet", ["--out", "m.parquet"], ["must end with .json"]),
     ]
     for file, more, words in cases:
         capsys.readouterr()
