@@ -25,7 +25,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor, nn
 
 from fuxictr_stem.analysis.gradient_flow import Batch, GradientFlow, gradient_flow, gradient_norms
-from fuxictr_stem.analysis.model_parts import model_labels, model_parts
+from fuxictr_stem.analysis.model_parts import model_parts
 from fuxictr_stem.analysis.synthetic_features import synthetic_feature_map
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.layers import GateBank
@@ -33,6 +33,7 @@ from fuxictr_stem.models.owners import SHARED
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training.precision import FP32
 from fuxictr_stem.training.synthetic_batch import synthetic_batch
+from fuxictr_stem.training.task_loss import model_labels
 
 _MOST_NAMED = 4
 

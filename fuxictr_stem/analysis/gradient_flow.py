@@ -14,8 +14,9 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
-from fuxictr_stem.analysis.model_parts import Part, model_labels, model_parts
+from fuxictr_stem.analysis.model_parts import Part, model_parts
 from fuxictr_stem.runtime.text_table import text_table
+from fuxictr_stem.training.task_loss import model_labels, task_losses
 
 Batch = dict[str, Tensor]
 
@@ -55,7 +56,7 @@ def gradient_norms(model: MultiTaskModel, batch: Batch, parts: Sequence[Part]) -
     """Return the norms of `GradientFlow` for some parts, (T, P)."""
     parameters = list(dict.fromkeys(piece[0] for part in parts for piece in part.pieces))
     with undisturbed(model):
-        losses = _task_losses(model, batch)
+        losses = task_losses(model, model(batch), model.get_labels(batch))
         norms = np.zeros((len(losses), len(parts)))
         for task, loss in enumerate(losses):
             if not loss.requires_grad:
@@ -81,14 +82,3 @@ def undisturbed(model: MultiTaskModel) -> Iterator[None]:
         finally:
             for module, training in modes.items():
                 module.training = training
-
-
-def _task_losses(model: MultiTaskModel, batch: Batch) -> list[Tensor]:
-    outputs, y_true = model(batch), model.get_labels(batch)
-    if hasattr(model, "task_losses"):
-        return list(model.task_losses(outputs, y_true))
-    # FuxiCTR's own models add them up in `add_loss`.
-    return [
-        loss(outputs[f"{label}_pred"], y, reduction="mean")
-        for label, loss, y in zip(model_labels(model), model.loss_fn, y_true, strict=True)
-    ]

@@ -28,6 +28,7 @@ from fuxictr_stem.models.esmm import ESMM
 from fuxictr_stem.models.features import TaskEmbedding
 from fuxictr_stem.models.owners import expert_names, gate_owners, stream_names
 from fuxictr_stem.training.loss_weights import TaskWeights
+from fuxictr_stem.training.task_loss import model_labels
 
 # A parameter, and the axis and range of it that belong to a part.
 Piece = tuple[nn.Parameter, int, slice]
@@ -46,11 +47,6 @@ class Part:
         for parameter, axis, part in self.pieces:
             if parameter in gradients:
                 yield gradients[parameter][(slice(None),) * axis + (part,)]
-
-
-def model_labels(model: MultiTaskModel) -> list[str]:
-    """Return the labels that a model trains, ours or FuxiCTR's."""
-    return list(getattr(model, "labels", model.feature_map.labels))
 
 
 def model_parts(model: MultiTaskModel) -> list[Part]:

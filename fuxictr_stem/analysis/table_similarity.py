@@ -27,11 +27,11 @@ from typing import cast
 import numpy as np
 from fuxictr.pytorch.models import MultiTaskModel
 
-from fuxictr_stem.analysis.model_parts import model_labels
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import FieldTables
 from fuxictr_stem.models.features import TaskEmbedding
 from fuxictr_stem.models.owners import stream_names
+from fuxictr_stem.training.task_loss import model_labels
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union
 
@@ -83,15 +83,18 @@ ACTIVATIONS = (
 Activation = Annotated[str, OneOf(ACTIVATIONS)]
 
 
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError
-    return value
+def must(rule: Callable[[Any], Any], hint: str = "") -> AfterValidator:
+    """Return the check that a rule holds for a value; the hint is the next step where it does not."""
+
+    def check(value: Any) -> Any:
+        if not rule(value):
+            raise ValueError(hint)
+        return value
+
+    return AfterValidator(check)
 
 
-def _can_be_path(value: str) -> str:
-    if _not_blank(value).startswith(("~", "$")):
-        raise ValueError("Write the path itself: neither '~' nor variables are expanded here.")
+def _known_to_system(value: str) -> str:
     try:
         os.lstat(value)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -102,18 +105,12 @@ def _can_be_path(value: str) -> str:
     return value
 
 
-def _plain(value: Any) -> Any:
+def _is_plain(value: Any) -> bool:
     try:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):
-        raise ValueError from None
-    return value
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        raise ValueError
-    return _plain(value)
+        return False
+    return True
 
 
 def named(words: str, **schema: Any) -> WithJsonSchema:
@@ -122,21 +119,28 @@ def named(words: str, **schema: Any) -> WithJsonSchema:
 
 
 Text = Annotated[
-    str, AfterValidator(_not_blank), named("text that is not blank", type="string", pattern=r"\S")
+    str, must(str.strip), named("text that is not blank", type="string", pattern=r"\S")
 ]
 FilePath = Annotated[
-    str, AfterValidator(_can_be_path), named("text that can be a path", type="string")
+    str,
+    must(str.strip),
+    must(
+        lambda path: not path.startswith(("~", "$")),
+        "Write the path itself: neither '~' nor variables are expanded here.",
+    ),
+    AfterValidator(_known_to_system),
+    named("text that can be a path", type="string"),
 ]
 PlainValue = Annotated[
     Any,
-    PlainValidator(_plain_value),
+    must(lambda value: not isinstance(value, dict) and _is_plain(value)),
     named(
         "a number, text, True, False, null, or a list of these",
         type=["number", "string", "boolean", "null", "array"],
     ),
 ]
 PlainMapping = Annotated[
-    dict, AfterValidator(_plain), named("a mapping of plain YAML values", type="object")
+    dict, must(_is_plain), named("a mapping of plain YAML values", type="object")
 ]
 
 _PENALTY = re.compile(r"\s*(l1|l2|l1_l2)\s*\(([^()]*)\)\s*")
@@ -199,17 +203,10 @@ Initializer = Annotated[
 ]
 
 
-def _pretrained_file(value: str) -> str:
-    if Path(value).suffix not in (".h5", ".npz", ".parquet"):
-        raise ValueError
-    if not os.path.isfile(value):
-        raise ValueError("There is no such file (a relative path begins at the working folder).")
-    return value
-
-
 PretrainedFile = Annotated[
     str,
-    AfterValidator(_pretrained_file),
+    must(lambda path: Path(path).suffix in (".h5", ".npz", ".parquet")),
+    must(os.path.isfile, "There is no such file (a relative path begins at the working folder)."),
     named("a .h5, .npz or .parquet file with key and value", type="string"),
 ]
 
@@ -227,17 +224,12 @@ SampleSpaces = Annotated[
     Field(min_length=1),
     named("a mapping from labels to labels, such as {conversion: click}", type="object"),
 ]
-
-
-def _weights_something(monitor: str | dict[str, float]) -> str | dict[str, float]:
-    if isinstance(monitor, dict) and not all(monitor.values()):
-        raise ValueError("A weight of 0 monitors nothing; leave the metric out.")
-    return monitor
-
-
 Monitor = Annotated[
     Text | Annotated[dict[str, Number], Field(min_length=1)],
-    AfterValidator(_weights_something),
+    must(
+        lambda monitor: isinstance(monitor, str) or all(monitor.values()),
+        "A weight of 0 monitors nothing; leave the metric out.",
+    ),
     named("a metric, or a mapping of metrics to weights", type=["string", "object"]),
 ]
 
@@ -256,20 +248,12 @@ Missing = Annotated[
 Splitter = Annotated[
     str, Field(min_length=1), named("text of at least one character", type="string", minLength=1)
 ]
-
-
-def _special_character(value: str) -> str:
-    if value in ("\\t", "tab", "TAB"):
-        raise ValueError(r'Write it in double quotes: "\t".')
-    if len(value) != 1 or not value.isascii():
-        raise ValueError
-    if value in "\n\r":
-        raise ValueError("It cannot end lines.")
-    return value
-
-
 SpecialCharacter = Annotated[
-    str, AfterValidator(_special_character), named("one ASCII character", type="string")
+    str,
+    must(lambda value: value not in ("\\t", "tab", "TAB"), r'Write it in double quotes: "\t".'),
+    must(lambda value: len(value) == 1 and value.isascii()),
+    must(lambda value: value not in "\n\r", "It cannot end lines."),
+    named("one ASCII character", type="string"),
 ]
 
 

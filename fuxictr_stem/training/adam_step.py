@@ -219,9 +219,6 @@ def row_sparse_problems(
 ) -> Iterator[Problem]:
     """Yield why steps cannot change only a batch's rows: another optimizer, or an L1 penalty."""
     if row_sparse and (optimizer.lower() != "adam" or l2_penalty(regularizer) is None):
-        yield Problem(
-            "row_sparse",
-            "needs optimizer adam and an embedding_regularizer that is L2 or null, found "
-            f"{optimizer} and {regularizer}.",
-            "Change these, or set row_sparse: False.",
-        )
+        rule = "needs optimizer adam and an embedding_regularizer that is L2 or null"
+        text = f"{rule}, found {optimizer} and {regularizer}."
+        yield Problem("row_sparse", text, "Change these, or set row_sparse: False.")

@@ -29,30 +29,23 @@ class Method(NamedTuple):
     scale: Callable[[int], float]
 
 
-def _as_it_is(count: int) -> float:
-    return 1.0
-
-
-def _mean_to_sum(count: int) -> float:
-    return float(count)
-
-
 # The radius of the paper's NYU-v2 experiment (Liu et al., NeurIPS 2021).
 _CAGRAD_C = 0.4
 
+_SUM, _MEAN = Method({}, lambda count: 1.0), Method({}, float)
 # Aggregators of torchjd that need no argument and treat the tasks alike, and Sum to compare with.
 METHODS = {
-    "AlignedMTL": Method({}, _mean_to_sum),
+    "AlignedMTL": _MEAN,
     # Equal gradients g give (1 + c) g.
     "CAGrad": Method({"c": _CAGRAD_C}, lambda count: count / (1 + _CAGRAD_C)),
-    "ConFIG": Method({}, _as_it_is),
-    "DualProj": Method({}, _mean_to_sum),
-    "GradDrop": Method({}, _as_it_is),
-    "IMTLG": Method({}, _mean_to_sum),
-    "MGDA": Method({}, _mean_to_sum),
-    "PCGrad": Method({}, _as_it_is),
-    "Sum": Method({}, _as_it_is),
-    "UPGrad": Method({}, _mean_to_sum),
+    "ConFIG": _SUM,
+    "DualProj": _MEAN,
+    "GradDrop": _SUM,
+    "IMTLG": _MEAN,
+    "MGDA": _MEAN,
+    "PCGrad": _SUM,
+    "Sum": _SUM,
+    "UPGrad": _MEAN,
 }
 
 

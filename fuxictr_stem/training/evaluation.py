@@ -17,6 +17,7 @@ from fuxictr_stem.metrics import evaluate_task, logloss, mean_over_tasks
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.training.precision import FP32, autocast, products_in
+from fuxictr_stem.training.task_loss import model_labels
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> 
     ``title``.
     """
     model.eval()
-    labels = list(getattr(model, "labels", model.feature_map.labels))
+    labels = model_labels(model)
     # Copies of columns: views would keep whole batches.
     group = model.feature_map.group_id
     true: dict[str, list[Tensor]] = {label: [] for label in labels}
@@ -88,20 +89,16 @@ def evaluate_predictions(
     for label, task in tasks.items():
         y_true, y_pred, group_id = _samples(predictions, label)
         results[label] = evaluate_task(task, y_true, y_pred, metrics, group_id)
-    per_task = (
-        (f"{label}_{name}", value)
+    per_task = {
+        f"{label}_{name}": value
         for label, values in results.items()
         for name, value in values.items()
-    )
-    return {**dict(per_task), **mean_over_tasks(results)}
+    }
+    return {**per_task, **mean_over_tasks(results)}
 
 
 def warn_of_constants(
-    tasks: Mapping[str, str],
-    predictions: Predictions,
-    steps: int,
-    learning_rate: float,
-    weighted: bool = False,
+    tasks: Mapping[str, str], valid: Predictions, steps: int, learning_rate: float, weighted: bool
 ) -> None:
     """Warn of binary tasks whose logloss on valid is above that of the best constant.
 
@@ -112,7 +109,7 @@ def warn_of_constants(
     for label, task in tasks.items():
         if task != BINARY:
             continue
-        y_true, y_pred, _ = _samples(predictions, label)
+        y_true, y_pred, _ = _samples(valid, label)
         share = float(y_true.mean())
         constant = logloss(y_true, np.full_like(y_true, share))
         loss = logloss(y_true, y_pred)
@@ -133,12 +130,7 @@ def warn_of_constants(
             level,
             "Task %r: its logloss on valid, %.4g, is above the %.4g of always predicting the share of "
             "positives, %.3g, so after %s steps the model is worse than a constant: %s.",
-            label,
-            loss,
-            constant,
-            share,
-            f"{steps:,}",
-            advice,
+            *(label, loss, constant, share, f"{steps:,}", advice),
         )
 
 

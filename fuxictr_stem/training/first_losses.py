@@ -58,11 +58,7 @@ def warn_of_first_losses(model: TaskLosses, step: int) -> bool:
             logger.warning(
                 "Task %r begins with a loss of %.4g, %.0f times the %.4g of %r%s, so it alone shapes what "
                 "the tasks share: %s.",
-                label,
-                losses[task],
-                weighted[task] / least,
-                losses[other],
-                model.labels[other],
+                *(label, losses[task], weighted[task] / least, losses[other], model.labels[other]),
                 " (loss_weight counted)" if isinstance(fixed, FixedWeights) else "",
                 _cure(model, [label, model.labels[other]], f"set loss_weight: {{{pairs}}}"),
             )

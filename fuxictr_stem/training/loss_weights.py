@@ -155,33 +155,23 @@ def in_order(loss_weight: Any, labels: Iterable[str]) -> Any:
 
 def loss_weight_problems(loss_weight: Any, labels: Sequence[str]) -> Iterator[Problem]:
     """Yield what is wrong with a ``loss_weight`` for the labels that are trained."""
-    key = "loss_weight"
+    key, trained = "loss_weight", ", ".join(labels)
     if isinstance(loss_weight, str):
         if loss_weight not in LOSS_WEIGHTS:
-            yield Problem(
-                key,
-                f"must be one of {', '.join(LOSS_WEIGHTS)}, or one number per task, found "
-                f"{loss_weight!r}.",
-                suggest(loss_weight, LOSS_WEIGHTS),
-            )
+            names = ", ".join(LOSS_WEIGHTS)
+            text = f"must be one of {names}, or one number per task, found {loss_weight!r}."
+            yield Problem(key, text, suggest(loss_weight, LOSS_WEIGHTS))
         return
     if isinstance(loss_weight, Mapping):
         misfits = sorted(set(loss_weight) ^ set(labels))
         if misfits:
-            yield Problem(
-                key,
-                f"must have one number for each label that is trained ({', '.join(labels)}), but "
-                f"differs in {', '.join(misfits)}.",
-                "".join(suggest(name, labels) for name in misfits if name not in labels),
-            )
+            rule = f"must have one number for each label that is trained ({trained})"
+            near = "".join(suggest(name, labels) for name in misfits if name not in labels)
+            yield Problem(key, f"{rule}, but differs in {', '.join(misfits)}.", near)
             return
     elif len(loss_weight) != len(labels):
-        yield Problem(
-            key,
-            f"has {len(loss_weight)} entries, but {len(labels)} labels are trained "
-            f"({', '.join(labels)}).",
-            "Give one number per label.",
-        )
+        text = f"has {len(loss_weight)} entries, but {len(labels)} labels are trained ({trained})."
+        yield Problem(key, text, "Give one number per label.")
         return
     weights = list(in_order(loss_weight, labels))
     if not all(0 <= weight < float("inf") for weight in weights):

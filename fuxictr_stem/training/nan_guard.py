@@ -12,6 +12,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
 from fuxictr_stem.errors import TrainingError
+from fuxictr_stem.training.task_loss import model_labels, task_losses
 
 LOOK_TOGETHER = 16
 """Steps on a CUDA device between two looks at their losses; as many batches are kept there."""
@@ -121,7 +122,8 @@ def _reason(model: MultiTaskModel, batch: dict[str, Tensor]) -> str:
     # Without large tables: their dense gradients may not fit into memory as well.
     small = [p for p in model.parameters() if p.requires_grad and p.numel() <= 2**24]
     lost = []
-    for label, loss in _task_losses(model, return_dict, y_true):
+    losses = task_losses(model, return_dict, y_true)
+    for label, loss in zip(model_labels(model), losses, strict=True):
         gradients = torch.autograd.grad(loss, small, retain_graph=True, allow_unused=True)
         norm = torch.stack([g.norm() for g in gradients if g is not None]).norm()
         if not torch.isfinite(norm):
@@ -148,18 +150,7 @@ def _check_loss(
 ) -> None:
     """Say which task's loss is not finite; without one, it is the penalties or the sum."""
     if not torch.isfinite(loss):
-        losses = _task_losses(model, return_dict, y_true)
+        losses = zip(model_labels(model), task_losses(model, return_dict, y_true), strict=True)
         lost = [f"task {label!r}, {x.item()}" for label, x in losses if not torch.isfinite(x)]
         text = " and ".join(lost) or "by its penalties or weights"
         raise _NotFinite(f"the loss is not finite: {text}")
-
-
-def _task_losses(
-    model: MultiTaskModel, return_dict: Mapping[str, Tensor], y_true: list[Tensor]
-) -> list[tuple[str, Tensor]]:
-    if hasattr(model, "task_losses"):
-        return list(zip(model.tasks, model.task_losses(return_dict, y_true), strict=True))
-    return [
-        (label, loss(return_dict[f"{label}_pred"], y, reduction="mean"))
-        for label, loss, y in zip(model.feature_map.labels, model.loss_fn, y_true, strict=True)
-    ]

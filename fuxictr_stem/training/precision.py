@@ -18,11 +18,8 @@ def precision_problems(precision: str, device: torch.device) -> Iterator[Problem
     if precision not in PRECISIONS:
         yield Problem("precision", f"must be one of {', '.join(PRECISIONS)}, found {precision!r}.")
     elif precision == TF32 and device.type != "cuda":
-        yield Problem(
-            "precision",
-            f"tf32 is a format of CUDA devices, and this run is on the {device.type}.",
-            "Give the device by --gpu, or set precision: fp32.",
-        )
+        text = f"tf32 is a format of CUDA devices, and this run is on the {device.type}."
+        yield Problem("precision", text, "Give the device by --gpu, or set precision: fp32.")
 
 
 @contextmanager

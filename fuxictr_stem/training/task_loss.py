@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
+from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
 from fuxictr_stem.errors import Problem, suggest
@@ -80,6 +81,24 @@ def sample_weights(y_true: Sequence[Tensor]) -> Tensor:
     return (present_TB1 if weight is None else present_TB1 * weight).sum(dim=(1, 2))
 
 
+def model_labels(model: MultiTaskModel) -> list[str]:
+    """Return the labels that a model trains, ours or FuxiCTR's."""
+    return list(getattr(model, "labels", model.feature_map.labels))
+
+
+def task_losses(
+    model: MultiTaskModel, outputs: Mapping[str, Tensor], y_true: list[Tensor]
+) -> list[Tensor]:
+    """Return the mean loss of each task, of a model of ours or FuxiCTR's."""
+    if hasattr(model, "task_losses"):
+        return list(model.task_losses(outputs, y_true))
+    # FuxiCTR's own models add them up in `add_loss`.
+    return [
+        loss(outputs[f"{label}_pred"], y, reduction="mean")
+        for label, loss, y in zip(model_labels(model), model.loss_fn, y_true, strict=True)
+    ]
+
+
 def per_task(value: str | Sequence[str], labels: Sequence[str]) -> list[str]:
     """Return a setting that is one for all tasks, or a list, as a list."""
     return [value] * len(labels) if isinstance(value, str) else list(value)
@@ -100,15 +119,13 @@ def task_problems(
     """Yield why labels, task types, losses (one for all or a list) and ``num_tasks`` do not go together."""
     for label in labels:
         if label not in dataset_labels:
-            yield Problem(
-                "task_labels",
-                f"{label!r} is not a label of the dataset, which has {', '.join(dataset_labels)}.",
-                suggest(label, dataset_labels),
+            text = (
+                f"{label!r} is not a label of the dataset, which has {', '.join(dataset_labels)}."
             )
+            yield Problem("task_labels", text, suggest(label, dataset_labels))
     if len(set(labels)) < len(labels):
-        yield Problem(
-            "task_labels", f"names a label twice: {', '.join(labels)}.", "Name each once."
-        )
+        text = f"names a label twice: {', '.join(labels)}."
+        yield Problem("task_labels", text, "Name each once.")
         return
     counts = {"num_tasks": num_tasks}
     said = [f"num_tasks is {num_tasks}"] if num_tasks else []
@@ -120,12 +137,10 @@ def task_problems(
             said.append(f"{key} has {counts[key]} entries")
     differing = [key for key, count in counts.items() if count not in (None, len(labels))]
     if differing:
-        yield Problem(
-            differing[0],
-            f"the numbers of tasks differ: {', '.join(said)}, but {len(labels)} labels are "
-            f"trained ({', '.join(labels)}).",
-            "Give one entry per label, or choose the labels by task_labels.",
-        )
+        trained = f"{len(labels)} labels are trained ({', '.join(labels)})"
+        text = f"the numbers of tasks differ: {', '.join(said)}, but {trained}."
+        hint = "Give one entry per label, or choose the labels by task_labels."
+        yield Problem(differing[0], text, hint)
 
 
 def loss_problems(
@@ -137,33 +152,26 @@ def loss_problems(
             trained = zip(labels, losses, tasks, strict=True)
             misfits = ", ".join(label for label, *pair in trained if pair == [loss, task])
             fitting = ", ".join(name for name, fits in LOSSES.items() if fits == task)
-            yield Problem(
-                "loss",
-                f"{loss} does not fit tasks of type {task}, as which {misfits} is trained.",
-                f"Losses of that type: {fitting}. Mixed tasks need a list, one loss per label.",
-            )
+            text = f"{loss} does not fit tasks of type {task}, as which {misfits} is trained."
+            hint = f"Losses of that type: {fitting}. Mixed tasks need a list, one loss per label."
+            yield Problem("loss", text, hint)
 
 
 def sample_space_problems(
     sample_spaces: Mapping[str, str] | None, labels: Sequence[str], dataset_labels: Sequence[str]
 ) -> Iterator[Problem]:
     """Yield what is wrong with the tasks' sample spaces; dataset_labels may be empty: not known."""
+    key = "sample_spaces"
     for label, space in (sample_spaces or {}).items():
         if label not in labels:
-            yield Problem(
-                "sample_spaces",
-                f"{label!r} is not trained; the labels that are: {', '.join(labels)}.",
-                suggest(label, labels),
-            )
+            text = f"{label!r} is not trained; the labels that are: {', '.join(labels)}."
+            yield Problem(key, text, suggest(label, labels))
         if dataset_labels and space not in dataset_labels:
-            yield Problem(
-                "sample_spaces",
-                f"{space!r} is not a label of the dataset, which has {', '.join(dataset_labels)}.",
-                suggest(space, dataset_labels) or "Add it to label_col; it need not be trained.",
+            text = (
+                f"{space!r} is not a label of the dataset, which has {', '.join(dataset_labels)}."
             )
+            near = suggest(space, dataset_labels)
+            yield Problem(key, text, near or "Add it to label_col; it need not be trained.")
         elif space == label:
-            yield Problem(
-                "sample_spaces",
-                f"{label!r} cannot be its own sample space: only positives would be left.",
-                "Name the label of the step before.",
-            )
+            text = f"{label!r} cannot be its own sample space: only positives would be left."
+            yield Problem(key, text, "Name the label of the step before.")

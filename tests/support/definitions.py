@@ -24,7 +24,7 @@ from fuxictr_stem.analysis.audit import (
 )
 from fuxictr_stem.analysis.gates import GatePlace, gate_places
 from fuxictr_stem.analysis.gradient_flow import Batch, gradient_norms
-from fuxictr_stem.analysis.model_parts import Part, model_labels, model_parts
+from fuxictr_stem.analysis.model_parts import Part, model_parts
 from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.esmm import ESMM
@@ -34,6 +34,7 @@ from fuxictr_stem.models.ple import PLE
 from fuxictr_stem.models.shared_bottom import SharedBottom
 from fuxictr_stem.models.stem_al import STEMAL
 from fuxictr_stem.models.stemnet import STEMNet
+from fuxictr_stem.training.task_loss import model_labels
 from tests.support.mixtures import Measured, measure
 
 # Gate weights are float32 numbers up to 1, summed over some dozens of experts.

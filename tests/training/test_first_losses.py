@@ -187,7 +187,7 @@ def test_a_logloss_above_the_constants_is_warned_of(p, warned, caplog):
     pred = np.where(y == 1, 0.5, 0.2) if p == "informed" else np.full(11, p)
     pred[-1] = 0.999
     predictions = Predictions({"click": y}, {"click": pred}, None)
-    warn_of_constants({"click": BINARY}, predictions, 1000, 0.01)
+    warn_of_constants({"click": BINARY}, predictions, 1000, 0.01, False)
     assert bool(caplog.records) == warned
     if warned:
         entropy = -(0.3 * math.log(0.3) + 0.7 * math.log(0.7))
@@ -213,7 +213,7 @@ def test_weights_of_rows_may_move_predictions_so_that_is_no_warning(caplog):
 @pytest.mark.parametrize("y", [0.0, 1.0])
 def test_a_split_of_one_class_has_no_constant_to_compare_with(y, caplog):
     predictions = Predictions({"click": np.full(4, y)}, {"click": np.full(4, 0.5)}, None)
-    warn_of_constants({"click": BINARY}, predictions, 1000, 0.01)
+    warn_of_constants({"click": BINARY}, predictions, 1000, 0.01, False)
     assert not caplog.records
 
 
@@ -225,7 +225,7 @@ def test_a_model_of_a_few_steps_is_fresh_not_wrong(p, steps, level, caplog):
     predictions = Predictions(
         {"click": np.array([1.0] * 3 + [0.0] * 7)}, {"click": np.full(10, p)}, None
     )
-    warn_of_constants({"click": BINARY}, predictions, steps, 0.01)
+    warn_of_constants({"click": BINARY}, predictions, steps, 0.01, False)
     (record,) = caplog.records
     assert record.levelname == level
     assert ("train longer (epochs)" in record.getMessage()) == (level == "INFO")

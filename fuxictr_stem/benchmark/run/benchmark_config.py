@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SkipValidation
+from pydantic import Field, SkipValidation
 
 from fuxictr_stem.analysis.slices import RELATIVE_TO
 from fuxictr_stem.benchmark.run.search import Grid, search_problems, trials_of
@@ -32,42 +32,25 @@ SINGLE_TASK = "SingleTask"
 Params = Mapping[str, Any]
 
 
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("Name each seed once.")
-    return seeds
-
-
-def _two_different(labels: list[str]) -> list[str]:
-    if len(labels) != 2 or labels[0] == labels[1]:
-        raise ValueError
-    return labels
-
-
-def _rising(bounds: list[float]) -> list[float]:
-    if len(bounds) != 2 or bounds[0] > bounds[1]:
-        raise ValueError
-    return bounds
-
-
+_rising = kinds.must(lambda bounds: len(bounds) == 2 and bounds[0] <= bounds[1])
 _TwoLabels = Annotated[
     list[kinds.Text],
-    AfterValidator(_two_different),
+    kinds.must(lambda labels: len(labels) == len(set(labels)) == 2),
     kinds.named("a list of two different labels", type="array"),
 ]
 _Thresholds = Annotated[
     list[kinds.Number],
-    AfterValidator(_rising),
+    _rising,
     kinds.named("[low, high], two numbers, the lower one first", type="array"),
 ]
 _Quantiles = Annotated[
     list[Annotated[float, Field(ge=0, le=1)]],
-    AfterValidator(_rising),
+    _rising,
     kinds.named("[low, high], two numbers from 0 to 1, the lower one first", type="array"),
 ]
 _Seeds = Annotated[
     kinds.Several[kinds.Seed],
-    AfterValidator(_distinct),
+    kinds.must(lambda seeds: len(set(seeds)) == len(seeds), "Name each seed once."),
     kinds.named("a list of different seeds", type="array"),
 ]
 _SettingsByGlob = Annotated[

@@ -7,10 +7,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
-
 from fuxictr_stem.config.decisive import NO_SETTINGS
-from fuxictr_stem.config.value_types import PlainMapping, named
+from fuxictr_stem.config.value_types import PlainMapping, must, named
 from fuxictr_stem.errors import Problem, short
 
 # Each is a training of every model; more is a slip of the finger, and takes minutes only to check.
@@ -29,17 +27,16 @@ _COMPARED_BY = (
 )
 
 
-def _grid(grid: dict[str, Any]) -> dict[str, list[Any]]:
-    if not all(isinstance(values, list) and values for values in grid.values()):
-        raise ValueError("Give each key a list of values.")
-    if any(value in values[:i] for values in grid.values() for i, value in enumerate(values)):
-        raise ValueError("Name each value once.")
-    return grid
-
-
 Grid = Annotated[
     PlainMapping,
-    AfterValidator(_grid),
+    must(
+        lambda grid: all(isinstance(values, list) and values for values in grid.values()),
+        "Give each key a list of values.",
+    ),
+    must(
+        lambda grid: all(v not in vs[:i] for vs in grid.values() for i, v in enumerate(vs)),
+        "Name each value once.",
+    ),
     named("a mapping of keys to lists of values", type="object"),
 ]
 

@@ -23,10 +23,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
-from pydantic import AfterValidator, WithJsonSchema
 
 from fuxictr_stem.config.schema import REQUIRED, Prepare, key
-from fuxictr_stem.config.value_types import OneOf
+from fuxictr_stem.config.value_types import OneOf, must, named
 from fuxictr_stem.data.preparers.job import Preparer, RawFilesMissing
 from fuxictr_stem.data.preparers.raw import RawFile, Rule
 from fuxictr_stem.data.preparers.splits import Blocks
@@ -67,18 +66,15 @@ _RULES = (
 )
 
 
-def _day(value: int) -> int:
-    if not 10_000_101 <= value <= 99_991_231:
-        raise ValueError
+def _is_day(value: int) -> bool:
     try:
         datetime.datetime.strptime(str(value), "%Y%m%d")
     except ValueError:
-        raise ValueError from None  # its text is no next step
-    return value
+        return False
+    return 10_000_101 <= value <= 99_991_231
 
 
-_DAY_WORDS = WithJsonSchema({"title": "a day as the log writes it, a number like 20220507"})
-_Day = Annotated[int, AfterValidator(_day), _DAY_WORDS]
+_Day = Annotated[int, must(_is_day), named("a day as the log writes it, a number like 20220507")]
 
 
 class KuaiRand(Prepare):
