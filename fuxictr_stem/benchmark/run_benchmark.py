@@ -97,7 +97,7 @@ def _run(
     finished = collect_runs(plan, workspace, outcomes, facts)
     if not finished.models:
         reasons = [f"{run}: {reason}" for run, reason in finished.failures.items()]
-        refuse(TrainingError, "No run ended well", reasons)
+        refuse(TrainingError, "No run succeeded", reasons)
     leaderboard = write_leaderboard(finished, folder, benchmark.resamples)
     analysis = analyse(benchmark, finished, config_dir, folder, slices)
     write_report(leaderboard, analysis, folder)

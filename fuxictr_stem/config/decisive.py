@@ -14,25 +14,10 @@ from fuxictr_stem.errors import ConfigError
 
 # Where things are and what is shown: a run may go on with others.
 NO_SETTINGS = (
-    "data_root",
-    "debug_mode",
-    "file_locks",
-    "gpu",
-    "memory_budget",
-    "model_root",
-    "num_workers",
-    "pickle_feature_encoder",
-    "prediction_columns",
-    "prepare",
-    "save_predictions",
-    "source",
-    "state_minutes",
-    "state_steps",
-    "states_kept",
-    "test_data",
-    "train_data",
-    "valid_data",
-    "verbose",
+    *("data_root", "train_data", "valid_data", "test_data", "source", "prepare", "model_root"),
+    *("gpu", "memory_budget", "num_workers", "file_locks", "debug_mode", "verbose"),
+    *("pickle_feature_encoder", "save_predictions", "prediction_columns"),
+    *("state_minutes", "state_steps", "states_kept"),
 )
 
 _COLUMNS: dict[str, type[schema.Shape]] = {

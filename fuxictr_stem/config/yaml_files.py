@@ -101,7 +101,7 @@ class _Loader(yaml.SafeLoader):
         super().flatten_mapping(node)
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        """Construct text; characters that no file can hold, or that end a path, are refused."""
+        """Construct text; characters that no file can hold, or that end a path, are rejected."""
         text = super().construct_scalar(node)
         if isinstance(text, str) and _UNWRITABLE.search(text):
             raise _error("the text holds a NUL or half a character (a surrogate)", node)

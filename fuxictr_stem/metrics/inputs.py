@@ -66,9 +66,9 @@ def numbers(name: str, values: ArrayLike) -> np.ndarray:
         return array.astype(np.float64)
     finite = np.isfinite(array)
     if not finite.all():
-        wrong = len(array) - np.count_nonzero(finite)
+        infinite = len(array) - np.count_nonzero(finite)
         raise DataError(
-            f"{name} has {wrong} of {len(array)} values that are NaN or infinite. Metrics need "
+            f"{name} has {infinite} of {len(array)} values that are NaN or infinite. Metrics need "
             f"finite numbers: if these are predictions, training has diverged (lower the learning "
             f"rate)."
         )
@@ -80,15 +80,15 @@ def _reject_merged(name: str, values: ArrayLike, array: np.ndarray) -> None:
     # NumPy has rounded those of a list that holds floats, too, or numbers beyond its integers.
     rounded = isinstance(values, (list, tuple)) and array.dtype.kind == "f"
     if array.dtype.kind in "iu":
-        wrong = int(np.count_nonzero((array > _EXACT) | (array < -_EXACT)))
+        merged = int(np.count_nonzero((array > _EXACT) | (array < -_EXACT)))
     elif array.dtype.kind == "O" or (rounded and np.abs(array).max() >= _EXACT):
         each = np.array(values, dtype=object).ravel()
-        wrong = sum(isinstance(v, (int, np.integer)) and abs(int(v)) > _EXACT for v in each)
+        merged = sum(isinstance(v, (int, np.integer)) and abs(int(v)) > _EXACT for v in each)
     else:
         return
-    if wrong:
+    if merged:
         raise DataError(
-            f"{name} has {wrong} of {len(array)} whole numbers beyond 2^53, which float64 cannot tell "
+            f"{name} has {merged} of {len(array)} whole numbers beyond 2^53, which float64 cannot tell "
             f"from their neighbours. Pass their ranks, or floats."
         )
 
@@ -99,11 +99,11 @@ def binary_labels(y_true: ArrayLike) -> np.ndarray:
     if array.dtype.kind not in "biufO":
         raise DataError(f"y_true must hold 0 and 1, but has dtype {array.dtype}.")
     positive = array == 1
-    wrong = ~(positive | (array == 0))
-    if wrong.any():
+    invalid = ~(positive | (array == 0))
+    if invalid.any():
         raise DataError(
-            f"y_true has {np.count_nonzero(wrong)} of {len(array)} labels that are neither 0 nor "
-            f"1, such as {array[wrong][0]!s}. Logloss and AUC need 0/1 labels: fix the labels, or "
+            f"y_true has {np.count_nonzero(invalid)} of {len(array)} labels that are neither 0 nor "
+            f"1, such as {array[invalid][0]!s}. Logloss and AUC need 0/1 labels: fix the labels, or "
             f"declare the task as regression."
         )
     return positive.astype(bool, copy=False)

@@ -436,7 +436,7 @@ def test_no_run_that_ends_well_is_an_error(project, capfd):
     project.benchmark |= {"search": {}, "seeds": [1], "single_task": None, "slices": None}
     assert run(project) == 2
     error = capfd.readouterr().err
-    assert "No run ended well" in error
+    assert "No run succeeded" in error
     assert "leaves a batch of one row" in error
 
 

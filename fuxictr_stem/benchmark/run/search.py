@@ -16,14 +16,8 @@ MOST_TRIALS = 256
 
 # By what, and on which samples, models are compared: of trials that differ in it none is the best.
 _COMPARED_BY = (
-    "group_id",
-    "metrics",
-    "monitor",
-    "monitor_mode",
-    "num_tasks",
-    "sample_spaces",
-    "task",
-    "task_labels",
+    *("group_id", "metrics", "monitor", "monitor_mode"),
+    *("num_tasks", "sample_spaces", "task", "task_labels"),
 )
 
 
@@ -48,28 +42,19 @@ def search_problems(
     everything = set().union(*keys.values())
     for key in search:
         if key in _COMPARED_BY:
-            yield Problem(
-                "search",
-                f"{key} decides how trials are compared, so it must be the same in all of them.",
-                "Set it under settings.",
-            )
+            text = f"{key} decides how trials are compared, so it must be the same in all of them."
+            yield Problem("search", text, "Set it under settings.")
         elif key in NO_SETTINGS:
             yield Problem("search", f"{key} changes no result.", "Leave it out.")
-        lacking = [expid for expid, own in keys.items() if key in everything and key not in own]
+        lacking = [expid for expid, names in keys.items() if key in everything - names]
         if lacking:
-            yield Problem(
-                "search",
-                f"{', '.join(lacking)} have no key {key!r}: the search is one budget for all models.",
-                "Search keys that every model has.",
-            )
+            text = f"{', '.join(lacking)} have no key {key!r}: the search is one budget for all models."
+            yield Problem("search", text, "Search keys that every model has.")
     count = math.prod(len(values) for values in search.values())
     if count > MOST_TRIALS:
-        yield Problem(
-            "search",
-            f"must give at most {MOST_TRIALS} trials, gives {short(count)}: the numbers of values of "
-            f"its {len(search)} keys are multiplied.",
-            "Name fewer values, or fewer keys.",
-        )
+        product = f"the numbers of values of its {len(search)} keys are multiplied"
+        text = f"must give at most {MOST_TRIALS} trials, gives {short(count)}: {product}."
+        yield Problem("search", text, "Name fewer values, or fewer keys.")
 
 
 def at_edge(trials: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Is a difference between two models more than chance: over seeds, over test users, over both.
 
-Two sources of chance are told apart. Over the *seeds* of training: a paired t test. Over the *users*
+There are two sources of chance. Over the *seeds* of training: a paired t test. Over the *users*
 of the test split: a paired bootstrap (B. Efron and R. Tibshirani, An Introduction to the Bootstrap,
 1993, chapters 13 and 16), in which both models are measured on the same resampled users. Neither
 alone says that a model is better: two trainings of one model differ over users, and the seeds know

@@ -37,7 +37,7 @@ class Slices:
     """Test metrics by slice of comparable samples."""
 
     names: list[str]  # names of the slices, S
-    definition: str  # how the samples are told apart, a sentence or two
+    definition: str  # how the samples are sorted, a sentence or two
     reference: str  # the model that lifts are over, the single-task one
     # By model and task: what each seed reaches, and the lift in each metric.
     metrics: dict[str, dict[str, list[SliceMetrics]]] = field(default_factory=dict)

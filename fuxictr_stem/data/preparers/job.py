@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_inner
 from fuxictr_stem.config.schema import Prepare
 from fuxictr_stem.data.preparers.splits import SPLITS, Blocks
-from fuxictr_stem.errors import ConfigError, DataError, refuse, short, suggest
+from fuxictr_stem.errors import ConfigError, DataError, Problem, refuse, short, suggest
 
 
 class RawFilesMissing(DataError):
@@ -66,12 +66,13 @@ def read_job(dataset: Mapping[str, Any], preparers: Mapping[str, Preparer]) -> J
     preparer = preparers[name]
     keys = preparer.options.model_fields
     values = read_inner(keys, prepare, "prepare", problems)
-    own = keys.keys() - Prepare.model_fields.keys()
-    options = {key: values[key] for key in keys if key in own and key in values}
-    if len(options) == len(own):
+    option_keys = [key for key in keys if key not in Prepare.model_fields]
+    options = {key: values[key] for key in option_keys if key in values}
+    if len(options) == len(option_keys):
         for place, problem in preparer.problems(options).items():
             problems.add(place, problem)
-    paths = _split_paths(dataset, problems)
+    paths = {split: Path(str(dataset.get(f"{split}_data") or "")) for split in SPLITS}
+    problems.add_all(_path_problems(dataset, paths))
     if problems.lines:
         refuse(ConfigError, f"{heading}, preparer {name}", problems.lines)
     labels = dataset.get("label_col", [])
@@ -88,19 +89,16 @@ def read_job(dataset: Mapping[str, Any], preparers: Mapping[str, Preparer]) -> J
     )
 
 
-def _split_paths(dataset: Mapping[str, Any], problems: Problems) -> dict[str, Path]:
-    own = "Or remove `prepare` to use files of your own."
+def _path_problems(dataset: Mapping[str, Any], paths: Mapping[str, Path]) -> Iterator[Problem]:
+    """Yield why a preparer cannot write to a dataset's split files."""
+    otherwise = "Or remove `prepare` to use files of your own."
     if dataset.get("data_format") != "parquet":
-        found = f"preparers write parquet, found {short(dataset.get('data_format', 'csv'))}."
-        problems.add("data_format", found, f"Write data_format: parquet. {own}")
-    paths = {split: Path(str(dataset.get(f"{split}_data") or "")) for split in SPLITS}
+        text = f"preparers write parquet, found {short(dataset.get('data_format', 'csv'))}."
+        yield Problem("data_format", text, f"Write data_format: parquet. {otherwise}")
     for split, path in paths.items():
         if path.suffix != ".parquet":
-            value = short(dataset.get(f"{split}_data"))
-            problems.add(f"{split}_data", f"must be one .parquet file, found {value}.", own)
+            text = f"must be one .parquet file, found {short(dataset.get(f'{split}_data'))}."
+            yield Problem(f"{split}_data", text, otherwise)
     if len({path.parent for path in paths.values()}) > 1 or len(set(paths.values())) < len(paths):
-        problems.add(
-            "train_data, valid_data, test_data",
-            f"must be three files in one folder, found {', '.join(map(str, paths.values()))}.",
-        )
-    return paths
+        text = f"must be three files in one folder, found {', '.join(map(str, paths.values()))}."
+        yield Problem("train_data, valid_data, test_data", text)

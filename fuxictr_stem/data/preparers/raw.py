@@ -201,7 +201,7 @@ class RawFile:
 
 
 def _one_ahead(blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Hand on blocks, the next of which is parsed meanwhile."""
+    """Yield blocks, while the next one is parsed."""
     with ThreadPoolExecutor(1) as pool:
         parsing = pool.submit(next, blocks, None)
         while (block := parsing.result()) is not None:

@@ -157,6 +157,6 @@ def test_a_run_that_leaves_no_whole_record_has_failed(tmp_path, monkeypatch, cap
     monkeypatch.setattr("fuxictr_stem.benchmark.run.execute.read_verified_run", refuse)
     assert run(one_model(tmp_path)) == 2
     error = capfd.readouterr().err
-    assert "No run ended well" in error
+    assert "No run succeeded" in error
     assert "STEMNet_toy, seed 1: result.json is not whole." in error
     assert Path("out/runs").exists()
