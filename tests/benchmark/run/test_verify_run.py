@@ -10,7 +10,7 @@ import pytest
 
 from fuxictr_stem.benchmark.run.verify_run import read_verified_run
 from fuxictr_stem.errors import DataError
-from tests.benchmark.test_run_benchmark import load, make_project, run, tables
+from tests.support.benchmark_project import load, make_project, run, tables
 
 pytestmark = pytest.mark.slow
 
