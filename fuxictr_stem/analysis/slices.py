@@ -139,10 +139,8 @@ def slice_numbers(name: str, values: ArrayLike, num_slices: int | None) -> tuple
     least, most = int(numbers.min()), int(numbers.max())
     count = most + 1 if num_slices is None else num_slices
     if least < 0 or most >= count:
-        raise DataError(
-            f"{name} reaches from {least} to {most}, but the slices are 0 to {count - 1}, {count} in "
-            f"all."
-        )
+        slices = f"the slices are 0 to {count - 1}, {count} in all"
+        raise DataError(f"{name} reaches from {least} to {most}, but {slices}.")
     return numbers, count
 
 
@@ -180,16 +178,13 @@ def _check_choices(
     first, second = pair or labels
     for label in (first, second):
         if label not in labels:
-            raise ConfigError(
-                f"pair: {label!r} is not among the labels {labels}.{suggest(label, labels)}"
-            )
+            near = suggest(label, labels)
+            raise ConfigError(f"pair: {label!r} is not among the labels {labels}.{near}")
     if first == second:
         raise ConfigError(f"pair must name two tasks, but names {first!r} twice.")
     if relative_to not in RELATIVE_TO:
-        raise ConfigError(
-            f"relative_to must be {' or '.join(RELATIVE_TO)}, but is {relative_to!r}."
-            f"{suggest(relative_to, RELATIVE_TO)}"
-        )
+        rule = f"relative_to must be {' or '.join(RELATIVE_TO)}"
+        raise ConfigError(f"{rule}, but is {relative_to!r}.{suggest(relative_to, RELATIVE_TO)}")
     if not smoothing >= 0:
         raise ConfigError(f"smoothing must be at least 0 pseudo-rows, but is {smoothing}.")
     if not thresholds[0] <= thresholds[1]:

@@ -9,13 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-COLUMN_TYPES = CATEGORICAL, NUMERIC, SEQUENCE, EMBEDDING, META = (
-    "categorical",
-    "numeric",
-    "sequence",
-    "embedding",
-    "meta",
-)
+CATEGORICAL, NUMERIC, SEQUENCE = "categorical", "numeric", "sequence"
+EMBEDDING, META = "embedding", "meta"
+COLUMN_TYPES = (CATEGORICAL, NUMERIC, SEQUENCE, EMBEDDING, META)
 DTYPES = ("str", "int", "float")
 
 QUOTE = '"'

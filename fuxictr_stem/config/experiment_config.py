@@ -106,10 +106,8 @@ def _read_settings(
         metrics = params["metrics"]
         params["metrics"] = list(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
     if params.get("debug_mode"):
-        logger.warning(
-            "debug_mode: True has no effect: in FuxiCTR it only makes the tuner's ids random. This run "
-            "is a whole run."
-        )
+        reason = "in FuxiCTR it only makes the tuner's ids random"
+        logger.warning("debug_mode: True has no effect: %s. This run is a whole run.", reason)
     return model, params
 
 

@@ -71,9 +71,6 @@ def layer_problems(model: type, params: Mapping[str, Any]) -> Iterator[Problem]:
             name = f"{layer}_hidden_units"
             widths = params.get(name, defaults.get(name))
             if isinstance(widths, (list, tuple)) and len(widths) != len(value):
-                yield Problem(
-                    key,
-                    f"has {len(value)} entries, but {name} has {len(widths)} layers: "
-                    f"{short(list(widths))}.",
-                    "Give one value for all layers, or lists of one length.",
-                )
+                layers = f"{name} has {len(widths)} layers: {short(list(widths))}"
+                hint = "Give one value for all layers, or lists of one length."
+                yield Problem(key, f"has {len(value)} entries, but {layers}.", hint)

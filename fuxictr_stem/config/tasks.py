@@ -33,12 +33,8 @@ _MONITORS = (
 )
 # What a model must know of; one of another package may not.
 _NOT_IGNORED = (
-    "loss_weight",
-    "gradient_balancing",
-    "sample_spaces",
-    "sample_weight",
-    "row_sparse",
-    "precision",
+    *("loss_weight", "gradient_balancing", "sample_spaces", "sample_weight"),
+    *("row_sparse", "precision"),
 )
 
 Labels = Sequence[Mapping[str, Any]]

@@ -145,7 +145,9 @@ def gauc(
 
 def mean_group_auc(per_group: GroupAUC, weight: str) -> float:
     """Return the mean of groups' AUCs, weighted as in `gauc`, with its errors."""
-    _check_weight(weight)
+    if weight not in GROUP_WEIGHTS:
+        rule = f"weight (of a group in gAUC) must be one of {', '.join(GROUP_WEIGHTS)}"
+        raise DataError(f"{rule}, but is {weight!r}.")
     both = ~np.isnan(per_group.auc)
     if not both.any():
         raise DataError(
@@ -157,14 +159,6 @@ def mean_group_auc(per_group: GroupAUC, weight: str) -> float:
     if weight == "equal":
         return float(values.mean())
     return float(np.average(values, weights=getattr(per_group, weight)[both]))
-
-
-def _check_weight(weight: str) -> None:
-    if weight not in GROUP_WEIGHTS:
-        raise DataError(
-            f"weight (of a group in gAUC) must be one of {', '.join(GROUP_WEIGHTS)}, but is "
-            f"{weight!r}."
-        )
 
 
 def _group_codes(group_id: ArrayLike) -> tuple[np.ndarray | None, np.ndarray]:

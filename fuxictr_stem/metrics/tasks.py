@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from fuxictr_stem.metrics.pointwise import (
     normalized_entropy,
     r2,
 )
-from fuxictr_stem.metrics.ranking import auc, group_auc, mean_group_auc, pr_auc
+from fuxictr_stem.metrics.ranking import auc, gauc, group_auc, mean_group_auc, pr_auc
 
 BINARY, REGRESSION = TASKS = ("binary_classification", "regression")
 
@@ -28,6 +28,7 @@ class Metric(NamedTuple):
 
     task: str
     higher_is_better: bool | None  # None if neither more nor less is, so that no monitor takes it
+    function: Callable[..., float]  # of labels, predictions and, with a group weight, groups
     group_weight: str | None = None  # weight of a group in its mean
     classes: tuple[int, ...] = ()  # that a binary label must have to be measured
     varies: bool = False  # whether a regression label must have two values to be measured
@@ -36,35 +37,21 @@ class Metric(NamedTuple):
 _BOTH, _POSITIVES = (0, 1), (1,)
 
 METRICS = {
-    "logloss": Metric(BINARY, higher_is_better=False),
-    "binary_crossentropy": Metric(BINARY, higher_is_better=False),  # FuxiCTR's other name of it
-    "NE": Metric(BINARY, higher_is_better=False, classes=_BOTH),
-    "calibration": Metric(BINARY, higher_is_better=None, classes=_POSITIVES),
-    "calibration_error": Metric(BINARY, higher_is_better=False, classes=_POSITIVES),
-    "AUC": Metric(BINARY, higher_is_better=True, classes=_BOTH),
-    "prAUC": Metric(BINARY, higher_is_better=True, classes=_POSITIVES),
-    "gAUC": Metric(BINARY, higher_is_better=True, group_weight="samples", classes=_BOTH),
-    "avgAUC": Metric(BINARY, higher_is_better=True, group_weight="equal", classes=_BOTH),
-    "gAUC_positives": Metric(
-        BINARY, higher_is_better=True, group_weight="positives", classes=_BOTH
-    ),
-    "MSE": Metric(REGRESSION, higher_is_better=False),
-    "MAE": Metric(REGRESSION, higher_is_better=False),
-    "R2": Metric(REGRESSION, higher_is_better=True, varies=True),
+    "logloss": Metric(BINARY, False, logloss),
+    "binary_crossentropy": Metric(BINARY, False, logloss),  # FuxiCTR's other name of it
+    "NE": Metric(BINARY, False, normalized_entropy, classes=_BOTH),
+    "calibration": Metric(BINARY, None, calibration, classes=_POSITIVES),
+    "calibration_error": Metric(BINARY, False, calibration_error, classes=_POSITIVES),
+    "AUC": Metric(BINARY, True, auc, classes=_BOTH),
+    "prAUC": Metric(BINARY, True, pr_auc, classes=_POSITIVES),
+    "gAUC": Metric(BINARY, True, gauc, group_weight="samples", classes=_BOTH),
+    "avgAUC": Metric(BINARY, True, gauc, group_weight="equal", classes=_BOTH),
+    "gAUC_positives": Metric(BINARY, True, gauc, group_weight="positives", classes=_BOTH),
+    "MSE": Metric(REGRESSION, False, mse),
+    "MAE": Metric(REGRESSION, False, mae),
+    "R2": Metric(REGRESSION, True, r2, varies=True),
 }
 FALLBACK = {BINARY: ("logloss", "AUC"), REGRESSION: ("MSE", "MAE")}
-_WITHOUT_GROUPS = {
-    "logloss": logloss,
-    "binary_crossentropy": logloss,
-    "NE": normalized_entropy,
-    "calibration": calibration,
-    "calibration_error": calibration_error,
-    "AUC": auc,
-    "prAUC": pr_auc,
-    "MSE": mse,
-    "MAE": mae,
-    "R2": r2,
-}
 
 
 def metric_names(task: str, names: Iterable[str]) -> list[str]:
@@ -108,7 +95,7 @@ def evaluate_task(
         if weight is not None and per_group is not None:
             results[name] = mean_group_auc(per_group, weight)
         else:
-            results[name] = _WITHOUT_GROUPS[name](y_true, y_pred)
+            results[name] = METRICS[name].function(y_true, y_pred)
     return results
 
 

@@ -47,11 +47,10 @@ def warn_of_first_losses(model: TaskLosses, step: int) -> bool:
     if not any(large):
         return True
     other = weighted.index(least)
+    rows = zip(model.labels, weights, weighted, large, strict=True)
     pairs = ", ".join(
         f"{label}: {weight * least / value if is_large else weight:.2g}"
-        for label, weight, value, is_large in zip(
-            model.labels, weights, weighted, large, strict=True
-        )
+        for label, weight, value, is_large in rows
     )
     for task, label in enumerate(model.labels):
         if large[task]:

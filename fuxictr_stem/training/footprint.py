@@ -103,10 +103,8 @@ class MemoryPlan(NamedTuple):
             f"available to {place}, with {data}"
         )
         if total > self.free:
-            logger.warning(
-                "This may be more memory than %s has. Lower batch_size (activations)%s.",
-                *(place, "" if on_gpu else " or memory_budget (data)"),
-            )
+            what = "batch_size (activations)" + ("" if on_gpu else " or memory_budget (data)")
+            logger.warning("This may be more memory than %s has. Lower %s.", place, what)
 
 
 def plan_memory(

@@ -23,12 +23,8 @@ BEST = "best_weights"
 
 # What FuxiCTR's ``checkpoint_and_earlystop`` and loop keep on the model.
 _SCHEDULE = (
-    "_epoch_index",
-    "_batch_index",
-    "_total_steps",
-    "_stopping_steps",
-    "_stop_training",
-    "_best_metric",
+    *("_epoch_index", "_batch_index", "_total_steps"),
+    *("_stopping_steps", "_stop_training", "_best_metric"),
 )
 
 

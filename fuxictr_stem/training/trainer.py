@@ -235,10 +235,8 @@ class Trainer:
             return
         logger.info(
             "Epoch %d, step %s: train loss %s; valid %s",
-            self.history.epochs,
-            f"{model._total_steps:,}",
-            _figures({"": train_loss, **train_losses}),
-            _figures(valid),
+            *(self.history.epochs, f"{model._total_steps:,}"),
+            *(_figures({"": train_loss, **train_losses}), _figures(valid)),
         )
         self._losses.clear()
         if self._sums is not None:
@@ -282,13 +280,10 @@ class Trainer:
     def _stop(self, finished: bool = False) -> None:
         number = self._request.signal
         assert number is not None
-        saved = self._save(finished)
         where = f"after step {self.model._total_steps:,}, in epoch {self.history.epochs}"
-        go_on = (
-            "The state is saved: the same command with --resume goes on from there."
-            if saved
-            else "The state could not be saved; --resume goes on from the one before."
-        )
+        go_on = "The state could not be saved; --resume goes on from the one before."
+        if self._save(finished):
+            go_on = "The state is saved: the same command with --resume goes on from there."
         raise Stopped(number, f"Stopped by {heeded()[number]} {where}. {go_on}")
 
 

@@ -23,6 +23,7 @@ from fuxictr_stem.benchmark.score.significance import RESAMPLES
 from fuxictr_stem.runtime import outputs
 
 _ROLES = ("single_task", "baseline")
+_FACTS = ("name", "dataset_id", "labels", "metrics", "seeds", "single_task")
 # Columns of a comparison in the CSV file, which has each of them for both roles.
 _COMPARISON = ("reference", "difference", "seeds", "p", "p_holm")
 _INTERVALS = {
@@ -74,12 +75,7 @@ def _json(leaderboard: Leaderboard) -> dict[str, Any]:
         for name in finished.names
     ]
     return {
-        "name": finished.name,
-        "dataset_id": finished.dataset_id,
-        "labels": finished.labels,
-        "metrics": finished.metrics,
-        "seeds": finished.seeds,
-        "single_task": finished.single_task,
+        **{key: getattr(finished, key) for key in _FACTS},
         "best_baseline": leaderboard.best_baseline,
         "tested_metric": leaderboard.deciding,
         "resamples": leaderboard.resamples,

@@ -57,14 +57,8 @@ class Plan:
         # The benchmark's settings are in the experiment's already, normalised.
         params = {**self.benchmark.experiments[expid], **trial, "seed": seed}
         settings = {key: value for key, value in decisive(params).items() if key not in NO_SETTINGS}
-        parts: list[Any] = [
-            as_json(settings),
-            self.data[expid],
-            self.versions,
-            self.benchmark.threads,
-        ]
-        if self.device != CPU:
-            parts.append(self.device)
+        parts = [as_json(settings), self.data[expid], self.versions, self.benchmark.threads]
+        parts += [] if self.device == CPU else [self.device]
         text = json.dumps(parts, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return RunSpec(expid, seed, dict(trial), overrides, f"{expid}-{seed}-{digest}")

@@ -84,12 +84,8 @@ def read_verified_run(
 
 def _problems(result: Mapping[str, Any], params: Mapping[str, Any], seed: int) -> list[str]:
     """Return which fields are absent, of another kind, or of another experiment."""
-    identity = {
-        "dataset_id": params["dataset_id"],
-        "model": params["model"],
-        "seed": seed,
-        "expid": params["model_id"],
-    }
+    identity = {"dataset_id": params["dataset_id"], "model": params["model"]}
+    identity |= {"seed": seed, "expid": params["model_id"]}
     problems = [key for key, value in identity.items() if result.get(key) != value]
     tasks = dict(zip(params["task_labels"], params["task"], strict=True))
     metrics = produced_metrics(tasks, params["metrics"])

@@ -107,14 +107,9 @@ class Leaderboard:
 
     def best(self, label: str, metric: str, role: str | None = None) -> str | None:
         """Return the model, of all or of a role, with the best mean; of equals, the first."""
-        return _best(
-            {
-                name: score.mean
-                for name in self.finished.names
-                if (score := self.score(name, label, metric)) and role in (None, self.roles[name])
-            },
-            metric,
-        )
+        names = [name for name in self.finished.names if role in (None, self.roles[name])]
+        scores = {name: self.score(name, label, metric) for name in names}
+        return _best({name: score.mean for name, score in scores.items() if score}, metric)
 
     def tested(self, metric: str) -> list[str]:
         """Return the tasks on which differences are tested in a metric."""
@@ -221,10 +216,8 @@ def _compare(
         if name == reference or reference is None or other is None or not seeds:
             continue
         if not bootstrap.same_samples((name, reference), label, seeds):
-            notes.append(
-                f"{name} and {reference} are not compared on {label}: they were tested on different "
-                "samples."
-            )
+            pair = f"{name} and {reference} are not compared on {label}"
+            notes.append(f"{pair}: they were tested on different samples.")
             continue
         differences = {seed: score.values[seed] - other.values[seed] for seed in seeds}
         over_users, both = bootstrap.intervals((name, reference), label, metric, differences)

@@ -86,12 +86,8 @@ def _load_run(run: Run, config_dir: Path) -> tuple[dict[str, Any], MultiTaskMode
     """Return the parameters, the trained model and the data of a run."""
     model_root = str(run.folder.parent.parent)
     overrides = {**run.settings, **SAVED, "seed": run.seed, "model_root": model_root}
-    params = {
-        **load_experiment(config_dir, run.expid, overrides=overrides),
-        "gpu": -1,
-        "precision": FP32,
-        "verbose": 0,
-    }
+    params = load_experiment(config_dir, run.expid, overrides=overrides)
+    params |= {"gpu": -1, "precision": FP32, "verbose": 0}
     cache = open_cache(params)
     model = build_model(params, cache.feature_map(params))
     model.load_weights(str(run.folder / WEIGHTS))

@@ -34,8 +34,8 @@ from fuxictr_stem.errors import DataError
 logger = logging.getLogger(__name__)
 
 LABELS = (
-    *("is_click", "long_view", "is_like", "is_follow", "is_comment", "is_forward", "is_hate"),
-    "is_profile_enter",
+    *("is_click", "long_view", "is_like", "is_follow"),
+    *("is_comment", "is_forward", "is_hate", "is_profile_enter"),
 )
 _LOGS = ("log_standard_4_08_to_4_21", "log_standard_4_22_to_5_08")
 _FEATURES = {"user_id": "user_features", "video_id": "video_features_basic"}
@@ -125,8 +125,7 @@ def read(files: list[Path], raw_dir: Path, options: Mapping[str, Any]) -> Blocks
         logger.warning(
             "ONE LOG IS MISSING, allowed by prepare.allow_missing_log: only %s is read from %s. "
             "The splits are not those of the whole data set.",
-            log_files[0].name,
-            raw_dir,
+            *(log_files[0].name, raw_dir),
         )
     logs = [RawFile(path, _LOG_INTEGERS, others=["duration_ms"]) for path in log_files]
     features = {

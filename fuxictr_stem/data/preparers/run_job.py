@@ -76,9 +76,7 @@ def run(job: Job) -> None:
         logger.warning(
             "The raw files of dataset %s hold %s rows, the published data set %s: "
             "results on them do not compare with published ones.",
-            job.dataset_id,
-            f"{rows:,}",
-            f"{published:,}",
+            *(job.dataset_id, f"{rows:,}", f"{published:,}"),
         )
 
 
