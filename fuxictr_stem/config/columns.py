@@ -6,15 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fuxictr_stem.config import column_words as words
 from fuxictr_stem.config import relations, schema
-from fuxictr_stem.config.column_words import (
-    CATEGORICAL,
-    EMBEDDING,
-    META,
-    NUMERIC,
-    SEQUENCE,
-    function_call,
-)
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import Entry, read_entries
 from fuxictr_stem.errors import Problem, short
@@ -40,7 +33,7 @@ def read_columns(
     problems.at(str).add_all(_problems(features, labels, readable, data_format))
     if readable["feature_cols"]:
         used = [entry.values for entry in features if entry.values["active"]]
-        if all(col["type"] == META for col in used):
+        if all(col["type"] == words.META for col in used):
             text = "must have an active column that is not meta."
             problems.add("feature_cols", text, "Add one.")
     return {
@@ -81,7 +74,7 @@ def misfit_problems(entry: Entry, column_type: str) -> Iterator[Problem]:
         if types and column_type not in types and value is not None:
             yield entry.problem(key, f"is for {' and '.join(types)} columns, not {column_type}.")
     encoder = parse_encoder(entry.values.get("feature_encoder"))
-    if column_type != SEQUENCE and any(isinstance(step, PoolingEncoder) for step in encoder):
+    if column_type != words.SEQUENCE and any(isinstance(step, PoolingEncoder) for step in encoder):
         text = f"pools a sequence, but the column is {column_type}."
         yield entry.problem("feature_encoder", text, "Use nn.Linear, or leave it out.")
 
@@ -110,15 +103,15 @@ def _column_problems(entry: Entry, data_format: str | None) -> Iterator[Problem]
     col = entry.values
     kind, dtype, is_csv = col["type"], col["dtype"], data_format == "csv"
     yield from misfit_problems(entry, kind)
-    call = function_call(col.get("preprocess"), col["name"])
-    if call and kind not in (CATEGORICAL, NUMERIC, SEQUENCE):
-        text = f"a function makes {CATEGORICAL}, {NUMERIC} and {SEQUENCE} columns, not {kind}."
+    call = words.function_call(col.get("preprocess"), col["name"])
+    if call and kind not in (words.CATEGORICAL, words.NUMERIC, words.SEQUENCE):
+        text = f"a function makes categorical, numeric and sequence columns, not {kind}."
         yield entry.problem("preprocess", text)
-    if kind == NUMERIC and dtype == "str":
+    if kind == words.NUMERIC and dtype == "str":
         yield entry.problem("dtype", "must be int or float for a numeric column, found 'str'.")
-    if kind == SEQUENCE and dtype in ("int", "float") and is_csv:
+    if kind == words.SEQUENCE and dtype in ("int", "float") and is_csv:
         yield entry.problem("dtype", f"must be str for a sequence in a CSV file, found {dtype!r}.")
-    if kind == EMBEDDING:
+    if kind == words.EMBEDDING:
         if is_csv:
             yield entry.problem("type", "embedding holds lists of numbers: it needs parquet.")
         if "pretrain_dim" not in col:
@@ -128,19 +121,21 @@ def _column_problems(entry: Entry, data_format: str | None) -> Iterator[Problem]
         keys = ("pretrain_dim", "pretrain_usage", "freeze_emb")
         yield from needs_vectors_problems(entry, keys, kind)
     shares = col.get("share_embedding") is not None
-    if not col.get("remap", True) and (kind == SEQUENCE or kind == CATEGORICAL and not shares):
+    if not col.get("remap", True) and (
+        kind == words.SEQUENCE or kind == words.CATEGORICAL and not shares
+    ):
         yield entry.problem(
             "remap",
             "must be True: FuxiCTR counts no vocabulary without it.",
             "Leave it out; for raw ids that only group rows, use type: meta.",
         )
     if "fill_na" in col:
-        yield from _fill_problems(entry, "str" if kind == SEQUENCE else dtype)
+        yield from _fill_problems(entry, "str" if kind == words.SEQUENCE else dtype)
 
 
 def _fill_problems(entry: Entry, dtype: str) -> Iterator[Problem]:
     fill = entry.values["fill_na"]
-    if entry.values["type"] == EMBEDDING:
+    if entry.values["type"] == words.EMBEDDING:
         text = "is not for an embedding column: every row has its vector."
         yield entry.problem("fill_na", text)
         return

@@ -12,16 +12,10 @@ from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.schema import Experiment
 from fuxictr_stem.errors import Problem, suggest
 from fuxictr_stem.metrics import METRICS, metric_names, produced_metrics
+from fuxictr_stem.training import task_loss
 from fuxictr_stem.training.adam_step import row_sparse_problems
 from fuxictr_stem.training.balancing import balancing_problems
 from fuxictr_stem.training.loss_weights import in_order, loss_weight_problems
-from fuxictr_stem.training.task_loss import (
-    loss_problems,
-    losses_of,
-    per_task,
-    sample_space_problems,
-    task_problems,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +46,13 @@ def settle_tasks(params: dict[str, Any], label_col: Labels, problems: Problems) 
         params["task_labels"] = list(in_files)
     labels = params["task_labels"] or dataset_labels
     task, loss = params["task"], params["loss"]
-    if problems.add_all(task_problems(labels, dataset_labels, task, loss, params["num_tasks"])):
+    if problems.add_all(
+        task_loss.task_problems(labels, dataset_labels, task, loss, params["num_tasks"])
+    ):
         return {}
-    types = per_task(task, labels)
-    losses = losses_of(loss, types)
-    problems.add_all(loss_problems(labels, types, losses))
+    types = task_loss.per_task(task, labels)
+    losses = task_loss.losses_of(loss, types)
+    problems.add_all(task_loss.loss_problems(labels, types, losses))
     params |= {"task_labels": list(labels), "task": types, "loss": losses}
     params["num_tasks"] = len(labels)
     return dict(zip(labels, types, strict=True))
@@ -73,7 +69,7 @@ def settle_losses(
             params["loss_weight"] = in_order(weights, labels)
     dataset_labels = [col["name"] for col in label_col]
     rules = [
-        sample_space_problems(params.get("sample_spaces"), labels, dataset_labels),
+        task_loss.sample_space_problems(params.get("sample_spaces"), labels, dataset_labels),
         _sample_weight_problems(params.get("sample_weight"), labels, label_col),
         balancing_problems(params.get("gradient_balancing")),
     ]

@@ -9,15 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fuxictr_stem.errors import ConfigError, DataError, suggest
-from fuxictr_stem.metrics.pointwise import (
-    calibration,
-    calibration_error,
-    logloss,
-    mae,
-    mse,
-    normalized_entropy,
-    r2,
-)
+from fuxictr_stem.metrics import pointwise
 from fuxictr_stem.metrics.ranking import auc, gauc, group_auc, mean_group_auc, pr_auc
 
 BINARY, REGRESSION = TASKS = ("binary_classification", "regression")
@@ -37,19 +29,19 @@ class Metric(NamedTuple):
 _BOTH, _POSITIVES = (0, 1), (1,)
 
 METRICS = {
-    "logloss": Metric(BINARY, False, logloss),
-    "binary_crossentropy": Metric(BINARY, False, logloss),  # FuxiCTR's other name of it
-    "NE": Metric(BINARY, False, normalized_entropy, classes=_BOTH),
-    "calibration": Metric(BINARY, None, calibration, classes=_POSITIVES),
-    "calibration_error": Metric(BINARY, False, calibration_error, classes=_POSITIVES),
+    "logloss": Metric(BINARY, False, pointwise.logloss),
+    "binary_crossentropy": Metric(BINARY, False, pointwise.logloss),  # FuxiCTR's other name of it
+    "NE": Metric(BINARY, False, pointwise.normalized_entropy, classes=_BOTH),
+    "calibration": Metric(BINARY, None, pointwise.calibration, classes=_POSITIVES),
+    "calibration_error": Metric(BINARY, False, pointwise.calibration_error, classes=_POSITIVES),
     "AUC": Metric(BINARY, True, auc, classes=_BOTH),
     "prAUC": Metric(BINARY, True, pr_auc, classes=_POSITIVES),
     "gAUC": Metric(BINARY, True, gauc, group_weight="samples", classes=_BOTH),
     "avgAUC": Metric(BINARY, True, gauc, group_weight="equal", classes=_BOTH),
     "gAUC_positives": Metric(BINARY, True, gauc, group_weight="positives", classes=_BOTH),
-    "MSE": Metric(REGRESSION, False, mse),
-    "MAE": Metric(REGRESSION, False, mae),
-    "R2": Metric(REGRESSION, True, r2, varies=True),
+    "MSE": Metric(REGRESSION, False, pointwise.mse),
+    "MAE": Metric(REGRESSION, False, pointwise.mae),
+    "R2": Metric(REGRESSION, True, pointwise.r2, varies=True),
 }
 FALLBACK = {BINARY: ("logloss", "AUC"), REGRESSION: ("MSE", "MAE")}
 

@@ -13,15 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fuxictr_stem.runtime import whole_folder
 from fuxictr_stem.runtime.outputs import remove_temporaries
-from fuxictr_stem.runtime.whole_folder import (
-    Damaged,
-    file_damage,
-    fresh_folder,
-    put_in_place,
-    read_account,
-    write_account,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +47,9 @@ class TrainingStates:
         newest = next(iter(self._newest_first()), None)
         number = int(newest.name[-8:]) + 1 if newest else 1
         place = self.folder / f"state-{number:08d}"
-        with fresh_folder(place) as fresh:
-            write_account(fresh / NAME, {"format": FORMAT, **fill(fresh)})
-            put_in_place(fresh, place)
+        with whole_folder.fresh_folder(place) as fresh:
+            whole_folder.write_account(fresh / NAME, {"format": FORMAT, **fill(fresh)})
+            whole_folder.put_in_place(fresh, place)
         _remove(self._damaged)
         self._damaged.clear()
         _remove(self._newest_first()[self.kept :])
@@ -66,7 +59,7 @@ class TrainingStates:
         for folder in self._newest_first():
             try:
                 return folder, read(folder)
-            except Damaged as damage:
+            except whole_folder.Damaged as damage:
                 logger.warning("The training state %s is damaged and left out: %s", folder, damage)
                 self._damaged.append(folder)
         return None
@@ -74,8 +67,8 @@ class TrainingStates:
     def newest_account(self) -> dict[str, Any] | None:
         """Return the content of the newest state whose account is whole, whatever its other files are."""
         for folder in self._newest_first():
-            with suppress(Damaged):
-                return read_account(folder / NAME, FORMAT)
+            with suppress(whole_folder.Damaged):
+                return whole_folder.read_account(folder / NAME, FORMAT)
         return None
 
     def clear(self) -> None:
@@ -94,10 +87,10 @@ class TrainingStates:
 
 def read(folder: Path) -> dict[str, Any]:
     """Return what belongs to a state, after a look at every byte; Damaged if a file is not as written."""
-    content = read_account(folder / NAME, FORMAT)
+    content = whole_folder.read_account(folder / NAME, FORMAT)
     for name, account in content["files"].items():
-        if damage := file_damage(folder / name, account):
-            raise Damaged(damage)
+        if damage := whole_folder.file_damage(folder / name, account):
+            raise whole_folder.Damaged(damage)
     return content
 
 

@@ -29,16 +29,9 @@ from typing import Any
 from fuxictr_stem.data.preparers.job import Job, RawFilesMissing
 from fuxictr_stem.data.preparers.splits import split_table, write_splits
 from fuxictr_stem.errors import DataError, OutputError, short
+from fuxictr_stem.runtime import whole_folder
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.outputs import check_writable, remove_temporaries, sync, write_json
-from fuxictr_stem.runtime.whole_folder import (
-    Damaged,
-    OtherFormat,
-    file_damage,
-    fresh_folder,
-    read_account,
-    sealed,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -123,10 +116,10 @@ def _read_record(job: Job) -> tuple[dict[str, Any] | None, str]:
     if not os.path.lexists(job.folder / RECORD):
         return None, "they are not there"
     try:
-        return read_account(job.folder / RECORD, FORMAT), ""
-    except OtherFormat:
+        return whole_folder.read_account(job.folder / RECORD, FORMAT), ""
+    except whole_folder.OtherFormat:
         return None, "those of an earlier version are CSV files; they stay and are no longer read"
-    except Damaged:
+    except whole_folder.Damaged:
         return {}, f"the last preparation was cut off, or {RECORD} is damaged"
 
 
@@ -140,7 +133,7 @@ def _changes(job: Job, record: dict[str, Any], recipe: dict[str, Any]) -> str:
             return f"{key} changed from {before} to {now}"
     for path in job.paths.values():
         account = record["files"][path.name]
-        if file_damage(path, account, whole=False):
+        if whole_folder.file_damage(path, account, whole=False):
             raise DataError(
                 f"{path} was changed after it was prepared: it has {path.stat().st_size:,} bytes, "
                 f"{RECORD} says {account['bytes']:,}. Delete {job.folder / RECORD} to use the file as it "
@@ -187,7 +180,7 @@ def _prepare(job: Job) -> None:
     raw = _find_raw(job)
     recipe = _recipe(job, raw)
     try:
-        with fresh_folder(job.folder / RECORD) as fresh:
+        with whole_folder.fresh_folder(job.folder / RECORD) as fresh:
             parts = {split: fresh / path.name for split, path in job.paths.items()}
             blocks = job.preparer.read(raw, job.raw_dir, job.options)
             counts = write_splits(blocks, parts, job.labels)
@@ -197,7 +190,7 @@ def _prepare(job: Job) -> None:
                     "they were read. Wait until they are complete and start again."
                 )
             rows = {split: count["rows"] for split, count in counts.items()}
-            record = sealed({"format": FORMAT, **recipe, "rows": rows}, parts.values())
+            record = whole_folder.sealed({"format": FORMAT, **recipe, "rows": rows}, parts.values())
             sync(fresh)
             write_json(job.folder / RECORD, {"format": FORMAT, "finished": False})
             for path in job.paths.values():

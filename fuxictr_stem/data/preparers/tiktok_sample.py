@@ -44,12 +44,7 @@ from fuxictr_stem.data.preparers import tiktok
 from fuxictr_stem.data.preparers.job import Preparer
 from fuxictr_stem.data.preparers.splits import Blocks
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.runtime.outputs import (
-    check_writable,
-    remove_temporaries,
-    replacing,
-    write_text,
-)
+from fuxictr_stem.runtime import outputs
 
 logger = logging.getLogger(__name__)
 
@@ -211,14 +206,14 @@ def write_raw(raw_dir: Path, columns: Mapping[str, Array]) -> Path:
             f"{path} exists and was not made here (no {note.name} next to it), so it is not "
             "overwritten. Set prepare.raw_dir to a folder of its own for the synthetic data."
         )
-    check_writable(raw_dir, "prepare.raw_dir")
-    remove_temporaries(raw_dir)  # the caller holds the lock
-    write_text(
+    outputs.check_writable(raw_dir, "prepare.raw_dir")
+    outputs.remove_temporaries(raw_dir)  # the caller holds the lock
+    outputs.write_text(
         note,
         f"{tiktok.FILE} in this folder is synthetic: drawn at random in the format of the\n"
         "ICME 2019 challenge's file. No row of it is real.\n",
     )
-    with replacing(path) as temporary:
+    with outputs.replacing(path) as temporary:
         pl.DataFrame(columns).write_csv(temporary, separator="\t", include_header=False)
     return path
 

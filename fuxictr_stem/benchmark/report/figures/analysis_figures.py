@@ -11,17 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from fuxictr_stem.analysis.gates import GateWeights
 from fuxictr_stem.analysis.gradient_flow import GradientFlow
 from fuxictr_stem.analysis.table_similarity import TableComparison
+from fuxictr_stem.benchmark.report.figures import style
 from fuxictr_stem.benchmark.report.figures.heat_maps import Grid, draw_heat_maps
 from fuxictr_stem.benchmark.report.figures.panels import Panel, draw_models
-from fuxictr_stem.benchmark.report.figures.style import (
-    Picture,
-    file_name,
-    grid,
-    legend,
-    plain_log_ticks,
-    series,
-    wrapped,
-)
+from fuxictr_stem.benchmark.report.figures.style import Picture
 from fuxictr_stem.benchmark.report.formatting import Section, better, number
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, higher_is_better
 from fuxictr_stem.benchmark.score.model_analysis import Analysis
@@ -81,7 +74,7 @@ def _slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Pictur
         interval = interval_of(next(iter(by_model.values())))
         yield Picture(
             Section.SLICES,
-            file_name("slices", label, metric),
+            style.file_name("slices", label, metric),
             f"{label}, {metric}: lift over {slices.reference} by slice",
             f"Mean over seeds and {interval}; a hollow marker's interval includes zero. Worse than zero is "
             f"shaded. With this many intervals some exclude zero by chance. {slices.definition}",
@@ -115,7 +108,7 @@ def _gates(
     by_slice_title, column = (" by slice", "gate and slice") if slice_names else ("", "gate")
     return Picture(
         Section.GATES,
-        file_name("gates", model, *(["slices"] if slice_names else [])),
+        style.file_name("gates", model, *(["slices"] if slice_names else [])),
         f"{model}: gate weights{by_slice_title}",
         f"{run}. Mean weight of each expert (row) in each gate (column) over the {samples}. Blank: the "
         f"gate does not read the expert{blank}.",
@@ -133,7 +126,7 @@ def _flow(model: str, run: str, flow: GradientFlow) -> Picture:
     zeros = int(np.count_nonzero(flow.norms == 0))
     return Picture(
         Section.FLOW,
-        file_name("gradient-flow", model),
+        style.file_name("gradient-flow", model),
         f"{model}: gradient flow",
         f"{run}. Norm of the gradient of one task's mean loss (column) in each part of the model (row). "
         "Hatched 0: exactly zero, the task does not reach the part.",
@@ -166,7 +159,7 @@ def _similarity(model: str, run: str, comparisons: list[TableComparison]) -> Pic
     fields = "" if len(comparisons) <= _MOST_FIELDS + 1 else f" The {_MOST_FIELDS} largest fields."
     return Picture(
         Section.TABLES,
-        file_name("tables", model),
+        style.file_name("tables", model),
         f"{model}: similarity of the embedding tables",
         f"{run}. Cosine: are an id's vectors in two tables the same (1), unrelated (0) or opposite (-1). "
         f"CKA: are the tables the same but for rotation and scale (1), or unrelated (0).{fields}",
@@ -189,10 +182,11 @@ def _fields(comparison: TableComparison) -> str:
 
 def _spectra(spectra: Mapping[str, TableComparison], runs: Mapping[str, str]) -> Picture:
     tables = dict.fromkeys(name for comparison in spectra.values() for name in comparison.tables)
-    styles = {name: series(place) for place, name in enumerate(tables)}
-    figure, axes = grid(len(spectra), 3, 2.3, 0.9, sharex=True, sharey=True)
+    styles = {name: style.series(place) for place, name in enumerate(tables)}
+    figure, axes = style.grid(len(spectra), 3, 2.3, 0.9, sharex=True, sharey=True)
     for panel, (model, comparison) in zip(axes, spectra.items(), strict=True):
-        panel.set_title(f"{wrapped(model, 26)}\n{wrapped(runs[model], 30)}", loc="left", fontsize=8)
+        title = f"{style.wrapped(model, 26)}\n{style.wrapped(runs[model], 30)}"
+        panel.set_title(title, loc="left", fontsize=8)
         for name, values in zip(comparison.tables, comparison.spectra, strict=True):
             colour, marker = styles[name]
             # What is zero but for rounding would stretch the scale without end.
@@ -201,10 +195,10 @@ def _spectra(spectra: Mapping[str, TableComparison], runs: Mapping[str, str]) ->
         panel.set_yscale("log")
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     # The axis is shared: its ends are known when all lines are drawn.
-    plain_log_ticks(axes[0].yaxis, *axes[0].get_ylim())
+    style.plain_log_ticks(axes[0].yaxis, *axes[0].get_ylim())
     figure.supxlabel("number of the singular value", fontsize=10)
     figure.supylabel("share of the sum, logarithmic", fontsize=10)
-    legend(figure, styles, min(4, len(styles)), "outside upper center", line="-")
+    style.legend(figure, styles, min(4, len(styles)), "outside upper center", line="-")
     return Picture(
         Section.TABLES,
         "tables-spectra",

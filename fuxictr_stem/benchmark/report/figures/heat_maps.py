@@ -14,14 +14,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fuxictr_stem.benchmark.report.figures.style import (
-    DPI,
-    GREY,
-    HEAT,
-    WIDTH,
-    plain_log_ticks,
-    wrapped,
-)
+from fuxictr_stem.benchmark.report.figures import style
 
 _ROW, _ABOVE, _ABOVE_UPRIGHT = 0.27, 0.6, 1.8  # inches
 
@@ -41,7 +34,7 @@ def draw_heat_maps(
     colour_label: str,
     norm: Normalize,
     text: Callable[[float], str],
-    colours: str = HEAT,
+    colours: str = style.HEAT,
     title: str = "",
 ) -> Figure:
     """Draw heat maps one below the other, on one scale, each value as text in its cell.
@@ -55,9 +48,9 @@ def draw_heat_maps(
         _ROW * len(grid.rows) + (_ABOVE if flat else _ABOVE_UPRIGHT)
         for grid, (_, flat) in zip(grids, names, strict=True)
     ]
-    figure = Figure(figsize=(WIDTH, sum(heights) + 1.1), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(style.WIDTH, sum(heights) + 1.1), dpi=style.DPI, layout="constrained")
     if title:
-        figure.suptitle(wrapped(title, 80), fontsize=9, x=0.01, ha="left")
+        figure.suptitle(style.wrapped(title, 80), fontsize=9, x=0.01, ha="left")
     every = figure.subplots(len(grids) + 1, 1, squeeze=False, height_ratios=[*heights, 0.15])[:, 0]
     mappable = ScalarMappable(norm, matplotlib.colormaps[colours])
     for axes, grid, (columns, flat) in zip(every, grids, names, strict=False):
@@ -65,7 +58,7 @@ def draw_heat_maps(
             if not np.isnan(value):
                 _draw_cell(axes, row, column, float(value), mappable, text(float(value)))
         axes.set_ylim(len(grid.rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(grid.rows)), [wrapped(name, 36) for name in grid.rows])
+        axes.set_yticks(range(len(grid.rows)), [style.wrapped(name, 36) for name in grid.rows])
         axes.set_xlim(-0.5, widest - 0.5)
         axes.set_xticks(range(len(columns)), columns, rotation=0 if flat else 90)
         axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
@@ -74,7 +67,7 @@ def draw_heat_maps(
     bar = figure.colorbar(mappable, cax=every[-1], orientation="horizontal")
     bar.set_label(colour_label)
     if isinstance(norm, LogNorm):
-        plain_log_ticks(bar.ax.xaxis, *bar.ax.get_xlim())
+        style.plain_log_ticks(bar.ax.xaxis, *bar.ax.get_xlim())
     return figure
 
 
@@ -83,7 +76,7 @@ def _column_names(grid: Grid, widest: int) -> tuple[list[str], bool]:
     room = 60 // widest
     pieces = [piece for name in grid.columns for piece in re.split(r"[_.\s-]", name)]
     flat = all(len(piece) <= room for piece in pieces)
-    return [wrapped(name, room if flat else 18) for name in grid.columns], flat
+    return [style.wrapped(name, room if flat else 18) for name in grid.columns], flat
 
 
 def _draw_cell(
@@ -91,7 +84,7 @@ def _draw_cell(
 ) -> None:
     shown = not (isinstance(mappable.norm, LogNorm) and value <= 0)
     colour = mappable.to_rgba(np.array(value)) if shown else (1.0, 1.0, 1.0, 1.0)
-    edge, hatch = ("white", None) if shown else (GREY, "////")
+    edge, hatch = ("white", None) if shown else (style.GREY, "////")
     corner = (column - 0.5, row - 0.5)
     axes.add_patch(
         Rectangle(corner, 1, 1, facecolor=colour, edgecolor=edge, hatch=hatch, linewidth=0.5)

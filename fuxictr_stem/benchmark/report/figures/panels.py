@@ -9,16 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fuxictr_stem.benchmark.report.figures.style import (
-    DARK_GREY,
-    GREY,
-    OF_ROLE,
-    SHADE,
-    columns_of,
-    grid,
-    legend,
-    wrapped,
-)
+from fuxictr_stem.benchmark.report.figures import style
 
 
 @dataclass(frozen=True)
@@ -41,22 +32,22 @@ def draw_models(
     A model's role gives its colour and marker; ``x_label`` says what the values are, with their unit.
     """
     height = 0.9 + 0.34 * len(names)
-    figure, axes = grid(len(panels), columns_of(len(panels)), height, 0.7, sharey=True)
+    figure, axes = style.grid(len(panels), style.columns_of(len(panels)), height, 0.7, sharey=True)
     for panel_axes, panel in zip(axes, panels, strict=True):
         _draw_panel(panel_axes, panel, names, roles)
-        panel_axes.set_yticks(range(len(names)), [wrapped(name, 22) for name in names])
+        panel_axes.set_yticks(range(len(names)), [style.wrapped(name, 22) for name in names])
         panel_axes.set_ylim(len(names) - 0.4, -0.6)
     figure.supxlabel(x_label, fontsize=10)
     present = {roles[name] for name in names}
-    shown = {role: style for role, style in OF_ROLE.items() if role in present}
-    legend(figure, shown, len(shown), "outside upper center")
+    shown = {role: look for role, look in style.OF_ROLE.items() if role in present}
+    style.legend(figure, shown, len(shown), "outside upper center")
     return figure
 
 
 def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str], roles: Mapping[str, str]) -> None:
-    axes.set_title(wrapped(panel.title, 30), loc="left")
+    axes.set_title(style.wrapped(panel.title, 30), loc="left")
     if panel.line is not None:
-        axes.axvline(panel.line, color=GREY, linestyle="--", linewidth=1.2)
+        axes.axvline(panel.line, color=style.GREY, linestyle="--", linewidth=1.2)
     for y, name in enumerate(names):
         if name not in panel.points:
             axes.text(
@@ -67,12 +58,12 @@ def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str], roles: Mapping[s
                 ha="center",
                 va="center",
                 fontsize=9,
-                color=DARK_GREY,
+                color=style.DARK_GREY,
                 backgroundcolor="white",
             )
             continue
         value, low, high = panel.points[name]
-        colour, marker = OF_ROLE[roles[name]]
+        colour, marker = style.OF_ROLE[roles[name]]
         axes.errorbar(
             value,
             y,
@@ -89,7 +80,7 @@ def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str], roles: Mapping[s
         bad = (low, panel.line) if panel.higher_is_better else (panel.line, high)
         # Where all models are on the good side, there is nothing of the other to shade.
         if bad[0] < bad[1]:
-            axes.axvspan(*bad, color=SHADE, zorder=0, linewidth=0)
+            axes.axvspan(*bad, color=style.SHADE, zorder=0, linewidth=0)
         axes.set_xlim(low, high)
     # So few that their labels do not touch.
     axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -9,19 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fuxictr_stem.benchmark.report.figures import style
 from fuxictr_stem.benchmark.report.figures.panels import Panel, draw_models
-from fuxictr_stem.benchmark.report.figures.style import (
-    GREY,
-    LIGHT_GREY,
-    OF_ROLE,
-    Picture,
-    columns_of,
-    file_name,
-    grid,
-    legend,
-    series,
-    wrapped,
-)
+from fuxictr_stem.benchmark.report.figures.style import Picture
 from fuxictr_stem.benchmark.report.formatting import Section, better
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, Score, higher_is_better
@@ -60,7 +50,7 @@ def _quality(leaderboard: Leaderboard, metric: str) -> Picture:
     line = f" The dashed line is the mean of {finished.single_task}{_shaded(metric)}."
     return Picture(
         Section.QUALITY,
-        file_name("quality", metric),
+        style.file_name("quality", metric),
         f"{metric} on test",
         f"{spread[0].upper()}{spread[1:]}{better(metric)}; {_seeds(finished)}."
         f"{line if finished.single_task else ''}",
@@ -94,7 +84,7 @@ def _transfer(leaderboard: Leaderboard, metric: str) -> Iterator[Picture]:
     x_label = f"{metric} minus that of {finished.single_task}{better(metric)}"
     yield Picture(
         Section.TRANSFER,
-        file_name("transfer", metric),
+        style.file_name("transfer", metric),
         f"{metric}: difference to {finished.single_task}",
         f"Mean over seeds{interval}; {_seeds(finished)}. {filled} Worse than zero is negative "
         f"transfer{_shaded(metric)}.",
@@ -118,11 +108,11 @@ def _cost(leaderboard: Leaderboard, metric: str) -> Picture:
     finished, costs = leaderboard.finished, leaderboard.costs
     scores = {label: _scores(leaderboard, label, metric) for label in finished.labels}
     labels = [label for label in finished.labels if scores[label]] or finished.labels
-    columns = columns_of(len(labels))
-    figure, axes = grid(len(labels), columns, 3.0, 0.5 + 0.22 * -(-len(finished.names) // 2))
+    columns = style.columns_of(len(labels))
+    figure, axes = style.grid(len(labels), columns, 3.0, 0.5 + 0.22 * -(-len(finished.names) // 2))
     most = max(cost.peak_mib for cost in costs.values())
     seconds = [cost.seconds_per_epoch for cost in costs.values()]
-    styles = {name: series(number) for number, name in enumerate(finished.names)}
+    styles = {name: style.series(number) for number, name in enumerate(finished.names)}
     for place, (panel, label) in enumerate(zip(axes, labels, strict=True)):
         for name, score in scores[label].items():
             colour, marker = styles[name]
@@ -147,14 +137,15 @@ def _cost(leaderboard: Leaderboard, metric: str) -> Picture:
             panel.set_ylabel(f"{metric} on test")
         if place + columns >= len(axes):
             panel.set_xlabel("training seconds per epoch")
-    names = {name: f"{wrapped(name, 30)}, {costs[name].peak_mib:,.0f} MiB" for name in styles}
-    legend(
-        figure, {names[name]: style for name, style in styles.items()}, 2, "outside lower center"
-    )
+    labelled = {
+        f"{style.wrapped(name, 30)}, {costs[name].peak_mib:,.0f} MiB": look
+        for name, look in styles.items()
+    }
+    style.legend(figure, labelled, 2, "outside lower center")
     corner = "Up" if higher_is_better(metric) else "Down"
     return Picture(
         Section.COST,
-        file_name("cost", metric),
+        style.file_name("cost", metric),
         f"{metric} against training time",
         f"Bars are the standard deviation over seeds ({_seeds(finished)}). The larger the marker, the "
         f"larger the peak memory, which the legend gives. {corner} and to the left is better.",
@@ -173,7 +164,7 @@ def _curves(leaderboard: Leaderboard) -> Iterator[Picture]:
         if any(lines.values()):
             yield Picture(
                 Section.TRAINING,
-                file_name("training", label, metric),
+                style.file_name("training", label, metric),
                 f"{label}, {metric} on valid while training",
                 f"One line per seed ({_seeds(finished)}); in grey the means of the other models.",
                 f"{metric} of {label} on valid by epoch, one panel for each of {len(lines)} models.",
@@ -223,18 +214,20 @@ def _draw_curves(
 ) -> Figure:
     """Draw one panel per model, with the means of the other models if wanted."""
     columns = 4 if len(lines) > 6 else 3
-    figure, axes = grid(len(lines), columns, 1.75, 0.5, sharex=True, sharey=True)
+    figure, axes = style.grid(len(lines), columns, 1.75, 0.5, sharex=True, sharey=True)
     means = {name: _mean_line(of_model) for name, of_model in lines.items()}
     for panel, name in zip(axes, lines, strict=True):
-        panel.set_title(wrapped(name, 20), fontsize=9, loc="left")
+        panel.set_title(style.wrapped(name, 20), fontsize=9, loc="left")
         for other, mean in means.items():
             if others and other != name and mean.size:
-                panel.plot(*mean, color=LIGHT_GREY, linewidth=0.8, zorder=1)
-        colour, _ = OF_ROLE[leaderboard.roles[name]]
+                panel.plot(*mean, color=style.LIGHT_GREY, linewidth=0.8, zorder=1)
+        colour, _ = style.OF_ROLE[leaderboard.roles[name]]
         for line in lines[name]:
             panel.plot(*line, color=colour, linewidth=1, marker="o", markersize=2.5, zorder=2)
         if not lines[name]:
-            panel.text(0.5, 0.5, "no result", transform=panel.transAxes, ha="center", color=GREY)
+            panel.text(
+                0.5, 0.5, "no result", transform=panel.transAxes, ha="center", color=style.GREY
+            )
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel(y_label, fontsize=10)
