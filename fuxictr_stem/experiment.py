@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,7 @@ from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encode
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.data.source.files import find_files
-from fuxictr_stem.data.source.first_rows import first_rows
+from fuxictr_stem.data.source.first_rows import PLACES, first_rows
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
 from fuxictr_stem.errors import ConfigError, DataError, OutputError, UserError
 from fuxictr_stem.init_from.start import InitialWeights
@@ -302,7 +303,9 @@ def _keep_rows(params: Mapping[str, Any], cache: Cache) -> None:
         logger.warning("No raw rows are kept, so the run cannot be exported: %s", error)
         return
     with outputs.replacing(folder / results.ROWS, pl.exceptions.PolarsError) as temporary:
-        rows.write_parquet(temporary)
+        # With where the splits are, for what measures there once more.
+        places = {key: os.path.abspath(params[key]) for key in PLACES if params.get(key)}
+        rows.write_parquet(temporary, metadata=places)
 
 
 def _header(params: Mapping[str, Any], cache: Cache, counts: Mapping[str, int]) -> str:

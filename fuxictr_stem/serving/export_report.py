@@ -6,9 +6,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import polars as pl
+
 from fuxictr_stem import results
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.source.files import find_files
+from fuxictr_stem.data.source.first_rows import PLACES
 from fuxictr_stem.errors import UserError
 from fuxictr_stem.runtime.text_table import format_bytes, text_table
 from fuxictr_stem.serving.run import Run
@@ -56,9 +59,11 @@ class Shrunk:
 def test_metrics(run: Run) -> Mapping[str, float] | None:
     """Return a run's metrics on its test split, or None where its files are gone or were changed."""
     try:
-        files = find_files(run.params)
+        places = pl.read_parquet_metadata(run.folder / results.ROWS)
+        dataset = {**run.params, **{key: places[key] for key in PLACES if key in places}}
+        files = find_files(dataset)
         result = results.read(run.folder) or {}
-        if "test" not in files or fingerprint(run.params, files) != result["settings"].get("data"):
+        if "test" not in files or fingerprint(dataset, files) != result["settings"].get("data"):
             return None
         return run.evaluate(files["test"])
     except (UserError, OSError, KeyError) as error:

@@ -220,7 +220,11 @@ def test_the_change_of_each_test_metric_is_printed(tmp_path, monkeypatch, capsys
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
-    [{"precision": "bf16"}, {"model": "AITM"}, {"model": "MEPLE", "num_layers": 2}],
+    [
+        {"precision": "bf16"},
+        {"isolate_shared_gate": False, "num_layers": 2},
+        {"model": "MEPLE", "num_layers": 2},
+    ],
     ids=str,
 )
 def test_other_runs(tmp_path, monkeypatch, change):

@@ -18,6 +18,9 @@ from fuxictr_stem.data.source.partitions import folder_columns, whole_keys
 from fuxictr_stem.data.source.raw_columns import find_raw_columns
 from fuxictr_stem.runtime.outputs import temporary_name
 
+PLACES = tuple(f"{split}_data" for split in SPLITS)
+"""The keys of a dataset that say where its splits are."""
+
 
 def first_rows(
     dataset: Mapping[str, Any], features: Collection[str], count: int, folder: Path
@@ -59,7 +62,7 @@ def _of_csv(
     try:
         small.parent.mkdir(parents=True)
         _copy_lines(path, small, dialect_of(dataset), count)
-        places = {f"{split}_data": str(small) for split in SPLITS}
+        places = dict.fromkeys(PLACES, str(small))
         raw = find_raw_columns({**dataset, **places, "group_id": None}, names, "", scratch)
         assert raw is not None
         return pl.concat(raw.blocks("valid"))
