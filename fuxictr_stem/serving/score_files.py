@@ -66,11 +66,10 @@ def _csv(path: Path) -> Iterator[Append]:
     with path.open("wb") as file:
 
         def append(frame: pl.DataFrame) -> None:
-            nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
-            if nested:
-                raise DataError(
-                    f"--keep: a csv file holds no lists, as {', '.join(nested)} has. Write parquet."
-                )
+            wide = [n for n, t in frame.schema.items() if t.is_nested() or t == pl.Binary]
+            if wide:
+                types = ", ".join(f"{name} ({frame.schema[name]})" for name in wide)
+                raise DataError(f"--keep: a csv file cannot hold {types}. Write parquet.")
             frame.write_csv(file, include_header=not file.tell())
 
         yield append

@@ -105,18 +105,21 @@ def test_order_of_columns_and_more_columns_do_not_matter(finished):
     assert_same(run.predict(rows.select(sorted(rows.columns, reverse=True))), finished)
 
 
-def test_kept_columns_have_their_values_and_types(finished, tmp_path):
+def test_kept_columns_have_their_values_and_types(finished, capsys):
     rows = without_labels(finished).with_columns(
         when=pl.Series([f"2026-01-{1 + i % 28:02}" for i in range(200)]).str.to_date(),
         list=pl.lit([1, 2]),
+        bytes=pl.lit(b"x"),
         code=pl.Series([f"{i:04}" for i in range(200)]),
     )
     rows.write_parquet("new.parquet")
     kept = ["when", "list", "code", "age"]
     assert predict(finished, "--data", "new.parquet", "--keep", ",".join(kept)) == 0
     assert pl.read_parquet("out.parquet").select(kept).equals(rows.select(kept))
-    assert predict(finished, "--data", "new.parquet", "--keep", "list", out="out.csv") == 2
-    rows.select(*rows.columns[:-2], "code").drop("when").write_csv("new.csv")
+    for name in ("list", "bytes"):
+        assert predict(finished, "--data", "new.parquet", "--keep", name, out="out.csv") == 2
+        assert f"a csv file cannot hold {name}" in capsys.readouterr().err
+    rows.drop("when", "list", "bytes").write_csv("new.csv")
     assert predict(finished, "--data", "new.csv", "--keep", "code") == 0
     assert pl.read_parquet("out.parquet")["code"].to_list() == rows["code"].to_list()
 
