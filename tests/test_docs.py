@@ -1,0 +1,67 @@
+"""The commands of the documentation, run word for word."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def run_blocks(page: Path, folder: Path) -> list[str]:
+    """Run the blocks of a page in a folder, each in a process of its own; return what each has printed."""
+    # As after an installation, whose wheel holds the configs.
+    (folder / "config").symlink_to(ROOT / "config")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    shells = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
+    printed = []
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        command = [*shells[language], text]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        printed.append(done.stdout)
+    return printed
+
+
+@pytest.mark.slow
+def test_the_first_model(tmp_path):
+    trained, predicted, evaluated, _, fitted = run_blocks(
+        ROOT / "docs" / "first_model.md", tmp_path
+    )
+    run = tmp_path / "checkpoints" / "tiktok_sample" / "STEMNet_tiktok"
+    result = json.loads((run / "result.json").read_text())
+    assert result["stand_in"]
+    assert result["test"]["finish_AUC"] > 0.7
+    assert f"{result['test']['finish_AUC']:.6f}" in trained
+    assert not predicted
+
+    rows = pl.read_parquet(tmp_path / "data" / "tiktok_sample" / "test.parquet")
+    scores = pl.read_parquet(tmp_path / "scores.parquet")
+    assert scores.columns == ["uid", "item_id", "finish_pred", "like_pred"]
+    assert scores.select("uid", "item_id").equals(rows.select("uid", "item_id"))
+
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert str(result["test"]["finish_AUC"])[:12] in json.dumps(evaluation)
+    for channel in rows["channel"].unique():
+        assert re.search(rf"^ *{channel} ", evaluated, re.MULTILINE), evaluated
+
+    assert {"manifest.json", "model.onnx"} <= {p.name for p in (tmp_path / "exported").iterdir()}
+
+    again = tmp_path / "runs" / "first" / "checkpoints" / "first" / "STEMNet_first"
+    result = json.loads((again / "result.json").read_text())
+    assert result["valid"]["finish_AUC"] > 0.7
+    assert "finish_pred" in fitted
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    for link in links:
+        assert link.startswith("http") or (page.parent / link).exists(), link
