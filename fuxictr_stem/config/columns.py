@@ -9,7 +9,7 @@ from typing import Any
 from fuxictr_stem.config import column_words as words
 from fuxictr_stem.config import relations, schema
 from fuxictr_stem.config.problems import Problems
-from fuxictr_stem.config.reading import Entry, read_entries
+from fuxictr_stem.config.reading import Column, read_entries
 from fuxictr_stem.errors import Problem, short
 from fuxictr_stem.models.expressions import PoolingEncoder, parse_encoder
 
@@ -20,7 +20,7 @@ def read_columns(
     feature_cols: Any, label_col: Any, data_format: str | None, problems: Problems
 ) -> dict[str, Columns]:
     """Check and expand ``feature_cols`` and ``label_col``; return those that could be read."""
-    lists: dict[str, list[Entry]] = {}
+    lists: dict[str, list[Column]] = {}
     readable = {}
     for key, shape, value in (
         ("feature_cols", schema.Feature, feature_cols),
@@ -44,8 +44,8 @@ def read_columns(
 
 
 def _problems(
-    features: list[Entry],
-    labels: list[Entry],
+    features: list[Column],
+    labels: list[Column],
     readable: Mapping[str, bool],
     data_format: str | None,
 ) -> Iterator[Problem]:
@@ -67,7 +67,7 @@ def _problems(
         yield from relations.sharing_problems(features)
 
 
-def misfit_problems(entry: Entry, column_type: str) -> Iterator[Problem]:
+def misfit_problems(entry: Column, column_type: str) -> Iterator[Problem]:
     """Yield the keys of a column, or of changes to it, that are not for columns of its type."""
     for key, value in entry.values.items():
         types = schema.column_types(schema.Feature.model_fields[key])
@@ -80,7 +80,7 @@ def misfit_problems(entry: Entry, column_type: str) -> Iterator[Problem]:
 
 
 def needs_vectors_problems(
-    entry: Entry, keys: tuple[str, ...], column_type: str
+    entry: Column, keys: tuple[str, ...], column_type: str
 ) -> Iterator[Problem]:
     """Yield keys about pretrained vectors that a column without them has."""
     for key in keys:
@@ -99,7 +99,7 @@ def _normalised(col: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _column_problems(entry: Entry, data_format: str | None) -> Iterator[Problem]:
+def _column_problems(entry: Column, data_format: str | None) -> Iterator[Problem]:
     col = entry.values
     kind, dtype, is_csv = col["type"], col["dtype"], data_format == "csv"
     yield from misfit_problems(entry, kind)
@@ -133,7 +133,7 @@ def _column_problems(entry: Entry, data_format: str | None) -> Iterator[Problem]
         yield from _fill_problems(entry, "str" if kind == words.SEQUENCE else dtype)
 
 
-def _fill_problems(entry: Entry, dtype: str) -> Iterator[Problem]:
+def _fill_problems(entry: Column, dtype: str) -> Iterator[Problem]:
     fill = entry.values["fill_na"]
     if entry.values["type"] == words.EMBEDDING:
         text = "is not for an embedding column: every row has its vector."

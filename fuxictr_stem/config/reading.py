@@ -173,7 +173,7 @@ def read_keys(
     return values
 
 
-class Entry(NamedTuple):
+class Column(NamedTuple):
     """A column of a list of mappings: its place, its values that are right, and whether all are."""
 
     place: str
@@ -196,7 +196,7 @@ def read_inner(
     return {}
 
 
-def read_entries(fields: Fields, entries: Any, key: str, problems: Problems) -> Iterator[Entry]:
+def read_entries(fields: Fields, entries: Any, key: str, problems: Problems) -> Iterator[Column]:
     """Check a list of mappings, each for one column or several; yield those whose name is right."""
     if not isinstance(entries, list) or not entries:
         problems.add(key, f"must be a list of mappings, found {short(entries)}.")
@@ -210,4 +210,4 @@ def read_entries(fields: Fields, entries: Any, key: str, problems: Problems) -> 
         names = values.get("name", [])
         for column in names if isinstance(names, list) else [names]:
             place = problems.place(f"{key}[{index}] ({column})")
-            yield Entry(place, {**values, "name": column}, len(problems) == before)
+            yield Column(place, {**values, "name": column}, len(problems) == before)

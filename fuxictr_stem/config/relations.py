@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fuxictr_stem.config import column_words as words
-from fuxictr_stem.config.reading import Entry
+from fuxictr_stem.config.reading import Column
 from fuxictr_stem.errors import Problem, suggest
 from fuxictr_stem.models.nesting import ancestors
 
@@ -16,7 +16,7 @@ _REMOVE = "Remove the feature, or the label."
 Columns = Mapping[str, Mapping[str, Any]]  # by name
 
 
-def name_problems(features: Sequence[Entry], labels: Sequence[Entry]) -> Iterator[Problem]:
+def name_problems(features: Sequence[Column], labels: Sequence[Column]) -> Iterator[Problem]:
     """Yield columns that appear twice, or are feature and label at once."""
     for key, entries in (("feature_cols", features), ("label_col", labels)):
         places: dict[str, str] = {}
@@ -32,7 +32,7 @@ def name_problems(features: Sequence[Entry], labels: Sequence[Entry]) -> Iterato
             yield Problem(place, f"{col['name']!r} is a label, too: {_ANSWER}", _REMOVE)
 
 
-def copy_problems(features: Sequence[Entry], labels: Sequence[Entry]) -> Iterator[Problem]:
+def copy_problems(features: Sequence[Column], labels: Sequence[Column]) -> Iterator[Problem]:
     """Yield copies of nothing, in circles, and inputs that hold what a label holds."""
     by_name = {entry.values["name"]: entry.values for entry in (*features, *labels)}
     for entry in (*features, *labels):
@@ -51,7 +51,7 @@ def copy_problems(features: Sequence[Entry], labels: Sequence[Entry]) -> Iterato
             yield Problem(place, text, _REMOVE)
 
 
-def _source_problems(entry: Entry, source: str, by_name: Columns) -> Iterator[Problem]:
+def _source_problems(entry: Column, source: str, by_name: Columns) -> Iterator[Problem]:
     """Yield why a column cannot be copied by another one."""
     if source not in by_name:
         near = suggest(source, by_name) or "Declare it; active: False if nothing else uses it."
@@ -81,7 +81,7 @@ def _copies(name: str, by_name: Columns) -> list[str]:
     return chain
 
 
-def sharing_problems(features: Sequence[Entry]) -> Iterator[Problem]:
+def sharing_problems(features: Sequence[Column]) -> Iterator[Problem]:
     """Yield shared tables that FuxiCTR would not share, or not as meant.
 
     It merges vocabularies in the order of the config and keeps one size per table: a chain, or ids of
@@ -105,7 +105,7 @@ def sharing_problems(features: Sequence[Entry]) -> Iterator[Problem]:
         owners[col["name"]] = col
 
 
-def _pair_problems(entry: Entry, owner: Mapping[str, Any]) -> Iterator[Problem]:
+def _pair_problems(entry: Column, owner: Mapping[str, Any]) -> Iterator[Problem]:
     col = entry.values
     about = f"{col['name']!r} shares the table of {owner['name']!r}"
     tokens = ["str" if c["type"] == words.SEQUENCE else c["dtype"] for c in (col, owner)]
@@ -122,7 +122,7 @@ def _pair_problems(entry: Entry, owner: Mapping[str, Any]) -> Iterator[Problem]:
         yield entry.problem("embedding_dim", f"{about}, but their widths are {widths}.")
 
 
-def combined_problems(labels: Sequence[Entry]) -> Iterator[Problem]:
+def combined_problems(labels: Sequence[Column]) -> Iterator[Problem]:
     """Yield labels that combine anything but two labels of the files."""
     in_files = [col["name"] for col in words.labels_of_files(entry.values for entry in labels)]
     for entry in labels:
@@ -143,7 +143,7 @@ def combined_problems(labels: Sequence[Entry]) -> Iterator[Problem]:
                 yield entry.problem(key, "is not for a label that combines two others.", hint)
 
 
-def parent_problems(labels: Sequence[Entry]) -> Iterator[Problem]:
+def parent_problems(labels: Sequence[Column]) -> Iterator[Problem]:
     """Yield parents that are no labels, and labels nested in themselves."""
     columns = [entry.values for entry in labels]
     names = [col["name"] for col in columns]

@@ -114,8 +114,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def named(words: str, **schema: Any) -> WithJsonSchema:
-    """Return what a type's values must be, in words, for a type whose JSON schema says too little."""
-    return WithJsonSchema({"title": words, **schema})
+    """Return what a type's values must be, in words, and its JSON schema, by default text."""
+    return WithJsonSchema({"title": words, **(schema or {"type": "string"})})
 
 
 Text = Annotated[
@@ -129,7 +129,7 @@ FilePath = Annotated[
         "Write the path itself: neither '~' nor variables are expanded here.",
     ),
     AfterValidator(_known_to_system),
-    named("text that can be a path", type="string"),
+    named("text that can be a path"),
 ]
 PlainValue = Annotated[
     Any,
@@ -196,10 +196,7 @@ def _initializer(value: str) -> str:
 Initializer = Annotated[
     str,
     AfterValidator(_initializer),
-    named(
-        "an initializer such as partial(nn.init.normal_, std=1e-4) or nn.init.xavier_normal_",
-        type="string",
-    ),
+    named("an initializer such as partial(nn.init.normal_, std=1e-4) or nn.init.xavier_normal_"),
 ]
 
 
@@ -207,7 +204,7 @@ PretrainedFile = Annotated[
     str,
     must(lambda path: Path(path).suffix in (".h5", ".npz", ".parquet")),
     must(os.path.isfile, "There is no such file (a relative path begins at the working folder)."),
-    named("a .h5, .npz or .parquet file with key and value", type="string"),
+    named("a .h5, .npz or .parquet file with key and value"),
 ]
 
 LossWeight = Annotated[
@@ -253,7 +250,7 @@ SpecialCharacter = Annotated[
     must(lambda value: value not in ("\\t", "tab", "TAB"), r'Write it in double quotes: "\t".'),
     must(lambda value: len(value) == 1 and value.isascii()),
     must(lambda value: value not in "\n\r", "It cannot end lines."),
-    named("one ASCII character", type="string"),
+    named("one ASCII character"),
 ]
 
 
@@ -290,12 +287,11 @@ FeatureSource = Annotated[
     PlainValidator(_feature_source),
     named(
         "copy_from(<column>), or a function of an installed package (entry-point group "
-        f"{registry.PREPROCESS_GROUP})",
-        type="string",
+        f"{registry.PREPROCESS_GROUP})"
     ),
 ]
 LabelSource = Annotated[
     str,
     PlainValidator(_label_source),
-    named("copy_from(<column>) or both(<label>, <label>)", type="string"),
+    named("copy_from(<column>) or both(<label>, <label>)"),
 ]

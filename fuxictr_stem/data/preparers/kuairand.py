@@ -74,7 +74,8 @@ def _is_day(value: int) -> bool:
     return 10_000_101 <= value <= 99_991_231
 
 
-_Day = Annotated[int, must(_is_day), named("a day as the log writes it, a number like 20220507")]
+_DAY_WORDS = named("a day as the log writes it, a number like 20220507", type="integer")
+_Day = Annotated[int, must(_is_day), _DAY_WORDS]
 
 
 class KuaiRand(Prepare):
