@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from fuxictr_stem import registry
-from fuxictr_stem.benchmark.run.benchmark_config import BenchmarkFile, Slices
+from fuxictr_stem.benchmark.run.benchmark_file import BenchmarkFile, Slices
 from fuxictr_stem.config import schema
 from fuxictr_stem.config.model_parameters import model_fields
 from fuxictr_stem.config.reading import JsonSchema, must_be

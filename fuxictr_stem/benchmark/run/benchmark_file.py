@@ -1,0 +1,81 @@
+"""The keys of a benchmark file: what each must be, what it means, and what it is by default."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SkipValidation
+
+from fuxictr_stem.analysis.slices import RELATIVE_TO
+from fuxictr_stem.benchmark.run.search import Grid
+from fuxictr_stem.config import value_types as kinds
+from fuxictr_stem.config.schema import REQUIRED, Shape, key
+from fuxictr_stem.metrics import METRICS
+
+_rising = kinds.must(lambda bounds: len(bounds) == 2 and bounds[0] <= bounds[1])
+_TwoLabels = Annotated[
+    list[kinds.Text],
+    kinds.must(lambda labels: len(labels) == len(set(labels)) == 2),
+    kinds.named("a list of two different labels", type="array"),
+]
+_Thresholds = Annotated[
+    list[kinds.Number],
+    _rising,
+    kinds.named("[low, high], two numbers, the lower one first", type="array"),
+]
+_Quantiles = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]],
+    _rising,
+    kinds.named("[low, high], two numbers from 0 to 1, the lower one first", type="array"),
+]
+_Seeds = Annotated[
+    kinds.Several[kinds.Seed],
+    kinds.must(lambda seeds: len(set(seeds)) == len(seeds), "Name each seed once."),
+    kinds.named("a list of different seeds", type="array"),
+]
+_SettingsByGlob = Annotated[
+    dict[str, kinds.PlainMapping],
+    kinds.named("a mapping of ids or globs to mappings", type="object"),
+]
+
+
+class Slices(Shape):
+    """A benchmark's slices, as `analysis.slices.positive_balance` takes them."""
+
+    labels: _TwoLabels = key("the two tasks whose positive feedback is compared", REQUIRED)
+    group: kinds.Text | None = key("column of the groups; by default group_id", None)
+    relative_to: Annotated[str, kinds.OneOf(RELATIVE_TO)] = key(
+        "what a count is measured by", "base_rate"
+    )
+    smoothing: kinds.NumberOrZero = key("pseudo-rows of a group", 20.0)
+    thresholds: _Thresholds | None = key("bounds of the comparable log2 ratio", None)
+    quantiles: _Quantiles | None = key("the same as quantiles over groups", None)
+    min_rows: kinds.CountOrZero = key("fewer train rows make a group cold", 5)
+
+
+class BenchmarkFile(Shape):
+    """A benchmark's file."""
+
+    dataset_id: kinds.Text = key("the dataset", REQUIRED)
+    experiments: kinds.OneOrSeveral[kinds.Text] = key("experiment ids or globs of them", REQUIRED)
+    exclude: kinds.Text | list[kinds.Text] = key("ids or globs of experiments to leave out", [])
+    single_task: kinds.OneOrSeveral[kinds.Text] | None = key(
+        "ids or globs, each an experiment of one label", None
+    )
+    proposed: kinds.Text | list[kinds.Text] = key(
+        "ids or globs of the models that are no baselines", []
+    )
+    labels: kinds.Several[kinds.Text] | None = key("tasks to compare; null for all", None)
+    metrics: kinds.OneOrSeveral[Annotated[str, kinds.OneOf(METRICS)]] = key(
+        "metrics to compare", ["AUC", "gAUC", "logloss"]
+    )
+    seeds: _Seeds = key("seeds of the runs", REQUIRED)
+    settings: kinds.PlainMapping = key("settings for every experiment that has the key", {})
+    experiment_settings: _SettingsByGlob = key(
+        "settings for some experiments, after those for all", {}
+    )
+    search: Grid = key("grid of the search", {})
+    threads: kinds.Count = key("CPU threads of a run", 1)
+    # More takes memory and hours, and p values below 1 / 5000 tell nothing more.
+    resamples: Annotated[int, Field(ge=100, le=10_000)] = key("resamples of the bootstrap", 1000)
+    slices: SkipValidation[Slices | None] = key("comparable samples", None)
