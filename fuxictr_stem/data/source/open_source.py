@@ -62,10 +62,9 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
             problems += [f"{path} ({split}): {problem}" for problem in file_problems]
             constants = {name: value for name, (_, value) in folders.items()}
             parts[split].append(Part(path, every, tuple(types), constants))
-    if not problems:
-        places = [(part, f"{part.path} ({split})") for split in parts for part in parts[split]]
-        problems = [*_type_problems(plan, places)] or [*_clashes_of_types(plan, places)]
-    if problems:
+    places = [(part, f"{part.path} ({split})") for split in parts for part in parts[split]]
+    problems += _type_problems(plan, places)
+    if problems := problems or [*_clashes_of_types(plan, places)]:
         refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
     _warn_of_splitters(plan, [part for split in parts.values() for part in split])
     return Source(plan, parts)
@@ -161,8 +160,8 @@ def _type_problems(plan: Plan, places: Sequence[tuple[Part, str]]) -> Iterator[s
     """Yield types that cannot be read as declared."""
     for column in plan.in_files:
         for part, place in places:
-            problem = type_problem(column, part.types[column.origin])
-            if problem:
+            have = part.types.get(column.origin)
+            if have is not None and (problem := type_problem(column, have)):
                 yield f"{place}, {column.described}: {problem}"
 
 
