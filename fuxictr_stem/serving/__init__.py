@@ -11,4 +11,10 @@ away, in frames or files; `gates` shows which experts the tasks listen to.
 `export` makes an exported folder of them, tried on the raw rows that the run has kept (`export_rows`);
 `export_report` compares the metrics of smaller tables. `export_folder` says what such a folder holds, and
 judges whether it is whole.
+
+`scorer` scores raw rows (`raw_rows`) by such a folder. It loads no PyTorch, and is imported here.
 """
+
+from fuxictr_stem.serving.scorer import Scorer
+
+__all__ = ["Scorer"]

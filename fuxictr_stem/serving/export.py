@@ -24,7 +24,14 @@ from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.runtime.whole_folder import file_account, fresh_folder, put_in_place, sealed
 from fuxictr_stem.serving import export_folder, programs
-from fuxictr_stem.serving.export_folder import ENCODER, ENCODER_ACCOUNT, MANIFEST, ONNX, PROGRAM
+from fuxictr_stem.serving.export_folder import (
+    ENCODER,
+    ENCODER_ACCOUNT,
+    MANIFEST,
+    ONNX,
+    PROGRAM,
+    TOLERANCE,
+)
 from fuxictr_stem.serving.export_report import Shrunk, test_metrics
 from fuxictr_stem.serving.export_rows import RawRow, columns_of, raw_rows
 from fuxictr_stem.serving.run import Run, load
@@ -34,9 +41,6 @@ from fuxictr_stem.serving.stored_rows import FLOAT32, STORED_AS
 logger = logging.getLogger(__name__)
 
 FORMATS = ("onnx", "program")
-TOLERANCE = 1e-5
-"""By how much scores may differ from the run's: absolutely, above 1 relatively."""
-
 _SHOWN_ROWS = 10
 
 

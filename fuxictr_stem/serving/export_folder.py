@@ -30,6 +30,9 @@ ONNX_DATA = "model.onnx.data"
 PROGRAM = "program.pt2"
 
 FORMAT = 1
+TOLERANCE = 1e-5
+"""By how much scores may differ from the run's: absolutely, above 1 relatively."""
+
 _AGAIN = "Export the run again: python -m fuxictr_stem export --run RUN_FOLDER --out DIR."
 
 

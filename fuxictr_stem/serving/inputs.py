@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -100,14 +100,14 @@ def open_rows(encoder: RowEncoder, data: Data, wanted: Wanted) -> Rows:
         data = [data]
     if isinstance(data, (list, tuple)) and all(isinstance(p, (str, os.PathLike)) for p in data):
         return FileRows(encoder, input_files([os.fspath(path) for path in data]), wanted)
-    columns = _columns(data)
+    columns = column_names(data)
     needed = encoder.columns_needed([*wanted.features], [*wanted.labels])
     absent = [name for name in wanted.keep if name not in columns]
     if absent:
         texts = [f"there is no column {name!r}.{suggest(name, columns)}" for name in absent]
         refuse(DataError, "these rows cannot be read", texts)
     names = [n for n in dict.fromkeys([*needed, *wanted.keep]) if n in columns]
-    frame = _polars(data, names)
+    frame = with_names(as_polars(data, names), needed, columns)
     if not frame.height:
         # The columns are checked first.
         encoder.encode(frame, wanted.features, wanted.labels)
@@ -121,8 +121,12 @@ def is_pandas(data: Data) -> bool:
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
-def _columns(data: Data) -> list[str]:
-    """Return the names of a frame's columns."""
+def column_names(data: Data) -> list[str]:
+    """Return the names of a frame's columns.
+
+    Raises:
+        DataError: It is no frame.
+    """
     if isinstance(data, pl.LazyFrame):
         return data.collect_schema().names()
     if isinstance(data, pl.DataFrame) or is_pandas(data):
@@ -132,8 +136,12 @@ def _columns(data: Data) -> list[str]:
     )
 
 
-def _polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
-    """Return some columns of a frame as one of polars."""
+def as_polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
+    """Return some columns of a frame as one of polars.
+
+    Raises:
+        DataError: A column of a pandas frame is there twice or mixes kinds of values; all are named.
+    """
     if isinstance(data, pl.LazyFrame):
         return data.select(names).collect(engine="streaming")
     if isinstance(data, pl.DataFrame):
@@ -152,3 +160,13 @@ def _polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
     if problems:
         refuse(DataError, "these rows cannot be read", problems)
     return pl.DataFrame(columns)
+
+
+def with_names(
+    frame: pl.DataFrame, needed: Collection[str], names: Iterable[object]
+) -> pl.DataFrame:
+    """Give a frame that lacks needed columns all names that the data has: a message may suggest them."""
+    if all(name in frame.columns for name in needed):
+        return frame
+    more = dict.fromkeys(str(name) for name in names)
+    return frame.with_columns(pl.lit(None).alias(n) for n in more if n not in frame.columns)

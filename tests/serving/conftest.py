@@ -3,9 +3,11 @@
 import os
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from fuxictr_stem.serving.export import export
 from tests.support.finished import Finished, finish
 
 
@@ -26,3 +28,24 @@ def finished(_finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     shutil.copytree(_finished.folder, tmp_path / "run")
     return Finished(tmp_path / "run", _finished.frames)
+
+
+@pytest.fixture(scope="session")
+def _exported(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Export once; nobody changes it."""
+    out = tmp_path_factory.mktemp("exported") / "export"
+    export(_finished.folder, out)
+    return out
+
+
+class Served(NamedTuple):
+    """An exported folder, that of its run, and rows; nobody changes them."""
+
+    folder: Path
+    run: Finished
+
+
+@pytest.fixture(scope="session")
+def served(_exported: Path, _finished: Finished) -> Served:
+    """An exported folder and its run, as they are."""
+    return Served(_exported, _finished)

@@ -33,14 +33,6 @@ def names(folder):
     return {path.name for path in Path(folder).iterdir()}
 
 
-@pytest.fixture(scope="session")
-def _exported(_finished, tmp_path_factory):
-    """Export once; nobody changes it."""
-    out = tmp_path_factory.mktemp("exported") / "export"
-    export(_finished.folder, out)
-    return out
-
-
 @pytest.fixture
 def exported(_exported, tmp_path):
     shutil.copytree(_exported, tmp_path / "export")
