@@ -32,7 +32,7 @@ def run_blocks(page: Path, folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_the_first_model(tmp_path):
-    trained, predicted, evaluated, _, fitted = run_blocks(
+    trained, predicted, evaluated, exported, scored, fitted = run_blocks(
         ROOT / "docs" / "first_model.md", tmp_path
     )
     run = tmp_path / "checkpoints" / "tiktok_sample" / "STEMNet_tiktok"
@@ -53,6 +53,9 @@ def test_the_first_model(tmp_path):
         assert re.search(rf"^ *{channel} ", evaluated, re.MULTILINE), evaluated
 
     assert {"manifest.json", "model.onnx"} <= {p.name for p in (tmp_path / "exported").iterdir()}
+    first = scores["finish_pred"][0]
+    numbers = [float(number) for number in re.findall(r"\d\.\d+(?:e-?\d+)?", scored)]
+    assert any(abs(number - first) < 1e-5 for number in numbers), scored
 
     again = tmp_path / "runs" / "first" / "checkpoints" / "first" / "STEMNet_first"
     result = json.loads((again / "result.json").read_text())
