@@ -21,6 +21,7 @@ from perf import (
     profiling,
     ranking,
     scaling,
+    scorer,
     scoring,
     training,
     whole_run,
@@ -76,6 +77,8 @@ TOPICS: dict[str, Callable[[Work], Iterator[Record]]] = {
     "preparing": lambda work: preparing.measure(work.sizes, work.folder),
     "scoring": lambda work: scoring.compare(work.sizes, work.folder),
     "whole-run": lambda work: whole_run.compare(work.sizes, work.folder),
+    "scorer": lambda work: scorer.compare(work.sizes, work.folder),
+    "scorer-ready": lambda work: scorer.ready(work.sizes, work.folder),
     "gpu": lambda work: gpu.compare(work.sizes),
     "scaling": _scaling,
 }

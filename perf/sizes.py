@@ -22,6 +22,16 @@ NETWORK: Mapping[str, Any] = {
     "max_gradient_norm": 10.0,
 }
 
+# One that a service has where a row must cost little.
+SMALL_NETWORK: Mapping[str, Any] = {
+    **NETWORK,
+    "num_shared_experts": 2,
+    "expert_hidden_units": [64],
+    "gate_hidden_units": [16],
+    "tower_hidden_units": [32],
+    "embedding_dim": 8,
+}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -71,6 +81,9 @@ class Sizes:
         growth_width: Width of the experts' layers there.
         growth_points: Points of each axis there.
         growth_rows: Rows of the epochs whose cost is compared.
+        scorer_networks: Parameters of the models that score a few rows at a time, by name.
+        scorer_rows: Rows and distinct ids that these are trained on.
+        scorer_tokens: Ids of the large vocabulary that a Scorer opens.
     """
 
     table_rows: tuple[int, ...] = (200_000, 1_000_000, 3_000_000)
@@ -93,6 +106,11 @@ class Sizes:
     growth_width: int = 512
     growth_points: int = 5
     growth_rows: tuple[int, ...] = (250_000, 500_000, 1_000_000, 2_000_000, 4_000_000)
+    scorer_networks: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {"small": SMALL_NETWORK, "paper's": NETWORK}
+    )
+    scorer_rows: tuple[int, int] = (50_000, 30_000)
+    scorer_tokens: int = 5_000_000
 
     def setting(self, table_rows: int, **more: Any) -> Setting:
         """Return the setting of a measurement."""
@@ -118,4 +136,6 @@ QUICK = Sizes(
     growth_width=128,
     growth_points=3,
     growth_rows=(100_000, 200_000, 400_000),
+    scorer_rows=(20_000, 10_000),
+    scorer_tokens=500_000,
 )

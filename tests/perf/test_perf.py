@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from perf import cli, preparing, profiling, scaling, scoring, training
+from perf import cli, preparing, profiling, scaling, scorer, scoring, training
 from perf.common import BenchmarkError, Side, ratio
 from perf.data import batches, draw, label_names, vocabulary_sizes, write_csv
 from perf.records import Record
@@ -249,3 +249,16 @@ def test_scores_of_raw_rows_are_those_of_fuxictrs_blocks(tmp_path):
     assert all(value > 0 for value in found.values())
     with pytest.raises(BenchmarkError, match="like_pred of the two sides differ by 0.5"):
         scoring._check({"like_pred": np.array([0.0])}, {"like_pred": np.array([0.5])})
+
+
+def test_an_export_is_scored_next_to_the_eager_model(tmp_path):
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    sizes = replace(
+        TINY, scorer_networks={"tiny": SMALL}, scorer_rows=(2_000, 500), scorer_tokens=1_500
+    )
+    found = list(scorer.compare(sizes, tmp_path))
+    assert [record.unit for record in found] == ["ms", "ms", "ms", "ms", "x"] * 3
+    assert [record.target for record in found if record.target] == [">= 5", ">= 1"]
+    assert all(record.value > 0 for record in found)
+    assert [record.target for record in scorer.ready(sizes, tmp_path)] == ["<= 1", "<= 5"]
+    assert not list(tmp_path.iterdir())
