@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 
 from fuxictr_stem.cli import main
 from fuxictr_stem.experiment import run_experiment
-from fuxictr_stem.runtime import outputs
 from tests.support.processes import at_once, killed_at
 from tests.support.project import Project
 
@@ -45,10 +44,14 @@ def left(folder):
 
 WHOLE = [
     ".lock",
+    "encoder",
+    "feature_map.json",
     "model.safetensors",
     "predictions_test.parquet",
     "predictions_valid.parquet",
     "result.json",
+    "run.json",
+    "sample_rows.parquet",
 ]
 
 
@@ -118,10 +121,10 @@ def test_a_full_disk_at_the_end_is_one_message(project, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
 
     with_cache_only(project)
-    monkeypatch.setattr(outputs, "sync_file", full)
+    monkeypatch.setattr("fuxictr_stem.models.base.save_model", full)
     assert main(["run", "--expid", "toy_test", "--config", "config"]) == 2
     err = capsys.readouterr().err
     assert "model.safetensors cannot be written" in err
     assert "No space left on device" in err
     assert "Traceback" not in err
-    assert left(project.folder) == [".lock"]
+    assert left(project.folder) == [".lock", "encoder", "feature_map.json"]

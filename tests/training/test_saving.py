@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -182,8 +183,12 @@ def test_best_weights_that_cannot_be_put_back(toy, monkeypatch, capfd):
     with pytest.raises(Crash):
         broken.run(crash_at=8)
 
+    copy = shutil.copyfile
+
     def full(source, target):
-        raise OSError(28, "No space left on device")
+        if Path(target).name == "model.safetensors":
+            raise OSError(28, "No space left on device")
+        return copy(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr("fuxictr_stem.training.snapshot.shutil.copyfile", full)
