@@ -11,15 +11,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fuxictr_stem import load
+
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def run_blocks(page: str, folder: Path) -> list[str]:
     """Run the blocks of a text in a folder, each in a process of its own; return what each has printed."""
-    # As after an installation, whose wheel holds the configs.
-    if not (folder / "config").exists():
-        (folder / "config").symlink_to(ROOT / "config")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
     shells = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
@@ -38,15 +37,29 @@ def holds(text: str, number: float) -> bool:
     return any(abs(other - number) < 1e-5 for other in numbers)
 
 
+def copy_config(folder: Path) -> None:
+    """Copy the configs, as a wheel holds them, with fewer rows of the stand-in to train on."""
+    shutil.copytree(ROOT / "config", folder / "config")
+    path = folder / "config" / "dataset_config" / "tiktok_sample.yaml"
+    text = path.read_text(encoding="utf-8")
+    fewer = text.replace("rows: 150000", "rows: 20000").replace(
+        "{raw: 150000, train: 121500, valid: 13500, test: 15000}",
+        "{raw: 20000, train: 16200, valid: 1800, test: 2000}",
+    )
+    assert fewer.count("20000") == 2
+    path.write_text(fewer, encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_the_first_model(tmp_path):
+    copy_config(tmp_path)
     trained, predicted, evaluated, exported, scored, fitted = run_blocks(
         (ROOT / "docs" / "first_model.md").read_text(encoding="utf-8"), tmp_path
     )
     run = tmp_path / "checkpoints" / "tiktok_sample" / "STEMNet_tiktok"
     result = json.loads((run / "result.json").read_text())
     assert result["stand_in"]
-    assert result["test"]["finish_AUC"] > 0.7
+    assert result["test"]["finish_AUC"] > 0.55
     assert f"{result['test']['finish_AUC']:.6f}" in trained
     assert not predicted
 
@@ -66,7 +79,7 @@ def test_the_first_model(tmp_path):
 
     again = tmp_path / "runs" / "first" / "checkpoints" / "first" / "STEMNet_first"
     result = json.loads((again / "result.json").read_text())
-    assert result["valid"]["finish_AUC"] > 0.7
+    assert result["valid"]["finish_AUC"] > 0.55
     assert "finish_pred" in fitted
 
     # README goes on with the run of its first command, which is the same.
@@ -74,7 +87,9 @@ def test_the_first_model(tmp_path):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     use_it = readme[readme.index("## Use it") : readme.index("## Test it")]
     commands, scored, fitted = run_blocks(use_it, tmp_path)
-    assert holds(scored, first), scored
+    row = {name: [int(value)] for name, value in re.findall(r'"(\w+)": (\d+)', use_it)}
+    (expected,) = load(run).predict(pl.DataFrame(row))["finish_pred"]
+    assert holds(scored, expected), scored
     assert "finish_pred" in fitted
 
 
