@@ -456,17 +456,17 @@ def _fit_in(folder, **changes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "place",
+    ("place", "resume"),
     [
-        "fuxictr_stem.frames.inputs:put_in_place",
-        "fuxictr_stem.frames.config_files:write",
-        "fuxictr_stem.frames.run_place:put_config",
-        "fuxictr_stem.frames.fit_frames:run_experiment",
-        "fuxictr_stem.training.trainer:Trainer._evaluate",
-        "fuxictr_stem.frames.run_place:remove_others",
+        ("fuxictr_stem.frames.inputs:put_in_place", False),
+        ("fuxictr_stem.frames.config_files:write", True),
+        ("fuxictr_stem.frames.run_place:put_config", False),
+        ("fuxictr_stem.frames.fit_frames:run_experiment", True),
+        ("fuxictr_stem.training.trainer:Trainer._evaluate", False),
+        ("fuxictr_stem.training.trainer:Trainer._evaluate", True),
+        ("fuxictr_stem.frames.run_place:remove_others", True),
     ],
 )
-@pytest.mark.parametrize("resume", [False, True])
 def test_a_killed_call_is_made_again(tmp_path, root_logging, place, resume):
     processes.killed_at(place, _fit_in, str(tmp_path / "killed"))
     whole = _fit_in(tmp_path / "whole")
