@@ -72,7 +72,6 @@ def test_a_model_is_written(tmp_path):
     [
         *((name, place % 2 == 1) for place, name in enumerate(ALL)),
         ("STEMNet", True),
-        ("STEMNet", False),
     ],
 )
 def test_every_model_is_written(tmp_path, name, batch_norm):
