@@ -51,20 +51,28 @@ def command_line(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(args: argparse.Namespace) -> None:
-    if "torch" not in sys.modules:
+    # torchrun numbers its processes; the first speaks for all.
+    if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":
         logger.info("Loading PyTorch and FuxiCTR")
+    from fuxictr_stem.distributed.session import run_on_ranks
     from fuxictr_stem.experiment import run_experiment
     from fuxictr_stem.results import show
+    from fuxictr_stem.training.ranks import Ranks
 
-    result = run_experiment(
-        args.config,
-        args.expid,
-        args.gpu,
-        not args.no_stand_in,
-        resume=args.resume,
-        init_from=args.init_from,
-    )
-    show(result)
+    def run(ranks: Ranks) -> None:
+        result = run_experiment(
+            args.config,
+            args.expid,
+            args.gpu,
+            not args.no_stand_in,
+            resume=args.resume,
+            init_from=args.init_from,
+            ranks=ranks,
+        )
+        if ranks.is_first:
+            show(result)
+
+    run_on_ranks(run)
 
 
 def _prepare(args: argparse.Namespace) -> None:

@@ -30,16 +30,17 @@ from fuxictr_stem.data.checks.check_labels import check_groups, check_labels, ch
 from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import report_ids
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
+from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.first_rows import PLACES, first_rows
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
+from fuxictr_stem.distributed.spread import build_spread, check_several, part_of
 from fuxictr_stem.errors import ConfigError, DataError, OutputError, UserError
 from fuxictr_stem.init_from.start import InitialWeights
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import MultiTaskNet, parameter_counts
-from fuxictr_stem.registry import build_model
 from fuxictr_stem.runtime import outputs, signals
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.logs import log_to_file
@@ -48,9 +49,16 @@ from fuxictr_stem.runtime.memory_shares import Planned
 from fuxictr_stem.runtime.text_table import text_table
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.training import Saving, Trainer, keep_freed_memory, plan_memory
-from fuxictr_stem.training.evaluation import evaluate_predictions, predict, warn_of_constants
+from fuxictr_stem.training.evaluation import (
+    Predictions,
+    evaluate_predictions,
+    predict,
+    warn_of_constants,
+)
 from fuxictr_stem.training.predictions_file import write_predictions
+from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.state_folders import TrainingStates
+from fuxictr_stem.training.trainer import TrainingHistory
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +85,7 @@ def run_experiment(
     resume: bool = False,
     share: Share = Share(),  # noqa: B008  it cannot be changed
     init_from: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Run an experiment and write its log, weights, ``result.json`` and results line.
 
@@ -93,6 +102,7 @@ def run_experiment(
         share: What of the memory is this run's, where others are started with it.
         init_from: Folder of a finished run whose weights this one starts from. With ``resume``, a run
             that has a state need not find it there any more.
+        ranks: The processes that train together, each of which calls this; the first writes all files.
 
     Returns:
         The content of ``result.json``.
@@ -100,13 +110,18 @@ def run_experiment(
     Raises:
         UserError: If the config, the data, the device or an output folder is not as it must be.
     """
+    ranks = ranks or Ranks()
     check_device(gpu)
     params = load_experiment(config_dir, expid, overrides=overrides)
     stand_in = params.get("prepare", {}).get("stand_in") if allow_stand_in else None
-    is_stand_in = stand_in is not None and not has_data(params)
+    is_stand_in = stand_in is not None and not ranks.from_first(partial(has_data, params))
     if is_stand_in:
         params = load_experiment(config_dir, expid, dataset_id=stand_in, overrides=overrides)
     params["gpu"] = gpu
+    if ranks.count > 1:
+        check_several(params, {"--resume": resume, "--init-from": init_from is not None})
+    if not ranks.is_first:
+        return _follow(params, share, ranks)
     csv_path = csv_path or Path(f"{config_dir.resolve().name}.csv")
     folder = _folder(params)
     log_path = folder.parent / f"{expid}.log"
@@ -141,7 +156,8 @@ def run_experiment(
             if is_stand_in:
                 logger.warning(_BANNER, params["dataset_id"])
             with closing(Planned()) as planned:
-                result = {**_run(params, saving, share, planned, initial), "stand_in": is_stand_in}
+                result = _run(params, saving, share, planned, initial, ranks)
+                result["stand_in"] = is_stand_in
             # In this order a run that is killed between the two has its line, perhaps twice.
             figures = {split: result[split] for split in _PREDICTIONS}
             results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
@@ -152,7 +168,15 @@ def run_experiment(
         logger.debug("Metrics:\n%s", results.result_table(result))
         logger.info("%s", results.summary(result))
         logger.info("Result: %s, with its weights; log: %s", folder / "result.json", log_path)
-    return result
+    return dict(ranks.from_first(lambda: result))
+
+
+def _follow(params: dict[str, Any], share: Share, ranks: Ranks) -> dict[str, Any]:
+    """Take part in a run of which the first rank writes all files."""
+    with closing(Planned()) as planned:
+        saving = Saving(_folder(params) / "states", {}, check_settings, {})
+        _run({**params, "verbose": 0}, saving, share, planned, None, ranks)
+    return dict(ranks.from_first(dict))
 
 
 def _folder(params: Mapping[str, Any]) -> Path:
@@ -192,6 +216,7 @@ def _run(
     share: Share,
     planned: Planned,
     initial: InitialWeights | None,
+    ranks: Ranks,
 ) -> dict[str, Any]:
     """Prepare, train and evaluate; return what goes into ``result.json``."""
     logger.debug("Params: %s", print_to_json(params))
@@ -199,40 +224,44 @@ def _run(
     keep_freed_memory()
     folder, tasks, start = _folder(params), task_types(params), time.monotonic()
 
-    cache = open_data(params)
+    cache = ranks.after_first(lambda: open_data(params))
+    _check_same_data(cache, ranks)
     saving.settings["data"] = cache.folder.name
     if initial is not None:
         saving.start = partial(initial.take_over, encoder_folder=cache.folder)
     raw_columns = None
-    if params["save_predictions"]:
+    if params["save_predictions"] and ranks.is_first:
         columns = params["prediction_columns"] or []
         raw_columns = find_raw_columns(params, columns, GROUP_KEY, folder)
-    unknown = report_ids(cache, params)
-    warn_of_leaks(cache, params)
+    unknown = ranks.from_first(lambda: report_ids(cache, params))
+    ranks.from_first(lambda: warn_of_leaks(cache, params))
 
     feature_map = cache.feature_map(params)
     with planned.turn() as elsewhere:
-        memory = plan_memory(params, feature_map, share, elsewhere)
+        memory = plan_memory(*part_of(params, feature_map, ranks), share, elsewhere)
         planned.write(memory.host_bytes(_most_data(params, cache, memory.data_budget)))
-    model = build_model(params, feature_map)
+    model = build_spread(params, feature_map, ranks)
     counts = parameter_counts(model)
     logger.info("%s", _header(params, cache, counts))
 
     budgets = memory.data_budget, memory.device_budget
-    train = make_loader(params, model, cache, "train", *budgets)
-    valid = make_loader(params, model, cache, "valid", budgets[0] - train.host_bytes, budgets[1])
+    of_batches = BatchPart(ranks.number, ranks.count)
+    train = make_loader(params, model, cache, "train", *budgets, of_batches)
+    left = budgets[0] - train.host_bytes
+    valid = make_loader(params, model, cache, "valid", left, budgets[1], of_batches)
     on_host = train.host_bytes + valid.host_bytes
     memory.report(on_host, train.memory_bytes + valid.memory_bytes - on_host)
     planned.write(memory.host_bytes(on_host))
     check_batches(model, train)
     seconds = {"prepare": time.monotonic() - start}
 
-    # From here on an older result would contradict the weights.
-    for name in (results.RESULT, results.RUN, results.ROWS, *_PREDICTIONS.values()):
-        outputs.remove_file(folder / name)
-    _copy_encoding(cache, folder)
-    trainer = Trainer(model, tasks, params["max_gradient_norm"])
-    history = trainer.fit(train, valid, params["epochs"], saving)
+    if ranks.is_first:
+        # From here on an older result would contradict the weights.
+        for name in (results.RESULT, results.RUN, results.ROWS, *_PREDICTIONS.values()):
+            outputs.remove_file(folder / name)
+        _copy_encoding(cache, folder)
+    trainer = Trainer(model, tasks, params["max_gradient_norm"], ranks)
+    history = trainer.fit(train, valid, params["epochs"], saving if ranks.count == 1 else None)
     signals.check()
     seconds["train"] = history.seconds
     del train
@@ -245,18 +274,13 @@ def _run(
             loader = valid
             if split == "test":
                 left = memory.data_budget - valid.host_bytes
-                loader = make_loader(params, model, cache, split, left)
-            predictions = predict(model, loader, f"Evaluate {split}")
-            figures[split] = evaluate_predictions(tasks, predictions, params["metrics"])
-            if split == "valid":
-                steps, weighted = history.evaluations[-1]["step"], bool(params["sample_weight"])
-                warn_of_constants(tasks, predictions, steps, params["learning_rate"], weighted)
-            if params["save_predictions"]:
-                more = _raw_blocks(raw_columns, params, cache, split)
-                write_predictions(folder / _PREDICTIONS[split], predictions, more)
+                loader = make_loader(params, model, cache, split, left, None, of_batches)
+            predictions = ranks.gather(predict(model, loader, f"Evaluate {split}"), loader)
+            finish = partial(_finish, params, cache, raw_columns, split, predictions, history)
+            figures[split] = ranks.from_first(finish)
     seconds["evaluate"] = time.monotonic() - start
     # A model of another package keeps its weights as it likes.
-    if isinstance(model, MultiTaskNet):
+    if isinstance(model, MultiTaskNet) and ranks.is_first:
         _keep_rows(params, cache)
         results.write_run(folder, params, saving.versions)
 
@@ -277,6 +301,26 @@ def _run(
         "evaluations": history.evaluations,
         **({"init_from": saving.started} if saving.started else {}),
     }
+
+
+def _finish(
+    params: Mapping[str, Any],
+    cache: Cache,
+    raw_columns: RawColumns | None,
+    split: str,
+    predictions: Predictions,
+    history: TrainingHistory,
+) -> dict[str, float]:
+    """Return the metrics of a split's predictions, look at them, and save them if that is wanted."""
+    tasks = task_types(params)
+    figures = evaluate_predictions(tasks, predictions, params["metrics"])
+    if split == "valid":
+        steps, weighted = history.evaluations[-1]["step"], bool(params["sample_weight"])
+        warn_of_constants(tasks, predictions, steps, params["learning_rate"], weighted)
+    if params["save_predictions"]:
+        more = _raw_blocks(raw_columns, params, cache, split)
+        write_predictions(_folder(params) / _PREDICTIONS[split], predictions, more)
+    return figures
 
 
 def _copy_encoding(cache: Cache, folder: Path) -> None:
@@ -362,6 +406,16 @@ def open_data(params: dict[str, Any]) -> Cache:
     return cache
 
 
+def _check_same_data(cache: Cache, ranks: Ranks) -> None:
+    first = ranks.from_first(lambda: cache.folder.name)
+    if cache.folder.name != first:
+        raise DataError(
+            f"Rank {ranks.number} of {ranks.count} has other data than rank 0: the cache "
+            f"{cache.folder.name} here and {first} there. Give all hosts the same source files and "
+            "versions of the packages, or one shared folder."
+        )
+
+
 def check_device(gpu: int) -> None:
     """Reject a CUDA device that is not there, which FuxiCTR would silently replace by the CPU.
 
@@ -409,10 +463,11 @@ def make_loader(
     split: str,
     memory_budget: int | None = None,
     device_budget: int | None = None,
+    part: BatchPart = BatchPart(),  # noqa: B008  it cannot be changed
 ) -> H5Loader:
     """Return the batches of a split as an experiment reads them: train shuffled, the others not.
 
-    The budgets are those of `H5Loader`; the config's ``memory_budget`` takes precedence.
+    The budgets and the part are those of `H5Loader`; the config's ``memory_budget`` takes precedence.
     """
     chosen = params.get("memory_budget")
     return H5Loader(
@@ -427,4 +482,5 @@ def make_loader(
         sample_weight=params["sample_weight"],
         device=model.device if model.device.type == "cuda" else None,
         device_budget=device_budget,
+        part=part,
     )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fuxictr_stem.layers import device
 from fuxictr_stem.layers.grouped import GroupedLinear
 from fuxictr_stem.layers.row_gradients import RowGradients, look_up
+from fuxictr_stem.layers.row_shards import Fetched, RowShard, draw_blocks
 
 Initializer = Callable[[Tensor], object]
 PretrainUsage = Literal["init", "sum", "concat"]
@@ -58,6 +59,8 @@ class FieldTables(nn.Module):
 
     Attributes:
         row_gradients: Takes the gradient of a backward pass instead of the table, while it is set.
+        shard: Which rows are here, where several processes split the table; None for all.
+        fetched: The rows that the next lookups read, where it is split.
     """
 
     offsets: Tensor
@@ -83,8 +86,18 @@ class FieldTables(nn.Module):
         self.register_buffer("padded", torch.tensor(list(padded)), persistent=False)
         self.register_buffer("sizes", torch.tensor(self.vocab_sizes), persistent=False)
         # FuxiCTR's embedding_regularizer applies to plain nn.Embedding modules only.
-        rows = offsets[-1] + self.vocab_sizes[-1] if offsets else 1
-        self.table = nn.Embedding(rows, num_tables * embedding_dim, padding_idx=0)
+        self.num_rows = offsets[-1] + self.vocab_sizes[-1] if offsets else 1
+        width = num_tables * embedding_dim
+        self.shard = RowShard.of_table(self.num_rows)
+        self.fetched: Fetched | None = None
+        if self.shard is None:
+            self.table = nn.Embedding(self.num_rows, width, padding_idx=0)
+        else:
+            weight = torch.zeros(self.shard.size, width)
+            self.table = nn.Embedding(self.shard.size, width, padding_idx=0, _weight=weight)
+            # What the whole one would have drawn just now.
+            for _ in draw_blocks(nn.init.normal_, self.num_rows, width, contiguous=True):
+                pass
         self.init_weights()
 
     def rows(self, vocab: int) -> slice:
@@ -97,8 +110,14 @@ class FieldTables(nn.Module):
         """Initialise each vocabulary of each table by itself; the padding row is zero."""
         self.table.weight[0] = 0
         for vocab in range(len(self.vocab_sizes)):
-            for part in self.table.weight[self.rows(vocab)].split(self.embedding_dim, dim=1):
-                if part.numel():
+            rows = self.rows(vocab)
+            count = rows.stop - rows.start
+            weight = self.table.weight if self.shard is not None else self.table.weight[rows]
+            for part in weight.split(self.embedding_dim, dim=1):
+                if count and self.shard is not None:
+                    contiguous = count == 1 or self.num_tables == 1
+                    self.shard.draw(self.initializer, rows, part, contiguous)
+                elif count:
                     self.initializer(part)
 
     def forward(self, ids: Tensor, vocabs: Tensor) -> Tensor:
@@ -114,6 +133,16 @@ class FieldTables(nn.Module):
         Raises:
             IndexError: If an id lies outside its vocabulary (checked on the host only).
         """
+        rows = self.table_rows(ids, vocabs)
+        weight = self.table.weight
+        if self.fetched is not None:
+            weight, rows = self.fetched.weight_UW, self.fetched.slots(rows)
+        if self.row_gradients is not None:
+            return look_up(weight, rows, self.row_gradients)
+        return self.table(rows) if self.fetched is None else nn.functional.embedding(rows, weight)
+
+    def table_rows(self, ids: Tensor, vocabs: Tensor | int) -> Tensor:
+        """Return the row of each id in the whole table; arguments and errors as of a lookup."""
         ids = ids.long()
         # Without this check an id past its vocabulary would read a row of the next one.
         if device.on_host(ids) and bool(((ids < 0) | (ids >= self.sizes[vocabs])).any()):
@@ -123,10 +152,7 @@ class FieldTables(nn.Module):
                 f"and the feature map do not belong together."
             )
         is_padding = (ids == 0) & self.padded[vocabs]
-        rows = torch.where(is_padding, 0, ids + self.offsets[vocabs])
-        if self.row_gradients is not None:
-            return look_up(self.table.weight, rows, self.row_gradients)
-        return self.table(rows)
+        return torch.where(is_padding, 0, ids + self.offsets[vocabs])
 
 
 class NumericTables(nn.Module):

@@ -73,7 +73,7 @@ class _Lookup(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
         (rows,) = ctx.saved_tensors
-        ctx.gradients.add(rows.flatten(), grads[0].reshape(rows.numel(), -1))
+        ctx.gradients.add(rows.flatten(), grads[0].reshape(rows.numel(), grads[0].shape[-1]))
         return None, None, None
 
 

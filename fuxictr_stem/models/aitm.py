@@ -128,11 +128,12 @@ class AITM(MultiTaskNet):
         if self.calibrator_weight:
             pred_TB1 = torch.stack([return_dict[f"{label}_pred"] for label in self.labels])
             above_TB1 = torch.relu(pred_TB1[1:] - pred_TB1[:-1])
-            weight_B1 = getattr(y_true, "weight", None)
-            if weight_B1 is None:
+            weight_B1, share = getattr(y_true, "weight", None), self.batch_share
+            if weight_B1 is None and share is None:
                 mean_T1 = above_TB1.mean(dim=1)
             else:
-                total = weight_B1.sum()
+                weight_B1 = torch.ones_like(y_true[0]) if weight_B1 is None else weight_B1
+                total = weight_B1.sum() if share is None else share.rows
                 mean_T1 = (weight_B1 * above_TB1).sum(dim=1) / torch.where(total > 0, total, 1)
             loss = loss + self.calibrator_weight * mean_T1.sum()
         return loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from fuxictr_stem.errors import DataError, raise_first
-from fuxictr_stem.layers import GroupedMLP
+from fuxictr_stem.layers import FieldTables, GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 from fuxictr_stem.runtime.outputs import replacing
@@ -30,6 +30,7 @@ from fuxictr_stem.training.graphed_step import GraphedStep
 from fuxictr_stem.training.loss_sums import LossSums
 from fuxictr_stem.training.loss_weights import EQUAL, DynamicWeightAverage, LossWeight, weights_of
 from fuxictr_stem.training.precision import FP32, autocast, precision_problems, products_in, widen
+from fuxictr_stem.training.ranks import BatchShare
 from fuxictr_stem.training.task_loss import (
     Labels,
     loss_problems,
@@ -131,6 +132,9 @@ class MultiTaskNet(MultiTaskModel):
         self.tasks = dict(zip(labels, tasks, strict=True))
         self.task_weights = weights_of(loss_weight, self.tasks)
         self.loss_sums = LossSums(len(labels))
+        # Set while a step is taken on a part of a batch.
+        self.batch_share: BatchShare | None = None
+        self._save: Callable[[str], None] | None = None
         self.balancer = GradientBalancer(gradient_balancing) if gradient_balancing else None
         # The labels of the batches may be more than the feature map tells.
         raise_first(sample_space_problems(sample_spaces, labels, dataset_labels=()))
@@ -217,31 +221,46 @@ class MultiTaskNet(MultiTaskModel):
             return_dict: The predictions of a batch.
             y_true: What `get_labels` returns for it.
         """
-        weight = getattr(y_true, "weight", None)
+        weight, share = getattr(y_true, "weight", None), self.batch_share
+        totals = [None] * self.num_tasks if share is None else share.weights_T
         return [
-            mean_loss(loss, return_dict[f"{label}_pred"], y, weight)
-            for label, loss, y in zip(self.labels, self.loss_fn, y_true, strict=True)
+            mean_loss(loss, return_dict[f"{label}_pred"], y, weight, total)
+            for label, loss, y, total in zip(self.labels, self.loss_fn, y_true, totals, strict=True)
         ]
 
     def weighted_losses(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
         """Return what each task adds to the loss, (T,): its loss, weighted by ``loss_weight``."""
         losses_T, weights_T = self._losses(return_dict, y_true)
-        return self.task_weights(losses_T, weights_T > 0)
+        return self._weighted(losses_T, weights_T > 0)
 
     def add_loss(self, return_dict: dict[str, Tensor], y_true: list[Tensor]) -> Tensor:
         """Return the weighted sum of the tasks' losses; in training mode record each (DWA, logs)."""
         losses_T, weights_T = self._losses(return_dict, y_true)
-        present_T = weights_T > 0
-        if self.training:
-            self.loss_sums.add(losses_T, weights_T)
-            self.task_weights.observe(losses_T, present_T, self._epoch_index)
-        return self.task_weights(losses_T, present_T).sum()
+        if self.batch_share is not None:
+            self.batch_share.losses_T = losses_T.detach()
+        elif self.training:
+            self.note_losses(losses_T, weights_T)
+        return self._weighted(losses_T, weights_T > 0).sum()
+
+    def note_losses(self, losses_T: Tensor, weights_T: Tensor) -> None:
+        """Record a batch's losses, each over samples of this weight (DWA, logs)."""
+        self.loss_sums.add(losses_T, weights_T)
+        self.task_weights.observe(losses_T, weights_T > 0, self._epoch_index)
 
     def _losses(
         self, return_dict: dict[str, Tensor], y_true: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return the tasks' losses and the weight of their samples, (T,) each."""
-        return torch.stack(self.task_losses(return_dict, y_true)), sample_weights(y_true)
+        losses_T, share = torch.stack(self.task_losses(return_dict, y_true)), self.batch_share
+        return losses_T, sample_weights(y_true) if share is None else share.weights_T
+
+    def _weighted(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
+        """Return what each task adds to the loss, or what a part of a batch adds to that."""
+        weighted_T = self.task_weights(losses_T, present_T)
+        if self.batch_share is None or self.batch_share.is_first:
+            return weighted_T
+        # All weightings are linear in the losses, so that the parts' sum is the whole but for a constant.
+        return weighted_T - self.task_weights(torch.zeros_like(losses_T), present_T)
 
     def compile(self, optimizer: str, loss: str | list[str], lr: float) -> None:
         """Set up optimizer and losses, as FuxiCTR does; Adam in a form that passes less over tables.
@@ -261,6 +280,18 @@ class MultiTaskNet(MultiTaskModel):
             looks = self.balancer or isinstance(self.task_weights, DynamicWeightAverage)
             graphed = self.device.type == "cuda" and not looks
             self._adam_step = GraphedStep(step) if graphed else step
+
+    def spread(self, wrap: Callable[[AdamStep], AdamStep], save: Callable[[str], None]) -> None:
+        """Have what knows the other processes take the steps of Adam and save the weights.
+
+        Args:
+            wrap: Makes the step of all processes of that of one.
+            save: Does what `save_weights` does.
+        """
+        assert isinstance(self._adam_step, AdamStep)
+        self._adam_step = wrap(self._adam_step)
+        self.optimizer = self._adam_step.optimizer
+        self._save = save
 
     @property
     def skips_lost_steps(self) -> bool:
@@ -302,15 +333,21 @@ class MultiTaskNet(MultiTaskModel):
         if self.balancer is None:
             loss.backward()
             return loss
-        dense = self.dense_parameters()
-        corrections = self.balancer.corrections(self.weighted_losses(return_dict, y_true), dense)
+        dense, share = self.dense_parameters(), self.batch_share
+        losses_T = self.weighted_losses(return_dict, y_true)
+        add_up = None if share is None else share.add_up
+        corrections = self.balancer.corrections(losses_T, dense, add_up)
         loss.backward()
+        if share is not None and not share.is_first:
+            return loss
         for parameter, correction in zip(dense, corrections, strict=True):
             parameter.grad = correction if parameter.grad is None else parameter.grad + correction
         return loss
 
     def regularization_loss(self) -> Tensor | float:
         """Return FuxiCTR's penalties, except for tables whose penalty the optimizer takes over."""
+        if self.batch_share is not None and not self.batch_share.is_first:
+            return 0.0
         tables = self.embedding_layer.tables
         elsewhere = {id(t.table) for t in tables if t.row_gradients is not None}
         of_embeddings = get_regularizer(self._embedding_regularizer or None)
@@ -353,6 +390,9 @@ class MultiTaskNet(MultiTaskModel):
         Raises:
             OutputError: The file cannot be written.
         """
+        if self._save is not None:
+            self._save(checkpoint)
+            return
         os.makedirs(os.path.dirname(checkpoint), exist_ok=True)
         with replacing(Path(checkpoint), SafetensorError) as temporary:
             save_model(self, str(temporary))
@@ -376,9 +416,15 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
     embedding = {
         id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
     }
+    # Of tables that several processes split, a part is here.
+    whole = {
+        id(module.table.weight): module.num_rows * module.table.weight.shape[1]
+        for module in model.modules()
+        if isinstance(module, FieldTables)
+    }
     counts = {"dense": 0, "embedding": 0}
     for parameter in model.parameters():
         if parameter.requires_grad:
             kind = "embedding" if id(parameter) in embedding else "dense"
-            counts[kind] += parameter.numel()
+            counts[kind] += whole.get(id(parameter), parameter.numel())
     return counts

@@ -5,7 +5,7 @@ Symbols: B batch, K tables, D embedding dim of a field, L sequence length.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from fuxictr.features import FeatureMap
@@ -28,6 +28,13 @@ def _vectors(name: str, spec: dict[str, Any], feature_map: FeatureMap, width: in
     return read_vectors(name, spec, feature_map.data_dir, width)
 
 
+class RowSource(Protocol):
+    """Gets rows of tables from the processes that keep them."""
+
+    def fetch(self, rows: list[Tensor]) -> None:
+        """Have each table's ``fetched`` hold some of its rows, (N,), in any order and number."""
+
+
 class TaskEmbedding(nn.Module):
     """Every feature of a feature map, embedded in each of K tables.
 
@@ -44,6 +51,7 @@ class TaskEmbedding(nn.Module):
 
     Attributes:
         output_dim: Width of one table's input, the sum of the fields' widths.
+        row_source: Where several processes split the tables: gets the rows of a batch.
 
     Raises:
         ConfigError: If a field cannot be embedded: no pooling for a sequence, an unknown encoder.
@@ -59,6 +67,7 @@ class TaskEmbedding(nn.Module):
         super().__init__()
         self.num_tables = num_tables
         self.embedding_dim = embedding_dim
+        self.row_source: RowSource | None = None
         self.layout = field_layout(feature_map.features, embedding_dim)
         self.features = self.layout.features
         if not self.features:
@@ -136,6 +145,8 @@ class TaskEmbedding(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Embed a batch of columns: ids (B,) or (B, L), numbers (B,) or (B, P), to (K, B, output_dim)."""
+        if self.row_source is not None:
+            self.row_source.fetch(self._rows(inputs))
         parts: dict[str, Tensor] = {}
         for table, names in self.plain.items():
             ids = torch.stack([inputs[name] for name in names], dim=1)
@@ -156,3 +167,20 @@ class TaskEmbedding(nn.Module):
                 parts[name] = self.encoders[self.encoder_of[name]](parts[name])
         wide = [parts[name].unflatten(1, (self.num_tables, -1)) for name in self.features]
         return torch.cat(wide, dim=2).transpose(0, 1)
+
+    def field_tables(self) -> list[FieldTables]:
+        """Return the modules that hold the tables, in their order."""
+        return [cast("FieldTables", module) for module in self.tables]
+
+    def _rows(self, inputs: dict[str, Tensor]) -> list[Tensor]:
+        """Return the rows that a batch looks up in each table, (N,) each."""
+        tables = self.field_tables()
+        rows: list[list[Tensor]] = [[] for _ in tables]
+        for table, names in self.plain.items():
+            ids = torch.stack([inputs[name] for name in names], dim=1)
+            vocabs = self.get_buffer(f"plain_vocabs_{table}")
+            rows[table].append(tables[table].table_rows(ids, vocabs).flatten())
+        for name, (table, vocab) in self.vocab_of.items():
+            if self.features[name]["type"] == "sequence":
+                rows[table].append(tables[table].table_rows(inputs[name], vocab).flatten())
+        return [torch.cat(of_table) for of_table in rows]

@@ -85,8 +85,16 @@ class GradientBalancer:
             return gradients_TP.sum(dim=0)
         return self.scale(len(gradients_TP)) * self.aggregator(gradients_TP)
 
-    def corrections(self, losses_T: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-        """Return what to add to each parameter's plain gradient; the graph of losses_T is kept."""
+    def corrections(
+        self,
+        losses_T: Tensor,
+        parameters: Sequence[nn.Parameter],
+        add_up: Callable[[list[Tensor]], None] | None = None,
+    ) -> list[Tensor]:
+        """Return what to add to each parameter's plain gradient; the graph of losses_T is kept.
+
+        Where the losses are of a part of a batch, ``add_up`` makes sums of the parts' gradients in place.
+        """
         by_task = [
             torch.autograd.grad(
                 loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
@@ -98,6 +106,8 @@ class GradientBalancer:
             torch.stack(of_tasks).reshape(len(losses_T), *_as_rows(parameter))
             for parameter, of_tasks in zip(parameters, zip(*by_task, strict=True), strict=True)
         ]
+        if add_up is not None:
+            add_up(gradients)
         shared = [(of_part != 0).any(dim=2).sum(dim=0) >= 2 for of_part in gradients]
         pairs = zip(gradients, shared, strict=True)
         parts = [of_part[:, rows].flatten(1) for of_part, rows in pairs]

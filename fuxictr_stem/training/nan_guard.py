@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.training.task_loss import model_labels, task_losses
+from fuxictr_stem.training.weights import shards_of
 
 LOOK_TOGETHER = 16
 """Steps on a CUDA device between two looks at their losses; as many batches are kept there."""
@@ -128,9 +129,10 @@ def _reason(model: MultiTaskModel, batch: dict[str, Tensor]) -> str:
         norm = torch.stack([g.norm() for g in gradients if g is not None]).norm()
         if not torch.isfinite(norm):
             lost.append(f"task {label!r}")
-    return (
-        f"the gradient is not finite or beyond float32: {' and '.join(lost) or 'by the penalties'}"
-    )
+    # The rows of other ranks have a part in it where several split the tables.
+    elsewhere = " or the rows of another rank" if shards_of(model) else ""
+    where = " and ".join(lost) or f"by the penalties{elsewhere}"
+    return f"the gradient is not finite or beyond float32: {where}"
 
 
 def _check_predictions(return_dict: Mapping[str, Tensor]) -> None:

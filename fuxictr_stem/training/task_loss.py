@@ -35,12 +35,17 @@ class Labels(list[Tensor]):
 
 
 def mean_loss(
-    loss: Callable[..., Tensor], y_pred: Tensor, y_true: Tensor, weight: Tensor | None = None
+    loss: Callable[..., Tensor],
+    y_pred: Tensor,
+    y_true: Tensor,
+    weight: Tensor | None = None,
+    total: Tensor | None = None,
 ) -> Tensor:
     """Return a task's mean loss over its samples; 0, with gradients of 0, if it has none.
 
     Predictions, labels (NaN in rows that are not samples) and weights, >= 0, are (B, 1). With weights it is
-    ``sum(w * l) / sum(w)``.
+    ``sum(w * l) / sum(w)``. Where these rows are a part of a batch, ``total`` is the number of samples of
+    the whole, or the sum of their weights (host only); what the part adds to the mean is returned.
     """
     present = ~torch.isnan(y_true)
     if not device.on_host(y_true):
@@ -51,11 +56,13 @@ def mean_loss(
         weight = None if weight is None else weight[present]
     if not y_true.numel():
         return y_pred.sum()
-    if weight is None:
+    if weight is None and total is None:
         return loss(y_pred, y_true, reduction="mean")
-    total = weight.sum()
     losses = loss(y_pred, y_true, reduction="none")
-    return (weight * losses).sum() / torch.where(total > 0, total, 1)
+    if weight is not None:
+        losses, total = weight * losses, weight.sum() if total is None else total
+    assert total is not None
+    return losses.sum() / torch.where(total > 0, total, 1)
 
 
 def _mean_in_fixed_shapes(

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from fuxictr_stem.runtime.signals import StopRequest, heeded, stop_requests
 from fuxictr_stem.training.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.training.first_losses import TaskLosses, warn_of_first_losses
 from fuxictr_stem.training.nan_guard import LOOK_TOGETHER, LossWatch, finite_losses
+from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.saving import Position, Saving
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ class Loader(Batches, Position, Protocol):
 
     def __len__(self) -> int:
         """Return the number of batches of a pass."""
+
+    def rows_in(self, batch: int) -> int:
+        """Return the rows of a batch of all processes that share it."""
 
 
 @dataclass
@@ -60,15 +64,21 @@ class Trainer:
     """Train a FuxiCTR multi-task model, one of ours or another.
 
     Steps, early stopping, learning-rate decay and checkpoints are the model's own (``train_step``,
-    ``checkpoint_and_earlystop``), so the losses are those of FuxiCTR's ``fit``.
+    ``checkpoint_and_earlystop``), so the losses are those of FuxiCTR's ``fit``. Where there are other
+    ranks, each takes the same steps on its part of the batches.
     """
 
     def __init__(
-        self, model: MultiTaskModel, tasks: Mapping[str, str], max_gradient_norm: float = 10.0
+        self,
+        model: MultiTaskModel,
+        tasks: Mapping[str, str],
+        max_gradient_norm: float = 10.0,
+        ranks: Ranks | None = None,
     ) -> None:
         self.model = model
         self.tasks = dict(tasks)
         self.max_gradient_norm = max_gradient_norm
+        self._ranks = ranks or Ranks()
         self.history = TrainingHistory()
         self._losses: list[float] = []  # since the last evaluation
         self._evaluation_due = False
@@ -196,6 +206,8 @@ class Trainer:
                 if self._sums is not None and not self._first_losses_seen:
                     self._first_losses_seen = warn_of_first_losses(model, model._total_steps)
                 samples = len(next(iter(batch.values())))
+                if self._ranks.count > 1:
+                    samples = train.rows_in(index)
                 self.history.samples += samples
                 progress.update(samples, **({"loss": self._losses[-1]} if self._losses else {}))
                 self.history.step_seconds += time.monotonic() - start
@@ -228,9 +240,7 @@ class Trainer:
         train_loss = float(np.mean(self._losses))
         train_losses = self._task_losses()
         names = model._monitor.get_metrics()
-        valid = self._request.or_stop(
-            lambda: evaluate_predictions(self.tasks, predict(model, self._valid, "Validate"), names)
-        )
+        valid = self._request.or_stop(lambda: self._validate(names))
         if valid is None:  # a signal came
             return
         logger.info(
@@ -258,6 +268,14 @@ class Trainer:
                 model.checkpoint_and_earlystop(valid)
         finally:
             model._save_best_only = best_only
+
+    def _validate(self, names: Sequence[str]) -> dict[str, float]:
+        part = predict(self.model, self._valid, "Validate")
+        predictions = self._ranks.gather(part, self._valid)
+        figures: dict[str, float] = self._ranks.from_first(
+            lambda: evaluate_predictions(self.tasks, predictions, names)
+        )
+        return figures
 
     def _task_losses(self) -> dict[str, float]:
         """Return the mean train loss of each task that had a sample since the last evaluation."""

@@ -10,6 +10,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from fuxictr_stem.layers import FieldTables
+from fuxictr_stem.layers.row_shards import RowShard
+
 _BLOCK_BYTES = 1 << 26
 
 
@@ -26,38 +29,56 @@ def read_into(model: nn.Module, path: str | Path) -> None:
         _read_into(model, f"/dev/fd/{held.fileno()}")
 
 
+def shards_of(model: nn.Module) -> dict[str, RowShard]:
+    """Return what this process keeps of the weights that several processes split, by name."""
+    return {
+        f"{name}.table.weight": module.shard
+        for name, module in model.named_modules()
+        if isinstance(module, FieldTables) and module.shard is not None
+    }
+
+
 def _read_into(model: nn.Module, path: str) -> None:
-    tensors = model.state_dict()
+    tensors, shards = model.state_dict(), shards_of(model)
     with safe_open(path, "pt") as file:
         shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     # `save_model` writes what several names share under one of them.
     written = {tensors[name].data_ptr() for name in shapes if name in tensors}
     tensors = {n: t for n, t in tensors.items() if n in shapes or t.data_ptr() not in written}
     wanted = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    for name, shard in shards.items():
+        wanted[name][0] = shard.rows
     if shapes != wanted:
         names = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
         raise RuntimeError(
             f"{len(names)} tensors are missing, left over or of another shape, such as {names[0]!r}: "
             f"{shapes.get(names[0])} in the file, {wanted.get(names[0])} in the model"
         )
-    for block in _blocks(tensors):
+    for block in _blocks(tensors, wanted):
         # What was read counts as memory of the process until the file is closed.
         with safe_open(path, "pt") as file:
             for name, rows in block:
                 target = tensors[name]
                 source = file.get_slice(name)[rows] if target.dim() else file.get_tensor(name)
-                target[rows].copy_(source)
+                if name in shards:
+                    at, slots = shards[name].kept(torch.arange(rows.start, rows.stop))
+                    target[slots] = source[at].to(target.dtype)
+                else:
+                    target[rows].copy_(source)
 
 
-def _blocks(tensors: Mapping[str, Tensor]) -> Iterator[list[tuple[str, Any]]]:
-    """Yield tensors by name and rows, together of bounded size."""
+def _blocks(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]]
+) -> Iterator[list[tuple[str, Any]]]:
+    """Yield tensors by name and rows of what the file has, together of bounded size."""
     block: list[tuple[str, Any]] = []
     room = _BLOCK_BYTES
     for name, tensor in tensors.items():
         row_bytes = tensor.element_size() * max(tensor[:1].numel(), 1) if tensor.dim() else 8
         step = max(1, _BLOCK_BYTES // row_bytes)
-        for start in range(0, len(tensor), step) if tensor.dim() else [0]:
-            rows = slice(start, min(start + step, len(tensor))) if tensor.dim() else ...
+        length = shapes[name][0] if tensor.dim() else 1
+        for start in range(0, length, step):
+            rows = slice(start, min(start + step, length)) if tensor.dim() else ...
             size = row_bytes * (rows.stop - rows.start if isinstance(rows, slice) else 1)
             if size > room:
                 yield block

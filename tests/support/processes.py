@@ -20,20 +20,20 @@ def start(target, *args):
     return process
 
 
-def at_once(target, arguments):
+def at_once(target, arguments, seconds=SECONDS):
     """Call a function in a process for each of the arguments, all at once; return the results."""
     barrier, queue = CONTEXT.Barrier(len(arguments)), CONTEXT.Queue()
     jobs = enumerate(arguments)
     processes = [start(_report, queue, i, barrier, target, args) for i, args in jobs]
-    found = dict(queue.get(timeout=SECONDS) for _ in processes)
+    found = dict(queue.get(timeout=seconds) for _ in processes)
     for process in processes:
         process.join(SECONDS)
     return [found[i] for i in range(len(arguments))]
 
 
-def alone(target, *args):
+def alone(target, *args, seconds=SECONDS):
     """Call a function in a process of its own; return the result."""
-    return at_once(target, [args])[0]
+    return at_once(target, [args], seconds)[0]
 
 
 def _report(queue, index, barrier, target, args):

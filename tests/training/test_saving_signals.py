@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from fuxictr_stem import experiment
+from fuxictr_stem.distributed import spread
 from fuxictr_stem.models import STEMNet
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import Saving
@@ -109,7 +109,7 @@ def test_a_signal_that_python_drops_is_obeyed_later(toy, monkeypatch):
         return build_model(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "build_model", building)
+        patch.setattr(spread, "build_model", building)
         assert broken.run() == 143
     assert not broken.states
     assert broken.run("--resume") == 0

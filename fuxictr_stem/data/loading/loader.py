@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from fuxictr_stem.data.cache import h5_store as store
+from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.matrix import Matrices, Rows, layout, read_rows, whole_row_bytes
 from fuxictr_stem.data.loading.order import OrdersAhead, RowOrder, Window
 from fuxictr_stem.errors import ConfigError
@@ -52,6 +53,8 @@ class H5Loader:
         device: Where batches are gathered: the split, or the window of a streaming pass, is copied there
             as a whole if it is within the device's budget. None is the host.
         device_budget: Bytes that these rows may take on the device. None is half of what is free there.
+        part: The rows of each batch that are handed out, where several processes share it; such a part may
+            have no row. The position is that of whole batches.
         **kwargs: FuxiCTR hands every loader all of a run's parameters; the others are ignored.
 
     Attributes:
@@ -91,6 +94,7 @@ class H5Loader:
         sample_weight: str | None = None,
         device: torch.device | None = None,
         device_budget: int | None = None,
+        part: BatchPart = BatchPart(),  # noqa: B008  it cannot be changed
         **kwargs: Any,
     ) -> None:
         if batch_size < 1:
@@ -99,7 +103,7 @@ class H5Loader:
             raise ConfigError(f"seed must be 0 or more, found {seed}.")
         path = str(data_path)
         self.path = Path(path if path.endswith(".h5") else f"{path}.h5")
-        self.batch_size = batch_size
+        self.batch_size, self.part = batch_size, part
         labels = [*feature_map.labels, *(sample_spaces or {}).values()]
         if sample_weight is not None:
             labels.append(sample_weight)
@@ -214,7 +218,7 @@ class H5Loader:
         """Hand out an epoch's batches from a given one on."""
         skip = batch * self.batch_size
         pieces: list[Matrices] = []
-        missing = self._rows_in(batch)
+        missing = self.rows_in(batch)
         windows = [*self._order.windows(epoch), next(self._order.windows(epoch + 1), None)]
         for window, following in pairwise(windows):
             if window is None or not missing:
@@ -226,7 +230,8 @@ class H5Loader:
             at, skip = skip, 0
             while missing and at < window.size:
                 stop = min(at + missing, window.size)
-                pieces.append(rows.take(at, stop))
+                begin = at + missing - self.rows_in(batch)
+                pieces.append(rows.take(*self._part(batch, begin, at, stop)))
                 missing -= stop - at
                 at = stop
                 if not missing:
@@ -234,13 +239,19 @@ class H5Loader:
                     if self._pass is token:
                         self._batch = batch
                     yield self._columns(pieces)
-                    pieces, missing = [], self._rows_in(batch)
+                    pieces, missing = [], self.rows_in(batch)
             # The next window is read when this one is gone.
             del rows
         if self._pass is token:
             self._go_to(epoch + 1, 0)
 
-    def _rows_in(self, batch: int) -> int:
+    def _part(self, batch: int, begin: int, at: int, stop: int) -> tuple[int, int]:
+        """Return which places of a window, of some, hold this part's rows of a batch that begins there."""
+        first, last = (begin + row for row in self.part.rows_of(self.rows_in(batch)))
+        first = min(max(first, at), stop)
+        return first, max(first, min(last, stop))
+
+    def rows_in(self, batch: int) -> int:
         """Return the number of rows of a batch, 0 after the last."""
         if batch >= self.num_batches:
             return 0

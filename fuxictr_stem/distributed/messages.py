@@ -1,0 +1,47 @@
+"""Messages between the ranks; one that does not arrive says that a rank is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, distributed
+
+from fuxictr_stem.errors import UserError
+
+
+class RankLost(UserError):
+    """A rank has ended, or does not answer."""
+
+
+@contextmanager
+def lost_ranks() -> Iterator[None]:
+    """Raise `RankLost` where PyTorch says in many ways that a message did not arrive."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLost(f"A message to or from another rank did not arrive: {error}") from error
+
+
+def add_up(sums: Tensor) -> None:
+    """Replace a tensor by the sum of those of all ranks, the same to the last bit on each."""
+    with lost_ranks():
+        distributed.all_reduce(sums)
+
+
+def trade(received: Tensor, sent: Tensor, into: Sequence[int], out: Sequence[int]) -> None:
+    """Send a part of a flat tensor to each rank, and receive one from each; with their sizes."""
+    with lost_ranks():
+        distributed.all_to_all_single(received, sent, list(into), list(out))
+
+
+def send_first(part: Tensor) -> None:
+    """Send a tensor to the first rank."""
+    with lost_ranks():
+        distributed.send(part, dst=0)
+
+
+def receive(part: Tensor, rank: int) -> None:
+    """Receive what a rank sends to the first one."""
+    with lost_ranks():
+        distributed.recv(part, src=rank)

@@ -1,0 +1,129 @@
+"""Rows of tables from the ranks that keep them, and gradients back to these.
+
+Of each batch, all rows of all tables travel together: a message of how many, one of which, one of their
+numbers; and after the backward pass one of their gradients.
+
+Symbols: K tables; P ranks; N lookups of a batch; U different rows among them, without the padding; M rows
+that this rank hands out; W width of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, distributed
+
+from fuxictr_stem.distributed.messages import trade
+from fuxictr_stem.layers import FieldTables
+from fuxictr_stem.layers.row_gradients import RowGradients
+from fuxictr_stem.layers.row_shards import Fetched
+from fuxictr_stem.training.adam_step import Touched
+
+Counts = list[list[int]]  # (P, K)
+
+
+class _Batch(NamedTuple):
+    """Who has asked whom for what."""
+
+    orders: list[
+        Tensor
+    ]  # by table: this rank's rows, (U,), in the order of the ranks that keep them
+    asked: Counts  # rows that this rank gets from each rank
+    slots: list[Tensor]  # by table: which rows this rank hands out, (M,), rank after rank
+    handed: Counts  # rows that each rank gets from this one
+
+
+class RowExchange:
+    """Fetches rows, and brings their gradients back.
+
+    Args:
+        tables: The tables that are split, the same on all ranks. All ranks take part in each call.
+    """
+
+    def __init__(self, tables: Sequence[FieldTables]) -> None:
+        self.tables = list(tables)
+        self._batch: _Batch | None = None
+
+    @torch.no_grad()
+    def fetch(self, rows: list[Tensor]) -> None:
+        """Have each table's ``fetched`` hold some of its rows, (N,), in any order and number."""
+        ranks = distributed.get_world_size()
+        counts_PK = torch.zeros(ranks, len(self.tables), dtype=torch.long)
+        unique, orders, slots = [], [], []
+        for number, (tables, rows_N) in enumerate(zip(self.tables, rows, strict=True)):
+            assert tables.shard is not None
+            rows_U = torch.unique(rows_N)
+            rows_U = rows_U[rows_U > 0]
+            owners_U = tables.shard.owners(rows_U)
+            unique.append(rows_U)
+            orders.append(torch.argsort(owners_U, stable=True))
+            slots.append(tables.shard.slots(rows_U[orders[-1]]).int()[:, None])
+            counts_PK[:, number] = torch.bincount(owners_U, minlength=ranks)
+        handed_PK = torch.empty_like(counts_PK)
+        each = [len(self.tables)] * ranks
+        trade(handed_PK.view(-1), counts_PK.view(-1), each, each)
+        asked, handed = counts_PK.tolist(), handed_PK.tolist()
+        mine = [part_M1[:, 0] for part_M1 in _swap(slots, asked, handed)]
+        self._batch = _Batch(orders, asked, mine, handed)
+        weights = [
+            tables.table.weight[slots_M] for tables, slots_M in zip(self.tables, mine, strict=True)
+        ]
+        parts = zip(self.tables, unique, orders, _swap(weights, handed, asked), strict=True)
+        for tables, rows_U, order_U, weight_UW in parts:
+            fetched = weight_UW.new_zeros(len(rows_U) + 1, weight_UW.shape[1])
+            fetched[1 + order_U] = weight_UW
+            with_padding = torch.cat([rows_U.new_zeros(1), rows_U])
+            tables.fetched = Fetched(with_padding, fetched.requires_grad_())
+
+    @torch.no_grad()
+    def bring_back(self, touched: Sequence[Touched]) -> list[Touched]:
+        """Bring the gradients of the rows that were fetched last to the ranks that keep them.
+
+        Args:
+            touched: By table: rows of what was fetched, and their gradients.
+
+        Returns:
+            By table: rows of what is kept here that any rank has touched, and the sums of their gradients.
+        """
+        batch, self._batch = self._batch, None
+        assert batch is not None
+        gradients = []
+        for tables, order_U, rows in zip(self.tables, batch.orders, touched, strict=True):
+            assert tables.fetched is not None
+            whole = torch.zeros_like(tables.fetched.weight_UW)
+            if rows is not None:
+                whole[rows[0]] = rows[1]
+            gradients.append(whole[1 + order_U])
+            tables.fetched = None
+        sums = []
+        parts = zip(batch.slots, _swap(gradients, batch.asked, batch.handed), strict=True)
+        for slots_M, gradient_MW in parts:
+            # A row that several ranks have looked up comes from each.
+            of_all = RowGradients()
+            of_all.add(slots_M.long(), gradient_MW)
+            sums.append(of_all.take())
+        return sums
+
+
+def _swap(tables: Sequence[Tensor], out: Counts, into: Counts) -> list[Tensor]:
+    """Send rows of each table, (U, W), to the ranks, and return those that come.
+
+    Args:
+        tables: The rows, those to each rank together, of one type.
+        out: How many go to each rank of each table, (P, K).
+        into: How many come.
+    """
+    widths = [rows.shape[1] for rows in tables]
+    by_table = [rows.split([of_rank[k] for of_rank in out]) for k, rows in enumerate(tables)]
+    parts = [by_table[k][rank].flatten() for rank in range(len(out)) for k in range(len(tables))]
+    sizes = [
+        [count * width for count, width in zip(of_rank, widths, strict=True)] for of_rank in into
+    ]
+    sent = torch.cat(parts)
+    received = sent.new_empty(sum(map(sum, sizes)))
+    out_sizes = [sum(c * w for c, w in zip(of_rank, widths, strict=True)) for of_rank in out]
+    trade(received, sent, [sum(of_rank) for of_rank in sizes], out_sizes)
+    pieces = received.split([size for of_rank in sizes for size in of_rank])
+    return [torch.cat(pieces[k :: len(tables)]).view(-1, width) for k, width in enumerate(widths)]

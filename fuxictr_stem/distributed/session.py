@@ -1,0 +1,210 @@
+"""The ranks of a run: how they find each other, wait for each other, and end together.
+
+`torchrun` starts the ranks and keeps a store of keys for them. Next to `torch.distributed` the ranks use it
+to wait for the first one, however long its work takes, and to agree on who of them says why the run ends.
+Each writes a beat there every second: a rank without one has died or hangs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import distributed
+
+from fuxictr_stem.data.loading.batch_part import BatchPart
+from fuxictr_stem.data.loading.loader import H5Loader
+from fuxictr_stem.distributed.messages import RankLost, receive, send_first
+from fuxictr_stem.errors import Stopped, TrainingError
+from fuxictr_stem.runtime import signals
+from fuxictr_stem.training.evaluation import Predictions
+from fuxictr_stem.training.ranks import Ranks
+
+TIMEOUT = timedelta(minutes=10)
+"""How long ranks wait for one that does not answer."""
+
+_BEAT_SECONDS = 1.0
+_POLL_SECONDS = 0.02
+
+Result = TypeVar("Result")
+
+
+def started_by_torchrun() -> bool:
+    """Say whether `torchrun` has started this process as one of several."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def run_on_ranks(work: Callable[[Ranks], Result]) -> Result:
+    """Do some work on all ranks that `torchrun` has started, or in this process alone.
+
+    Only the first rank logs. Where the work fails on a rank, or one is lost, all end; one of them raises
+    the error, the others leave without a word.
+
+    Raises:
+        TrainingError: A rank was lost.
+        SystemExit: Another rank says why the run ends.
+    """
+    if not started_by_torchrun():
+        return work(Ranks())
+    ranks = TorchRanks()
+    try:
+        with ranks:
+            return work(ranks)
+    except BaseException as error:
+        ending = ranks.ending(error)
+    # Outside, where no error is being handled: whoever looks behind this one must see nothing.
+    raise ending
+
+
+class TorchRanks(Ranks):
+    """The ranks that `torchrun` has started. A context manager."""
+
+    def __init__(self) -> None:
+        store, self.number, self.count = next(distributed.rendezvous("env://", timeout=TIMEOUT))
+        self._store = store
+        distributed.init_process_group(
+            "gloo",
+            store=distributed.PrefixStore("group", store),
+            rank=self.number,
+            world_size=self.count,
+            timeout=TIMEOUT,
+        )
+        self._waits = 0
+        self._over = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> TorchRanks:
+        if not self.is_first:
+            logging.disable()
+        self._heart.start()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._end()
+
+    def from_first(self, work: Callable[[], Any]) -> Any:
+        """Return what some work of the first rank returns, JSON; the others wait for it."""
+        self._waits += 1
+        key = f"from_first/{self._waits}"
+        if self.is_first:
+            self._store.set(key, json.dumps(work()))
+        beat, since = "", time.monotonic()
+        while not self._store.check([key]):
+            if self._store.check(["ended"]):
+                raise RankLost("Another rank has ended the run.")
+            beat, last = self._beat_of(0), beat
+            if beat != last:
+                since = time.monotonic()
+            elif time.monotonic() - since > TIMEOUT.total_seconds():
+                raise RankLost("The first rank does not answer.")
+            time.sleep(_POLL_SECONDS)
+        return json.loads(self._store.get(key))
+
+    def gather(self, part: Predictions, batches: Any) -> Predictions:
+        """Return the predictions of a whole split to the first rank; to the others their part."""
+        assert isinstance(batches, H5Loader)
+        numbers = torch.from_numpy(np.stack([*part.y_true.values(), *part.y_pred.values()]))
+        groups = None if part.group_id is None else torch.from_numpy(part.group_id)
+        if not self.is_first:
+            send_first(numbers)
+            if groups is not None:
+                send_first(groups)
+            return part
+        rows = batches.num_samples
+        all_numbers = numbers.new_empty(len(numbers), rows)
+        all_groups = None if groups is None else groups.new_empty(rows)
+        for number in range(self.count):
+            places = torch.from_numpy(
+                BatchPart(number, self.count).places(rows, batches.batch_size)
+            )
+            if number:
+                numbers = numbers.new_empty(len(numbers), len(places))
+                receive(numbers, number)
+                if groups is not None:
+                    groups = groups.new_empty(len(places))
+                    receive(groups, number)
+            all_numbers[:, places] = numbers
+            if all_groups is not None and groups is not None:
+                all_groups[places] = groups
+        columns = all_numbers.numpy()
+        true, pred = columns[: len(part.y_true)], columns[len(part.y_true) :]
+        return Predictions(
+            dict(zip(part.y_true, true, strict=True)),
+            dict(zip(part.y_pred, pred, strict=True)),
+            None if all_groups is None else all_groups.numpy(),
+        )
+
+    def ending(self, error: BaseException) -> BaseException:
+        """Return what this rank raises after an error: that, the loss of a rank, or a silent exit."""
+        if isinstance(error, (RankLost, Stopped)):
+            # torchrun ends all ranks when it sees that one has ended; there is more to say.
+            signals.ignore()
+        try:
+            self._store.set(f"left/{self.number}", "")
+            speaks = self._store.add("ended", 1) == 1
+            lost = self._lost() if speaks and isinstance(error, (RankLost, Stopped)) else []
+        except RuntimeError:
+            # The store has gone with torchrun, or with the first rank.
+            speaks, lost = self.number <= 1, []
+        code = 128 + error.signal if isinstance(error, Stopped) else 2
+        self._over.set()
+        if not speaks:
+            return SystemExit(code)
+        if lost or isinstance(error, RankLost):
+            return _loss(lost, self.count, error)
+        return error
+
+    def _lost(self) -> list[int]:
+        """Return the ranks that have neither ended by themselves nor shown life in the last seconds."""
+        others = [number for number in range(self.count) if number != self.number]
+        before = [self._beat_of(number) for number in others]
+        for _ in range(4):
+            time.sleep(_BEAT_SECONDS)
+            pairs = zip(others, before, strict=True)
+            lost = [
+                number
+                for number, beat in pairs
+                if self._beat_of(number) == beat and not self._store.check([f"left/{number}"])
+            ]
+            if not lost:
+                break
+        return lost
+
+    def _beat(self) -> None:
+        beats = 0
+        while True:
+            beats += 1
+            try:
+                self._store.set(f"beat/{self.number}", str(beats))
+            except RuntimeError:
+                return  # the store is gone, and soon this rank
+            if self._over.wait(_BEAT_SECONDS):
+                return
+
+    def _beat_of(self, number: int) -> str:
+        key = f"beat/{number}"
+        return self._store.get(key).decode() if self._store.check([key]) else ""
+
+    def _end(self) -> None:
+        self._over.set()
+        self._heart.join()
+        distributed.destroy_process_group()
+
+
+def _loss(lost: list[int], count: int, error: BaseException) -> TrainingError:
+    names = " and ".join(map(str, lost))
+    who = f"Rank {names} of {count} (counted from 0)" if lost else f"One of the {count} ranks"
+    minutes = TIMEOUT.total_seconds() / 60
+    return TrainingError(
+        f"{who} has ended without a message, or did not answer for up to {minutes:g} minutes, so the run "
+        f"has ended. Common reasons: no memory is left, or the network is down. Run again. ({error})"
+    )

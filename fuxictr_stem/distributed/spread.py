@@ -1,0 +1,123 @@
+"""What makes an experiment of one process one of several, and what cannot be."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from fuxictr.features import FeatureMap
+from fuxictr.pytorch.models import MultiTaskModel
+from torch import nn
+
+from fuxictr_stem.distributed.row_exchange import RowExchange
+from fuxictr_stem.distributed.sharded_step import ShardedStep
+from fuxictr_stem.distributed.whole_weights import save
+from fuxictr_stem.errors import ConfigError, Problem, raise_first, refuse
+from fuxictr_stem.layers.row_shards import rows_split
+from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.registry import build_model, get_model
+from fuxictr_stem.training.adam_step import l2_penalty
+from fuxictr_stem.training.ranks import Ranks
+
+logger = logging.getLogger(__name__)
+
+
+def check_several(params: Mapping[str, Any], options: Mapping[str, bool]) -> None:
+    """Reject what several processes cannot do yet; say what they leave out.
+
+    Args:
+        params: The experiment, checked, with ``gpu``.
+        options: Of the command: whether ``--resume`` and ``--init-from`` are given.
+
+    Raises:
+        ConfigError: In one message.
+    """
+    problems = list(_several_problems(params, options))
+    if problems:
+        texts = [f"{key}: {text} {hint}" for key, text, hint in problems]
+        advice = "Or train it in one process, without torchrun."
+        refuse(
+            ConfigError,
+            f"{params['model_id']} on several processes",
+            [*texts[:-1], f"{texts[-1]} {advice}"],
+        )
+    logger.info("Several processes save no training states: a run that is stopped begins anew.")
+
+
+def _several_problems(params: Mapping[str, Any], options: Mapping[str, bool]) -> Iterator[Problem]:
+    no_option = {
+        "--resume": "several processes save no states to go on from.",
+        "--init-from": "several processes begin with random weights only.",
+    }
+    for option, text in no_option.items():
+        if options[option]:
+            yield Problem(option, text, "Leave it out.")
+    if params["gpu"] >= 0:
+        yield Problem("--gpu", "several processes train on the CPU only.", "Leave it out.")
+    if not issubclass(get_model(params["model"]), MultiTaskNet):
+        yield Problem("model", f"{params['model']} is none of ours, so its tables cannot be split.")
+    optimizer = str(params["optimizer"])
+    if optimizer.lower() != "adam":
+        yield Problem("optimizer", f"several processes train by adam only, found {optimizer}.")
+    regularizer = params["embedding_regularizer"]
+    if l2_penalty(regularizer) is None:
+        yield Problem(
+            "embedding_regularizer", f"several processes need L2 or null, found {regularizer}."
+        )
+
+
+def part_of(
+    params: Mapping[str, Any], feature_map: FeatureMap, ranks: Ranks
+) -> tuple[Mapping[str, Any], FeatureMap]:
+    """Return an experiment as large as the part that each rank keeps of it, to plan its memory."""
+    if ranks.count == 1:
+        return params, feature_map
+    part = copy.deepcopy(feature_map)
+    for spec in part.features.values():
+        if "vocab_size" in spec and "pretrained_emb" not in spec:
+            spec["vocab_size"] = -(-spec["vocab_size"] // ranks.count)
+    return {**params, "batch_size": -(-params["batch_size"] // ranks.count)}, part
+
+
+def build_spread(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) -> MultiTaskModel:
+    """Return the model of an experiment, with a part of each table where there are other ranks.
+
+    Raises:
+        ConfigError: The model rejects its parameters, or cannot be split.
+        DataError: A file that it reads is not right.
+    """
+    if ranks.count == 1:
+        return build_model(params, feature_map)
+    with rows_split(ranks.number, ranks.count):
+        model = build_model(params, feature_map)
+    spread(model, ranks)
+    if not ranks.is_first:
+        # The same dropout on each rank's rows would not be one process' on all.
+        torch.manual_seed(params["seed"] + ranks.number)
+    return model
+
+
+def _norm_problems(model: nn.Module) -> Iterator[Problem]:
+    """Yield that a model normalises by the rows of a batch, of which each process sees a part."""
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        yield Problem(
+            "batch_norm",
+            "the model normalises by its batch (batch_norm or Dice), of which each process sees a part.",
+            "Set batch_norm: False and other hidden_activations, or train without torchrun.",
+        )
+
+
+def spread(model: MultiTaskNet, ranks: Ranks) -> None:
+    """Have a model that was made with a part of each table (`rows_split`) train with the other ranks'.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    raise_first(_norm_problems(model))
+    exchange = RowExchange(model.embedding_layer.field_tables())
+    model.embedding_layer.row_source = exchange
+    model.spread(lambda step: ShardedStep(step, model, exchange), partial(save, model, ranks))

@@ -1,0 +1,98 @@
+"""The weights of a model on several ranks in one file, the same that one process writes.
+
+The first rank writes it, and gets the rows of tables some at a time: it never holds a whole table.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from fuxictr_stem.distributed.messages import receive, send_first
+from fuxictr_stem.layers.row_shards import RowShard
+from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.runtime.outputs import replacing
+from fuxictr_stem.training.ranks import Ranks
+from fuxictr_stem.training.weights import shards_of
+
+BLOCK_BYTES = 1 << 26
+"""Bytes of a table's rows that are on their way at a time."""
+
+# How safetensors calls the types that a model has.
+_TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
+
+
+@torch.no_grad()
+def save(model: MultiTaskNet, ranks: Ranks, path: str) -> None:
+    """Write the weights as safetensors; all ranks take part, and the file is there when they return.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    tensors, shards = model.state_dict(), shards_of(model)
+    if ranks.is_first:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            _write_header(file, tensors, shards)
+            for name, tensor in tensors.items():
+                parts = _blocks(tensor, shards[name]) if name in shards else [tensor.contiguous()]
+                for part in parts:
+                    file.write(part.reshape(-1).view(torch.uint8).numpy().data)
+    else:
+        for name in shards:
+            _send_blocks(tensors[name], shards[name])
+    ranks.from_first(lambda: None)
+
+
+def _write_header(
+    file: IO[bytes], tensors: Mapping[str, Tensor], shards: Mapping[str, RowShard]
+) -> None:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, tensor in tensors.items():
+        shape = list(tensor.shape)
+        if name in shards:
+            shape[0] = shards[name].rows
+        stop = start + math.prod(shape) * tensor.element_size()
+        entries[name] = {
+            "dtype": _TYPES[tensor.dtype],
+            "shape": shape,
+            "data_offsets": [start, stop],
+        }
+        start = stop
+    header = json.dumps(entries).encode()
+    header += b" " * (-len(header) % 8)
+    file.write(len(header).to_bytes(8, "little") + header)
+
+
+def _row_blocks(weight: Tensor, shard: RowShard) -> Iterator[Tensor]:
+    """Yield the numbers of a whole table's rows, block by block."""
+    step = max(1, BLOCK_BYTES // (weight.shape[1] * weight.element_size()))
+    for start in range(0, shard.rows, step):
+        yield torch.arange(start, min(start + step, shard.rows))
+
+
+def _send_blocks(weight: Tensor, shard: RowShard) -> None:
+    for rows in _row_blocks(weight, shard):
+        send_first(weight[shard.kept(rows)[1]])
+
+
+def _blocks(weight: Tensor, shard: RowShard) -> Iterator[Tensor]:
+    """Yield the rows of a whole table, the first rank's and what the others send."""
+    for rows in _row_blocks(weight, shard):
+        block = weight.new_zeros(len(rows), weight.shape[1])
+        at, slots = shard.kept(rows)
+        block[at] = weight[slots]
+        for number in range(1, shard.count):
+            at, _ = replace(shard, number=number).kept(rows)
+            part = block.new_empty(len(at), block.shape[1])
+            receive(part, number)
+            block[at] = part
+        yield block

@@ -1,0 +1,210 @@
+"""Which rows of a table each of several processes keeps, and with which weights they begin.
+
+The rows of a table but its padding, row 0, are permuted in a fixed way and cut into one run per process.
+Without the permutation, the process with the first ids of a vocabulary that is sorted by frequency would
+have most of the work. Every process has a padding row of its own, zero as everywhere.
+
+Symbols: N rows of the whole table; S rows kept here, the padding included in both; U different rows of a
+batch; W width of a row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fuxictr_stem.errors import ConfigError
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+BLOCK_ROWS = 1 << 14
+"""Rows drawn at a time; a multiple of the 16 numbers that PyTorch draws together."""
+
+_split: ContextVar[tuple[int, int] | None] = ContextVar("split", default=None)
+
+
+@contextmanager
+def rows_split(number: int, count: int) -> Iterator[None]:
+    """Have the tables that are made within keep the rows of one process of several.
+
+    Args:
+        number: Of the process, from 0.
+        count: How many processes there are.
+    """
+    token = _split.set((number, count))
+    try:
+        yield
+    finally:
+        _split.reset(token)
+
+
+@dataclass(frozen=True)
+class RowShard:
+    """The rows of a table that one process of several keeps.
+
+    Attributes:
+        rows: N.
+        number: Of the process, from 0.
+        count: How many processes there are.
+
+    Example:
+        >>> shards = [RowShard(8, number, 2) for number in range(2)]
+        >>> [shard.kept(torch.arange(8))[0].tolist() for shard in shards]
+        [[1, 3, 5], [2, 4, 6, 7]]
+    """
+
+    rows: int
+    number: int
+    count: int
+
+    @classmethod
+    def of_table(cls, rows: int) -> RowShard | None:
+        """Return what this process keeps of a table that is being made; None for all of it."""
+        split = _split.get()
+        return None if split is None else cls(rows, *split)
+
+    @property
+    def size(self) -> int:
+        """S."""
+        return int(self._starts[self.number + 1] - self._starts[self.number]) + 1
+
+    def owners(self, rows: Tensor) -> Tensor:
+        """Return the number of the process that keeps each row; rows from 1."""
+        return torch.bucketize(self._places(rows), self._starts[1:-1], right=True)
+
+    def slots(self, rows: Tensor) -> Tensor:
+        """Return where each row, from 1, is in the part of its process."""
+        places = self._places(rows)
+        return places - self._starts[self.owners(rows)] + 1
+
+    def kept(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which of some rows, (N,), are kept here, as places in ``rows``, and their slots here."""
+        at = ((rows > 0) & (self.owners(rows) == self.number)).nonzero().flatten()
+        return at, self.slots(rows[at])
+
+    def draw(
+        self,
+        initializer: Callable[[Tensor], object],
+        rows: slice,
+        into_SD: Tensor,
+        contiguous: bool,
+    ) -> None:
+        """Initialise what is kept of some rows as if all of them were here.
+
+        Args:
+            initializer: As of `draw_blocks`, like ``contiguous``.
+            rows: A run of the table's rows, from 1.
+            into_SD: All that is kept of the table, or some columns of it.
+            contiguous: Whether these columns are all of them.
+        """
+        count = rows.stop - rows.start
+        for start, block in draw_blocks(initializer, count, into_SD.shape[1], contiguous):
+            first = rows.start + start
+            at, slots = self.kept(torch.arange(first, first + len(block)))
+            into_SD[slots] = block[at]
+
+    @cached_property
+    def _starts(self) -> Tensor:
+        places = self.rows - 1
+        return torch.tensor([places * n // self.count for n in range(self.count + 1)])
+
+    @cached_property
+    def _stride(self) -> int:
+        """Rows that follow one another are this far apart: the golden section spreads any run of them."""
+        places = self.rows - 1
+        stride = max(int(places * _GOLDEN), 1)
+        while math.gcd(stride, places) > 1:
+            stride += 1
+        return stride
+
+    def _places(self, rows: Tensor) -> Tensor:
+        return (rows - 1) * self._stride % max(self.rows - 1, 1)
+
+
+class Fetched(NamedTuple):
+    """The rows that a batch looks up, from wherever they are kept.
+
+    Attributes:
+        rows_U: The rows, ascending; row 0 is always among them.
+        weight_UW: Their numbers.
+    """
+
+    rows_U: Tensor
+    weight_UW: Tensor
+
+    def slots(self, rows: Tensor) -> Tensor:
+        """Return where each row is among these."""
+        return torch.searchsorted(self.rows_U, rows)
+
+
+@torch.no_grad()
+def draw_blocks(
+    initializer: Callable[[Tensor], object], rows: int, width: int, contiguous: bool
+) -> Iterator[tuple[int, Tensor]]:
+    """Initialise a matrix some rows at a time, with the numbers that its initializer gives the whole one.
+
+    Args:
+        initializer: In-place initializer of a matrix: a series of operations on each number by itself,
+            which are seen from how it treats the whole shape.
+        rows: Of the matrix.
+        width: Of the matrix.
+        contiguous: Whether its rows follow one another in memory; PyTorch's draws depend on that.
+
+    Yields:
+        The first row of a block, and the block; it is overwritten by the next.
+
+    Raises:
+        ConfigError: The initializer looks at what it has drawn, as ``trunc_normal_``.
+    """
+    calls = _Calls()
+    with calls:
+        initializer(torch.empty(rows, width, device="meta"))
+    if not calls.seen or any(operation not in _BY_NUMBER for operation, *_ in calls.seen):
+        raise ConfigError(
+            "embedding_initializer: tables that are split over several processes are drawn in blocks, "
+            "which cannot be done with this one. Choose another, such as nn.init.normal_, or train in one "
+            "process."
+        )
+    room = torch.empty(min(rows, 2 * BLOCK_ROWS), width if contiguous else width + 1)
+    start = 0
+    while start < rows:
+        # The last one is no shorter than the others: a short one is drawn in another way.
+        stop = start + BLOCK_ROWS if rows - start >= 2 * BLOCK_ROWS else rows
+        block = room[: stop - start, :width]
+        for operation, args, kwargs in calls.seen:
+            operation(block, *args, **kwargs)
+        yield start, block
+        start = stop
+
+
+_aten = torch.ops.aten
+_BY_NUMBER = {
+    _aten.normal_.default,
+    _aten.uniform_.default,
+    _aten.zero_.default,
+    _aten.fill_.Scalar,
+}
+
+
+class _Calls(TorchDispatchMode):
+    """Takes note of operations on a tensor that exists already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is not _aten.empty.memory_format:
+            self.seen.append((func, args[1:], kwargs or {}))
+        return func(*args, **(kwargs or {}))

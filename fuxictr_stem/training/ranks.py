@@ -1,0 +1,74 @@
+"""The processes that train a model together, as training sees them; `distributed` runs several.
+
+Symbols: T tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from fuxictr_stem.training.evaluation import Batches, Predictions
+
+Result = TypeVar("Result")
+
+
+class Ranks:
+    """One process: its part is the whole.
+
+    Attributes:
+        number: Of this process, from 0.
+        count: How many there are.
+    """
+
+    number = 0
+    count = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.number == 0
+
+    def from_first(self, work: Callable[[], Any]) -> Any:
+        """Return what some work of the first process returns, JSON; the others wait for it."""
+        return work()
+
+    def after_first(self, work: Callable[[], Result]) -> Result:
+        """Do some work on each process, on the others when the first is done with it."""
+        if self.is_first:
+            result = work()
+            self.from_first(lambda: None)
+            return result
+        self.from_first(lambda: None)
+        return work()
+
+    def gather(self, part: Predictions, batches: Batches) -> Predictions:
+        """Return the predictions of a whole split to the first process; to the others their part.
+
+        Args:
+            part: Of this process.
+            batches: What it predicted.
+        """
+        return part
+
+
+@dataclass
+class BatchShare:
+    """A process' part of a batch that several processes train on.
+
+    Attributes:
+        weights_T: Sum of the weights of each task's samples in the whole batch, (T,).
+        rows: Sum of the weights of its rows.
+        is_first: Whether this process adds what is added once: penalties, and what no row decides.
+        add_up: Replaces tensors by their sums over the processes.
+        losses_T: What this part adds to each task's mean loss; from the model.
+    """
+
+    weights_T: Tensor
+    rows: Tensor
+    is_first: bool
+    add_up: Callable[[list[Tensor]], None]
+    losses_T: Tensor | None = None

@@ -1,0 +1,211 @@
+"""Ranks of `torch.distributed` in processes of this machine, and models whose tables they split."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import distributed
+
+from fuxictr_stem.distributed.spread import spread
+from fuxictr_stem.layers.row_shards import rows_split
+from fuxictr_stem.registry import get_model
+from fuxictr_stem.training.ranks import Ranks
+from tests.support.processes import at_once
+from tests.support.small_models import (
+    MIXED,
+    SMALL,
+    batch,
+    categorical,
+    feature_map,
+    many_labels,
+    sequence,
+)
+
+ROOT = Path(__file__).parents[2]
+LONG = 900  # seconds, on a busy machine
+STEP = 7  # rows of a batch that is not the last
+
+
+def on_ranks(count, target, *args):
+    """Call a function with (ranks, *args) on some ranks at once; return the results."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [(number, count, f"{folder}/store", target, args) for number in range(count)]
+        results = at_once(_on_rank, arguments, LONG)
+    for result in results:
+        assert not (isinstance(result, str) and result.startswith("Traceback")), result
+    return results
+
+
+class FileRanks(Ranks):
+    """Ranks that need no more than `torch.distributed`."""
+
+    def __init__(self, number, count):
+        self.number, self.count = number, count
+
+    def from_first(self, work):
+        result = work() if self.is_first else None
+        distributed.barrier()
+        return result
+
+
+def _on_rank(number, count, store, target, args):
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=number, world_size=count
+    )
+    return target(FileRanks(number, count), *args)
+
+
+def in_double():
+    """Have this process compute in float64, also where the package asks for float32."""
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double
+    from_numpy = torch.from_numpy
+    torch.from_numpy = lambda x: from_numpy(x.astype("float64") if x.dtype == np.float32 else x)
+
+
+def share(columns, number, count):
+    """A rank's rows of a batch."""
+    rows = len(columns["y0"])
+    return {
+        name: x[rows * number // count : rows * (number + 1) // count]
+        for name, x in columns.items()
+    }
+
+
+def write_vectors(folder: Path) -> None:
+    """Pretrained vectors of width 3 for eight ids, as a cache has them."""
+    tokens = [f"w{i}" for i in range(1, 8)]
+    values = np.random.default_rng(1).normal(size=(7, 3)).astype("float32")
+    np.savez(folder / "vectors.npz", key=np.array(tokens), value=values)
+    vocab = {"__PAD__": 0, **{token: i for i, token in enumerate(tokens, 1)}}
+    (folder / "feature_vocab.json").write_text(json.dumps({"p": vocab, "q": vocab}))
+
+
+_VECTORS = {"pretrained_emb": "vectors.npz", "pretrain_dim": 3, "oov_idx": 6}
+# Every kind of column that a model takes.
+KINDS = {
+    **MIXED,
+    "u": {**categorical(7), "padding_idx": None},
+    "e": sequence(9, 2, feature_encoder="layers.MaskedSumPooling()"),
+    "v": {"type": "embedding", "source": "", "pretrain_dim": 3},
+    "p": categorical(8, freeze_emb=True, **_VECTORS),
+    "q": categorical(8, freeze_emb=False, pretrain_usage="sum", **_VECTORS),
+}
+
+
+def columns_of(name: str, folder: Path):
+    """A feature map of all kinds of columns for a model."""
+    return feature_map(KINDS, labels=many_labels(name), data_dir=folder)
+
+
+def uneven_batch(fmap, number: int):
+    """A batch: every tenth has one row, every fifth no label of the last task, and others lack some."""
+    columns = {
+        name: x[: 1 if number % 10 == 9 else STEP]
+        for name, x in batch(fmap, size=STEP, seed=number).items()
+    }
+    rng = torch.Generator().manual_seed(number)
+    last = columns[fmap.labels[-1]]
+    last[torch.rand(len(last), generator=rng) < 0.3] = torch.nan
+    if number % 5 == 4:
+        last[:] = torch.nan
+    columns["w"] = torch.rand(len(last), generator=rng)
+    return columns
+
+
+def first_model(name: str, fmap, ranks, **params):
+    """A model as a run begins with it, its tables split unless the ranks are None."""
+    torch.manual_seed(5)
+    settings = {
+        "embedding_dim": 3,
+        "embedding_regularizer": 1e-2,
+        "net_regularizer": 1e-3,
+        "learning_rate": 1e-2,
+        "embedding_initializer": "partial(nn.init.normal_, std=0.5)",
+        **SMALL[name],
+        **params,
+    }
+    if ranks is None:
+        return get_model(name)(fmap, **settings)
+    with rows_split(ranks.number, ranks.count):
+        model = get_model(name)(fmap, **settings)
+    spread(model, ranks)
+    return model
+
+
+LAUNCH = """
+import os, sys
+from datetime import timedelta
+from fuxictr_stem.cli import command_line
+from fuxictr_stem.distributed import session
+
+if "ANSWER_SECONDS" in os.environ:
+    session.TIMEOUT = timedelta(seconds=int(os.environ["ANSWER_SECONDS"]))
+if os.environ.get("WRONG_RANK") == os.environ["RANK"]:
+    from fuxictr_stem import experiment
+    from fuxictr_stem.errors import DataError
+
+    def make_loader(*args, **more):
+        raise DataError("The file of this rank is not there.")
+
+    experiment.make_loader = make_loader
+command_line(["run", "--config", "config", *sys.argv[1:]])
+"""
+
+
+class Torchrun:
+    """Runs of a project's experiment under `torchrun`, on two ranks by default."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "launch.py").write_text(LAUNCH)
+
+    def start(self, *options, ranks=2, **variables):
+        """Start a run; its standard error goes to a file."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(ranks), "launch.py", "--expid", "toy_test", *options]
+        with (
+            (self.folder / "stderr").open("w") as stderr,
+            (self.folder / "stdout").open("w") as out,
+        ):
+            return subprocess.Popen(
+                command, cwd=self.folder, env=environment, stderr=stderr, stdout=out
+            )
+
+    def said(self):
+        return (self.folder / "stderr").read_text()
+
+    def wait_for(self, text, process, seconds=120):
+        """Wait until a run has said something."""
+        end = time.monotonic() + seconds
+        while text not in self.said():
+            assert process.poll() is None, self.said()
+            assert time.monotonic() < end, self.said()
+            time.sleep(0.1)
+
+    def end(self, process, seconds=120):
+        """Wait for the end of a run; return what it has said."""
+        process.wait(seconds)
+        return self.said()
+
+
+def process_of_rank(agent, number):
+    """The process id of a rank that torchrun has started."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == agent and f"RANK={number}".encode() in (
+                path / "environ"
+            ).read_bytes().split(b"\0"):
+                return int(path.name)
+        except OSError:
+            continue
+    raise AssertionError(f"no rank {number}")
