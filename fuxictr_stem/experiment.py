@@ -36,6 +36,7 @@ from fuxictr_stem.data.preparers import has_data, prepare
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.first_rows import PLACES, first_rows
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
+from fuxictr_stem.distributed.rank_saving import make_saving
 from fuxictr_stem.distributed.spread import build_spread, check_several, part_of
 from fuxictr_stem.errors import ConfigError, DataError, OutputError, UserError
 from fuxictr_stem.init_from.start import InitialWeights
@@ -119,7 +120,7 @@ def run_experiment(
         params = load_experiment(config_dir, expid, dataset_id=stand_in, overrides=overrides)
     params["gpu"] = gpu
     if ranks.count > 1:
-        check_several(params, {"--resume": resume, "--init-from": init_from is not None})
+        check_several(params, init_from is not None)
     if not ranks.is_first:
         return _follow(params, share, ranks)
     csv_path = csv_path or Path(f"{config_dir.resolve().name}.csv")
@@ -140,7 +141,8 @@ def run_experiment(
                 before = TrainingStates(states, params["states_kept"]).newest_account()
             initial = InitialWeights(init_from, folder, params, (before or {}).get("init_from"))
             params["init_from"] = initial.digest
-        saving = Saving(
+        saving = make_saving(
+            ranks,
             states,
             result_settings(params),
             check_settings,
@@ -150,6 +152,7 @@ def run_experiment(
             kept=params["states_kept"],
             resume=resume,
         )
+        ranks.from_first(lambda: result is not None)
         if result is not None:
             _check_finished(params, result)
         else:
@@ -173,9 +176,12 @@ def run_experiment(
 
 def _follow(params: dict[str, Any], share: Share, ranks: Ranks) -> dict[str, Any]:
     """Take part in a run of which the first rank writes all files."""
-    with closing(Planned()) as planned:
-        saving = Saving(_folder(params) / "states", {}, check_settings, {})
-        _run({**params, "verbose": 0}, saving, share, planned, None, ranks)
+    is_finished = ranks.from_first(bool)
+    if not is_finished:
+        states, steps = _folder(params) / "states", params["state_steps"]
+        saving = make_saving(ranks, states, {}, check_settings, {}, steps=steps)
+        with closing(Planned()) as planned:
+            _run({**params, "verbose": 0}, saving, share, planned, None, ranks)
     return dict(ranks.from_first(dict))
 
 
@@ -261,7 +267,7 @@ def _run(
             outputs.remove_file(folder / name)
         _copy_encoding(cache, folder)
     trainer = Trainer(model, tasks, params["max_gradient_norm"], ranks)
-    history = trainer.fit(train, valid, params["epochs"], saving if ranks.count == 1 else None)
+    history = trainer.fit(train, valid, params["epochs"], saving)
     signals.check()
     seconds["train"] = history.seconds
     del train

@@ -29,6 +29,12 @@ def add_up(sums: Tensor) -> None:
         distributed.all_reduce(sums)
 
 
+def highest(numbers: Tensor) -> None:
+    """Replace each number by the highest of all ranks."""
+    with lost_ranks():
+        distributed.all_reduce(numbers, distributed.ReduceOp.MAX)
+
+
 def trade(received: Tensor, sent: Tensor, into: Sequence[int], out: Sequence[int]) -> None:
     """Send a part of a flat tensor to each rank, and receive one from each; with their sizes."""
     with lost_ranks():

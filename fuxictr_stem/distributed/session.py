@@ -22,7 +22,7 @@ from torch import distributed
 
 from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.distributed.messages import RankLost, receive, send_first
+from fuxictr_stem.distributed.messages import RankLost, highest, receive, send_first
 from fuxictr_stem.errors import Stopped, TrainingError
 from fuxictr_stem.runtime import signals
 from fuxictr_stem.training.evaluation import Predictions
@@ -54,7 +54,7 @@ def run_on_ranks(work: Callable[[Ranks], Result]) -> Result:
     """
     if not started_by_torchrun():
         return work(Ranks())
-    ranks = TorchRanks()
+    ranks = _join()
     try:
         with ranks:
             return work(ranks)
@@ -64,19 +64,31 @@ def run_on_ranks(work: Callable[[Ranks], Result]) -> Result:
     raise ending
 
 
-class TorchRanks(Ranks):
-    """The ranks that `torchrun` has started. A context manager."""
+def _join() -> TorchRanks:
+    """Find the other ranks."""
+    store, number, count = next(distributed.rendezvous("env://", timeout=TIMEOUT))
+    # Those that torchrun starts again would find the keys of those before them.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = distributed.PrefixStore(f"attempt {attempt}", store)
+    messages = distributed.PrefixStore("messages", store)
+    distributed.init_process_group(
+        "gloo", store=messages, rank=number, world_size=count, timeout=TIMEOUT
+    )
+    return TorchRanks(store, number, count)
 
-    def __init__(self) -> None:
-        store, self.number, self.count = next(distributed.rendezvous("env://", timeout=TIMEOUT))
+
+class TorchRanks(Ranks):
+    """The ranks that `torchrun` has started. A context manager.
+
+    Args:
+        store: Keys that all see.
+        number: Of this rank.
+        count: How many there are.
+    """
+
+    def __init__(self, store: distributed.Store, number: int, count: int) -> None:
+        self.number, self.count = number, count
         self._store = store
-        distributed.init_process_group(
-            "gloo",
-            store=distributed.PrefixStore("group", store),
-            rank=self.number,
-            world_size=self.count,
-            timeout=TIMEOUT,
-        )
         self._waits = 0
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
@@ -88,8 +100,11 @@ class TorchRanks(Ranks):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # After an error the others need to know first: see `ending`.
         if error is None:
-            self._end()
+            self._over.set()
+            self._heart.join()
+            distributed.destroy_process_group()
 
     def from_first(self, work: Callable[[], Any]) -> Any:
         """Return what some work of the first rank returns, JSON; the others wait for it."""
@@ -108,6 +123,14 @@ class TorchRanks(Ranks):
                 raise RankLost("The first rank does not answer.")
             time.sleep(_POLL_SECONDS)
         return json.loads(self._store.get(key))
+
+    def any_signal(self, noted: int | None) -> int | None:
+        """Return the signal that any rank has got, if one has; and note whether one has a wish."""
+        numbers = torch.tensor([noted or 0, self.wish])
+        highest(numbers)
+        signal, wished = numbers.tolist()
+        self.wished = bool(wished)
+        return signal or None
 
     def gather(self, part: Predictions, batches: Any) -> Predictions:
         """Return the predictions of a whole split to the first rank; to the others their part."""
@@ -194,11 +217,6 @@ class TorchRanks(Ranks):
         key = f"beat/{number}"
         return self._store.get(key).decode() if self._store.check([key]) else ""
 
-    def _end(self) -> None:
-        self._over.set()
-        self._heart.join()
-        distributed.destroy_process_group()
-
 
 def _loss(lost: list[int], count: int, error: BaseException) -> TrainingError:
     names = " and ".join(map(str, lost))
@@ -206,5 +224,6 @@ def _loss(lost: list[int], count: int, error: BaseException) -> TrainingError:
     minutes = TIMEOUT.total_seconds() / 60
     return TrainingError(
         f"{who} has ended without a message, or did not answer for up to {minutes:g} minutes, so the run "
-        f"has ended. Common reasons: no memory is left, or the network is down. Run again. ({error})"
+        f"has ended. Common reasons: no memory is left, or the network is down. The same command with "
+        f"--resume goes on from the last state, if one was saved. ({error})"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -23,39 +22,28 @@ from fuxictr_stem.registry import build_model, get_model
 from fuxictr_stem.training.adam_step import l2_penalty
 from fuxictr_stem.training.ranks import Ranks
 
-logger = logging.getLogger(__name__)
 
-
-def check_several(params: Mapping[str, Any], options: Mapping[str, bool]) -> None:
-    """Reject what several processes cannot do yet; say what they leave out.
+def check_several(params: Mapping[str, Any], init_from: bool) -> None:
+    """Reject what several processes cannot do yet, in one message.
 
     Args:
         params: The experiment, checked, with ``gpu``.
-        options: Of the command: whether ``--resume`` and ``--init-from`` are given.
+        init_from: Whether it is to start from another run's weights.
 
     Raises:
-        ConfigError: In one message.
+        ConfigError: There is something.
     """
-    problems = list(_several_problems(params, options))
+    problems = list(_several_problems(params, init_from))
     if problems:
         texts = [f"{key}: {text} {hint}" for key, text, hint in problems]
-        advice = "Or train it in one process, without torchrun."
-        refuse(
-            ConfigError,
-            f"{params['model_id']} on several processes",
-            [*texts[:-1], f"{texts[-1]} {advice}"],
-        )
-    logger.info("Several processes save no training states: a run that is stopped begins anew.")
+        texts[-1] += " Or train it in one process, without torchrun."
+        refuse(ConfigError, f"{params['model_id']} on several processes", texts)
 
 
-def _several_problems(params: Mapping[str, Any], options: Mapping[str, bool]) -> Iterator[Problem]:
-    no_option = {
-        "--resume": "several processes save no states to go on from.",
-        "--init-from": "several processes begin with random weights only.",
-    }
-    for option, text in no_option.items():
-        if options[option]:
-            yield Problem(option, text, "Leave it out.")
+def _several_problems(params: Mapping[str, Any], init_from: bool) -> Iterator[Problem]:
+    if init_from:
+        text = "several processes begin with random weights only."
+        yield Problem("--init-from", text, "Leave it out.")
     if params["gpu"] >= 0:
         yield Problem("--gpu", "several processes train on the CPU only.", "Leave it out.")
     if not issubclass(get_model(params["model"]), MultiTaskNet):

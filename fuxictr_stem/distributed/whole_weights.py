@@ -1,4 +1,4 @@
-"""The weights of a model on several ranks in one file, the same that one process writes.
+"""Tensors of several ranks, such as a model's weights, in one file as one process writes it.
 
 The first rank writes it, and gets the rows of tables some at a time: it never holds a whole table.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -25,13 +26,17 @@ from fuxictr_stem.training.weights import shards_of
 BLOCK_BYTES = 1 << 26
 """Bytes of a table's rows that are on their way at a time."""
 
-# How safetensors calls the types that a model has.
-_TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
+# How safetensors calls the types that a state has.
+_TYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.uint8: "U8",
+}
 
 
-@torch.no_grad()
 def save(model: MultiTaskNet, ranks: Ranks, path: str) -> None:
-    """Write the weights as safetensors; all ranks take part, and the file is there when they return.
+    """Write a model's weights as safetensors; all ranks take part, and the file is there when they return.
 
     Raises:
         OutputError: The file cannot be written.
@@ -39,16 +44,53 @@ def save(model: MultiTaskNet, ranks: Ranks, path: str) -> None:
     tensors, shards = model.state_dict(), shards_of(model)
     if ranks.is_first:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-            _write_header(file, tensors, shards)
-            for name, tensor in tensors.items():
-                parts = _blocks(tensor, shards[name]) if name in shards else [tensor.contiguous()]
-                for part in parts:
-                    file.write(part.reshape(-1).view(torch.uint8).numpy().data)
+        with replacing(Path(path)) as temporary:
+            write(tensors, shards, temporary)
     else:
-        for name in shards:
-            _send_blocks(tensors[name], shards[name])
+        send(tensors, shards)
     ranks.from_first(lambda: None)
+
+
+@torch.no_grad()
+def write(tensors: Mapping[str, Tensor], shards: Mapping[str, RowShard], path: Path) -> None:
+    """Write tensors as safetensors on the first rank, with what the others `send`.
+
+    Args:
+        tensors: By name; of those that are split, this rank's rows.
+        shards: Which of them are split, and how.
+        path: The file.
+
+    Raises:
+        OSError: It cannot be written. The others have sent all nevertheless.
+    """
+    failure: OSError | None = None
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("wb"))
+            _write_header(file, tensors, shards)
+        except OSError as error:
+            failure = error
+        for name, tensor in tensors.items():
+            parts = _blocks(tensor, shards[name]) if name in shards else [tensor.contiguous()]
+            for part in parts:
+                if failure is None:
+                    try:
+                        file.write(part.reshape(-1).view(torch.uint8).numpy().data)
+                    except OSError as error:
+                        failure = error
+        if failure is None:
+            file.flush()
+    if failure is not None:
+        raise failure
+
+
+@torch.no_grad()
+def send(tensors: Mapping[str, Tensor], shards: Mapping[str, RowShard]) -> None:
+    """Send this rank's rows to the first one, which writes the same tensors."""
+    for name in tensors:
+        if name in shards:
+            for rows in _row_blocks(tensors[name], shards[name]):
+                send_first(tensors[name][shards[name].kept(rows)[1]])
 
 
 def _write_header(
@@ -77,11 +119,6 @@ def _row_blocks(weight: Tensor, shard: RowShard) -> Iterator[Tensor]:
     step = max(1, BLOCK_BYTES // (weight.shape[1] * weight.element_size()))
     for start in range(0, shard.rows, step):
         yield torch.arange(start, min(start + step, shard.rows))
-
-
-def _send_blocks(weight: Tensor, shard: RowShard) -> None:
-    for rows in _row_blocks(weight, shard):
-        send_first(weight[shard.kept(rows)[1]])
 
 
 def _blocks(weight: Tensor, shard: RowShard) -> Iterator[Tensor]:

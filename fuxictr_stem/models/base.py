@@ -19,7 +19,7 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from fuxictr_stem.errors import DataError, raise_first
-from fuxictr_stem.layers import FieldTables, GroupedMLP
+from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 from fuxictr_stem.runtime.outputs import replacing
@@ -41,7 +41,7 @@ from fuxictr_stem.training.task_loss import (
     sample_weights,
     task_problems,
 )
-from fuxictr_stem.training.weights import read_into
+from fuxictr_stem.training.weights import read_into, whole_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -416,15 +416,10 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
     embedding = {
         id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
     }
-    # Of tables that several processes split, a part is here.
-    whole = {
-        id(module.table.weight): module.num_rows * module.table.weight.shape[1]
-        for module in model.modules()
-        if isinstance(module, FieldTables)
-    }
+    sizes = whole_sizes(model)
     counts = {"dense": 0, "embedding": 0}
     for parameter in model.parameters():
         if parameter.requires_grad:
             kind = "embedding" if id(parameter) in embedding else "dense"
-            counts[kind] += whole.get(id(parameter), parameter.numel())
+            counts[kind] += sizes[id(parameter)]
     return counts

@@ -83,14 +83,23 @@ class _AtOnce(BaseException):
 
 
 class StopRequest:
-    """Whether somebody wants the process to stop: ``signal`` is the number of the signal, or None."""
+    """Whether somebody wants the process to stop: ``signal`` is the number of the signal, or None.
 
-    def __init__(self) -> None:
+    Where processes stop together (``shared``), it is up to them to make ``signal`` of what each has
+    ``noted``.
+    """
+
+    def __init__(self, shared: bool = False) -> None:
         self.signal: int | None = None
+        self.noted: int | None = None
+        self._shared = shared
         self._interruptible = False
 
     def note(self, number: int) -> None:
         """Take note of a signal."""
+        self.noted = number
+        if self._shared:
+            return
         self.signal = number
         if self._interruptible:
             raise _AtOnce
@@ -108,13 +117,13 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests(enabled: bool) -> Iterator[StopRequest]:
+def stop_requests(enabled: bool, shared: bool = False) -> Iterator[StopRequest]:
     """Take note of Ctrl-C, SIGTERM and SIGHUP instead of obeying at once; in the main thread only.
 
     A second one is obeyed, but for SIGHUP: a terminal that is closed sends several.
     """
     check()
-    request = StopRequest()
+    request = StopRequest(shared)
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield request
         return
@@ -127,7 +136,7 @@ def stop_requests(enabled: bool) -> Iterator[StopRequest]:
                 signal.signal(number, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
-        if request.signal is not None:
+        if request.noted is not None:
             return
         restore(but=SIGHUP)
         logger.info("%s: the run saves its state and stops; again stops at once.", names[number])

@@ -59,15 +59,17 @@ def predict(model: MultiTaskModel, batches: Batches, title: str = "Predict") -> 
     pred: dict[str, list[Tensor]] = {label: [] for label in labels}
     groups: list[Tensor] = []
     total = getattr(batches, "num_samples", None)
+    # Of batches that several processes share, all rows count.
+    rows_in = getattr(batches, "rows_in", None)
     with Progress(title, total, enabled=model._verbose > 0) as progress:
-        for batch in batches:
+        for index, batch in enumerate(batches):
             outputs = forward(model, batch)
             for label, y in zip(labels, model.get_labels(batch), strict=True):
                 true[label].append(y.flatten().contiguous())
                 pred[label].append(outputs[f"{label}_pred"].flatten())
             if group is not None:
                 groups.append(batch[group].flatten().contiguous())
-            progress.update(len(batch[labels[0]]))
+            progress.update(rows_in(index) if rows_in else len(batch[labels[0]]))
     # One copy to the host per column, not one per batch, waits for a device.
     return Predictions(
         {label: torch.cat(parts).cpu().double().numpy() for label, parts in true.items()},

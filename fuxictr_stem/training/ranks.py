@@ -22,10 +22,13 @@ class Ranks:
     Attributes:
         number: Of this process, from 0.
         count: How many there are.
+        wish: Whether this process wants something done after the next step.
+        wished: Whether any has wanted that before `any_signal`.
     """
 
     number = 0
     count = 1
+    wish = wished = False
 
     @property
     def is_first(self) -> bool:
@@ -44,6 +47,10 @@ class Ranks:
             return result
         self.from_first(lambda: None)
         return work()
+
+    def any_signal(self, noted: int | None) -> int | None:
+        """Return the signal that any process has got, if one has; all ask at the same moment."""
+        return noted
 
     def gather(self, part: Predictions, batches: Batches) -> Predictions:
         """Return the predictions of a whole split to the first process; to the others their part.

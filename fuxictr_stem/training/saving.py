@@ -70,6 +70,11 @@ class Saving:
             OutputError: The states cannot be read, or the disk has no room for them or the best weights.
         """
         self._last = time.monotonic()
+        state = self._newest(model)
+        return None if state is None else self._go_on(model, train, *state)
+
+    def _newest(self, model: MultiTaskModel) -> tuple[Path, dict[str, Any]] | None:
+        """Return folder and content of the state to go on from; without one, begin anew."""
         try:
             state, any_there = self.states.newest() if self.resume else None, bool(self.states)
         except OSError as error:
@@ -83,6 +88,11 @@ class Saving:
             return None
         folder, content = state
         self.check_settings(content["settings"], self.settings, str(folder))
+        return folder, content
+
+    def _go_on(
+        self, model: MultiTaskModel, train: Position, folder: Path, content: dict[str, Any]
+    ) -> dict[str, Any]:
         try:
             snapshot.read(model, folder, content)
         except (RuntimeError, ValueError, SafetensorError) as error:
@@ -123,9 +133,11 @@ class Saving:
 
     def due(self, step: int) -> bool:
         """Say whether a state is to be saved after a step."""
-        by_steps = self.steps is not None and step % self.steps == 0
+        return self.steps is not None and step % self.steps == 0 or self._by_clock()
+
+    def _by_clock(self) -> bool:
         waited = time.monotonic() - self._last
-        return by_steps or self.minutes is not None and waited >= 60 * self.minutes
+        return self.minutes is not None and waited >= 60 * self.minutes
 
     def save(
         self,
@@ -151,7 +163,7 @@ class Saving:
                     "init_from": self.started,
                     "loader": train.state_dict(),
                     "progress": dict(progress),
-                    **snapshot.write(model, folder, finished),
+                    **self._write(model, folder, finished),
                 }
             )
         except (OSError, SafetensorError) as error:
@@ -161,3 +173,6 @@ class Saving:
             self._last = time.monotonic()
         logger.info("Saved the state in %.1f s: %s", self._last - start, self.states.folder)
         return True
+
+    def _write(self, model: MultiTaskModel, folder: Path, finished: bool) -> dict[str, Any]:
+        return snapshot.write(model, folder, finished)

@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
-from safetensors.torch import load_file, save_file, save_model
+from safetensors import safe_open
+from safetensors.torch import save_file, save_model
 from torch import Tensor
 
+from fuxictr_stem.layers import FieldTables
+from fuxictr_stem.layers.row_shards import RowShard
 from fuxictr_stem.runtime.outputs import replacing
-from fuxictr_stem.training.weights import read_into
+from fuxictr_stem.training.weights import copy_from, read_into, whole_sizes
 
 WEIGHTS = "weights.safetensors"
 TENSORS = "tensors.safetensors"
 BEST = "best_weights"
+OF_RANKS = "ranks."
+"""How the names of tensors begin that only several processes have."""
 
 # What FuxiCTR's ``checkpoint_and_earlystop`` and loop keep on the model.
 _SCHEDULE = (
@@ -33,12 +39,24 @@ def write(model: MultiTaskModel, folder: Path, best_only: bool = False) -> dict[
 
     Returns what is no tensor, as JSON; with `best_only`, nothing.
     """
-    if os.path.exists(model.checkpoint):
-        # No second name of the file: damage to that one would be damage to every state.
-        shutil.copyfile(model.checkpoint, folder / BEST)
+    copy_best(model, folder)
     if best_only:
         return {}
     save_model(model, str(folder / WEIGHTS))
+    tensors, content = state(model)
+    save_file(tensors, str(folder / TENSORS))
+    return content
+
+
+def copy_best(model: MultiTaskModel, folder: Path) -> None:
+    """Copy a model's best weights so far, if there are some."""
+    if os.path.exists(model.checkpoint):
+        # No second name of the file: damage to that one would be damage to every state.
+        shutil.copyfile(model.checkpoint, folder / BEST)
+
+
+def state(model: MultiTaskModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return all else that a state holds besides weights: tensors, and what is none, as JSON."""
     tensors = {"random.torch": torch.get_rng_state()}
     if model.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(model.device)
@@ -50,10 +68,9 @@ def write(model: MultiTaskModel, folder: Path, best_only: bool = False) -> dict[
                 tensors[f"optimizer.{place}.{name}"] = value.contiguous()
             else:
                 numbers.setdefault(str(place), {})[name] = value
-    save_file(tensors, str(folder / TENSORS))
     # The generator that FuxiCTR seeds.
     kind, keys, *more = np.random.get_state(legacy=True)  # noqa: NPY002
-    return {
+    return tensors, {
         "schedule": {name: _plain(getattr(model, name)) for name in _SCHEDULE},
         "optimizer": {"groups": optimizer["param_groups"], "numbers": numbers},
         "random": {
@@ -79,7 +96,7 @@ def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
     read_into(model, folder / WEIGHTS)
     for name, value in content["schedule"].items():
         setattr(model, name, value)
-    tensors = load_file(str(folder / TENSORS))
+    tensors = _read_tensors(model, folder / TENSORS)
     torch.set_rng_state(tensors.pop("random.torch"))
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors.pop("random.cuda"), model.device)
@@ -88,7 +105,7 @@ def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
     }
     for key, value in tensors.items():
         _, place, name = key.split(".", 2)
-        states.setdefault(int(place), {})[name] = value.clone()
+        states.setdefault(int(place), {})[name] = value
     groups = content["optimizer"]["groups"]
     for group in groups:
         group.update({k: tuple(v) for k, v in group.items() if k == "betas"})
@@ -99,9 +116,45 @@ def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
 
 
+def _read_tensors(model: MultiTaskModel, path: Path) -> dict[str, Tensor]:
+    """Read a state's tensors; of tables that several processes split, what is kept here."""
+    tensors = {}
+    with safe_open(path, "pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        shapes = {name: part.get_shape() for name, part in slices.items()}
+        shards = optimizer_shards(model, shapes)
+        for name, shape in shapes.items():
+            if not name.startswith(OF_RANKS):
+                dtype = (slices[name][:0] if shape else file.get_tensor(name)).dtype
+                size = [shards[name].size, *shape[1:]] if name in shards else shape
+                # The padding of a part is in no file.
+                tensors[name] = torch.zeros(size, dtype=dtype)
+    copy_from(path, tensors, shards, shapes)
+    return tensors
+
+
+def optimizer_shards(model: MultiTaskModel, names: Iterable[str]) -> dict[str, RowShard]:
+    """Return what this process keeps of the optimizer's tensors that several split, by their names."""
+    shards = {
+        id(module.table.weight): module.shard
+        for module in model.modules()
+        if isinstance(module, FieldTables)
+    }
+    parameters = [p for group in model.optimizer.param_groups for p in group["params"]]
+    split = {}
+    for name in names:
+        kind, *place, what = name.split(".")
+        if kind == "optimizer" and what != "step":
+            shard = shards.get(id(parameters[int(place[0])]))
+            if shard is not None:
+                split[name] = shard
+    return split
+
+
 def size_bytes(model: MultiTaskModel) -> int:
     """Return about how many bytes a state takes on disk: weights, best weights, two moments."""
-    return 4 * sum(p.numel() * p.element_size() for p in model.parameters())
+    sizes = whole_sizes(model)
+    return 4 * sum(sizes[id(p)] * p.element_size() for p in model.parameters())
 
 
 def _plain(value: Any) -> Any:

@@ -126,11 +126,12 @@ class Trainer:
         self._began = time.monotonic()
         finished = self._resume()
         with (
-            stop_requests(saving is not None) as self._request,
+            stop_requests(saving is not None, self._ranks.count > 1) as self._request,
             finite_losses(model, LOOK_TOGETHER) as self._watch,
         ):
             if not finished:
                 self._run(epochs)
+            self._heed_signals()
             if self._request.signal is not None:
                 self._stop(finished=True)
         model.load_weights(model.checkpoint)
@@ -225,6 +226,7 @@ class Trainer:
 
     def _after_step(self) -> None:
         """Evaluate, save and stop, where it is time to."""
+        self._heed_signals()
         if self._evaluation_due and self._request.signal is None:
             self._evaluate()
             self.model.train()
@@ -233,6 +235,9 @@ class Trainer:
             self._stop()
         if self._saving is not None and self._saving.due(self.model._total_steps):
             self._save()
+
+    def _heed_signals(self) -> None:
+        self._request.signal = self._ranks.any_signal(self._request.noted)
 
     def _evaluate(self) -> None:
         model = self.model

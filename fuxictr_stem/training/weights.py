@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,16 @@ def shards_of(model: nn.Module) -> dict[str, RowShard]:
     }
 
 
+def whole_sizes(model: nn.Module) -> dict[int, int]:
+    """Return how many numbers each parameter has, by its ``id``, a table that is split as a whole."""
+    sizes = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    for module in model.modules():
+        if isinstance(module, FieldTables):
+            weight = module.table.weight
+            sizes[id(weight)] = module.num_rows * weight.shape[1]
+    return sizes
+
+
 def _read_into(model: nn.Module, path: str) -> None:
     tensors, shards = model.state_dict(), shards_of(model)
     with safe_open(path, "pt") as file:
@@ -54,7 +64,17 @@ def _read_into(model: nn.Module, path: str) -> None:
             f"{len(names)} tensors are missing, left over or of another shape, such as {names[0]!r}: "
             f"{shapes.get(names[0])} in the file, {wanted.get(names[0])} in the model"
         )
-    for block in _blocks(tensors, wanted):
+    copy_from(path, tensors, shards, wanted)
+
+
+def copy_from(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    shards: Mapping[str, RowShard],
+    shapes: Mapping[str, Sequence[int]],
+) -> None:
+    """Copy a file's tensors of these shapes, some rows at a time, and of some only what is kept here."""
+    for block in _blocks(tensors, shapes):
         # What was read counts as memory of the process until the file is closed.
         with safe_open(path, "pt") as file:
             for name, rows in block:
@@ -68,7 +88,7 @@ def _read_into(model: nn.Module, path: str) -> None:
 
 
 def _blocks(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]]
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]
 ) -> Iterator[list[tuple[str, Any]]]:
     """Yield tensors by name and rows of what the file has, together of bounded size."""
     block: list[tuple[str, Any]] = []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -92,11 +93,11 @@ def test_the_run_folder_is_that_of_one_process(project, torchrun, ranks):
 
 
 def test_a_mistake_on_all_ranks_and_on_one_is_reported_once(torchrun):
-    process = torchrun.start("--resume", "--gpu", "-1")
+    process = torchrun.start("--init-from", "elsewhere")
     said = torchrun.end(process)
     assert process.returncode == 1  # torchrun's own; the ranks end with 2
     assert said.count("error: ") == 1
-    assert said.count("--resume: several processes save no states") == 1
+    assert said.count("--init-from: several processes begin with random weights") == 1
     assert "exitcode  : 2" in said
 
     process = torchrun.start(WRONG_RANK="1")
@@ -132,12 +133,82 @@ def test_a_rank_that_hangs_ends_all_with_its_name(project, torchrun):
     assert "error: Rank 1 of 2 (counted from 0) has ended" in said
 
 
-def test_sigterm_to_torchrun_is_one_message(project, torchrun):
+def outcome(project):
+    return {key: result_of(project)[key] for key in ("valid", "test", "epochs", "evaluations")}
+
+
+def begin_and_kill(torchrun):
+    """Begin a run of two ranks and kill one of them when there are states."""
+    process = torchrun.start()
+    torchrun.wait_for("Saved the state", process)
+    os.kill(process_of_rank(process.pid, 1), signal.SIGKILL)
+    torchrun.end(process)
+    assert not (torchrun.folder / HOME / "result.json").exists()
+    assert list((torchrun.folder / HOME / "states").glob("state-*"))
+
+
+def test_a_killed_run_goes_on_bit_for_bit_with_as_many_ranks(project, torchrun):
+    project.model |= {"epochs": 8, "state_steps": 7, "net_dropout": 0.2, "early_stop_patience": 9}
+    project.write()
+    process = torchrun.start()
+    torchrun.end(process)
+    assert process.returncode == 0
+    expected = outcome(project), (torchrun.folder / HOME / "model.safetensors").read_bytes()
+    os.rename(torchrun.folder / "checkpoints", torchrun.folder / "unbroken")
+
+    begin_and_kill(torchrun)
+    process = torchrun.start("--resume")
+    said = torchrun.end(process)
+    assert process.returncode == 0, said
+    assert said.count("--resume: going on from") == 1
+    weights = (torchrun.folder / HOME / "model.safetensors").read_bytes()
+    assert (outcome(project), weights) == expected
+    assert not (torchrun.folder / HOME / "states").exists()
+
+    process = torchrun.start("--resume")
+    said = torchrun.end(process)
+    assert process.returncode == 0, said
+    assert said.count("this run is finished") == 1
+
+
+def test_torchrun_starts_a_killed_run_again(project, torchrun):
+    project.model |= {"epochs": 8, "state_steps": 7, "early_stop_patience": 9}
+    project.write()
+    process = torchrun.start("--resume", restarts=2)
+    torchrun.wait_for("Saved the state", process)
+    os.kill(process_of_rank(process.pid, 1), signal.SIGKILL)
+    said = torchrun.end(process)
+    assert process.returncode == 0, said
+    assert said.count("--resume: going on from") == 1
+    assert (torchrun.folder / HOME / "result.json").exists()
+
+
+def test_a_killed_run_goes_on_alone_or_with_other_ranks(project, torchrun):
+    project.model |= {"epochs": 8, "state_steps": 7, "early_stop_patience": 9}
+    assert project.run() == 0
+    expected = outcome(project)
+    os.rename(project.folder / "checkpoints", project.folder / "unbroken")
+
+    begin_and_kill(torchrun)
+    shutil.copytree(project.folder / "checkpoints", project.folder / "killed")
+    assert project.run("--resume") == 0
+    close(outcome(project), expected)
+    os.rename(project.folder / "checkpoints", project.folder / "alone")
+
+    os.rename(project.folder / "killed", project.folder / "checkpoints")
+    process = torchrun.start("--resume", ranks=3)
+    said = torchrun.end(process)
+    assert process.returncode == 0, said
+    close(outcome(project), expected)
+
+
+def test_sigterm_to_torchrun_saves_one_state_and_says_so_once(project, torchrun):
     project.model |= {"epochs": 100_000, "early_stop_patience": 100_000}
     project.write()
     process = torchrun.start()
     torchrun.wait_for("Epoch 2", process)
     process.send_signal(signal.SIGTERM)
     said = torchrun.end(process)
-    assert said.count("Stopped by SIGTERM") == 1
+    assert said.count("Stopped by SIGTERM after step") == said.count("The state is saved") == 1
     assert "error: " not in said
+    assert len(list((torchrun.folder / HOME / "states").glob("state-*"))) == 1

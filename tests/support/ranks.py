@@ -167,10 +167,11 @@ class Torchrun:
         self.folder = folder
         (folder / "launch.py").write_text(LAUNCH)
 
-    def start(self, *options, ranks=2, **variables):
+    def start(self, *options, ranks=2, restarts=0, **variables):
         """Start a run; its standard error goes to a file."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--max-restarts", str(restarts)]
         command += ["--nproc-per-node", str(ranks), "launch.py", "--expid", "toy_test", *options]
         with (
             (self.folder / "stderr").open("w") as stderr,

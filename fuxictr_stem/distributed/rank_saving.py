@@ -1,0 +1,117 @@
+"""Training states of several ranks: one folder as one process writes it, with the rows of all.
+
+So a run goes on with any number of ranks, or alone. The first rank decides when it is time, finds the
+newest state and writes; the others send it their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from fuxictr.pytorch.models import MultiTaskModel
+from safetensors import safe_open
+
+from fuxictr_stem.distributed import whole_weights
+from fuxictr_stem.distributed.messages import receive, send_first
+from fuxictr_stem.training import snapshot
+from fuxictr_stem.training.ranks import Ranks
+from fuxictr_stem.training.saving import Position, Saving
+from fuxictr_stem.training.weights import shards_of
+
+
+class RankSaving(Saving):
+    """A `Saving` of several ranks: each has one, and calls the same methods after the same step.
+
+    Args:
+        ranks: The ranks.
+        args: As of `Saving`; settings and versions are those of the first rank.
+        more: The same by name.
+    """
+
+    def __init__(self, ranks: Ranks, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._ranks = ranks
+        # Whether the others wait to send their rows.
+        self._awaited = False
+
+    def begin(self, model: MultiTaskModel, train: Position) -> dict[str, Any] | None:
+        """Go on from the newest state, or begin anew; as `Saving.begin`."""
+        newest = self._ranks.from_first(lambda: _as_json(self._newest(model)))
+        if newest is None:
+            return None
+        folder, content = Path(newest[0]), newest[1]
+        progress = self._go_on(model, train, folder, content)
+        if snapshot.TENSORS in content["files"] and not self._ranks.is_first:
+            self._set_random(model, folder)
+        return progress
+
+    def save(
+        self,
+        model: MultiTaskModel,
+        train: Position,
+        progress: Mapping[str, Any],
+        finished: bool = False,
+    ) -> bool:
+        """Save a state; as `Saving.save`, with the same result on each rank."""
+        if self._ranks.is_first:
+            self._awaited = True
+            saved = super().save(model, train, progress, finished)
+            if self._awaited:
+                # The folder could not be made: nobody needs to send.
+                self._ranks.from_first(lambda: False)
+            return bool(self._ranks.from_first(lambda: saved))
+        if self._ranks.from_first(bool):
+            send_first(torch.get_rng_state())
+            whole_weights.send(model.state_dict(), shards_of(model))
+            tensors, _ = snapshot.state(model)
+            whole_weights.send(tensors, snapshot.optimizer_shards(model, tensors))
+        return bool(self._ranks.from_first(bool))
+
+    def _by_clock(self) -> bool:
+        # The first rank's clock counts; what it wants is known to all after the next step.
+        wished = self._ranks.wished
+        self._ranks.wish = self._ranks.is_first and not wished and super()._by_clock()
+        return wished
+
+    def _write(self, model: MultiTaskModel, folder: Path, finished: bool) -> dict[str, Any]:
+        snapshot.copy_best(model, folder)
+        if finished:
+            return {}
+        self._awaited = False
+        self._ranks.from_first(lambda: True)
+        tensors, content = snapshot.state(model)
+        for number in range(1, self._ranks.count):
+            tensors[self._random_name(number)] = torch.empty_like(tensors["random.torch"])
+            receive(tensors[self._random_name(number)], number)
+        try:
+            weights = model.state_dict()
+            whole_weights.write(weights, shards_of(model), folder / snapshot.WEIGHTS)
+        finally:
+            # Whatever has become of the weights, the others send these, too.
+            shards = snapshot.optimizer_shards(model, tensors)
+            whole_weights.write(tensors, shards, folder / snapshot.TENSORS)
+        return content
+
+    def _random_name(self, number: int) -> str:
+        return f"{snapshot.OF_RANKS}random.{number} of {self._ranks.count}"
+
+    def _set_random(self, model: MultiTaskModel, folder: Path) -> None:
+        """Go on with this rank's random numbers, or, after other ranks, with some of its own."""
+        name = self._random_name(self._ranks.number)
+        with safe_open(folder / snapshot.TENSORS, "pt") as file:
+            if name in file.keys():  # noqa: SIM118
+                torch.set_rng_state(file.get_tensor(name).clone())
+            else:
+                torch.manual_seed(model._total_steps * self._ranks.count + self._ranks.number)
+
+
+def _as_json(state: tuple[Path, dict[str, Any]] | None) -> Any:
+    return None if state is None else [str(state[0]), state[1]]
+
+
+def make_saving(ranks: Ranks, *args: Any, **more: Any) -> Saving:
+    """Return a `Saving` of a process that is alone, or of one among others; arguments as of that."""
+    return Saving(*args, **more) if ranks.count == 1 else RankSaving(ranks, *args, **more)
