@@ -58,7 +58,6 @@ from fuxictr_stem.training.evaluation import (
 )
 from fuxictr_stem.training.predictions_file import write_predictions
 from fuxictr_stem.training.ranks import Ranks
-from fuxictr_stem.training.state_folders import TrainingStates
 from fuxictr_stem.training.trainer import TrainingHistory
 
 logger = logging.getLogger(__name__)
@@ -134,12 +133,9 @@ def run_experiment(
     with turn, log_to_file(log_path, append=resume):
         outputs.remove_temporaries(folder)
         result = results.read(folder) if resume else None
-        states, initial = folder / "states", None
+        states, initial = folder / results.STATES, None
         if init_from is not None:
-            before = result
-            if resume and before is None:
-                before = TrainingStates(states, params["states_kept"]).newest_account()
-            initial = InitialWeights(init_from, folder, params, (before or {}).get("init_from"))
+            initial = InitialWeights(init_from, folder, params, resume)
             params["init_from"] = initial.digest
         saving = make_saving(
             ranks,
@@ -178,7 +174,7 @@ def _follow(params: dict[str, Any], share: Share, ranks: Ranks) -> dict[str, Any
     """Take part in a run of which the first rank writes all files."""
     is_finished = ranks.from_first(bool)
     if not is_finished:
-        states, steps = _folder(params) / "states", params["state_steps"]
+        states, steps = _folder(params) / results.STATES, params["state_steps"]
         saving = make_saving(ranks, states, {}, check_settings, {}, steps=steps)
         with closing(Planned()) as planned:
             _run({**params, "verbose": 0}, saving, share, planned, None, ranks)

@@ -30,8 +30,12 @@ from fuxictr_stem.runtime.whole_folder import (
     read_account,
     sealed,
 )
+from fuxictr_stem.training.state_folders import TrainingStates
 
 RESULT, RUN, WEIGHTS = "result.json", "run.json", "model.safetensors"
+STATES = "states"
+"""The folder of its training states, while it trains."""
+
 ROWS = "sample_rows.parquet"
 """Some raw rows, on which an export is tried."""
 
@@ -160,6 +164,11 @@ def read(folder: Path) -> dict[str, Any] | None:
         ) from error
 
 
+def last_account(folder: Path) -> dict[str, Any] | None:
+    """Return a run's result, or the content of its newest state; None where it has neither."""
+    return read(folder) or TrainingStates(folder / STATES, kept=1).newest_account()
+
+
 def write_run(folder: Path, params: Mapping[str, Any], versions: Mapping[str, str]) -> None:
     """Write ``run.json``: the checked parameters that rebuild the model, and the digests of its files.
 
@@ -239,7 +248,7 @@ def no_run(folder: Path) -> str:
     about = f"{folder} is not the folder of a finished run"
     if not folder.is_dir():
         return f"{about}: there is no such folder. It is <model_root>/<dataset_id>/<expid>."
-    if (folder / "states").is_dir() or (folder / WEIGHTS).is_file():
+    if (folder / STATES).is_dir() or (folder / WEIGHTS).is_file():
         advice = "Finish the run with --resume; one under FuxiCTR's own engine leaves none."
         return f"{about}: it has no {RESULT}. {advice}"
     inside = sorted(path.parent for path in folder.glob(f"**/{RESULT}"))

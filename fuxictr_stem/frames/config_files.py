@@ -156,6 +156,7 @@ def write(
     features: Sequence[Guess],
     labels: Sequence[Guess],
     final: Path,
+    init_from: Path | None,
 ) -> None:
     """Write both configs into a folder; other arguments as returned above.
 
@@ -168,13 +169,13 @@ def write(
         features: Its features.
         labels: Its labels.
         final: Where the folder will be, for the comment.
+        init_from: The run whose weights it starts from, for the comment.
     """
-    # In a comment, so that a line of a folder's name would be one of the config.
-    place = shlex.quote(str(final)).replace("\n", "?")
+    start = "" if init_from is None else f" --init-from {_in_comment(init_from)}"
     head = [
         f"{MARK}, which writes it anew when it is called again.",
         "# The same run from a shell, to the last digit:",
-        f"#     python -m fuxictr_stem run --config {place} --expid {expid}",
+        f"#     python -m fuxictr_stem run --config {_in_comment(final)} --expid {expid}{start}",
         "# Every key, with its meaning and default: python -m fuxictr_stem keys",
     ]
     lines = [*head, f"{expid}:", *_lines(experiment)]
@@ -184,6 +185,11 @@ def write(
         lines.append(f"    {key}:")
         lines += [f"        - {_commented(_inline(g.entry), g.why)}" for g in guesses]
     (folder / "dataset_config.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _in_comment(path: Path) -> str:
+    # A line of a folder's name would be one of the config.
+    return shlex.quote(str(path)).replace("\n", "?")
 
 
 def _lines(keys: Comments) -> Iterator[str]:

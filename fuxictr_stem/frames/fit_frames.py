@@ -16,6 +16,7 @@ from fuxictr_stem.frames import run_place
 from fuxictr_stem.frames.process_state import random_numbers_kept
 from fuxictr_stem.frames.python_words import python_words
 from fuxictr_stem.frames.request import Request
+from fuxictr_stem.init_from.start import InitialWeights
 from fuxictr_stem.results import result_table
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.logs import shown
@@ -44,6 +45,7 @@ def fit(
     group_id: str | None = None,
     ignore: str | Sequence[str] | None = None,
     gpu: int = -1,
+    init_from: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     **settings: Any,
@@ -84,6 +86,9 @@ def fit(
             ``features`` names it.
         ignore: Columns that are no features, where ``features`` is None.
         gpu: Number of the CUDA device, or -1 for the CPU.
+        init_from: The folder of a finished run (its ``folder``) whose weights this one starts from, such as
+            yesterday's. Table rows are matched by raw value and the rest by task; what is new starts fresh.
+            Columns and layers must be the same.
         resume: Go on from the last saved state.
         overwrite: Replace a finished run.
         settings: Of the experiment, its model or its dataset, such as ``epochs=5``, ``embedding_dim=32``,
@@ -106,6 +111,7 @@ def fit(
         group_id=group_id,
         ignore=() if ignore is None else ignore,
         gpu=gpu,
+        init_from=init_from,
         settings=settings,
     )
     with _TURN, shown(), python_words(request.paths), random_numbers_kept():
@@ -125,14 +131,26 @@ def _train(request: Request, gpu: int, resume: bool) -> Run:
     run_place.remove_leftovers(out)
     with fresh_folder(out / "config") as fresh:
         params = request.write_config(fresh)
+        digest = None
+        if request.init_from is not None:
+            # Before the configs in place are replaced.
+            digest = InitialWeights(request.init_from, request.run_folder, params, resume).digest
         if resume:
-            run_place.check_same(out, params)
+            run_place.check_same(out, request.run_folder, params, digest)
         open_data({**params, "gpu": gpu})
         before = run_place.runs_in_place(out)
         run_place.put_config(fresh, out)
     logger.info("%s", request.summary())
     expid, csv_path = params["model_id"], out / "config.csv"
-    result = run_experiment(out / "config", expid, gpu, False, csv_path=csv_path, resume=resume)
+    result = run_experiment(
+        out / "config",
+        expid,
+        gpu,
+        False,
+        csv_path=csv_path,
+        resume=resume,
+        init_from=request.init_from,
+    )
     logger.info("Metrics:\n%s", result_table(result))
     run_place.remove_others(out, before, params, result["settings"]["data"])
     return load(request.run_folder, gpu)

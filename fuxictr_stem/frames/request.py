@@ -43,6 +43,7 @@ class Request:
         group_id: The column of groups.
         ignore: Columns that are no features.
         gpu: Number of the device.
+        init_from: The folder of the run to start from; a whole path after `check`.
         settings: All other arguments.
         paths: Of the written rows, by their paths the splits.
         guesses: The columns.
@@ -57,6 +58,7 @@ class Request:
     group_id: str | None
     ignore: Any
     gpu: Any
+    init_from: Any
     settings: dict[str, Any]
     paths: dict[str, str] = field(default_factory=dict)
     guesses: Guesses = Guesses([], [], [])
@@ -82,6 +84,8 @@ class Request:
         self.labels, self.ignore = as_mapping(self.labels), as_mapping(self.ignore)
         self.features = None if self.features is None else as_mapping(self.features)
         self.out = Path(self.out).expanduser().absolute()
+        if self.init_from is not None:
+            self.init_from = Path(self.init_from).expanduser().absolute()
         self.expid = self.expid or f"{self.model}_{self.dataset_id}"
 
     def _problems(self) -> Iterator[str]:
@@ -102,8 +106,10 @@ class Request:
                 yield f"{argument}: must name at least one column."
             if argument == "ignore" and columns and self.features is not None:
                 yield "ignore: is for features=None; here features says which columns they are."
-        if not inputs.is_path(self.out):
-            yield f"out: must be the path of a folder, found {short(self.out)}."
+        for argument in ("out", "init_from"):
+            value = getattr(self, argument)
+            if not (inputs.is_path(value) or (argument == "init_from" and value is None)):
+                yield f"{argument}: must be the path of a folder, found {short(value)}."
         if not isinstance(self.gpu, int):
             yield f"gpu: must be the number of a CUDA device, or -1 for the CPU, found {self.gpu!r}."
         if not (self.group_id is None or isinstance(self.group_id, str)):
@@ -149,6 +155,7 @@ class Request:
             self.guesses.features,
             self.guesses.labels,
             self.out / "config",
+            self.init_from,
         )
         return self._checked(folder)
 

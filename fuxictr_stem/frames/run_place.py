@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from fuxictr_stem import results
 from fuxictr_stem.config.decisive import check_settings, result_settings
 from fuxictr_stem.config.experiment_config import list_experiments, load_experiment
 from fuxictr_stem.config.yaml_files import read_mapping
@@ -76,12 +77,14 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def check_same(out: Path, params: Mapping[str, Any]) -> None:
+def check_same(out: Path, run: Path, params: Mapping[str, Any], init_from: str | None) -> None:
     """Reject to go on with a run of other settings or rows than the configs in place say.
 
     Args:
-        out: The run's folder.
+        out: The folder.
+        run: Where the new run will be.
         params: The checked parameters of the new call.
+        init_from: The digest of the weights that it starts from.
 
     Raises:
         ConfigError: With all that differs.
@@ -97,6 +100,9 @@ def check_same(out: Path, params: Mapping[str, Any]) -> None:
         }
         for side in (load_experiment(config, ids[0]), params)
     )
+    account = results.last_account(run)
+    if account is not None:
+        before["init_from"], now["init_from"] = account["settings"].get("init_from"), init_from
     check_settings(before, now, str(config))
 
 

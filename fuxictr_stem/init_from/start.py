@@ -41,8 +41,8 @@ class InitialWeights:
         folder: The folder of the run that has them.
         target: The folder of the run that takes them over.
         params: The experiment that takes them over, checked and normalised.
-        recorded: What a run that is resumed has recorded of its start, as `take_over` returns it. The
-            folder need not be there then.
+        resume: Whether the run goes on if it has begun. It has recorded its start then, and the folder
+            need not be there any more.
 
     Attributes:
         digest: SHA-256 of the file of weights.
@@ -57,14 +57,16 @@ class InitialWeights:
         folder: Path,
         target: Path,
         params: Mapping[str, Any],
-        recorded: Mapping[str, Any] | None = None,
+        resume: bool = False,
     ) -> None:
         self.folder, self._params = Path(os.path.abspath(folder)), params
         self._source: Source | None = None
-        if recorded and not folder.exists() and recorded["folder"] == str(self.folder):
+        account = results.last_account(target) if resume and not folder.exists() else None
+        recorded = (account or {}).get("init_from")
+        if recorded and recorded["folder"] == str(self.folder):
             self.digest: str = recorded["weights"]
             return
-        if folder.is_dir() and folder.samefile(target):
+        if folder.is_dir() and target.is_dir() and folder.samefile(target):
             raise ConfigError(
                 f"--init-from {folder} is the folder that this run writes to. Copy it to another place, or "
                 f"run under another experiment id or model_root."

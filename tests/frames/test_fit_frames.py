@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -320,6 +321,52 @@ def test_a_finished_run_is_replaced_only_if_told(fit, frames, tmp_path):
     assert not folder.exists()
     assert len(list((tmp_path / "shop" / "data").iterdir())) == 1
     assert list(configs(other)[0]) == ["MMoE_shop"]
+
+
+def test_a_run_starts_from_another_ones_weights(fit, frames, tmp_path, monkeypatch):
+    source = fit(out=tmp_path / "first")
+    tomorrow = {split: frame.assign(user=frame["user"] + 1) for split, frame in frames.items()}
+    arguments = {**tomorrow, "init_from": source, "expid": "second", "learning_rate": 0.002}
+    folder = fit(**arguments)
+    second, weights = result_of(folder), (folder / "model.safetensors").read_bytes()
+    assert second["init_from"]["folder"] == str(source)
+    assert second["init_from"]["tokens"]["user"] == {
+        "tokens": 20, "matched": 19, "new": 1, "gone": 1
+    }  # fmt: skip
+    # A finished run needs it no more, and one that does not start there is another one.
+    source.rename(tmp_path / "elsewhere")
+    assert result_of(fit(**arguments, resume=True)) == second
+    (tmp_path / "elsewhere").rename(source)
+    other = {**arguments, "init_from": None}
+    assert "init_from: " in message(ConfigError, fit, **other, resume=True)
+    # What does not fit is one message, and nothing is lost.
+    text = message(
+        ConfigError, fit, **{**arguments, "ignore": "age", "embedding_dim": 8}, overwrite=True
+    )
+    for part in (
+        f"init_from {source} does not fit this experiment",
+        "only it has the fields age",
+        "field 'user': embedding_dim 4 there, 8 here.",
+    ):
+        assert part in text
+    assert "--" not in text
+    assert "there is no such folder" in message(
+        ConfigError, fit, **{**arguments, "init_from": "nowhere"}, overwrite=True
+    )
+    assert "init_from: must be the path of a folder, found 3." in message(
+        ConfigError, fit, init_from=3
+    )
+    own = message(ConfigError, fit, **{**arguments, "init_from": folder}, overwrite=True)
+    assert "is the folder that this run writes to" in own
+    assert (result_of(folder), configs(folder)[0]["second"]["embedding_dim"]) == (second, 4)
+    # The command in the configs is the same run.
+    shutil.rmtree(folder)
+    monkeypatch.chdir(tmp_path)
+    config = (tmp_path / "shop" / "config" / "model_config.yaml").read_text()
+    command = config.split("python -m fuxictr_stem ")[1].splitlines()[0]
+    assert main(shlex.split(command)) == 0
+    assert result_of(folder) == second
+    assert (folder / "model.safetensors").read_bytes() == weights
 
 
 def test_two_calls_do_not_write_one_folder(fit, tmp_path):
