@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 where an audit or a check of caches found something, or 2 after a mistake that the
         user can fix, reported in one message, or 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     return run_guarded(lambda: args.run(args), args.go_on)
 
 
@@ -321,7 +321,8 @@ def _default_config() -> Path:
     return Path("config") if Path("config").is_dir() else PACKAGED_CONFIG
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="fuxictr_stem", description="Multi-task models for FuxiCTR, run by experiment id."
     )

@@ -1,5 +1,6 @@
 """The commands of the documentation, run word for word."""
 
+import importlib.util
 import json
 import os
 import re
@@ -12,8 +13,11 @@ import polars as pl
 import pytest
 
 from fuxictr_stem import load
+from fuxictr_stem.analysis.audit import audit
+from tests.support.small_models import batch, feature_map
 
 ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -85,7 +89,7 @@ def test_the_first_model(tmp_path):
     # README goes on with the run of its first command, which is the same.
     shutil.rmtree(tmp_path / "exported")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    use_it = readme[readme.index("## Use it") : readme.index("## Test it")]
+    use_it = readme[readme.index("## Use it") : readme.index("## Compare models")]
     commands, scored, fitted = run_blocks(use_it, tmp_path)
     row = {name: [int(value)] for name, value in re.findall(r'"(\w+)": (\d+)', use_it)}
     (expected,) = load(run).predict(pl.DataFrame(row))["finish_pred"]
@@ -93,8 +97,47 @@ def test_the_first_model(tmp_path):
     assert "finish_pred" in fitted
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     for link in links:
         assert link.startswith("http") or (page.parent / link).exists(), link
+
+
+def module_of(path: Path):
+    """Load a file that is no module of the package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["commands.md", "keys.md"])
+def test_pages_made_from_the_code_are_current(name):
+    page = module_of(ROOT / "docs" / "generate.py").PAGES[name]()
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert page == written, "run: python docs/generate.py"
+
+
+def test_the_messages_that_are_explained_exist():
+    sources = [path.read_text(encoding="utf-8") for path in ROOT.glob("fuxictr_stem/**/*.py")]
+    # A message may go over several string literals.
+    code = re.sub(r'"\s*f?"', "", " ".join(sources))
+    rows = re.findall(
+        r"^\| (`.*?) \|", (ROOT / "docs" / "errors.md").read_text("utf-8"), re.MULTILINE
+    )
+    texts = [text for row in rows for text in re.findall(r"`([^`]+)`", row)]
+    assert len(texts) > 25
+    assert not [text for text in texts if text not in code]
+
+
+def test_a_model_of_your_own(tmp_path):
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    (tmp_path / "models.py").write_text(BLOCK.search(text).group(2), encoding="utf-8")
+    features = feature_map()
+    model = module_of(tmp_path / "models.py").TwoBottoms(
+        features, task_labels=features.labels, gpu=-1
+    )
+    assert audit(model, batch(features)) == []
+    losses = [model.train_step(batch(features)).item() for _ in range(20)]
+    assert losses[-1] < losses[0]
