@@ -163,10 +163,12 @@ def remove_temporaries(folder: Path) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed processes of this machine left of a file or folder that others may write, too."""
-    for leftover in temporaries(path.parent):
-        match = _TEMPORARY.fullmatch(leftover.name)
-        if match is not None and match[1] == path.name and not _is_running(int(match[2])):
-            shutil.rmtree(leftover, ignore_errors=True)
+    # Names may be written, but not listed, in a folder that many share.
+    with suppress(PermissionError):
+        for leftover in temporaries(path.parent):
+            match = _TEMPORARY.fullmatch(leftover.name)
+            if match is not None and match[1] == path.name and not _is_running(int(match[2])):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _is_running(process: int) -> bool:

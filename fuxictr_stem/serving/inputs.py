@@ -44,12 +44,14 @@ class FileRows:
     """The rows of files, which are read block by block.
 
     Attributes:
+        scratch: The folder for temporary copies of them; the system's by default.
         total: How many there are, once their number is known.
     """
 
     encoder: RowEncoder
     files: Sequence[Path]
     wanted: Wanted
+    scratch: Path | None = field(default=None, init=False)
     total: int | None = field(default=None, init=False)
 
     def blocks(self) -> Iterator[Block]:
@@ -58,7 +60,7 @@ class FileRows:
         def count(rows: int) -> None:
             self.total = rows
 
-        return self.encoder.blocks(self.files, *self.wanted, BLOCK_ROWS, count)
+        return self.encoder.blocks(self.files, *self.wanted, BLOCK_ROWS, count, self.scratch)
 
 
 @dataclass

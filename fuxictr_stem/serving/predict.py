@@ -22,7 +22,7 @@ from fuxictr_stem.errors import ConfigError, listed, refuse
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Rows, is_pandas
-from fuxictr_stem.serving.score_files import appended, check_place
+from fuxictr_stem.serving.score_files import check_place, unfinished
 from fuxictr_stem.training.evaluation import forward
 
 logger = logging.getLogger(__name__)
@@ -123,10 +123,11 @@ def write_predictions(path: Path, predictor: Predictor, rows: FileRows) -> int:
     check_columns(predictor.model.labels, rows.wanted.keep)
     check_place(path, rows.files)
     count = 0
-    with appended(path) as append:
+    with unfinished(path) as file:
+        rows.scratch = file.scratch
         for scored in predictor.scored(rows):
             frame = _frame(scored)
-            append(frame)
+            file.append(frame)
             count += frame.height
     return count
 

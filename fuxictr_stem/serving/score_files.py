@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -23,6 +23,18 @@ class Append(Protocol):
 
     def __call__(self, frame: pl.DataFrame) -> None:
         """Append rows."""
+
+
+class Unfinished(NamedTuple):
+    """A file that is being written.
+
+    Attributes:
+        append: Appends rows.
+        scratch: A folder for what is needed meanwhile, which goes when the file is finished.
+    """
+
+    append: Append
+    scratch: Path
 
 
 def check_place(path: Path, files: Sequence[Path] = (), endings: Sequence[str] = ENDINGS) -> None:
@@ -46,8 +58,8 @@ def check_place(path: Path, files: Sequence[Path] = (), endings: Sequence[str] =
 
 
 @contextmanager
-def appended(path: Path) -> Iterator[Append]:
-    """Yield what appends rows to a file, which takes its place when all are written.
+def unfinished(path: Path) -> Iterator[Unfinished]:
+    """Yield a file to append rows to, which takes its place when all are written.
 
     What killed processes left next to it is removed.
 
@@ -58,7 +70,7 @@ def appended(path: Path) -> Iterator[Append]:
     writer = _csv if path.suffix == ".csv" else _parquet
     errors = pa.ArrowInvalid, pl.exceptions.PolarsError
     with replacing(path, *errors) as temporary, writer(temporary) as append:
-        yield append
+        yield Unfinished(append, temporary.parent)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from fuxictr_stem.runtime.outputs import final_name
 from fuxictr_stem.serving import inputs
 from tests.support.processes import killed_at
 
@@ -292,29 +294,62 @@ def test_a_folder_that_is_no_finished_run_says_why(finished, tmp_path):
         fuxictr_stem.load("copy")
 
 
-def _score(folder, data, out):
+def _score(folder, data, out, system):
+    tempfile.tempdir = str(system)
     fuxictr_stem.load(folder).predict_to(out, data)
+
+
+def _measure(folder, data, system):
+    tempfile.tempdir = str(system)
+    return dict(fuxictr_stem.load(folder).evaluate(data))
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """A temporary folder of the system's."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "system").mkdir()
+    return tmp_path / "system"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "place",
+    ("place", "name"),
     [
-        "pyarrow.parquet:ParquetWriter.close",
-        "pyarrow.parquet:ParquetWriter.write_table",
-        "fuxictr_stem.runtime.outputs:sync_file",
+        ("fuxictr_stem.data.source.csv_files:_as_numbers", "new.csv"),
+        ("fuxictr_stem.runtime.outputs:sync_file", "new.parquet"),
     ],
 )
-def test_a_killed_prediction_leaves_no_half_file(finished, tmp_path, place):
-    without_labels(finished).write_parquet(tmp_path / "new.parquet")
+def test_a_killed_prediction_leaves_no_half_file(finished, tmp_path, system, place, name):
+    write(without_labels(finished), tmp_path / name)
     out = tmp_path / "out" / "scores.parquet"
     out.parent.mkdir()
-    killed_at(place, _score, finished.folder, tmp_path / "new.parquet", out)
+    killed_at(place, _score, finished.folder, tmp_path / name, out, system)
     left = list(out.parent.iterdir())
     assert [path.name.startswith("scores.parquet.tmp-") for path in left] == [True]
-    _score(finished.folder, tmp_path / "new.parquet", out)
+    # Of the csv file, a copy was being made.
+    copies = [path for path in left[0].rglob("*") if path.is_file() and "rows" in path.parent.name]
+    assert len(copies) == (name == "new.csv")
+    _score(finished.folder, tmp_path / name, out, system)
     assert [path.name for path in out.parent.iterdir()] == ["scores.parquet"]
     assert_same(pl.read_parquet(out), finished)
+    assert not list(system.iterdir())
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_leaves_what_the_next_removes(finished, tmp_path, system):
+    finished.test.write_csv(tmp_path / "new.csv")
+    arguments = finished.folder, tmp_path / "new.csv", system
+    killed_at("fuxictr_stem.data.source.csv_files:_as_numbers", _measure, *arguments)
+    (left,) = system.iterdir()
+    assert left.stat().st_mode & 0o777 == 0o700
+    # That of a process that is there stays.
+    other = left.with_name(f"{final_name(left.name)}.tmp-{os.getpid()}-0badcafe")
+    assert other.name != left.name
+    other.mkdir()
+    result = json.loads((finished.folder / "result.json").read_text())
+    assert _measure(*arguments) == result["test"]
+    assert list(system.iterdir()) == [other]
 
 
 def test_a_full_disk_leaves_what_was_there(finished, tmp_path, monkeypatch):

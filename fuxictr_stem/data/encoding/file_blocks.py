@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import platform
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +24,12 @@ from fuxictr_stem.data.source.files import file_format
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.split_files import HIDDEN
 from fuxictr_stem.data.source.validate import check_source
+from fuxictr_stem.runtime.outputs import remove_leftovers
+from fuxictr_stem.runtime.whole_folder import fresh_folder
 
 _ROWS = "data"
+# Whether a process is alive is known of this machine's alone.
+_COPIES = f"fuxictr_stem-rows-{platform.node()}"
 
 
 class Block(NamedTuple):
@@ -69,8 +73,11 @@ def read_blocks(
     dialect = dialect_for(files, plan.dialect)
     columns = (*plan.columns, *kept)
     plan = replace(plan, data_format=data_format, dialect=dialect, columns=columns)
-    copies = Path(mkdtemp(prefix="fuxictr_stem-", dir=scratch))
-    try:
+    place = (Path(gettempdir()) if scratch is None else scratch) / _COPIES
+    remove_leftovers(place)
+    with fresh_folder(place) as copies:
+        # The system's temporary folder is everybody's.
+        copies.chmod(0o700)
         source, stats = check_source(open_source(plan, {_ROWS: list(files)}), copies)
         rows, whole = stats[_ROWS].rows, source.whole_numbers()
         counted(rows)
@@ -85,5 +92,3 @@ def read_blocks(
                 {name: arrays[name] for name in labels},
                 block.select(pl.col(c.name).alias(c.origin) for c in kept),
             )
-    finally:
-        shutil.rmtree(copies, ignore_errors=True)

@@ -200,7 +200,8 @@ class RowEncoder:
     ) -> Iterator[Block]:
         """Read and encode the rows of files, in their order and in bounded memory.
 
-        CSV files are copied into a temporary folder first, the columns that are needed.
+        CSV files are copied into a temporary folder first, the columns that are needed; what a killed
+        process has left of one is removed.
 
         Args:
             files: CSV or parquet files.
