@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
         ("layers/device.py", "", 0),
         ("layers/device.py", "from fuxictr_stem.training import trainer", 1),
         ("data/source/dialect.py", "from fuxictr_stem.data.cache import open_cache", 1),
-        ("data/encoding/column_encoders.py", "import pandas", 1),
+        ("serving/raw_rows.py", "import pandas", 1),
         (
             "runtime/locks.py",
             "if __import__('typing').TYPE_CHECKING:\n    import fuxictr_stem.cli",
