@@ -14,7 +14,7 @@ from fuxictr_stem.config import value_types as kinds
 from fuxictr_stem.metrics import METRICS, TASKS
 from fuxictr_stem.training.balancing import METHODS
 from fuxictr_stem.training.loss_weights import EQUAL
-from fuxictr_stem.training.precision import FP32, PRECISIONS
+from fuxictr_stem.training.precision import EXCHANGE_PRECISIONS, FP32, PRECISIONS
 from fuxictr_stem.training.task_loss import LOSSES
 
 REQUIRED: Any = ...
@@ -100,6 +100,11 @@ class Experiment(Shape):
     row_sparse: bool = key("update only the rows of tables that a batch holds", False)
     precision: Annotated[str, kinds.OneOf(PRECISIONS)] = key(
         "precision of the matrix products", FP32
+    )
+    exchange_precision: Annotated[str, kinds.OneOf(EXCHANGE_PRECISIONS)] = key(
+        "numbers in which processes send each other rows of tables to train on: fp32 is exact, bf16 and "
+        "fp16 halve the bytes (their gradients go as bf16); one process sends none",
+        FP32,
     )
     max_gradient_norm: kinds.PositiveNumber = key("norm to which gradients are clipped", 10.0)
     embedding_regularizer: kinds.Penalty = key("penalty on embeddings", None)

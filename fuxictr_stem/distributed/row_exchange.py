@@ -3,6 +3,11 @@
 Of each batch, all rows of all tables travel together: a message of how many, one of which, one of their
 numbers; and after the backward pass one of their gradients.
 
+With ``exchange_precision: bf16`` or ``fp16`` numbers and gradients travel in two bytes, a rank's own rows
+as those of others, so that all see the same numbers of a row. What is kept and what is summed stays as it
+is, and a zero is a zero in each format. Gradients travel as bf16 with both, which reaches as far as
+float32: means over a batch are often below the least number of fp16.
+
 Symbols: K tables; P ranks; N lookups of a batch; U different rows among them, without the padding; M rows
 that this rank hands out; W width of a row.
 """
@@ -16,12 +21,18 @@ import torch
 from torch import Tensor, distributed
 
 from fuxictr_stem.distributed.messages import trade
+from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.layers import FieldTables
 from fuxictr_stem.layers.row_gradients import RowGradients
 from fuxictr_stem.layers.row_shards import Fetched
 from fuxictr_stem.training.adam_step import Touched
+from fuxictr_stem.training.precision import BF16, FP16, FP32
 
 Counts = list[list[int]]  # (P, K)
+
+# By exchange precision, in what rows and gradients travel; None for what they are.
+_ROW_TYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
+_GRADIENT_TYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.bfloat16}
 
 
 class _Batch(NamedTuple):
@@ -40,15 +51,23 @@ class RowExchange:
 
     Args:
         tables: The tables that are split, the same on all ranks. All ranks take part in each call.
+        precision: In which numbers the rows of a training step travel, as of ``exchange_precision``. An
+            evaluation gets the rows as they are, which are the ones that are saved.
     """
 
-    def __init__(self, tables: Sequence[FieldTables]) -> None:
+    def __init__(self, tables: Sequence[FieldTables], precision: str) -> None:
         self.tables = list(tables)
+        self._row_type = _ROW_TYPES[precision]
+        self._gradient_type = _GRADIENT_TYPES[precision]
         self._batch: _Batch | None = None
 
     @torch.no_grad()
     def fetch(self, rows: list[Tensor]) -> None:
-        """Have each table's ``fetched`` hold some of its rows, (N,), in any order and number."""
+        """Have each table's ``fetched`` hold some of its rows, (N,), in any order and number.
+
+        Raises:
+            TrainingError: A weight is beyond what the rows travel in.
+        """
         ranks = distributed.get_world_size()
         counts_PK = torch.zeros(ranks, len(self.tables), dtype=torch.long)
         unique, orders, slots = [], [], []
@@ -70,7 +89,11 @@ class RowExchange:
         weights = [
             tables.table.weight[slots_M] for tables, slots_M in zip(self.tables, mine, strict=True)
         ]
-        parts = zip(self.tables, unique, orders, _swap(weights, handed, asked), strict=True)
+        row_type = self._row_type if any(tables.training for tables in self.tables) else None
+        if row_type == torch.float16:
+            _check_range(weights)
+        arrived = _swap(weights, handed, asked, row_type)
+        parts = zip(self.tables, unique, orders, arrived, strict=True)
         for tables, rows_U, order_U, weight_UW in parts:
             fetched = weight_UW.new_zeros(len(rows_U) + 1, weight_UW.shape[1])
             fetched[1 + order_U] = weight_UW
@@ -98,7 +121,8 @@ class RowExchange:
             gradients.append(whole[1 + order_U])
             tables.fetched = None
         sums = []
-        parts = zip(batch.slots, _swap(gradients, batch.asked, batch.handed), strict=True)
+        arrived = _swap(gradients, batch.asked, batch.handed, self._gradient_type)
+        parts = zip(batch.slots, arrived, strict=True)
         for slots_M, gradient_MW in parts:
             # A row that several ranks have looked up comes from each.
             of_all = RowGradients()
@@ -107,13 +131,29 @@ class RowExchange:
         return sums
 
 
-def _swap(tables: Sequence[Tensor], out: Counts, into: Counts) -> list[Tensor]:
-    """Send rows of each table, (U, W), to the ranks, and return those that come.
+def _check_range(weights: Sequence[Tensor]) -> None:
+    """Reject weights that fp16 would make infinite: a ReLU may hide that from the loss."""
+    limit = torch.finfo(torch.float16).max
+    for weight_MW in weights:
+        lowest, highest = torch.aminmax(weight_MW) if weight_MW.numel() else (0.0, 0.0)
+        for number in (float(lowest), float(highest)):
+            if abs(number) > limit:
+                raise TrainingError(
+                    f"exchange_precision: fp16 holds numbers up to {limit:,.0f}, and a table has a weight "
+                    f"of {number:,.6g}. Set exchange_precision: bf16, or lower learning_rate."
+                )
+
+
+def _swap(
+    tables: Sequence[Tensor], out: Counts, into: Counts, travel: torch.dtype | None = None
+) -> list[Tensor]:
+    """Send rows of each table, (U, W), to the ranks, and return those that come, in the same type.
 
     Args:
         tables: The rows, those to each rank together, of one type.
         out: How many go to each rank of each table, (P, K).
         into: How many come.
+        travel: The type in which they travel; None for their own.
     """
     widths = [rows.shape[1] for rows in tables]
     by_table = [rows.split([of_rank[k] for of_rank in out]) for k, rows in enumerate(tables)]
@@ -121,9 +161,10 @@ def _swap(tables: Sequence[Tensor], out: Counts, into: Counts) -> list[Tensor]:
     sizes = [
         [count * width for count, width in zip(of_rank, widths, strict=True)] for of_rank in into
     ]
-    sent = torch.cat(parts)
+    whole = torch.cat(parts)
+    sent = whole if travel is None else whole.to(travel)
     received = sent.new_empty(sum(map(sum, sizes)))
     out_sizes = [sum(c * w for c, w in zip(of_rank, widths, strict=True)) for of_rank in out]
     trade(received, sent, [sum(of_rank) for of_rank in sizes], out_sizes)
-    pieces = received.split([size for of_rank in sizes for size in of_rank])
+    pieces = received.to(whole.dtype).split([size for of_rank in sizes for size in of_rank])
     return [torch.cat(pieces[k :: len(tables)]).view(-1, width) for k, width in enumerate(widths)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -20,7 +21,10 @@ from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model, get_model
 from fuxictr_stem.training.adam_step import l2_penalty
+from fuxictr_stem.training.precision import FP32
 from fuxictr_stem.training.ranks import Ranks
+
+logger = logging.getLogger(__name__)
 
 
 def check_several(params: Mapping[str, Any], init_from: bool) -> None:
@@ -78,11 +82,15 @@ def build_spread(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) 
         ConfigError: The model rejects its parameters, or cannot be split.
         DataError: A file that it reads is not right.
     """
+    precision = params["exchange_precision"]
     if ranks.count == 1:
+        if precision != FP32:
+            text = "exchange_precision: %s has no effect: one process sends no rows."
+            logger.warning(text, precision)
         return build_model(params, feature_map)
     with rows_split(ranks.number, ranks.count):
         model = build_model(params, feature_map)
-    spread(model, ranks)
+    spread(model, ranks, precision)
     if not ranks.is_first:
         # The same dropout on each rank's rows would not be one process' on all.
         torch.manual_seed(params["seed"] + ranks.number)
@@ -99,13 +107,18 @@ def _norm_problems(model: nn.Module) -> Iterator[Problem]:
         )
 
 
-def spread(model: MultiTaskNet, ranks: Ranks) -> None:
+def spread(model: MultiTaskNet, ranks: Ranks, exchange_precision: str) -> None:
     """Have a model that was made with a part of each table (`rows_split`) train with the other ranks'.
+
+    Args:
+        model: The model.
+        ranks: The ranks.
+        exchange_precision: In which numbers rows travel between them.
 
     Raises:
         ConfigError: It cannot.
     """
     raise_first(_norm_problems(model))
-    exchange = RowExchange(model.embedding_layer.field_tables())
+    exchange = RowExchange(model.embedding_layer.field_tables(), exchange_precision)
     model.embedding_layer.row_source = exchange
     model.spread(lambda step: ShardedStep(step, model, exchange), partial(save, model, ranks))

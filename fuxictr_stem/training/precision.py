@@ -1,4 +1,4 @@
-"""In which precision a step's matrix products run."""
+"""In which precision a step's matrix products run, and rows of tables travel between processes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Tensor
 from fuxictr_stem.errors import Problem
 
 PRECISIONS = FP32, TF32, BF16 = ("fp32", "tf32", "bf16")
+FP16 = "fp16"
+EXCHANGE_PRECISIONS = (FP32, BF16, FP16)
 
 
 def precision_problems(precision: str, device: torch.device) -> Iterator[Problem]:

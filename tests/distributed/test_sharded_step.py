@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from fuxictr_stem.registry import list_models
+from fuxictr_stem.training.precision import EXCHANGE_PRECISIONS
 from tests.support.processes import alone
 from tests.support.ranks import (
     LONG,
@@ -41,10 +42,14 @@ def trace(ranks, folder, cases, steps):
             losses.append(model.train_step(columns).item())
         model.save_weights(str(folder / f"{0 if ranks is None else ranks.count}-{number}"))
         sums = model.loss_sums.state()
-        dense = [p for n, p in model.state_dict().items() if ".table." not in n]
-        digest = hashlib.sha256(b"".join(p.numpy().tobytes() for p in dense)).hexdigest()
-        results.append((losses, sums, digest))
+        results.append((losses, sums, digest_of_dense(model)))
     return results
+
+
+def digest_of_dense(model):
+    """A digest of all that each rank has a copy of."""
+    dense = [p for n, p in model.state_dict().items() if ".table." not in n]
+    return hashlib.sha256(b"".join(p.numpy().tobytes() for p in dense)).hexdigest()
 
 
 def alone_trace(folder, cases, steps):
@@ -139,22 +144,43 @@ def test_how_losses_are_weighted_and_gradients_balanced(tmp_path, part):
     assert_equal_to_one_process(tmp_path, cases[part::2], [2, 3], 40)
 
 
-def changed_columns(ranks, folder):
-    """Columns of a table that a step changes in which the last task has no label."""
+def train_by_precision(ranks, folder):
+    """By exchange precision: losses, the dense part, and what a step without a task's label changes."""
     fmap = columns_of("STEMNet", folder)
-    model = first_model("STEMNet", fmap, ranks, embedding_regularizer=0, net_regularizer=0)
-    table = model.embedding_layer.tables[0].table.weight
-    before = table.detach().clone()
-    for step in range(3):
-        columns = uneven_batch(fmap, step)
-        columns["y2"][:] = torch.nan
-        model.train_step(share(columns, ranks.number, ranks.count))
-    return (table != before).any(dim=0).tolist()
+    results = {}
+    for precision in EXCHANGE_PRECISIONS:
+        model = first_model("STEMNet", fmap, ranks, precision)
+        model.train()
+        batches = (uneven_batch(fmap, step) for step in range(10))
+        parts = (share(columns, ranks.number, ranks.count) for columns in batches)
+        losses = [model.train_step(part).item() for part in parts]
+        digest = digest_of_dense(model)
+
+        model = first_model("STEMNet", fmap, ranks, precision, embedding_regularizer=0)
+        model.train()
+        table = model.embedding_layer.tables[0].table.weight
+        before = table.detach().clone()
+        for step in range(3):
+            columns = uneven_batch(fmap, step)
+            columns["y2"][:] = torch.nan
+            model.train_step(share(columns, ranks.number, ranks.count))
+        results[precision] = losses, digest, (table != before).any(dim=0).tolist()
+    return results
 
 
-def test_tables_of_a_task_without_a_label_stay_exactly_as_they_are(tmp_path):
+def test_rows_in_two_bytes_lose_little_and_tasks_stay_exactly_apart(tmp_path):
     """AFTB: no task trains another's table, and no rank's message changes that."""
     write_vectors(tmp_path)
-    # Three tables of three columns each, and the shared one.
-    expected = [True] * 6 + [False] * 3 + [True] * 3
-    assert on_ranks(2, changed_columns, tmp_path) == [expected] * 2
+    first, second = on_ranks(2, train_by_precision, tmp_path)
+    # What every rank has is the same to the last bit, in whatever rows travel.
+    assert {name: result[:2] for name, result in first.items()} == {
+        name: result[:2] for name, result in second.items()
+    }
+    exact = torch.tensor(first["fp32"][0])
+    for precision in EXCHANGE_PRECISIONS:
+        for results in (first, second):
+            # Three tables of three columns each, and the shared one.
+            assert results[precision][2] == [True] * 6 + [False] * 3 + [True] * 3
+        apart = (torch.tensor(first[precision][0]) - exact).abs().max().item()
+        assert apart < 0.01
+        assert (apart > 0) == (precision != "fp32")

@@ -34,7 +34,7 @@ def test_a_norm_over_the_batch_is_rejected(params):
     with rows_split(0, 2):
         model = small_model("STEMNet", feature_map(), **params)
     with pytest.raises(ConfigError, match="batch_norm: the model normalises by its batch"):
-        spread(model, Ranks())
+        spread(model, Ranks(), "fp32")
 
 
 def test_a_part_of_an_experiment_to_plan_its_memory():

@@ -120,7 +120,7 @@ def uneven_batch(fmap, number: int):
     return columns
 
 
-def first_model(name: str, fmap, ranks, **params):
+def first_model(name: str, fmap, ranks, exchange_precision="fp32", **params):
     """A model as a run begins with it, its tables split unless the ranks are None."""
     torch.manual_seed(5)
     settings = {
@@ -136,7 +136,7 @@ def first_model(name: str, fmap, ranks, **params):
         return get_model(name)(fmap, **settings)
     with rows_split(ranks.number, ranks.count):
         model = get_model(name)(fmap, **settings)
-    spread(model, ranks)
+    spread(model, ranks, exchange_precision)
     return model
 
 
