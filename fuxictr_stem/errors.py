@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -111,8 +111,8 @@ def short(value: object) -> str:
         return f"a {type(value).__name__}"
 
 
-def refuse(error: type[UserError], heading: str, problems: Sequence[str]) -> NoReturn:
-    """Raise one error that lists every problem.
+def raise_all(error: type[UserError], heading: str, problems: Iterable[str]) -> None:
+    """Raise one error that lists every problem, if there is any.
 
     Args:
         error: The kind of error.
@@ -120,10 +120,12 @@ def refuse(error: type[UserError], heading: str, problems: Sequence[str]) -> NoR
         problems: One sentence or more for each problem.
 
     Raises:
-        UserError: Always, of the given kind.
+        UserError: Of that kind, if there is a problem.
     """
-    count = "" if len(problems) == 1 else f": {len(problems)} problems"
-    raise error(listed(f"{heading}{count}", problems))
+    texts = list(problems)
+    if texts:
+        count = "" if len(texts) == 1 else f": {len(texts)} problems"
+        raise error(listed(f"{heading}{count}", texts))
 
 
 def listed(heading: str, texts: Sequence[str]) -> str:

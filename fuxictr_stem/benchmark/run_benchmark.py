@@ -26,7 +26,7 @@ from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import report_ids, worst
 from fuxictr_stem.data.source.raw_columns import find_raw_columns
-from fuxictr_stem.errors import ConfigError, TrainingError, refuse
+from fuxictr_stem.errors import ConfigError, TrainingError, raise_all
 from fuxictr_stem.experiment import check_device, open_data
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.locks import locked
@@ -97,7 +97,7 @@ def _run(
     finished = collect_runs(plan, workspace, outcomes, facts)
     if not finished.models:
         reasons = [f"{run}: {reason}" for run, reason in finished.failures.items()]
-        refuse(TrainingError, "No run succeeded", reasons)
+        raise_all(TrainingError, "No run succeeded", reasons)
     leaderboard = write_leaderboard(finished, folder, benchmark.resamples)
     analysis = analyse(benchmark, finished, config_dir, folder, slices)
     write_report(leaderboard, analysis, folder)

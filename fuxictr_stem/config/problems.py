@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from fuxictr_stem.errors import ConfigError, Problem
+from fuxictr_stem.runtime.text_table import amount
 
 # Says where a key is, for a message.
 Place = Callable[[object], str]
@@ -67,7 +68,7 @@ class Problems:
         for place, text in self.entries:
             places.setdefault(text, {})[place] = None
         if places:
-            count = "1 problem" if len(places) == 1 else f"{len(places)} problems"
+            count = amount(len(places), "problem")
             lines = "\n".join(f"- {_places(list(at))}: {text}" for text, at in places.items())
             raise ProblemsError(f"{subject}: {count} in the configuration.\n{lines}", self.entries)
 

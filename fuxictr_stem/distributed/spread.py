@@ -16,7 +16,7 @@ from torch import nn
 from fuxictr_stem.distributed.row_exchange import RowExchange
 from fuxictr_stem.distributed.sharded_step import ShardedStep
 from fuxictr_stem.distributed.whole_weights import save
-from fuxictr_stem.errors import ConfigError, Problem, raise_first, refuse
+from fuxictr_stem.errors import ConfigError, Problem, raise_all, raise_first
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model, get_model
@@ -41,7 +41,7 @@ def check_several(params: Mapping[str, Any], init_from: bool) -> None:
     if problems:
         texts = [f"{key}: {text} {hint}" for key, text, hint in problems]
         texts[-1] += " Or train it in one process, without torchrun."
-        refuse(ConfigError, f"{params['model_id']} on several processes", texts)
+        raise_all(ConfigError, f"{params['model_id']} on several processes", texts)
 
 
 def _several_problems(params: Mapping[str, Any], init_from: bool) -> Iterator[Problem]:

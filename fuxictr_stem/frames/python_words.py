@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from fuxictr_stem.errors import ConfigError, Stopped, UserError, listed
+from fuxictr_stem.errors import ConfigError, Stopped, UserError, raise_all
 
 # What a config, or the command line, calls an argument of `fit`.
 _WORDS = {
@@ -35,15 +35,13 @@ class ArgumentsError(ConfigError):
     """What is wrong with the arguments of `fit`, in its own words."""
 
 
-def refuse_all(problems: Sequence[str]) -> None:
+def check_arguments(problems: Iterable[str]) -> None:
     """Raise one error with all that is wrong with the arguments, if anything is.
 
     Raises:
         ArgumentsError: There is a problem.
     """
-    if problems:
-        count = "" if len(problems) == 1 else f": {len(problems)} problems"
-        raise ArgumentsError(listed(f"fuxictr_stem.fit{count}", problems))
+    raise_all(ArgumentsError, "fuxictr_stem.fit", problems)
 
 
 def argument_at(place: str) -> str:

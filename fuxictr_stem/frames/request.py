@@ -23,7 +23,7 @@ from fuxictr_stem.frames.guess_columns import (
     reads_any,
 )
 from fuxictr_stem.frames.inputs import Splits
-from fuxictr_stem.frames.python_words import argument_at, in_python_words, refuse_all
+from fuxictr_stem.frames.python_words import argument_at, check_arguments, in_python_words
 from fuxictr_stem.registry import get_model
 
 _MOST_NAMED = 8
@@ -80,7 +80,7 @@ class Request:
             ConfigError: With all that is wrong.
         """
         inputs.check_kinds(self.rows)
-        refuse_all([*self._problems()])
+        check_arguments(self._problems())
         self.labels, self.ignore = as_mapping(self.labels), as_mapping(self.ignore)
         self.features = None if self.features is None else as_mapping(self.features)
         self.out = Path(self.out).expanduser().absolute()
@@ -172,16 +172,15 @@ class Request:
         names = {split: inputs.column_names(split, frame) for split, frame in frames.items()}
         features = self.features
         if features is None:
-            refuse_all(
-                [f"ignore: {text}" for text in absent(self.ignore, {"train": names["train"]})]
-            )
+            texts = absent(self.ignore, {"train": names["train"]})
+            check_arguments(f"ignore: {text}" for text in texts)
             taken = {*labels, *self.ignore, self.group_id}
             features = dict.fromkeys(name for name in names["train"] if name not in taken)
         if not features:
-            refuse_all(["features: no column is left to learn from."])
+            check_arguments(["features: no column is left to learn from."])
         every = {**features, **labels, **({self.group_id: None} if self.group_id else {})}
         needed = dict.fromkeys(filter(None, (origin(name, wish) for name, wish in every.items())))
-        refuse_all([*absent(needed, names)])
+        check_arguments(absent(needed, names))
         if not from_files:
             more = self.settings.get("prediction_columns") or []
             if any(map(reads_any, every.values())):
@@ -200,7 +199,7 @@ class Request:
                 # Of columns that could not be guessed the config says nothing.
                 if not self.guesses.problems or "model_config.yaml" in place:
                     problems.append(f"{argument_at(place)}: {in_python_words(text)}")
-        refuse_all(list(dict.fromkeys(problems)))
+        check_arguments(dict.fromkeys(problems))
         return params
 
     def summary(self) -> str:

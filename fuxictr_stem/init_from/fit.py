@@ -12,7 +12,7 @@ from fuxictr_stem.config.model_parameters import (
     find_model,
     model_fields,
 )
-from fuxictr_stem.errors import ConfigError, refuse
+from fuxictr_stem.errors import ConfigError, raise_all
 from fuxictr_stem.init_from.source import Anatomy, Source, anatomy
 from fuxictr_stem.models.initial_weights import misfits
 
@@ -40,9 +40,8 @@ def check_fit(source: Source, params: Mapping[str, Any]) -> None:
         ConfigError: The weights do not fit; the message names all that differs.
     """
     there, here = anatomy(source.params), anatomy(params)
-    problems = list(fit_problems(there, here))
-    if problems:
-        refuse(ConfigError, f"--init-from {source.folder} does not fit this experiment", problems)
+    heading = f"--init-from {source.folder} does not fit this experiment"
+    raise_all(ConfigError, heading, fit_problems(there, here))
     changed = "; ".join(_changed_settings(there.params, here.params))
     if changed:
         logger.warning("--init-from: settings of the model differ: %s.", changed)
@@ -112,10 +111,6 @@ def _forms(model: Anatomy) -> dict[str, dict[str, Any]]:
             of_field.setdefault("pretrain_dim", model.layout.dims[name])
         forms[name] = {key: of_field.get(key, default) for key, default in _FORM.items()}
     return forms
-
-
-def _tasks(model: Anatomy) -> dict[str, str]:
-    return dict(zip(model.labels, model.params["task"], strict=True))
 
 
 def _changed_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:

@@ -23,7 +23,7 @@ _NAMES: dict[int, str] = {SIGINT: "Ctrl-C", SIGTERM: "SIGTERM", SIGHUP: "SIGHUP"
 _asked: list[Stopped] = []
 
 
-def heeded() -> dict[int, str]:
+def stop_signals() -> dict[int, str]:
     """Return the signals that stop a run, with their names; not a SIGHUP that nohup wants ignored."""
     ignored = signal.getsignal(SIGHUP) is signal.SIG_IGN
     return {number: name for number, name in _NAMES.items() if number != SIGHUP or not ignored}
@@ -42,7 +42,7 @@ def obeyed(advice: str) -> Iterator[None]:
         _asked.append(stopped(number, advice))
         raise _asked[-1]
 
-    before = {number: signal.signal(number, stop) for number in heeded()}
+    before = {number: signal.signal(number, stop) for number in stop_signals()}
     try:
         yield
     finally:
@@ -68,13 +68,13 @@ def stopped(number: int, advice: str) -> Stopped:
 
 def end_at_once() -> None:
     """Have a signal end the process without a word: around a command there is nothing to save."""
-    for number in heeded():
+    for number in stop_signals():
         signal.signal(number, lambda n, frame: os._exit(128 + n))
 
 
 def ignore() -> None:
     """Have no further signal disturb the end of a process that was stopped, and has said so."""
-    for number in heeded():
+    for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -127,7 +127,7 @@ def stop_requests(enabled: bool, shared: bool = False) -> Iterator[StopRequest]:
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield request
         return
-    names = heeded()
+    names = stop_signals()
     before = {number: signal.getsignal(number) for number in names}
 
     def restore(but: int | None = None) -> None:

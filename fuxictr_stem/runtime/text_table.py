@@ -30,6 +30,16 @@ def text_table(rows: Sequence[Sequence[str]], left: int = 1, indent: str = "") -
     return "\n".join(f"{indent}{line}".rstrip() for line in lines)
 
 
+def amount(count: int, noun: str) -> str:
+    """Return how many of something there are.
+
+    Example:
+        >>> amount(1, "row"), amount(2500, "row")
+        ('1 row', '2,500 rows')
+    """
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def format_bytes(count: float) -> str:
     """Return a number of bytes with a binary unit.
 

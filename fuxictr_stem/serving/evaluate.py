@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
-from fuxictr_stem.errors import ConfigError, DataError, refuse, suggest
+from fuxictr_stem.errors import ConfigError, DataError, raise_all, suggest
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.serving.evaluation import Evaluation
 from fuxictr_stem.serving.inputs import Data, Wanted, open_rows
@@ -128,5 +128,4 @@ def check_metrics(names: Sequence[str], grouped: bool) -> None:
         )
     if not names:
         problems.append(f"names none. Choose from {', '.join(METRICS)}.")
-    if problems:
-        refuse(ConfigError, "metrics", problems)
+    raise_all(ConfigError, "metrics", problems)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fuxictr_stem import results
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
-from fuxictr_stem.errors import ConfigError, OutputError, refuse, suggest
+from fuxictr_stem.errors import ConfigError, OutputError, raise_all, suggest
 from fuxictr_stem.runtime.logs import tell
 from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.versions import versions
@@ -115,8 +115,7 @@ def _check(out: Path, formats: Sequence[str], tables: str) -> None:
         problems.append(
             f"--tables: {tables!r} is none of {', '.join(STORED_AS)}.{suggest(tables, STORED_AS)}"
         )
-    if problems:
-        refuse(ConfigError, "export", problems)
+    raise_all(ConfigError, "export", problems)
     if "onnx" in formats:
         programs.check_onnx()
     check_new_folder(out, "--out")
@@ -178,7 +177,7 @@ def _compare(
                 )
     if problems:
         advice = f"Scores may differ by {TOLERANCE:g}. Nothing was written."
-        refuse(OutputError, f"{name} does not give the run's scores", [*problems, advice])
+        raise_all(OutputError, f"{name} does not give the run's scores", [*problems, advice])
     count = len(next(iter(columns.values())))
     logger.info("%s gives the run's scores of %d rows, off by %.1g at most", name, count, largest)
 

@@ -18,7 +18,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.errors import DataError, refuse
+from fuxictr_stem.errors import DataError, raise_all
 from fuxictr_stem.runtime.whole_folder import Damaged, OtherFormat, file_damage, read_account
 
 MANIFEST = "manifest.json"
@@ -66,5 +66,5 @@ def check_export(folder: Path, names: Collection[str] | None = None) -> dict[str
     problems = [file_damage(path, account) for path, account in chosen.items()]
     problems = [problem for problem in problems if problem]
     if problems:
-        refuse(DataError, f"The exported run {folder} is damaged", [*problems, _AGAIN])
+        raise_all(DataError, f"The exported run {folder} is damaged", [*problems, _AGAIN])
     return manifest

@@ -13,7 +13,7 @@ import polars as pl
 
 from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
 from fuxictr_stem.data.source.files import input_files
-from fuxictr_stem.errors import DataError, refuse, short, suggest
+from fuxictr_stem.errors import DataError, raise_all, short, suggest
 
 BLOCK_ROWS = 1 << 16
 """The most rows of files that are encoded at a time."""
@@ -107,7 +107,7 @@ def open_rows(encoder: RowEncoder, data: Data, wanted: Wanted) -> Rows:
     absent = [name for name in wanted.keep if name not in columns]
     if absent:
         texts = [f"there is no column {name!r}.{suggest(name, columns)}" for name in absent]
-        refuse(DataError, "these rows cannot be read", texts)
+        raise_all(DataError, "these rows cannot be read", texts)
     names = [n for n in dict.fromkeys([*needed, *wanted.keep]) if n in columns]
     frame = with_names(as_polars(data, names), needed, columns)
     if not frame.height:
@@ -159,8 +159,7 @@ def as_polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
         except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
             reason = str(error).splitlines()[0]
             problems.append(f"column {name!r} mixes kinds of values: {reason}.")
-    if problems:
-        refuse(DataError, "these rows cannot be read", problems)
+    raise_all(DataError, "these rows cannot be read", problems)
     return pl.DataFrame(columns)
 
 

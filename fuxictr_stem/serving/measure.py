@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.errors import DataError, refuse
+from fuxictr_stem.errors import DataError, raise_all
 from fuxictr_stem.metrics import evaluate_task, mean_over_tasks, metric_names
 from fuxictr_stem.metrics.bootstrap import bootstrap_metric, bootstrap_ratio, resample_counts
 from fuxictr_stem.metrics.intervals import percentile_interval
@@ -63,8 +63,7 @@ def check_labels(tasks: Mapping[str, str], samples: Samples) -> None:
                 f"label {label!r} has {len(wrong):,} rows with a value other than 0 and 1, such as "
                 f"{wrong[0]:g}; its task is {task}."
             )
-    if problems:
-        refuse(DataError, "labels", problems)
+    raise_all(DataError, "labels", problems)
 
 
 def measure(

@@ -18,7 +18,7 @@ from torch import Tensor
 from fuxictr_stem.data.encoding.encode import Tally
 from fuxictr_stem.data.encoding.remarks import mostly_unknown, percent
 from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
-from fuxictr_stem.errors import ConfigError, listed, refuse
+from fuxictr_stem.errors import ConfigError, listed, raise_all
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Rows, is_pandas
@@ -145,8 +145,7 @@ def check_columns(labels: Sequence[str], keep: Sequence[str]) -> None:
         for name in scores
         if name in keep
     ]
-    if problems:
-        refuse(ConfigError, "keep", problems)
+    raise_all(ConfigError, "keep", problems)
 
 
 def _frame(scored: Scored) -> pl.DataFrame:

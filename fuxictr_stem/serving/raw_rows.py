@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.errors import DataError, refuse, short, suggest
+from fuxictr_stem.errors import DataError, raise_all, short, suggest
 from fuxictr_stem.serving.inputs import as_polars, column_names, is_pandas, with_names
 
 RawRows: TypeAlias = Any
@@ -78,8 +78,7 @@ def _columns(rows: Sequence[Any], needed: Sequence[str]) -> dict[str, list[Any]]
         for number, row in enumerate(rows, 1)
         if not isinstance(row, Mapping)
     ]
-    if problems:
-        refuse(DataError, _HEADING, problems)
+    raise_all(DataError, _HEADING, problems)
     columns = {}
     for name in needed:
         lacking = [number for number, row in enumerate(rows, 1) if name not in row]
@@ -90,8 +89,7 @@ def _columns(rows: Sequence[Any], needed: Sequence[str]) -> dict[str, list[Any]]
             problems.append(
                 f"row {lacking[0]:,} has no {name!r}, others have.{near} A missing value is None."
             )
-    if problems:
-        refuse(DataError, _HEADING, problems)
+    raise_all(DataError, _HEADING, problems)
     return columns
 
 
@@ -111,8 +109,7 @@ def _frame(columns: Mapping[str, Any], floats: Collection[str]) -> pl.DataFrame:
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name!r} {length:,}" for name, length in lengths.items())
         problems.append(f"columns differ in their number of values: {shown}.")
-    if problems:
-        refuse(DataError, _HEADING, problems)
+    raise_all(DataError, _HEADING, problems)
     return pl.DataFrame(series)
 
 

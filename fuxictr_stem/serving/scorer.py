@@ -12,7 +12,7 @@ import numpy as np
 
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Array
-from fuxictr_stem.errors import ConfigError, DataError, refuse
+from fuxictr_stem.errors import ConfigError, DataError, raise_all
 from fuxictr_stem.serving.export_folder import ENCODER, ONNX, ONNX_DATA, TOLERANCE, check_export
 from fuxictr_stem.serving.raw_rows import RawRows, as_frame, single_row
 
@@ -124,7 +124,7 @@ class Scorer:
                         )
         if problems:
             advice = "Install another version of onnxruntime, or export the run again."
-            refuse(DataError, f"{folder}: its rows get other scores here", [*problems, advice])
+            raise_all(DataError, f"{folder}: its rows get other scores here", [*problems, advice])
 
 
 class _BoundRow:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from fuxictr_stem.errors import OutputError, Stopped
 from fuxictr_stem.runtime.outputs import remove_file
 from fuxictr_stem.runtime.progress import Progress
-from fuxictr_stem.runtime.signals import StopRequest, heeded, stop_requests
+from fuxictr_stem.runtime.signals import StopRequest, stop_requests, stop_signals
 from fuxictr_stem.training.evaluation import Batches, evaluate_predictions, predict
 from fuxictr_stem.training.first_losses import TaskLosses, warn_of_first_losses
 from fuxictr_stem.training.nan_guard import LOOK_TOGETHER, LossWatch, finite_losses
@@ -307,7 +307,7 @@ class Trainer:
         go_on = "The state could not be saved; --resume goes on from the one before."
         if self._save(finished):
             go_on = "The state is saved: the same command with --resume goes on from there."
-        raise Stopped(number, f"Stopped by {heeded()[number]} {where}. {go_on}")
+        raise Stopped(number, f"Stopped by {stop_signals()[number]} {where}. {go_on}")
 
 
 def _figures(values: Mapping[str, float]) -> str:

@@ -12,6 +12,7 @@ from fuxictr_stem.benchmark.score.leaderboard import (
     Leaderboard,
     higher_is_better,
 )
+from fuxictr_stem.runtime.text_table import amount
 
 
 def summary(leaderboard: Leaderboard) -> list[str]:
@@ -45,8 +46,7 @@ def summary(leaderboard: Leaderboard) -> list[str]:
         )
     lines += _edges(finished)
     if finished.failures:
-        runs = len(finished.failures)
-        lines.append(f"{runs} {'run' if runs == 1 else 'runs'} failed; see Failures.")
+        lines.append(f"{amount(len(finished.failures), 'run')} failed; see Failures.")
     return lines
 
 

@@ -14,7 +14,7 @@ from fuxictr_stem.data.cache.inventory import USELESS, FoundCache, State
 from fuxictr_stem.data.source.files import SPLITS
 from fuxictr_stem.errors import DataError, OutputError, suggest
 from fuxictr_stem.runtime.logs import tell
-from fuxictr_stem.runtime.text_table import format_bytes, text_table
+from fuxictr_stem.runtime.text_table import amount, format_bytes, text_table
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def clear_caches(
             continue
         count, freed = count + 1, freed + size
         tell(f"{verb} {cache.folder} ({cache.state.value}, {format_bytes(size)})")
-    tell(f"{verb.capitalize()} {count} {'cache' if count == 1 else 'caches'}, {freed:,} bytes.")
+    tell(f"{verb.capitalize()} {amount(count, 'cache')}, {freed:,} bytes.")
     return int(failed > 0)
 
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.data.encoding.vocabulary import Array
-from fuxictr_stem.errors import ConfigError, DataError, refuse, suggest
+from fuxictr_stem.errors import ConfigError, DataError, raise_all, suggest
 from fuxictr_stem.metrics import METRICS, TASKS, metric_names
 from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.runtime.text_table import amount
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def check_labels(
         for label, task in tasks.items()
         if task not in TASKS
     ]
-    _refuse_any(ConfigError, "tasks", problems)
+    raise_all(ConfigError, "tasks", problems)
     problems = [
         f"label {label!r} {problem}"
         for label, task in tasks.items()
@@ -58,7 +59,7 @@ def check_labels(
             problem := _label_problem(stats[split][label], task, split, metric_names(task, metrics))
         )
     ]
-    _refuse_any(DataError, "labels", problems)
+    raise_all(DataError, "labels", problems)
 
 
 def check_samples(
@@ -115,7 +116,7 @@ def check_samples(
                 for label in tasks
                 if not weights[~np.isnan(_samples(cache, split, label, spaces.get(label)))].any()
             ]
-    _refuse_any(DataError, "samples", problems)
+    raise_all(DataError, "samples", problems)
 
 
 def check_groups(
@@ -158,12 +159,7 @@ def check_groups(
                     f"({group_id}) of {split}: no gAUC can be measured. Choose another group_id, or "
                     "leave the metrics within groups out."
                 )
-    _refuse_any(DataError, "metrics", problems)
-
-
-def _refuse_any(error: type[ConfigError | DataError], heading: str, problems: list[str]) -> None:
-    if problems:
-        refuse(error, heading, problems)
+    raise_all(DataError, "metrics", problems)
 
 
 def _samples(cache: Cache, split: str, label: str, space: str | None) -> Array:
@@ -181,15 +177,15 @@ def _label_problem(
     if task == BINARY:
         if stats["other"]:
             return (
-                f"has {_rows(stats['other'])} of {split} with a value other than 0 and 1, such as "
+                f"has {amount(stats['other'], 'row')} of {split} with a value other than 0 and 1, such as "
                 f"{stats['example']:g}; a binary_classification task needs 0 or 1. Turn it into 0/1, "
                 "make the task regression, or declare the value as missing in label_col."
             )
         return _one_class(stats["positives"], stats["rows"] - stats["nulls"], split, metrics)
     if stats["nonfinite"]:
-        return f"is not finite in {_rows(stats['nonfinite'])} of {split}; fix or drop the rows."
+        return f"is not finite in {amount(stats['nonfinite'], 'row')} of {split}; fix or drop the rows."
     if stats["nulls"] == stats["rows"]:
-        return f"is missing in all {_rows(stats['rows'])} of {split}: there is nothing to learn."
+        return f"is missing in all {amount(stats['rows'], 'row')} of {split}: there is nothing to learn."
     return _constant(stats["min"], stats["max"], split, metrics)
 
 
@@ -212,7 +208,7 @@ def _one_class(
     for label, count, kind in ((1, positives, "positive"), (0, samples - positives, "negative")):
         if count:
             continue
-        lacks = f"has no {kind} among {_rows(samples)} of {split}{where}"
+        lacks = f"has no {kind} among {amount(samples, 'row')} of {split}{where}"
         if split == "train" or not samples:
             return (
                 f"{lacks}: there is nothing to tell apart. Take other rows, or leave the label out."
@@ -238,7 +234,3 @@ def _constant(
         f"is {least:g} in all rows of {split}{where}, and {' and '.join(needing)} divides by its variance. "
         "Take other rows, or leave the metric out."
     )
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"

@@ -7,7 +7,7 @@ building of a cache does; it starts no Ray cluster.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +24,11 @@ from fuxictr_stem.data.encoding.fill_values import fills, whole_numbers
 from fuxictr_stem.data.encoding.pretrained import check_pretrained, match_pretrained
 from fuxictr_stem.data.encoding.remarks import Remark, table_remarks, unsplit
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
-from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import RESERVED, inner_type
 from fuxictr_stem.data.source.derived_columns import type_problems, value_problems
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained, first_place
-from fuxictr_stem.errors import DataError, refuse
+from fuxictr_stem.errors import DataError, raise_all
 
 
 class Processor(FeatureProcessor):
@@ -132,8 +131,8 @@ class Processor(FeatureProcessor):
         tokens = count_tokens(train_ddf, [c["name"] for c in counted if c["type"] != "meta"], whole)
         tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, meta, whole)
         counts = {col["name"]: tokens[col["name"]].counts() for col in counted}
-        plan = self.source.plan
-        _refuse(plan, (p for col in counted for p in self._problems(col, counts[col["name"]])))
+        problems = (p for col in counted for p in self._problems(col, counts[col["name"]]))
+        raise_all(DataError, f"dataset {self.dataset_id!r}", problems)
         self.remarks = list(table_remarks(counted, counts))
         # What FuxiCTR's normalizers need: one query, in bounded memory.
         with self._only([col for col in active if col["type"] == "numeric"]):
@@ -211,21 +210,16 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
     """
     plan = source.plan
     check_pretrained(plan)
-    _refuse(plan, type_problems(plan.derived, source.frame("train")))
+    heading = f"dataset {plan.dataset_id!r}"
+    raise_all(DataError, heading, type_problems(plan.derived, source.frame("train")))
     processor = Processor(source, folder)
     with explained(source):
         frames = {split: filled_frame(plan, source.frame(split)) for split in source.parts}
-        _refuse(plan, value_problems(plan.derived, frames))
+        raise_all(DataError, heading, value_problems(plan.derived, frames))
         every = pl.concat(list(frames.values()))
         processor.fit(frames["train"], meta_ddf=every, min_categr_count=plan.min_categr_count)
     processor.remarks += match_pretrained(plan, processor)
     return processor, frames
-
-
-def _refuse(plan: Plan, problems: Iterable[str]) -> None:
-    texts = list(problems)
-    if texts:
-        refuse(DataError, f"dataset {plan.dataset_id!r}", texts)
 
 
 def _scaler(normalizer: Any) -> Normalizer:

@@ -14,7 +14,7 @@ from fuxictr_stem.data.encoding.fill_steps import fill_steps
 from fuxictr_stem.data.encoding.fitted import Fitted
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.frame_rows import frame_readings, refuse_faults, unreadable
+from fuxictr_stem.data.source.frame_rows import frame_readings, raise_faults, unreadable
 from fuxictr_stem.data.source.readings import Reading
 from fuxictr_stem.data.source.split_files import HIDDEN, whole_number, written_numbers
 
@@ -45,7 +45,7 @@ class Program(NamedTuple):
             for place, select in enumerate(self.selects):
                 block = block.select(select)
                 if not place and _FAULTY in block.columns and block[_FAULTY].any():
-                    refuse_faults(frame, self.readings)
+                    raise_faults(frame, self.readings)
         except pl.exceptions.PolarsError as error:
             raise unreadable(error) from error
         return {e.name: e.finish(block[e.name]) for e in self.encoders}

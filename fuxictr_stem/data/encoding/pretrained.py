@@ -13,7 +13,7 @@ from fuxictr_stem.data.encoding.remarks import Remark, no_vectors
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import RESERVED
-from fuxictr_stem.errors import DataError, refuse, short
+from fuxictr_stem.errors import DataError, raise_all, short
 from fuxictr_stem.models.pretrained_vectors import read_pretrained
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,7 @@ def check_pretrained(plan: Plan) -> None:
             except Exception:  # noqa: BLE001  each reader has its own kinds of error
                 wanted = f"{path.suffix} with keys of dtype {col['dtype'].__name__}"
                 problems.append(f"{about}: cannot be read as {wanted} and vectors of numbers.")
-    if problems:
-        refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
+    raise_all(DataError, f"dataset {plan.dataset_id!r}", problems)
 
 
 def _problems(path: Path, col: Mapping[str, Any]) -> list[str]:

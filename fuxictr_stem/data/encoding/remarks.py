@@ -12,6 +12,7 @@ import polars as pl
 from fuxictr_stem.data.encoding.encode import Tally
 from fuxictr_stem.data.encoding.fill_values import Fill
 from fuxictr_stem.data.source.columns import RESERVED
+from fuxictr_stem.runtime.text_table import amount
 
 UNKNOWN = "Columns whose ids are mostly unknown, so that a model has learned nothing about them"
 FILLS = "Missing values that the model cannot tell from real ones"
@@ -175,7 +176,7 @@ def _fill_text(fill: Fill, counts: Mapping[str, Tally], rows: Mapping[str, int])
 
 def _clash_text(fill: Fill, missing: int, clashes: int) -> str:
     what = f"{'label' if fill.kind == 'label' else 'column'} {fill.name!r}"
-    hold = "1 row holds" if clashes == 1 else f"{clashes:,} rows hold"
+    hold = f"{amount(clashes, 'row')} {'holds' if clashes == 1 else 'hold'}"
     if missing:
         become = "row without a value becomes" if missing == 1 else "rows without a value become"
         return f"{what}: {missing:,} {become} {fill.value!r}, which {hold} as a real value. {fill.advice}"
@@ -194,11 +195,10 @@ def _rounded_remarks(tallies: Tallies) -> Iterator[Remark]:
         counts = [columns[name] for columns in tallies.values() if columns[name].rounded]
         if counts:
             count, (value, stored) = sum(t.rounded for t in counts), counts[0].example
-            numbers = "1 number" if count == 1 else f"{count:,} numbers"
             text = (
-                f"{name!r}: {numbers} of at least 2^24 are rounded, such as {value} to {stored:.0f}: "
-                "neighbouring numbers become one. Give a feature a normalizer, or subtract a constant "
-                "(and divide) before."
+                f"{name!r}: {amount(count, 'number')} of at least 2^24 are rounded, such as {value} to "
+                f"{stored:.0f}: neighbouring numbers become one. Give a feature a normalizer, or "
+                "subtract a constant (and divide) before."
             )
             yield Remark(ROUNDED, name, text)
 
@@ -240,7 +240,7 @@ def table_remarks(
         texts = [t for t in tokens if isinstance(t, str) and t.endswith(".0")]
         twice = [t for t in texts if t[:-2] in tokens]
         if twice:
-            values = "1 value has" if len(twice) == 1 else f"{len(twice):,} values have"
+            values = f"{amount(len(twice), 'value')} {'has' if len(twice) == 1 else 'have'}"
             text = (
                 f"column {name!r}: {values} two ids, such as {min(twice)[:-2]!r} and {min(twice)!r}. Write "
                 "each number one way."

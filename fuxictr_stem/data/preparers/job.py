@@ -12,7 +12,7 @@ from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_inner
 from fuxictr_stem.config.schema import Prepare
 from fuxictr_stem.data.preparers.splits import SPLITS, Blocks
-from fuxictr_stem.errors import ConfigError, DataError, Problem, refuse, short, suggest
+from fuxictr_stem.errors import ConfigError, DataError, Problem, raise_all, short, suggest
 
 
 class RawFilesMissing(DataError):
@@ -73,8 +73,7 @@ def read_job(dataset: Mapping[str, Any], preparers: Mapping[str, Preparer]) -> J
             problems.add(place, problem)
     paths = {split: Path(str(dataset.get(f"{split}_data") or "")) for split in SPLITS}
     problems.add_all(_path_problems(dataset, paths))
-    if problems.lines:
-        refuse(ConfigError, f"{heading}, preparer {name}", problems.lines)
+    raise_all(ConfigError, f"{heading}, preparer {name}", problems.lines)
     labels = dataset.get("label_col", [])
     labels = labels_of_files(labels if isinstance(labels, list) else [labels])
     return Job(

@@ -22,7 +22,7 @@ from fuxictr_stem.config.column_words import combined_labels, copied_column, fun
 from fuxictr_stem.data.source.columns import PYTHON_TYPES, RESERVED, Column
 from fuxictr_stem.data.source.derived_columns import columns_read, expression
 from fuxictr_stem.data.source.dialect import Dialect, dialect_of
-from fuxictr_stem.errors import ConfigError, refuse
+from fuxictr_stem.errors import ConfigError, raise_all
 
 BLOCK_ROWS = 1 << 18
 """The most rows that are read at a time."""
@@ -109,8 +109,7 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
     """
     declared = {col["name"]: col for col in [*dataset["feature_cols"], *dataset["label_col"]]}
     problems = [problem for col in declared.values() for problem in _problems(col)]
-    if problems:
-        refuse(ConfigError, f"dataset {dataset['dataset_id']!r}", problems)
+    raise_all(ConfigError, f"dataset {dataset['dataset_id']!r}", problems)
 
     columns = [_label(col, declared) for col in dataset["label_col"]]
     features, derived, sources = [], list[dict[str, Any]](), set()

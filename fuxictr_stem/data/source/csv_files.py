@@ -28,6 +28,7 @@ from fuxictr_stem.data.source.dialect import (
     where_not_utf8,
 )
 from fuxictr_stem.errors import DataError
+from fuxictr_stem.runtime.text_table import amount
 
 _BLOCK_BYTES = 1 << 22
 _LARGEST_BLOCK = (1 << 31) - 1
@@ -195,10 +196,10 @@ class _BadRows:
         if not self._count:
             return
         number, actual = self._first
-        many = "1 row has" if self._count == 1 else f"{self._count:,} rows have"
+        rows = f"{amount(self._count, 'row')} {'has' if self._count == 1 else 'have'}"
         place = "the first of them" if number is None else f"row {number:,} (the header is row 1)"
         raise DataError(
-            f"{many} another number of fields than the header's {fields}: {place} has {actual}. "
+            f"{rows} another number of fields than the header's {fields}: {place} has {actual}. "
             f"Is a value with {sep!r} not quoted, or the file cut off?"
         )
 

@@ -18,7 +18,8 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.errors import DataError, refuse, suggest
+from fuxictr_stem.errors import DataError, raise_all, suggest
+from fuxictr_stem.runtime.text_table import amount
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +53,7 @@ def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
     for split in SPLITS:
         path = dataset.get(f"{split}_data")
         if path:
-            try:
-                files[split], split_problems, others = _files_of(str(path), endings)
-                split_problems += _problems(files[split], endings)
-                if others and not split_problems:
-                    _warn_of_others(f"{split}_data", str(path), len(files[split]), tuple(others))
-            except OSError as error:
-                where = str(error.filename or path)
-                split_problems = [f"{where!r} cannot be read: {error.strerror}."]
+            files[split], split_problems = _checked_files(f"{split}_data", str(path), endings)
             problems += [f"{split}_data: {problem}" for problem in split_problems]
         elif split != "test":
             problems.append(f"{split}_data is not set; it names the {split} file or folder.")
@@ -67,8 +61,7 @@ def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
         path = col.get("pretrained_emb")
         if path and col.get("active", True) and not Path(path).is_file():
             problems.append(f"pretrained_emb of column {col['name']!r}: no file {path!r}.")
-    if problems:
-        refuse(DataError, f"dataset {dataset['dataset_id']!r}", problems)
+    raise_all(DataError, f"dataset {dataset['dataset_id']!r}", problems)
     return files
 
 
@@ -99,22 +92,27 @@ def input_files(names: Sequence[str | Path]) -> list[Path]:
     endings = tuple(ending for some in ENDINGS.values() for ending in some)
     problems: list[str] = []
     files: list[Path] = []
-    for name in map(str, names):
-        try:
-            some, name_problems, others = _files_of(name, endings)
-        except OSError as error:
-            where = str(error.filename or name)
-            some, name_problems, others = [], [f"{where!r} cannot be read: {error.strerror}."], []
-        if others and not name_problems:
-            _warn_of_others("data", name, len(some), tuple(others))
+    for name in names:
+        some, name_problems = _checked_files("data", str(name), endings)
         files += some
         problems += name_problems
-    problems += [] if problems else _problems(files, endings)
-    if problems or not files:
-        refuse(
-            DataError, "data", problems or ["names no file. Give a file, a folder or a pattern."]
-        )
+    # Two names may mean one file.
+    raise_all(DataError, "data", problems or _problems(files, endings))
+    if not files:
+        raise DataError("data: names no file. Give a file, a folder or a pattern.")
     return files
+
+
+def _checked_files(key: str, name: str, endings: Endings) -> tuple[list[Path], list[str]]:
+    """Return the files that a name means and what is wrong with them; warn of others in their folder."""
+    try:
+        files, problems, others = _files_of(name, endings)
+        problems += _problems(files, endings)
+    except OSError as error:
+        return [], [f"{str(error.filename or name)!r} cannot be read: {error.strerror}."]
+    if others and not problems:
+        _warn_of_others(key, name, len(files), tuple(others))
+    return files, problems
 
 
 def _files_of(name: str, endings: Endings) -> tuple[list[Path], list[str], list[Path]]:
@@ -254,11 +252,10 @@ def _warn_of_others(key: str, folder: str, parts: int, others: tuple[Path, ...])
     named = [f"{str(p)!r}" + (" (a folder)" if os.path.isdir(p) else "") for p in others]
     more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
     logger.warning(
-        "%s: %d %s of folder %r %s read; not read are %s. Move them away; or, if they belong to the "
+        "%s: %s of folder %r %s read; not read are %s. Move them away; or, if they belong to the "
         "split, write a pattern that fits all of its files.",
         key,
-        parts,
-        "part" if parts == 1 else "parts",
+        amount(parts, "part"),
         folder,
         "is" if parts == 1 else "are",
         ", ".join([*named[:_MOST_NAMED], *more]),

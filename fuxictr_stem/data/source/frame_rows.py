@@ -9,8 +9,9 @@ import polars as pl
 
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import type_problem
-from fuxictr_stem.data.source.readings import Reading, readings
-from fuxictr_stem.errors import DataError, refuse, short, suggest
+from fuxictr_stem.data.source.readings import Reading, fault_text, readings
+from fuxictr_stem.errors import DataError, raise_all, short, suggest
+from fuxictr_stem.runtime.text_table import amount
 
 Types = Mapping[str, pl.DataType]
 _HEADING = "these rows cannot be encoded"
@@ -38,11 +39,11 @@ def frame_readings(plan: Plan, types: Types, names: Collection[str]) -> list[Rea
         elif problem := type_problem(column, have):
             problems.append(f"{column.described}: {problem}")
     if problems:
-        refuse(DataError, _HEADING, list(dict.fromkeys(problems)))
+        raise_all(DataError, _HEADING, list(dict.fromkeys(problems)))
     return readings(plan.columns, types)
 
 
-def refuse_faults(frame: pl.DataFrame, readings: Sequence[Reading]) -> None:
+def raise_faults(frame: pl.DataFrame, readings: Sequence[Reading]) -> None:
     """Raise a DataError that names each fault of a frame's values, and its first row, if there is any."""
     problems = []
     for reading in readings:
@@ -53,12 +54,9 @@ def refuse_faults(frame: pl.DataFrame, readings: Sequence[Reading]) -> None:
                 .filter("here")
             )
             if rows.height:
-                count = "1 row" if rows.height == 1 else f"{rows.height:,} rows"
                 first = f"row {rows['row'][0] + 1:,}, value {short(rows['shown'].to_list()[0])}"
-                about = f"{reading.column.described} is {fault.what} in {count}; first in {first}"
-                problems.append(f"{about}. {fault.advice}".rstrip())
-    if problems:
-        refuse(DataError, _HEADING, problems)
+                problems.append(fault_text(reading, fault, amount(rows.height, "row"), first))
+    raise_all(DataError, _HEADING, problems)
 
 
 def row_frame(values: Mapping[str, Any], columns: Collection[str]) -> pl.DataFrame:
@@ -74,8 +72,7 @@ def row_frame(values: Mapping[str, Any], columns: Collection[str]) -> pl.DataFra
                 series.append(pl.Series(name, [values[name]]))
             except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
                 problems.append(f"column {name!r} cannot hold {short(values[name])}.")
-    if problems:
-        refuse(DataError, _HEADING, problems)
+    raise_all(DataError, _HEADING, problems)
     return pl.DataFrame(series)
 
 

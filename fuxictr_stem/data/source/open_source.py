@@ -27,7 +27,7 @@ from fuxictr_stem.data.source.csv_shape import csv_shape
 from fuxictr_stem.data.source.dialect import UNREADABLE, open_bytes, where_not_utf8
 from fuxictr_stem.data.source.partitions import folder_columns, whole_keys
 from fuxictr_stem.data.source.split_files import Part, Source
-from fuxictr_stem.errors import DataError, refuse, suggest
+from fuxictr_stem.errors import DataError, raise_all, suggest
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
             parts[split].append(Part(path, every, tuple(types), constants))
     places = [(part, f"{part.path} ({split})") for split in parts for part in parts[split]]
     problems += _type_problems(plan, places)
-    if problems := problems or [*_clashes_of_types(plan, places)]:
-        refuse(DataError, f"dataset {plan.dataset_id!r}", problems)
+    heading = f"dataset {plan.dataset_id!r}"
+    raise_all(DataError, heading, problems or _clashes_of_types(plan, places))
     _warn_of_splitters(plan, [part for split in parts.values() for part in split])
     return Source(plan, parts)
 

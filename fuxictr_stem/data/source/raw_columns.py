@@ -16,7 +16,7 @@ from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained
-from fuxictr_stem.errors import DataError, refuse
+from fuxictr_stem.errors import DataError, raise_all
 from fuxictr_stem.runtime.outputs import temporary_name
 
 PREDICTION_COLUMNS = "prediction_columns"
@@ -51,8 +51,7 @@ class RawColumns:
         """
         try:
             source, problems = self.source.with_csv_read(split, self.scratch)
-            if problems:
-                refuse(DataError, f"dataset {source.plan.dataset_id!r}", problems)
+            raise_all(DataError, f"dataset {source.plan.dataset_id!r}", problems)
             yield from self._blocks(source, split, block_rows)
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)

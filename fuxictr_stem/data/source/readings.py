@@ -72,6 +72,20 @@ class Reading:
     faults: tuple[Fault, ...] = ()
 
 
+def fault_text(reading: Reading, fault: Fault, where: str, first: str) -> str:
+    """Return what to say of a fault.
+
+    Args:
+        reading: Whose fault it is.
+        fault: The fault.
+        where: How many rows have it.
+        first: The first of them, with its value; "" if it is not there any more.
+    """
+    about = f"{reading.column.described} is {fault.what} in {where}"
+    place = f"; first in {first}" if first else ""
+    return f"{about}{place}. {fault.advice}".rstrip()
+
+
 def readings(columns: Sequence[Column], types: Mapping[str, pl.DataType]) -> list[Reading]:
     """Return how each column is read from raw columns of the given types.
 

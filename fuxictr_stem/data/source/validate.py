@@ -18,9 +18,10 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem.data.source.columns import Column
-from fuxictr_stem.data.source.readings import finite
+from fuxictr_stem.data.source.readings import fault_text, finite
 from fuxictr_stem.data.source.split_files import OpenFile, Part, Source
-from fuxictr_stem.errors import DataError, refuse
+from fuxictr_stem.errors import DataError, raise_all, short
+from fuxictr_stem.runtime.text_table import amount
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +82,7 @@ def check_source(
             f"{stats[split].rows:,}",
             time.monotonic() - start,
         )
-    if problems:
-        refuse(DataError, f"dataset {source.plan.dataset_id!r}", problems)
+    raise_all(DataError, f"dataset {source.plan.dataset_id!r}", problems)
     return source, stats
 
 
@@ -91,8 +91,7 @@ def first_place(source: Source, column: Column, test: Callable[[pl.Expr], pl.Exp
     for split in source.parts:
         for file in source.files(split):
             value = next(r.value for r in file.readings if r.column == column)
-            place, _ = _first_row(file, test(value), value)
-            if place:
+            if place := _first_row(file, test(value)):
                 return place
     raise AssertionError(f"no value of {column.name} passes the test")
 
@@ -106,10 +105,7 @@ def explained(source: Source) -> Iterator[None]:
         files = ", ".join(map(_names, source.parts.values()))
         reason = f"{files} cannot be read: {str(error).splitlines()[0]}"
         problems = [*_unreadable(source)] or [reason]
-        try:
-            refuse(DataError, f"dataset {source.plan.dataset_id!r}", problems)
-        except DataError as explanation:
-            raise explanation from error
+        raise_all(DataError, f"dataset {source.plan.dataset_id!r}", problems)
 
 
 def _unreadable(source: Source) -> Iterator[str]:
@@ -194,27 +190,21 @@ def _described(source: Source, split: str, index: int, count: int) -> str:
     first = ""
     for file in source.files(split):
         reading, fault = [(r, f) for r in file.readings for f in r.faults][index]
-        place, value = _first_row(file, fault.where, reading.raw)
-        if place:
-            first = f"; first in {place}" + ("" if value is None else f", value {_short(value)}")
+        if first := _first_row(file, fault.where, reading.raw):
             break
-    rows = "1 row" if count == 1 else f"{count:,} rows"
-    about = f"{reading.column.described} is {fault.what} in {rows} of {split}"
-    return f"{about}{first}. {fault.advice}".rstrip()
+    return fault_text(reading, fault, f"{amount(count, 'row')} of {split}", first)
 
 
-def _first_row(file: OpenFile, where: pl.Expr, shown: pl.Expr) -> tuple[str, Any]:
-    """Return the first place in a file where an expression is true, or "", and what to show of that row."""
-    frame = file.raw.select(here=where, shown=shown).with_row_index("row")
-    first = frame.filter("here").head(1).collect(engine="streaming")
+def _first_row(file: OpenFile, where: pl.Expr, shown: pl.Expr | None = None) -> str:
+    """Return the first place in a file where an expression is true, with what to show of it, or ""."""
+    frame = file.raw.select(here=where, shown=pl.lit(None) if shown is None else shown)
+    first = frame.with_row_index("row").filter("here").head(1).collect(engine="streaming")
     if not first.height:
-        return "", None
-    return f"{file.path}, row {first['row'][0] + 1:,}", first["shown"].to_list()[0]
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        return ""
+    value = first["shown"].to_list()[0]
+    return f"{file.path}, row {first['row'][0] + 1:,}" + (
+        "" if value is None else f", value {short(value)}"
+    )
 
 
 def _names(parts: Sequence[Part]) -> str:
