@@ -34,15 +34,15 @@ _MODELS = {
 }
 
 
-def _claims(what: str, group: str, own: dict[str, str]) -> dict[str, EntryPoint]:
+def _claims(what: str, group: str, ours: dict[str, str]) -> dict[str, EntryPoint]:
     """Return the entry points of a group by name.
 
     Raises:
-        ConfigError: If two of them, or one and one of our own, claim a name.
+        ConfigError: If two of them, or one of them and one of ours, claim a name.
     """
     entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
-        taken = own.get(entry.name) or entries.setdefault(entry.name, entry).value
+        taken = ours.get(entry.name) or entries.setdefault(entry.name, entry).value
         if taken != entry.value:
             raise ConfigError(
                 f"Two {what} are called {entry.name!r}: {taken} and {entry.value} (entry points of "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -143,14 +143,7 @@ def _fill_problems(entry: Column, dtype: str) -> Iterator[Problem]:
     fits = {
         "str": is_int or isinstance(fill, (str, float)),
         "int": is_int and abs(fill) < 2**63,
-        "float": (is_int or isinstance(fill, float)) and _is_finite(fill),
+        "float": (is_int or isinstance(fill, float)) and abs(fill) <= sys.float_info.max,
     }
     if not fits[dtype]:
         yield entry.problem("fill_na", f"must fit dtype {dtype}, found {short(fill)}.")
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False

@@ -51,6 +51,13 @@ def expert_owner(num_tasks: int, num_specific_experts: int, num_shared_experts: 
     return torch.cat([owners, torch.full((num_shared_experts,), num_tasks)])
 
 
+def _own_and_shared(num_tasks: int, specific: int, shared: int, shared_gate: bool) -> Tensor:
+    """Return which experts are a gate's own or shared, (Q, E)."""
+    owner = expert_owner(num_tasks, specific, shared)
+    gate = torch.arange(num_tasks + shared_gate)[:, None]
+    return (owner == gate) | (owner == num_tasks)
+
+
 def aftb_rules(
     num_tasks: int,
     num_specific_experts: int,
@@ -69,9 +76,7 @@ def aftb_rules(
             every expert, as the published code does; through it a task's loss then reaches the other
             tasks' experts as soon as there are two layers.
     """
-    owner = expert_owner(num_tasks, num_specific_experts, num_shared_experts)
-    gate = torch.arange(num_tasks + shared_gate)[:, None]
-    train = (owner == gate) | (owner == num_tasks)
+    train = _own_and_shared(num_tasks, num_specific_experts, num_shared_experts, shared_gate)
     if shared_gate and not isolate_shared_gate:
         train[num_tasks] = True
     return GateRules(read=torch.ones_like(train), train=train)
@@ -94,9 +99,7 @@ def cgc_rules(
         shared_gate_reads: What that gate reads: all experts, as in the paper (Tang et al., RecSys
             2020), or the shared ones only, as in the published codes of STEM and FuxiCTR.
     """
-    owner = expert_owner(num_tasks, num_specific_experts, num_shared_experts)
-    gate = torch.arange(num_tasks + shared_gate)[:, None]
-    read = (owner == gate) | (owner == num_tasks)
+    read = _own_and_shared(num_tasks, num_specific_experts, num_shared_experts, shared_gate)
     if shared_gate and shared_gate_reads == "all":
         read[num_tasks] = True
     return GateRules(read=read, train=read)
@@ -125,9 +128,8 @@ def auxiliary_rules(
     """
     sizes = (num_tasks, num_specific_experts, num_shared_experts, shared_gate)
     read, train = aftb_rules(*sizes, isolate_shared_gate=isolate_shared_gate)
-    auxiliary_gates = cgc_rules(*sizes)
-    for task in auxiliary:
-        read[task] = auxiliary_gates.read[task]
+    helpers = list(auxiliary)
+    read[helpers] = train[helpers]
     return GateRules(read=read, train=train)
 
 

@@ -110,10 +110,10 @@ class AITM(MultiTaskNet):
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict every task: a batch of columns to ``{label}_pred``, (B, 1) each."""
-        own_TBH = self.bottoms(self.embedded(inputs))
-        outputs = [own_TBH[0]]
-        for transfer, own_BH in zip(self.transfers, own_TBH[1:], strict=True):
-            outputs.append(self._attend(torch.stack([transfer(outputs[-1]), own_BH])))
+        bottoms_TBH = self.bottoms(self.embedded(inputs))
+        outputs = [bottoms_TBH[0]]
+        for transfer, bottom_BH in zip(self.transfers, bottoms_TBH[1:], strict=True):
+            outputs.append(self._attend(torch.stack([transfer(outputs[-1]), bottom_BH])))
         return self.predictions(torch.stack(outputs))
 
     def _attend(self, u_2BH: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fuxictr_stem.errors import ConfigError, DataError
-from fuxictr_stem.runtime.h5_files import inside
+from fuxictr_stem.runtime.h5_files import local_dataset
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -104,17 +104,17 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def _of_h5(file: h5py.File, name: str) -> Array:
-    data = inside(file, name)
+    data = local_dataset(file, name)
     if data.dtype.kind not in "iufS" and not h5py.check_string_dtype(data.dtype):
         raise DataError(f"{name!r} holds {data.dtype}, neither numbers nor text: rejected.")
     return np.asarray(data[:])
 
 
 def _of_npz(arrays: np.lib.npyio.NpzFile) -> tuple[Array, Array]:
-    found, pickled = [], []
+    arrays_read, pickled = [], []
     for name in _ARRAYS:
         try:
-            found.append(arrays[name])
+            arrays_read.append(arrays[name])
         except ValueError as error:
             if "allow_pickle" not in str(error):
                 raise
@@ -125,4 +125,4 @@ def _of_npz(arrays: np.lib.npyio.NpzFile) -> tuple[Array, Array]:
             "objects (pickled), which could run code when read, so they never are. Save plain arrays: "
             "np.savez(path, key=np.array(keys.tolist()), value=np.stack(list(vectors)))."
         )
-    return found[0], found[1]
+    return arrays_read[0], arrays_read[1]

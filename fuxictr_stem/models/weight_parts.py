@@ -130,14 +130,14 @@ def _prefixes(model: MultiTaskNet) -> Iterator[tuple[str, _Prefix]]:
         if isinstance(module, ExpertLayer):
             inside.add(module.gates)
             specific = module.specific_experts.num_groups // module.num_tasks
-            own = [
+            specific_experts = [
                 Unit(f"{unit.name}.{number + 1}", unit.tasks)
                 for unit in _of_tasks(labels)
                 for number in range(specific)
             ]
             shared = [Unit(f"shared.{i + 1}") for i in range(module.shared_experts.num_groups)]
-            yield f"{path}.specific_experts", _Prefix(f"{path}.specific_experts", own)
-            yield from _gates(f"{path}.gates", module.gates, labels, [*own, *shared])
+            yield f"{path}.specific_experts", _Prefix(f"{path}.specific_experts", specific_experts)
+            yield from _gates(f"{path}.gates", module.gates, labels, [*specific_experts, *shared])
         elif isinstance(module, GateBank) and module not in inside and not isinstance(model, OMoE):
             experts = [Unit(str(number + 1)) for number in range(module.num_experts)]
             yield from _gates(path, module, labels, experts)

@@ -7,7 +7,7 @@ import h5py
 from fuxictr_stem.errors import DataError, suggest
 
 
-def inside(file: h5py.File, name: str) -> h5py.Dataset:
+def local_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return a dataset that lies in the file itself: no link, no external or virtual storage.
 
     Raises:

@@ -73,11 +73,8 @@ def shown() -> Iterator[None]:
     our `DEBUG` lines.
     """
     root, ours = logging.getLogger(), logging.getLogger("fuxictr_stem")
-    levels, handlers, console = (
-        (root.level, ours.level),
-        root.handlers[:],
-        _ConsoleHandler(logging.INFO),
-    )
+    levels, handlers = (root.level, ours.level), root.handlers[:]
+    console = _ConsoleHandler(logging.INFO)
     if not handlers:
         root.addHandler(console)
         root.setLevel(logging.INFO)

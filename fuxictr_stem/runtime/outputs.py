@@ -48,11 +48,9 @@ def check_new_folder(folder: Path, key: str) -> None:
         raise OutputError(
             f"{key} {folder}: there is something already. Choose a new folder, or remove that one."
         )
-    above = folder.absolute().parent
-    check_writable(above, key)
-    for path in temporaries(above):
-        if final_name(path.name) == folder.name:
-            shutil.rmtree(path, ignore_errors=True)
+    place = folder.absolute()
+    check_writable(place.parent, key)
+    remove_leftovers(place)
 
 
 def check_appendable(path: Path) -> None:

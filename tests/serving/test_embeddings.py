@@ -138,7 +138,7 @@ def test_a_folder_that_is_there_stays_as_it_is(run, tmp_path):
 
 
 def test_what_is_cut_off_leaves_no_folder_and_the_next_removes_the_rest(run, tmp_path, monkeypatch):
-    left = tmp_path / "out.tmp-4711-0badcafe"
+    left = tmp_path / "out.tmp-99999999-0badcafe"
     left.mkdir()
     (left / "item.parquet").write_text("half")
     other = tmp_path / "other.tmp-4711-0badcafe"

@@ -16,7 +16,7 @@ import numpy as np
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime.file_errors import check_access
-from fuxictr_stem.runtime.h5_files import inside
+from fuxictr_stem.runtime.h5_files import local_dataset
 
 Write = Callable[[int, Mapping[str, Array]], None]
 
@@ -147,7 +147,7 @@ def column(file: h5py.File, name: str) -> h5py.Dataset:
         DataError: There is no such column, or its data are elsewhere, damaged or no numbers.
     """
     with _damage_named(file.filename, f"column {name!r}"):
-        data = inside(file, name)
+        data = local_dataset(file, name)
         numbers = data.ndim in (1, 2) and data.dtype.kind in "iuf"
     if not numbers:
         raise DataError(

@@ -6,7 +6,7 @@ padding. Where real values are the same, a model cannot tell the two apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,11 +74,6 @@ def fills(source: Source) -> list[Fill]:
                 Fill(col["name"], col["type"], value, chosen, column.name, clashes, advice, numbers)
             )
     return result
-
-
-def whole_numbers(fills: Iterable[Fill]) -> dict[str, Fill]:
-    """Return the columns of ids whose files hold whole numbers for text, by name."""
-    return {fill.name: fill for fill in fills if fill.numbers}
 
 
 def _clashes(col: Mapping[str, Any], dtype: type, value: Any, numbers: str) -> pl.Expr | None:

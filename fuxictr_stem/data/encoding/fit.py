@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from fuxictr.preprocess import FeatureProcessor
 from fuxictr_stem.data.encoding.column_encoders import Feature, Normalizer
 from fuxictr_stem.data.encoding.count_tokens import count_tokens
 from fuxictr_stem.data.encoding.fill_steps import filled_frame
-from fuxictr_stem.data.encoding.fill_values import fills, whole_numbers
+from fuxictr_stem.data.encoding.fill_values import fills
 from fuxictr_stem.data.encoding.pretrained import check_pretrained, match_pretrained
 from fuxictr_stem.data.encoding.remarks import Remark, table_remarks, unsplit
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
@@ -88,33 +86,25 @@ class Processor(FeatureProcessor):
         places: dict[int, int] = {}
         vocabularies, features = list[Vocabulary](), list[Feature]()
         for name, spec in self.feature_map.features.items():
-            feature = Feature(name, spec["type"], dtypes[name], spec.get("pretrain_dim", 0))
+            more: dict[str, Any] = {"width": spec.get("pretrain_dim", 0)}
             tokenizer = self.processor_dict.get(f"{name}::tokenizer")
             if tokenizer is not None:
                 place = places.setdefault(id(tokenizer.vocab), len(places))
                 if place == len(vocabularies):
                     vocabularies.append(Vocabulary.of(tokenizer.vocab))
-                feature = replace(feature, vocabulary=place, width=0)
+                more = {"vocabulary": place}
                 if spec["type"] == "sequence":
                     missing = tokenizer._na_value
-                    feature = replace(
-                        feature,
-                        width=int(tokenizer.max_len),
-                        pre=tokenizer.padding == "pre",
-                        padding=missing if isinstance(missing, str) else None,
-                    )
+                    more |= {
+                        "width": int(tokenizer.max_len),
+                        "pre": tokenizer.padding == "pre",
+                        "padding": missing if isinstance(missing, str) else None,
+                    }
             normalizer = self.processor_dict.get(f"{name}::normalizer")
-            features.append(replace(feature, normalizer=normalizer and _scaler(normalizer)))
+            if normalizer is not None:
+                more["normalizer"] = _scaler(normalizer)
+            features.append(Feature(name, spec["type"], dtypes[name], **more))
         return features, vocabularies
-
-    @contextmanager
-    def _only(self, columns: list[dict[str, Any]]) -> Iterator[None]:
-        """Have FuxiCTR see other columns for a while."""
-        before, self.feature_cols = self.feature_cols, columns
-        try:
-            yield
-        finally:
-            self.feature_cols = before
 
     def _collect_statistics(
         self, train_ddf: pl.LazyFrame, meta_ddf: pl.LazyFrame | None = None
@@ -127,21 +117,23 @@ class Processor(FeatureProcessor):
             if col["type"] in ("meta", "categorical", "sequence") and col.get("remap", True)
         ]
         meta = [col["name"] for col in counted if col["type"] == "meta"]
-        whole = whole_numbers(self.fills)
+        # Ids whose files hold whole numbers for text.
+        whole = {fill.name: fill for fill in self.fills if fill.numbers}
         tokens = count_tokens(train_ddf, [c["name"] for c in counted if c["type"] != "meta"], whole)
         tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, meta, whole)
         counts = {col["name"]: tokens[col["name"]].counts() for col in counted}
         problems = (p for col in counted for p in self._problems(col, counts[col["name"]]))
-        raise_all(DataError, f"dataset {self.dataset_id!r}", problems)
+        raise_all(DataError, f"dataset {self.source.plan.dataset_id!r}", problems)
         self.remarks = list(table_remarks(counted, counts))
         # What FuxiCTR's normalizers need: one query, in bounded memory.
-        with self._only([col for col in active if col["type"] == "numeric"]):
-            stats = super()._collect_statistics(train_ddf)
-        for name, column_counts in counts.items():
-            stats[name] = {"value_counts": column_counts}
+        every = self.feature_cols
+        self.feature_cols = [col for col in active if col["type"] == "numeric"]
+        stats = super()._collect_statistics(train_ddf)
+        self.feature_cols = every
         for col in counted:
+            name = col["name"]
+            stats[name] = {"value_counts": counts[name]}
             if col["type"] == "sequence":
-                name = col["name"]
                 stats[name]["max_len"] = tokens[name].longest
                 if self._is_text(name):
                     splitter = col.get("splitter", "^")

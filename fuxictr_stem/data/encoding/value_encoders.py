@@ -42,15 +42,15 @@ def value_encoder(
     if feature.kind == "embedding":
         return _vector(column.dim)
     if feature.kind == "numeric":
-        known = _number(feature)
+        of_value = _number(feature)
     elif words is None:
-        known = _whole(lambda value: np.array([value], dtype=np.int64))
+        of_value = _exactly(int, lambda value: np.array([value], dtype=np.int64), 2.0**63)
     elif feature.kind == "sequence":
-        known = _sequence(feature, column, words)
+        of_value = _sequence(feature, column, words)
     elif feature.dtype == "str":
-        known = _text(column, words)
+        of_value = _text(column, words)
     else:
-        known = _token(feature.dtype, column, words)
+        of_value = _token(feature.dtype, column, words)
     nulls = frozenset(column.null_values)
 
     def encode(value: Any) -> Array:
@@ -58,7 +58,7 @@ def value_encoder(
             if missing is None:
                 raise NotPlain
             return missing.copy()
-        return known(value)
+        return of_value(value)
 
     return encode
 
@@ -102,8 +102,8 @@ def _token(dtype: str, column: Column, words: Vocabulary) -> ValueEncoder:
         return np.array([unknown if id_ is None else id_], dtype=type_)
 
     if dtype == "int":
-        return _whole(encode)
-    return _float(encode, _EXACT) if _takes(column, "double") else not_plain
+        return _exactly(int, encode, 2.0**63)
+    return _exactly(float, encode, _EXACT) if _takes(column, "double") else not_plain
 
 
 def _number(feature: Feature) -> ValueEncoder:
@@ -116,22 +116,15 @@ def _number(feature: Feature) -> ValueEncoder:
         return np.array([number], dtype=np.float32)
 
     if feature.dtype == "float":
-        return _float(encode, math.nextafter(FLOAT32_MAX, math.inf))
-    return _whole(encode, _EXACT)
+        return _exactly(float, encode, math.nextafter(FLOAT32_MAX, math.inf))
+    return _exactly(int, encode, _EXACT)
 
 
-def _whole(encode: ValueEncoder, bound: float = 2.0**63) -> ValueEncoder:
+def _exactly(kind: type[int] | type[float], encode: ValueEncoder, bound: float) -> ValueEncoder:
+    """Take numbers of one type between two bounds, and no others."""
+
     def checked(value: Any) -> Array:
-        if type(value) is not int or not -bound < value < bound:
-            raise NotPlain
-        return encode(value)
-
-    return checked
-
-
-def _float(encode: ValueEncoder, bound: float) -> ValueEncoder:
-    def checked(value: Any) -> Array:
-        if type(value) is not float or not -bound < value < bound:
+        if type(value) is not kind or not -bound < value < bound:
             raise NotPlain
         return encode(value)
 

@@ -65,7 +65,10 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
     places = [(part, f"{part.path} ({split})") for split in parts for part in parts[split]]
     problems += _type_problems(plan, places)
     heading = f"dataset {plan.dataset_id!r}"
-    raise_all(DataError, heading, problems or _clashes_of_types(plan, places))
+    # Where training has read them, each is compared with it.
+    tables = [columns for columns in _tables(plan) if not columns[0].kinds]
+    clashes = (text for columns in tables for text in _clash(columns, places))
+    raise_all(DataError, heading, problems or clashes)
     _warn_of_splitters(plan, [part for split in parts.values() for part in split])
     return Source(plan, parts)
 
@@ -165,14 +168,6 @@ def _type_problems(plan: Plan, places: Sequence[tuple[Part, str]]) -> Iterator[s
                 yield f"{place}, {column.described}: {problem}"
 
 
-def _clashes_of_types(plan: Plan, places: Sequence[tuple[Part, str]]) -> Iterator[str]:
-    """Yield types of the columns of one table that would give one value two ids."""
-    for columns in _tables(plan):
-        # Where training has read them, each is compared with it.
-        if columns[0].dtype != "int" and not columns[0].kinds:
-            yield from _clash(columns, places)
-
-
 def _tables(plan: Plan) -> list[list[Column]]:
     """Return the columns that each table's tokens are read from."""
     tables: dict[str, list[Column]] = {}
@@ -206,6 +201,7 @@ def with_kinds(source: Source) -> Plan:
 
 
 def _clash(columns: Sequence[Column], places: Sequence[tuple[Part, str]]) -> Iterator[str]:
+    """Yield types of the columns of one table that would give one value two ids."""
     dtype = columns[0].dtype
     example = "'1' and '1.0'" if dtype == "str" else "0.1, which a Float32 rounds"
     first_of_kind: dict[str, str] = {}
