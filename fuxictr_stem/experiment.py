@@ -43,6 +43,7 @@ from fuxictr_stem.init_from.start import InitialWeights
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import MultiTaskNet, parameter_counts
 from fuxictr_stem.runtime import outputs, signals
+from fuxictr_stem.runtime.group import ALONE, Group
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.logs import log_to_file
 from fuxictr_stem.runtime.memory import Share, peak_rss_bytes
@@ -56,6 +57,7 @@ from fuxictr_stem.training.evaluation import (
     predict,
     warn_of_constants,
 )
+from fuxictr_stem.training.footprint import MemoryPlan
 from fuxictr_stem.training.predictions_file import write_predictions
 from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.trainer import TrainingHistory
@@ -239,18 +241,18 @@ def _run(
     ranks.from_first(lambda: warn_of_leaks(cache, params))
 
     feature_map = cache.feature_map(params)
-    with planned.turn() as elsewhere:
-        memory = plan_memory(*part_of(params, feature_map, ranks), share, elsewhere)
-        planned.write(memory.host_bytes(_most_data(params, cache, memory.data_budget)))
+    plan = partial(_plan, params, cache, share, planned, ranks)
+    # The first rank of a host keeps the splits for all, in what they leave.
+    memory = ranks.host.before_first(plan)
     model = build_spread(params, feature_map, ranks)
     counts = parameter_counts(model)
     logger.info("%s", _header(params, cache, counts))
 
     budgets = memory.data_budget, memory.device_budget
-    of_batches = BatchPart(ranks.number, ranks.count)
-    train = make_loader(params, model, cache, "train", *budgets, of_batches)
+    of_ranks = BatchPart(ranks.number, ranks.count), ranks.host
+    train = make_loader(params, model, cache, "train", *budgets, *of_ranks)
     left = budgets[0] - train.host_bytes
-    valid = make_loader(params, model, cache, "valid", left, budgets[1], of_batches)
+    valid = make_loader(params, model, cache, "valid", left, budgets[1], *of_ranks)
     on_host = train.host_bytes + valid.host_bytes
     memory.report(on_host, train.memory_bytes + valid.memory_bytes - on_host)
     planned.write(memory.host_bytes(on_host))
@@ -276,7 +278,7 @@ def _run(
             loader = valid
             if split == "test":
                 left = memory.data_budget - valid.host_bytes
-                loader = make_loader(params, model, cache, split, left, None, of_batches)
+                loader = make_loader(params, model, cache, split, left, None, *of_ranks)
             predictions = ranks.gather(predict(model, loader, f"Evaluate {split}"), loader)
             finish = partial(_finish, params, cache, raw_columns, split, predictions, history)
             figures[split] = ranks.from_first(finish)
@@ -449,6 +451,18 @@ def check_batches(model: nn.Module, train: H5Loader) -> None:
         )
 
 
+def _plan(
+    params: Mapping[str, Any], cache: Cache, share: Share, planned: Planned, ranks: Ranks
+) -> MemoryPlan:
+    """Return what this process' part of a run takes of the memory, and note that for others."""
+    with planned.turn() as elsewhere:
+        part = part_of(params, cache.feature_map(params), ranks)
+        memory = plan_memory(*part, share, elsewhere)
+        data = _most_data(params, cache, memory.data_budget) if ranks.host.is_first else 0
+        planned.write(memory.host_bytes(data))
+    return memory
+
+
 def _most_data(params: Mapping[str, Any], cache: Cache, budget: int) -> int:
     """Return the most bytes that train and valid take in memory, before they are opened."""
     paths = [cache.path(split) for split in ("train", "valid")]
@@ -466,10 +480,11 @@ def make_loader(
     memory_budget: int | None = None,
     device_budget: int | None = None,
     part: BatchPart = BatchPart(),  # noqa: B008  it cannot be changed
+    host: Group = ALONE,
 ) -> H5Loader:
     """Return the batches of a split as an experiment reads them: train shuffled, the others not.
 
-    The budgets and the part are those of `H5Loader`; the config's ``memory_budget`` takes precedence.
+    The other arguments are those of `H5Loader`; the config's ``memory_budget`` takes precedence.
     """
     chosen = params.get("memory_budget")
     return H5Loader(
@@ -485,4 +500,5 @@ def make_loader(
         device=model.device if model.device.type == "cuda" else None,
         device_budget=device_budget,
         part=part,
+        host=host,
     )

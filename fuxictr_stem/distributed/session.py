@@ -25,6 +25,7 @@ from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.distributed.messages import RankLost, highest, receive, send_first
 from fuxictr_stem.errors import Stopped, TrainingError
 from fuxictr_stem.runtime import signals
+from fuxictr_stem.runtime.group import Group
 from fuxictr_stem.training.evaluation import Predictions
 from fuxictr_stem.training.ranks import Ranks
 
@@ -74,22 +75,83 @@ def _join() -> TorchRanks:
     distributed.init_process_group(
         "gloo", store=messages, rank=number, world_size=count, timeout=TIMEOUT
     )
-    return TorchRanks(store, number, count)
+    place, here = os.environ.get("LOCAL_RANK", "0"), os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return TorchRanks(store, number, count, int(place), int(here))
 
 
-class TorchRanks(Ranks):
+class StoreGroup(Group):
+    """Some ranks that wait for each other by a store of keys.
+
+    Args:
+        store: Keys that all ranks see.
+        name: Of the group.
+        number: Of this rank in it.
+        count: How many it has.
+        first: The number of its first rank among all; the others follow that one.
+    """
+
+    def __init__(
+        self, store: distributed.Store, name: str, number: int, count: int, first: int = 0
+    ) -> None:
+        self.number, self.count = number, count
+        self._store, self._name, self._start = store, name, first
+        self._waits = 0
+
+    def from_first(self, work: Callable[[], Any]) -> Any:
+        """Return what some work of the first rank returns, JSON; the others wait for it."""
+        key = self._next_key()
+        if self.is_first:
+            self._store.set(key, json.dumps(work()))
+        return self._wait(key, 0)
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, JSON, by their numbers; each waits for all others."""
+        key = self._next_key()
+        self._store.set(f"{key}/{self.number}", json.dumps(value))
+        return [self._wait(f"{key}/{number}", number) for number in range(self.count)]
+
+    def _next_key(self) -> str:
+        self._waits += 1
+        return f"{self._name}/{self._waits}"
+
+    def _wait(self, key: str, number: int) -> Any:
+        """Return the value that a rank of the group sets a key to, however long its work takes."""
+        rank = self._start + number
+        beat, since = "", time.monotonic()
+        while not self._store.check([key]):
+            if self._store.check(["ended"]):
+                raise RankLost("Another rank has ended the run.")
+            beat, last = self._beat_of(rank), beat
+            if beat != last:
+                since = time.monotonic()
+            elif time.monotonic() - since > TIMEOUT.total_seconds():
+                raise RankLost(f"Rank {rank} does not answer.")
+            time.sleep(_POLL_SECONDS)
+        return json.loads(self._store.get(key))
+
+    def _beat_of(self, rank: int) -> str:
+        key = f"beat/{rank}"
+        return self._store.get(key).decode() if self._store.check([key]) else ""
+
+
+class TorchRanks(StoreGroup, Ranks):
     """The ranks that `torchrun` has started. A context manager.
 
     Args:
         store: Keys that all see.
         number: Of this rank.
         count: How many there are.
+        place: Of this rank among those of its host.
+        here: How many there are on its host.
     """
 
-    def __init__(self, store: distributed.Store, number: int, count: int) -> None:
-        self.number, self.count = number, count
-        self._store = store
-        self._waits = 0
+    def __init__(
+        self, store: distributed.Store, number: int, count: int, place: int = 0, here: int = 1
+    ) -> None:
+        super().__init__(store, "all", number, count)
+        # torchrun numbers ranks host by host.
+        start = number - place
+        self.host = StoreGroup(store, f"host of {start}", place, here, start)
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -105,24 +167,6 @@ class TorchRanks(Ranks):
             self._over.set()
             self._heart.join()
             distributed.destroy_process_group()
-
-    def from_first(self, work: Callable[[], Any]) -> Any:
-        """Return what some work of the first rank returns, JSON; the others wait for it."""
-        self._waits += 1
-        key = f"from_first/{self._waits}"
-        if self.is_first:
-            self._store.set(key, json.dumps(work()))
-        beat, since = "", time.monotonic()
-        while not self._store.check([key]):
-            if self._store.check(["ended"]):
-                raise RankLost("Another rank has ended the run.")
-            beat, last = self._beat_of(0), beat
-            if beat != last:
-                since = time.monotonic()
-            elif time.monotonic() - since > TIMEOUT.total_seconds():
-                raise RankLost("The first rank does not answer.")
-            time.sleep(_POLL_SECONDS)
-        return json.loads(self._store.get(key))
 
     def any_signal(self, noted: int | None) -> int | None:
         """Return the signal that any rank has got, if one has; and note whether one has a wish."""
@@ -212,10 +256,6 @@ class TorchRanks(Ranks):
                 return  # the store is gone, and soon this rank
             if self._over.wait(_BEAT_SECONDS):
                 return
-
-    def _beat_of(self, number: int) -> str:
-        key = f"beat/{number}"
-        return self._store.get(key).decode() if self._store.check([key]) else ""
 
 
 def _loss(lost: list[int], count: int, error: BaseException) -> TrainingError:

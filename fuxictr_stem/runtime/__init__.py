@@ -5,5 +5,6 @@ message. Long work shows its `progress`; tables and amounts for people come from
 written goes through `outputs` (files) and `whole_folder` (folders): it appears whole or not at all. `locks`
 keep processes apart; `file_errors` tells what the system refuses from what a file holds; `h5_files` reads
 nothing from elsewhere. `memory` says what is free, `memory_shares` what other runs will still take;
-`allocator` keeps freed memory in the process; `versions` names the software.
+`allocator` keeps freed memory in the process; `group` is what processes that work together see of one
+another; `versions` names the software.
 """

@@ -7,46 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from torch import Tensor
 
+from fuxictr_stem.runtime.group import ALONE, Group
 from fuxictr_stem.training.evaluation import Batches, Predictions
 
-Result = TypeVar("Result")
 
-
-class Ranks:
+class Ranks(Group):
     """One process: its part is the whole.
 
     Attributes:
-        number: Of this process, from 0.
-        count: How many there are.
+        host: The ranks of this machine.
         wish: Whether this process wants something done after the next step.
         wished: Whether any has wanted that before `any_signal`.
     """
 
-    number = 0
-    count = 1
+    host: Group = ALONE
     wish = wished = False
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process writes files and messages."""
-        return self.number == 0
-
-    def from_first(self, work: Callable[[], Any]) -> Any:
-        """Return what some work of the first process returns, JSON; the others wait for it."""
-        return work()
-
-    def after_first(self, work: Callable[[], Result]) -> Result:
-        """Do some work on each process, on the others when the first is done with it."""
-        if self.is_first:
-            result = work()
-            self.from_first(lambda: None)
-            return result
-        self.from_first(lambda: None)
-        return work()
 
     def any_signal(self, noted: int | None) -> int | None:
         """Return the signal that any process has got, if one has; all ask at the same moment."""

@@ -2,6 +2,7 @@
 
 import math
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -43,8 +44,38 @@ def test_all_get_what_the_work_of_the_first_returns(two):
         assert repr(first) == repr(other) == repr(result)
 
 
+def test_each_gets_the_values_of_all(two):
+    with ThreadPoolExecutor(2) as pool:
+        for values in ([{"AUC": 0.1 + 0.2}, None], [1, "a"]):
+            assert list(pool.map(TorchRanks.exchange, two, values)) == [values, values]
+
+
+def test_who_waits_for_a_rank_that_hangs_ends(two):
+    with pytest.raises(RankLost, match="Rank 1 does not answer"):
+        two[0].exchange(0)
+
+
+def test_the_first_does_its_work_last(two):
+    done = []
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda rank: rank.before_first(lambda: done.append(rank.number)), two))
+    assert done == [1, 0]
+
+
+def test_the_ranks_of_a_host_are_a_group():
+    """torchrun numbers ranks host by host."""
+    store = distributed.HashStore()
+    ranks = [TorchRanks(store, number, 4, number % 2, 2) for number in range(4)]
+    assert [(rank.host.number, rank.host.count) for rank in ranks] == [(0, 2), (1, 2)] * 2
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(lambda rank: rank.host.exchange(rank.number), ranks))
+        assert values == [[0, 1]] * 2 + [[2, 3]] * 2
+        firsts = list(pool.map(lambda rank: rank.host.from_first(lambda: rank.number), ranks))
+        assert firsts == [0, 0, 2, 2]
+
+
 def test_who_waits_for_a_first_rank_that_hangs_ends(two):
-    with pytest.raises(RankLost, match="The first rank does not answer"):
+    with pytest.raises(RankLost, match="Rank 0 does not answer"):
         two[1].from_first(pytest.fail)
 
 

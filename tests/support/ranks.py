@@ -47,11 +47,15 @@ class FileRanks(Ranks):
 
     def __init__(self, number, count):
         self.number, self.count = number, count
+        self.host = self
 
     def from_first(self, work):
-        result = work() if self.is_first else None
-        distributed.barrier()
-        return result
+        return self.exchange(work() if self.is_first else None)[0]
+
+    def exchange(self, value):
+        values = [None] * self.count
+        distributed.all_gather_object(values, value)
+        return values
 
 
 def _on_rank(number, count, store, target, args):

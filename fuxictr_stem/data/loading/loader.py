@@ -17,7 +17,9 @@ from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.matrix import Matrices, Rows, layout, read_rows, whole_row_bytes
 from fuxictr_stem.data.loading.order import OrdersAhead, RowOrder, Window
+from fuxictr_stem.data.loading.shared_rows import shared_rows
 from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.runtime.group import ALONE, Group
 from fuxictr_stem.runtime.memory import available_bytes, device_bytes
 from fuxictr_stem.runtime.text_table import format_bytes
 
@@ -55,6 +57,8 @@ class H5Loader:
         device_budget: Bytes that these rows may take on the device. None is half of what is free there.
         part: The rows of each batch that are handed out, where several processes share it; such a part may
             have no row. The position is that of whole batches.
+        host: The processes of this machine that read the same split. What is kept in memory is there once,
+            if it is within the first one's budget.
         **kwargs: FuxiCTR hands every loader all of a run's parameters; the others are ignored.
 
     Attributes:
@@ -95,6 +99,7 @@ class H5Loader:
         device: torch.device | None = None,
         device_budget: int | None = None,
         part: BatchPart = BatchPart(),  # noqa: B008  it cannot be changed
+        host: Group = ALONE,
         **kwargs: Any,
     ) -> None:
         if batch_size < 1:
@@ -132,9 +137,15 @@ class H5Loader:
         budget = available_bytes() // 2 if memory_budget is None else memory_budget
         self._file = file
         self._matrices: Matrices | None = None
-        if needed <= budget:
+        # Whether these are another process', too, which counts them.
+        self._mapped = False
+        if host.count > 1 and host.from_first(lambda: needed <= budget):
+            self._matrices = shared_rows(file, self._layout, self.num_samples, host)
+            self._mapped = self._matrices is not None and not host.is_first
+        if self._matrices is None and needed <= budget // host.count:
             start, stop = np.array([0]), np.array([self.num_samples])
             self._matrices = read_rows(file, self._layout, start, stop)
+        if self._matrices is not None:
             file.close()
         # Without room on the device, batches are gathered on the host, and the model moves them.
         self._device = None
@@ -167,8 +178,8 @@ class H5Loader:
 
     @property
     def host_bytes(self) -> int:
-        """Bytes of these that are in the CPU's memory."""
-        return 0 if self.on_device else self.memory_bytes
+        """Bytes of these that are in the CPU's memory, on account of this process."""
+        return 0 if self.on_device or self._mapped else self.memory_bytes
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""

@@ -132,7 +132,7 @@ def whole_row_bytes(file: h5py.File) -> int:
 
 
 def read_rows(file: h5py.File, plan: Layout, starts: Index, stops: Index) -> Matrices:
-    """Read runs of rows, each from its start up to its stop, one after the other.
+    """Return runs of rows, each from its start up to its stop, one after the other.
 
     Raises:
         DataError: The file is damaged.
@@ -140,6 +140,14 @@ def read_rows(file: h5py.File, plan: Layout, starts: Index, stops: Index) -> Mat
     size = int((stops - starts).sum())
     shapes = zip(plan.widths, plan.dtypes, strict=True)
     matrices = [torch.empty((size, width), dtype=dtype) for width, dtype in shapes]
+    fill_rows(file, plan, starts, stops, matrices)
+    return matrices
+
+
+def fill_rows(
+    file: h5py.File, plan: Layout, starts: Index, stops: Index, matrices: Matrices
+) -> None:
+    """Read runs of rows, as `read_rows`, into matrices that are as large."""
     columns = [
         (store.column(file, name), _as(matrices[group], dtype).numpy(), place)
         for name, (group, place, dtype) in plan.places.items()
@@ -151,7 +159,6 @@ def read_rows(file: h5py.File, plan: Layout, starts: Index, stops: Index) -> Mat
             for data, view, place in columns:
                 view[at : at + stop - start, place] = store.read(data, start, stop)
             at += stop - start
-    return matrices
 
 
 def _dtype(stored: np.dtype[Any]) -> torch.dtype:

@@ -6,24 +6,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuxictr_stem.data.loading.batch_part import BatchPart
+from fuxictr_stem.runtime.group import ALONE
+from tests.support.groups import on_threads
 from tests.support.splits import ANY, loader, write
 
 
-@given(count=st.integers(1, 4), memory=st.booleans(), **ANY)
+@given(count=st.integers(1, 4), kept=st.sampled_from(["not", "by each", "once"]), **ANY)
 @settings(max_examples=100, deadline=None)
 def test_the_parts_of_each_batch_are_the_batch(
-    tmp_path_factory, count, memory, rows, batch_size, chunk, window, shuffle, drop_last, seed
+    tmp_path_factory, count, kept, rows, batch_size, chunk, window, shuffle, drop_last, seed
 ):
-    """Whatever the windows cut; a part may have no row."""
+    """Whatever the windows cut, and whether the split is kept in memory; a part may have no row."""
     path = tmp_path_factory.getbasetemp() / f"parts-{rows}.h5"
     write(path, rows)
     more = {"batch_size": batch_size, "shuffle": shuffle, "drop_last": drop_last, "seed": seed}
-    more["memory_budget"] = 10**9 if memory else 0
+    more["memory_budget"] = 0 if kept == "not" else 10**9
     whole = loader(path, chunk, window, **more)
-    parts = [
-        loader(path, chunk, window, part=BatchPart(number, count), **more)
-        for number in range(count)
-    ]
+
+    def of_part(group):
+        part = BatchPart(group.number, count)
+        host = group if kept == "once" else ALONE
+        return loader(path, chunk, window, part=part, host=host, **more)
+
+    parts = on_threads(count, of_part)
+    assert [part.in_memory for part in parts] == [kept != "not"] * count
     for _ in range(2):
         batches = list(whole)
         of_parts = [list(part) for part in parts]

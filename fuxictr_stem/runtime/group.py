@@ -1,0 +1,55 @@
+"""Processes that do something together, as each of them sees the others; `distributed` has several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Group:
+    """A process that is alone. All processes of a group call the same methods in the same order.
+
+    Attributes:
+        number: Of this process, from 0.
+        count: How many there are.
+    """
+
+    number = 0
+    count = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that does what is done once."""
+        return self.number == 0
+
+    def from_first(self, work: Callable[[], Any]) -> Any:
+        """Return what some work of the first process returns, JSON; the others wait for it."""
+        return work()
+
+    def after_first(self, work: Callable[[], Result]) -> Result:
+        """Do some work on each process, on the others when the first is done with it."""
+        if self.is_first:
+            result = work()
+            self.from_first(lambda: None)
+            return result
+        self.from_first(lambda: None)
+        return work()
+
+    def before_first(self, work: Callable[[], Result]) -> Result:
+        """Do some work on each process, on the first when the others are done with it."""
+        if self.is_first:
+            self.exchange(None)
+            return work()
+        result = work()
+        self.exchange(None)
+        return result
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Return the values of all processes, JSON, by their numbers; each waits for all others."""
+        return [value]
+
+
+ALONE = Group()
+"""This process without any other."""
