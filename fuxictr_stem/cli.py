@@ -109,6 +109,13 @@ def _benchmark(args: argparse.Namespace) -> None:
     run_benchmark(args.config, args.out, args.config_dir or nearest, args.jobs, args.gpu)
 
 
+def _init(args: argparse.Namespace) -> None:
+    from fuxictr_stem.starter.write_project import init_project
+
+    logger.info("Reading %s", ", ".join(args.data))
+    tell(*init_project(args.data, _names(args.labels), args.time, args.group, args.out))
+
+
 def _predict(args: argparse.Namespace) -> None:
     from fuxictr_stem.serving.score_files import check_place
 
@@ -201,6 +208,7 @@ def _count(text: str) -> int:
 
 # What a command runs, and its help; a command of two words is an action of a group.
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None] | None, str]] = {
+    "init": (_init, "look at a file of logs, split its rows, and write configs that run"),
     "run": (_run, "run one experiment id, from config to test metrics"),
     "prepare": (_prepare, "make a dataset's splits from its official files"),
     "benchmark": (_benchmark, "compare many experiments, with a report"),
@@ -228,6 +236,20 @@ _SCORES = ["predict", "evaluate"]
 _RUNS = [*_SCORES, "embeddings"]
 # An option, what argparse needs to know of it, its help, and the commands that have it.
 _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
+    ("--labels", {**_NEEDED, **_LIST}, "the columns to predict", ["init"]),
+    (
+        "--time",
+        {"metavar": "COL"},
+        "the column by which rows are split: the last tenths are valid and test; by default by chance",
+        ["init"],
+    ),
+    (
+        "--group",
+        {"metavar": "COL"},
+        "the column whose values group rows for gAUC, such as the user; guessed by its name",
+        ["init"],
+    ),
+    ("--out", _FOLDER | _NEEDED, "folder of the configs; it must not be there yet", ["init"]),
     ("--expid", _NEEDED, "the experiment id, e.g. STEMNet_tiktok", ["run", "audit"]),
     (
         "--resume",
@@ -263,7 +285,7 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "--data",
         {**_NEEDED, "nargs": "+", "metavar": "FILE"},
         "csv, tsv (also gzipped) or parquet files, folders of them, or patterns",
-        _SCORES,
+        [*_SCORES, "init"],
     ),
     ("--out", _FILE | _NEEDED, "file of the scores: .parquet or .csv", ["predict"]),
     ("--out", _FOLDER | _NEEDED, "new folder, with a parquet file per field", ["embeddings"]),

@@ -158,7 +158,7 @@ def write(
     final: Path,
     init_from: Path | None,
 ) -> None:
-    """Write both configs into a folder; other arguments as returned above.
+    """Write both configs of one run into a folder; other arguments as returned above.
 
     Args:
         folder: The folder.
@@ -178,13 +178,37 @@ def write(
         f"#     python -m fuxictr_stem run --config {_in_comment(final)} --expid {expid}{start}",
         "# Every key, with its meaning and default: python -m fuxictr_stem keys",
     ]
-    lines = [*head, f"{expid}:", *_lines(experiment)]
-    (folder / "model_config.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_experiments(folder / "model_config.yaml", head, {expid: experiment})
+    write_dataset(folder / "dataset_config.yaml", head, dataset_id, dataset, features, labels)
+
+
+def write_experiments(path: Path, head: Sequence[str], ids: Mapping[str, Comments]) -> None:
+    """Write a file of experiments; keys that several have alike are written once, under an anchor."""
+    first = next(iter(ids.values()))
+    shared = [key for key in first if all(key in keys for keys in ids.values())]
+    lines = [*head]
+    if len(ids) > 1:
+        lines += [".shared: &shared", *_lines(shared)]
+    for expid, keys in ids.items():
+        others = [key for key in keys if len(ids) == 1 or key not in shared]
+        lines += [f"{expid}:", *(["    <<: *shared"] if len(ids) > 1 else []), *_lines(others)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_dataset(
+    path: Path,
+    head: Sequence[str],
+    dataset_id: str,
+    dataset: Comments,
+    features: Sequence[Guess],
+    labels: Sequence[Guess],
+) -> None:
+    """Write a file with one dataset."""
     lines = [*head, f"{dataset_id}:", *_lines(dataset)]
     for key, guesses in (("feature_cols", features), ("label_col", labels)):
         lines.append(f"    {key}:")
         lines += [f"        - {_commented(_inline(g.entry), g.why)}" for g in guesses]
-    (folder / "dataset_config.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _in_comment(path: Path) -> str:

@@ -31,7 +31,7 @@ from fuxictr_stem.errors import DataError, short, suggest
 from fuxictr_stem.frames.inputs import Splits
 
 _POOLING = "layers.MaskedAveragePooling()"
-_MOST_NAMED = 20
+_MOST_NAMED, _MOST_LISTED = 20, 8
 # Beyond these no whole number is read.
 _LEAST, _MOST = -(2**63) + 2, 2**63 - 2
 
@@ -283,3 +283,15 @@ def _group(name: str, have: pl.DataType) -> Guess | str:
     if is_text(have) or have.is_integer():
         return Guess({"name": name, "type": META, "dtype": "str"}, "groups of gAUC")
     return f"group_id: the column {name!r} holds {have}. Make it text or whole numbers."
+
+
+def column_summary(guesses: Guesses) -> Iterator[str]:
+    """Yield a line per type with the names of its columns, and what was guessed of labels."""
+    by_type: dict[str, list[str]] = {}
+    for guess in guesses.features:
+        by_type.setdefault(guess.entry["type"], []).append(guess.entry["name"])
+    for kind, names in by_type.items():
+        more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+        what = "groups only; name it in features to learn from it, too" if kind == META else ""
+        yield f"  {kind}: {', '.join(names[:_MOST_LISTED])}{more} {what}".rstrip()
+    yield from (f"  label {g.entry['name']}: {g.why}" for g in guesses.labels if g.why)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.config.problems import ProblemsError
 from fuxictr_stem.config.yaml_files import check_id
@@ -18,6 +17,7 @@ from fuxictr_stem.frames.guess_columns import (
     Guesses,
     absent,
     as_mapping,
+    column_summary,
     guess_columns,
     origin,
     reads_any,
@@ -25,8 +25,6 @@ from fuxictr_stem.frames.guess_columns import (
 from fuxictr_stem.frames.inputs import Splits
 from fuxictr_stem.frames.python_words import argument_at, check_arguments, in_python_words
 from fuxictr_stem.registry import get_model
-
-_MOST_NAMED = 8
 
 
 @dataclass
@@ -204,13 +202,6 @@ class Request:
 
     def summary(self) -> str:
         """Return what the columns were taken for, and where that can be changed."""
-        by_type: dict[str, list[str]] = {}
-        for guess in self.guesses.features:
-            by_type.setdefault(guess.entry["type"], []).append(guess.entry["name"])
         lines = [f"Columns, as written to {self.out / 'config' / 'dataset_config.yaml'}"]
-        for kind, names in by_type.items():
-            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-            what = "groups only; name it in features to learn from it, too" if kind == META else ""
-            lines.append(f"  {kind}: {', '.join(names[:_MOST_NAMED])}{more} {what}".rstrip())
-        lines += [f"  label {g.entry['name']}: {g.why}" for g in self.guesses.labels if g.why]
+        lines += column_summary(self.guesses)
         return "\n".join(lines)

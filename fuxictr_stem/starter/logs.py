@@ -1,0 +1,200 @@
+"""The rows of a file of logs, read as training reads files, and what their columns hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import permutations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+
+from fuxictr_stem.config.column_words import NUMERIC, SEQUENCE
+from fuxictr_stem.data.source.column_plan import plan_columns
+from fuxictr_stem.data.source.columns import KEPT, Column, inner_type, is_text
+from fuxictr_stem.data.source.dialect import dialect_for
+from fuxictr_stem.data.source.files import file_format, input_files
+from fuxictr_stem.data.source.open_source import open_source
+from fuxictr_stem.data.source.validate import check_source
+
+NULLS = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N")
+"""Fields of a CSV file that mean that a value is missing, where a column's other values are numbers."""
+
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_SPLITTER = "|"
+# A column is a sequence if this share of its values has a splitter.
+_SPLIT = 0.05
+# Whole numbers that are amounts rather than names of things, by what their column is called.
+_AMOUNT = re.compile(
+    r"(^|_)(price|amount|total|sum|avg|mean|count|counts|cnt|num|age|score|ratio|rate|duration|length|"
+    r"size|weight|height|width|days?|hours|minutes|seconds|secs?|ms|distance|rank|position|views|clicks|"
+    r"likes|followers|budget|bid|cost|revenue|discount|stock)(_|$)",
+    re.IGNORECASE,
+)
+# Of this many rows a column with a value of its own on each says nothing of tomorrow's.
+_FEWEST_ROWS, _EACH_ROW = 100, 0.98
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The rows of a file, or of several.
+
+    Attributes:
+        data_format: ``csv`` or ``parquet``.
+        frame: The rows, to be read lazily; columns of a CSV file are text.
+        rows: How many there are.
+    """
+
+    data_format: str
+    frame: pl.LazyFrame
+    rows: int
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return self.frame.collect_schema().names()
+
+
+@contextmanager
+def read_logs(names: Sequence[str]) -> Iterator[Logs]:
+    """Read files of rows, each row counted by other readers, too; they may be read until the end.
+
+    Args:
+        names: Files, folders of parts and patterns.
+
+    Raises:
+        DataError: There are none, or they have no one right reading.
+    """
+    files = input_files(names)
+    dataset: dict[str, Any] = {"dataset_id": "logs", "data_format": file_format(files)}
+    dataset |= {"feature_cols": [], "label_col": [], "group_id": None, "min_categr_count": 1}
+    plan = plan_columns(dataset)
+    plan = replace(plan, dialect=dialect_for(files, plan.dialect))
+    header = open_source(plan, {"data": files}).parts["data"][0].header
+    dtype = "str" if plan.data_format == "csv" else ""
+    plan = replace(plan, columns=tuple(Column(name, KEPT, dtype, name) for name in header))
+    with TemporaryDirectory(prefix="fuxictr_stem-init-") as copies:
+        source, stats = check_source(open_source(plan, {"data": files}), Path(copies))
+        frame = source.frame("data").select(header)
+        yield Logs(plan.data_format, frame, stats["data"].rows)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a look at the values of the columns says.
+
+    Attributes:
+        null_values: Fields that mean a missing value.
+        wishes: By column, what is more than its type says (as in `guess_columns`), and why.
+        left_out: By column, why it is no feature.
+        regression: Labels that hold other numbers than 0 and 1.
+        nested: By label, another that is 1 wherever it is.
+    """
+
+    null_values: list[str]
+    wishes: dict[str, tuple[Any, str]]
+    left_out: dict[str, str]
+    regression: list[str]
+    nested: dict[str, str]
+
+
+def look_at(logs: Logs, features: Sequence[str], labels: Sequence[str]) -> Findings:
+    """Look at the values of columns, in one pass."""
+    schema = logs.frame.collect_schema()
+    counts = {
+        (name, fact): expression
+        for name in [*features, *labels]
+        for fact, expression in _facts(name, schema[name]).items()
+    }
+    ones = {label: pl.col(label).cast(pl.Float64, strict=False) == 1 for label in labels}
+    counts |= {(label, "ones"): one.sum() for label, one in ones.items()}
+    counts |= {(label, "others"): _others(label) for label in labels}
+    counts |= {
+        (label, f"without {other}"): (ones[label] & ~ones[other].fill_null(False)).sum()
+        for label, other in permutations(labels, 2)
+    }
+    named = [counts[key].alias(str(number)) for number, key in enumerate(counts)]
+    row = logs.frame.select(named).collect(engine="streaming").row(0)
+    values: dict[str, dict[str, Any]] = {}
+    for (name, fact), value in zip(counts, row, strict=True):
+        values.setdefault(name, {})[fact] = value
+    markers = {
+        marker for column in values.values() if _is_number(column) for marker in column["markers"]
+    }
+    wishes = {name: _wish(name, values[name], schema[name]) for name in features}
+    left_out = {
+        name: _useless(values[name], schema[name].is_float() or wishes[name] is not None, logs.rows)
+        for name in features
+    }
+    nested = {
+        label: other
+        for label, other in permutations(labels, 2)
+        if values[label][f"without {other}"] == 0 < values[label]["ones"] < values[other]["ones"]
+    }
+    return Findings(
+        sorted(markers),
+        {name: wish for name, wish in wishes.items() if wish is not None and not left_out[name]},
+        {name: why for name, why in left_out.items() if why},
+        [label for label in labels if values[label]["others"]],
+        nested,
+    )
+
+
+def _others(label: str) -> pl.Expr:
+    number = pl.col(label).cast(pl.Float64, strict=False)
+    return (number.is_not_null() & number.is_finite() & ~number.is_in([0.0, 1.0])).sum()
+
+
+def _is_number(values: Mapping[str, Any]) -> bool:
+    """Say whether a column of text holds numbers, but for marks of missing ones."""
+    return 0 < values.get("numbers", 0) == values["count"] - values["marked"]
+
+
+def _useless(values: Mapping[str, Any], is_amount: bool, rows: int) -> str:
+    """Return why a column cannot help; "" if it may."""
+    if values["distinct"] <= 1:
+        return "it has one value only" if values["count"] else "it has no value"
+    names_rows = rows >= _FEWEST_ROWS and values["distinct"] > _EACH_ROW * rows
+    if names_rows and not is_amount and not values.get("fractions"):
+        return "it has another value on nearly every row, so it says nothing of new ones"
+    return ""
+
+
+def _wish(name: str, values: Mapping[str, Any], have: pl.DataType) -> tuple[Any, str] | None:
+    """Return what a column is and why, where that is more than its type says."""
+    is_list = inner_type(have) is not None
+    if is_list or values.get("splits", 0) > _SPLIT * values["count"]:
+        splitter = {} if is_list else {"splitter": _SPLITTER}
+        length = max(1, int(values["length"]))
+        why = f"{'lists' if is_list else 'text with ' + _SPLITTER}; 95 % have {length} tokens or fewer"
+        return {"type": SEQUENCE, **splitter, "max_len": length}, why
+    whole = have.is_integer() or (is_text(have) and _is_number(values) and not values["zeros"])
+    if whole and _AMOUNT.search(name):
+        return NUMERIC, "whole numbers, an amount by its name"
+    return None
+
+
+def _facts(name: str, have: pl.DataType) -> dict[str, pl.Expr]:
+    """Return what is counted of a column."""
+    column = pl.col(name)
+    facts = {"count": column.count()}
+    if inner_type(have) is not None:
+        return facts | {"distinct": pl.lit(2), "length": column.list.len().quantile(0.95)}
+    facts["distinct"] = column.drop_nulls().approx_n_unique()
+    if is_text(have):
+        text = column.cast(pl.String)
+        number, marker = text.str.contains(_NUMBER), text.is_in(NULLS)
+        facts["numbers"] = number.sum()
+        facts["marked"] = marker.sum()
+        facts["markers"] = text.filter(marker).unique().implode()
+        # 007 is another id than 7.
+        facts["zeros"] = text.str.contains(r"^[+-]?0\d").any()
+        facts["fractions"] = (number & text.str.contains(r"\.\d*[1-9]")).any()
+        split = text.str.contains(_SPLITTER, literal=True)
+        facts["splits"] = split.sum()
+        facts["length"] = (text.str.count_matches(_SPLITTER, literal=True) + 1).quantile(0.95)
+    return facts

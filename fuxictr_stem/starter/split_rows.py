@@ -1,0 +1,101 @@
+"""Train, valid and test: by time, so that the model is measured on rows that came later; else by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fuxictr_stem.data.source.columns import is_text
+from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.starter.logs import Logs
+
+SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
+"""The share of rows of each split, in time."""
+_SEED = 2023
+_ROW = "\0row"
+
+
+def by_time(logs: Logs, time: str) -> dict[str, pl.LazyFrame]:
+    """Cut the rows at two moments: valid and test are the last tenths, and no moment is in two splits.
+
+    Raises:
+        DataError: A row has no time, or one that cannot be compared.
+        ConfigError: There are too few different times.
+    """
+    column = _comparable(logs, time)
+    moments = logs.frame.select(column).collect(engine="streaming").to_series().sort()
+    first, second = (
+        moments[min(len(moments) - 1, round(len(moments) * share))] for share in (0.8, 0.9)
+    )
+    splits = {
+        "train": logs.frame.filter(column < first),
+        "valid": logs.frame.filter((column >= first) & (column < second)),
+        "test": logs.frame.filter(column >= second),
+    }
+    if not moments[0] < first < second:
+        raise ConfigError(
+            f"--time {time}: {len(moments):,} rows have {moments.n_unique():,} different times, too few to "
+            "cut off the last tenths for valid and test. Name a finer column, or leave --time out to split "
+            "by chance."
+        )
+    return splits
+
+
+def _comparable(logs: Logs, time: str) -> pl.Expr:
+    """Return the times, in a type that can be compared."""
+    have = logs.frame.collect_schema()[time]
+    column = pl.col(time)
+    if have.is_numeric() or have.is_temporal():
+        bad = column.is_null()
+        rule = "must have a time on each row"
+    elif is_text(have):
+        text = column.cast(pl.String)
+        number = text.cast(pl.Int64, strict=False)
+        numbers = logs.frame.select(number.is_not_null().sum()).collect(engine="streaming").item()
+        # Dates that begin with the year compare as text.
+        bad = (
+            number.is_null()
+            if numbers
+            else ~text.str.contains(r"^\d{4}-\d\d-\d\d").fill_null(False)
+        )
+        rule = "must hold whole numbers, or dates such as 2026-11-28 or 2026-11-28 12:00:00"
+        column = number if numbers else text
+    else:
+        raise DataError(f"--time {time}: holds {have}. Name a column of numbers or dates.")
+    first = logs.frame.with_row_index(_ROW).filter(bad).select(_ROW, time).head(1).collect()
+    if len(first):
+        row, value = first.row(0)
+        raise DataError(f"--time {time}: {rule}, found {value!r} in row {row + 1:,} of the data.")
+    return column
+
+
+def by_chance(logs: Logs) -> dict[str, pl.LazyFrame]:
+    """Deal the rows to the splits by a seeded draw.
+
+    Raises:
+        ConfigError: There are too few rows.
+    """
+    draw = np.random.default_rng(_SEED).choice(len(SHARES), logs.rows, p=list(SHARES.values()))
+    if len(np.unique(draw)) < len(SHARES):
+        raise ConfigError(f"--data: {logs.rows:,} rows are too few to split. Give some hundreds.")
+    # What a row drew, found by its number: the rows may be more than memory holds, a byte each is not.
+    drawn = pl.lit(pl.Series("draw", draw.astype(np.uint8)))
+    numbered = logs.frame.with_row_index(_ROW)
+    return {
+        split: numbered.filter(drawn.gather(pl.col(_ROW)) == number).drop(_ROW)
+        for number, split in enumerate(SHARES)
+    }
+
+
+def write_splits(logs: Logs, splits: Mapping[str, pl.LazyFrame], folder: Path) -> dict[str, Path]:
+    """Write the splits into a folder, in the format that the rows came in, as they were."""
+    paths = {split: folder / f"{split}.{logs.data_format}" for split in splits}
+    for split, frame in splits.items():
+        if logs.data_format == "csv":
+            frame.sink_csv(paths[split])
+        else:
+            frame.sink_parquet(paths[split])
+    return paths

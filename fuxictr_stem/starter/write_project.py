@@ -1,0 +1,224 @@
+"""The configs of a new project: ids for STEM-Net, a shared bottom and the single tasks, and a benchmark."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fuxictr_stem.errors import ConfigError, DataError, listed, suggest
+from fuxictr_stem.frames import config_files, inputs
+from fuxictr_stem.frames.guess_columns import Guess, Guesses, column_summary, guess_columns
+from fuxictr_stem.metrics.tasks import BINARY, REGRESSION
+from fuxictr_stem.runtime.outputs import check_new_folder
+from fuxictr_stem.runtime.whole_folder import fresh_folder, put_in_place
+from fuxictr_stem.starter.logs import Findings, Logs, look_at, read_logs
+from fuxictr_stem.starter.split_rows import SHARES, by_chance, by_time, write_splits
+
+_USERS = re.compile(r"^(user|uid|member|customer|visitor|account)(_?id)?$", re.IGNORECASE)
+_MODELS = ("STEMNet", "SharedBottom")
+_CHECKPOINTS = Path("checkpoints")
+# With fewer rows than the first number, how often a value must be there to get a vector of its own.
+_LEAST_COUNTS = ((20_000, 1), (500_000, 2))
+_OFTEN = 10
+_MOST_NAMED = 20
+_ABOUT = {
+    "min_categr_count": "a rarer value counts as unknown",
+    "null_values": "fields that mean that a value is missing",
+    "group_id": "gAUC is the mean AUC within its values",
+}
+
+
+def init_project(
+    data: Sequence[str], labels: Sequence[str], time: str | None, group: str | None, out: Path
+) -> list[str]:
+    """Write splits and configs for a file of logs.
+
+    Args:
+        data: Files of rows, csv or parquet.
+        labels: The columns to predict.
+        time: The column that says when a row was, by which the rows are split.
+        group: The column whose values group rows for gAUC; None takes one that is called as users are.
+        out: The folder to write, which must not be there.
+
+    Returns:
+        Lines that say what was guessed and what to do next.
+
+    Raises:
+        UserError: The rows or an argument are not as they must be; nothing is written.
+    """
+    check_new_folder(out, "--out")
+    with read_logs(data) as logs:
+        columns = logs.columns
+        _check_columns(columns, labels, time, group)
+        group = group or next(filter(_USERS.match, columns), None)
+        taken = {*labels, time}
+        features = [name for name in columns if name not in taken]
+        looked = look_at(logs, features, labels)
+        splits = by_chance(logs) if time is None else by_time(logs, time)
+        with fresh_folder(out) as fresh:
+            (fresh / "data").mkdir()
+            write_splits(logs, splits, fresh / "data")
+            project = _Project(out, logs, labels, time, group, looked)
+            lines = project.write(fresh)
+            put_in_place(fresh, out)
+    return lines
+
+
+def _check_columns(
+    columns: Sequence[str], labels: Sequence[str], time: str | None, group: str | None
+) -> None:
+    there = f" There are: {', '.join(columns[:_MOST_NAMED])}."
+    named = [*(("--labels", name) for name in labels), ("--time", time), ("--group", group)]
+    problems = [
+        f"{option}: there is no column {name!r}.{suggest(name, columns) or there}"
+        for option, name in named
+        if name is not None and name not in columns
+    ]
+    twice = sorted({name for name in labels if labels.count(name) > 1})
+    problems += [f"--labels: names {name!r} twice." for name in twice]
+    problems += [f"--time: {time!r} is a label, too."] if time in labels else []
+    if not labels:
+        problems.append("--labels: must name a column.")
+    if problems:
+        raise ConfigError(listed("init", problems))
+
+
+@dataclass(frozen=True)
+class _Project:
+    """What the configs are written from."""
+
+    out: Path
+    logs: Logs
+    labels: Sequence[str]
+    time: str | None
+    group: str | None
+    looked: Findings
+
+    @property
+    def name(self) -> str:
+        """The dataset's id, and a part of each experiment's."""
+        return re.sub(r"[^A-Za-z0-9_-]+", "_", self.out.resolve().name).strip("_-")[:90] or "logs"
+
+    def write(self, fresh: Path) -> list[str]:
+        """Write the configs into a folder that has the splits; return what to say."""
+        settings: dict[str, Any] = {"min_categr_count": _least_count(self.logs.rows)}
+        if self.looked.null_values:
+            settings["null_values"] = self.looked.null_values
+        names = {split: f"data/{split}.{self.logs.data_format}" for split in SHARES}
+        splits = inputs.of_files({split: fresh / name for split, name in names.items()}, settings)
+        guesses = self._guess(splits)
+        rows = {split: splits.count(split) for split in SHARES}
+        paths = {split: str(self.out / name) for split, name in names.items()}
+        self._write_dataset(fresh, paths, settings, guesses)
+        self._write_experiments(fresh, rows["train"])
+        self._write_benchmark(fresh)
+        return [*self._summary(rows, guesses)]
+
+    def _guess(self, splits: inputs.Splits) -> Guesses:
+        no_features = {*self.labels, self.time, *self.looked.left_out}
+        features = [name for name in self.logs.columns if name not in no_features]
+        if not features:
+            raise ConfigError("init: no column is left to learn from.")
+        wishes = {name: self.looked.wishes.get(name, (None, "")) for name in features}
+        asked = {name: wish for name, (wish, _) in wishes.items()}
+        guesses = guess_columns(splits, asked, dict.fromkeys(self.labels), self.group)
+        if guesses.problems:
+            raise DataError(listed("init", guesses.problems))
+        explained = [
+            guess._replace(why=wishes.get(guess.entry["name"], (None, ""))[1] or guess.why)
+            for guess in guesses.features
+        ]
+        nested = [
+            guess._replace(why="; ".join(filter(None, [guess.why, self._nesting(guess)])))
+            for guess in guesses.labels
+        ]
+        return guesses._replace(features=explained, labels=nested)
+
+    def _nesting(self, label: Guess) -> str:
+        parent = self.looked.nested.get(label.entry["name"])
+        if parent is None:
+            return ""
+        return f"1 only where {parent} is: `parent: {parent}` checks that; ESMM needs it"
+
+    def _write_dataset(
+        self, folder: Path, paths: Mapping[str, str], settings: Mapping[str, Any], guesses: Guesses
+    ) -> None:
+        keys = config_files.dataset_keys(
+            self.out / "cache", self.logs.data_format, paths, self.group, settings
+        )
+        keys = [(key, value, _ABOUT.get(key, comment)) for key, value, comment in keys]
+        head = [
+            "# Guessed by `fuxictr_stem init`: read it, and change what is wrong. A whole number that is",
+            "# an amount: {type: numeric, dtype: float, normalizer: StandardScaler}. What else there is:",
+            "#     python -m fuxictr_stem keys feature label dataset",
+        ]
+        if self.time is not None:
+            head.append(
+                f"# {self.time} is no feature: the rows are split by it, and tomorrow's is new."
+            )
+        head += [f"# {name} is no feature: {why}." for name, why in self.looked.left_out.items()]
+        path = folder / "dataset_config.yaml"
+        config_files.write_dataset(path, head, self.name, keys, guesses.features, guesses.labels)
+
+    def _write_experiments(self, folder: Path, rows: int) -> None:
+        kinds = {
+            label: REGRESSION if label in self.looked.regression else BINARY
+            for label in self.labels
+        }
+
+        def keys(model: str, labels: Sequence[str]) -> config_files.Comments:
+            tasks = [kinds[label] for label in labels]
+            task = tasks[0] if len(set(tasks)) == 1 else tasks
+            settings = {} if task == BINARY else {"task": task}
+            grouped = self.group is not None
+            return config_files.experiment_keys(
+                model, self.name, _CHECKPOINTS, labels, settings, rows, grouped
+            )
+
+        ids = {f"{model}_{self.name}": keys(model, self.labels) for model in _MODELS}
+        for label in self.labels if len(self.labels) > 1 else []:
+            short = re.sub(r"[^A-Za-z0-9_-]+", "_", label)
+            ids[f"SingleTask_{self.name}_{short}"] = keys("SharedBottom", [label])
+        head = [
+            "# Written by `fuxictr_stem init`: small networks, minutes on a laptop. With many rows make",
+            "# them wider, and tune learning_rate. Every key: python -m fuxictr_stem keys experiment model",
+        ]
+        config_files.write_experiments(folder / "model_config.yaml", head, ids)
+
+    def _write_benchmark(self, folder: Path) -> None:
+        alone = len(self.labels) > 1
+        file = Path("benchmark") / f"{self.name}.yaml"
+        lines = [
+            f"# python run_benchmark.py --config {self.out / file} --out out/{self.name} --jobs 2",
+            f"dataset_id: {self.name}",
+            'experiments: "*"',
+            *(
+                [f'single_task: "SingleTask_{self.name}_*"   # what a task reaches by itself']
+                * alone
+            ),
+            f"proposed: STEMNet_{self.name}   # no baseline",
+            "seeds: [1, 2, 3]",
+            "search: {learning_rate: [2.e-3, 1.e-3, 5.e-4]}   # the same for every model",
+        ]
+        (folder / "benchmark").mkdir()
+        (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _summary(self, rows: Mapping[str, int], guesses: Guesses) -> Iterator[str]:
+        how = f"by {self.time}" if self.time else "by chance; --time COLUMN splits by time"
+        yield f"Rows: {', '.join(f'{split} {count:,}' for split, count in rows.items())} ({how})."
+        yield from column_summary(guesses)
+        for name, why in self.looked.left_out.items():
+            yield f"  left out: {name}: {why}"
+        yield f"Wrote model_config.yaml, dataset_config.yaml, benchmark and data into {self.out}."
+        yield "Read dataset_config.yaml, then:"
+        config = shlex.quote(str(self.out))
+        yield f"    python -m fuxictr_stem run --config {config} --expid SharedBottom_{self.name}"
+
+
+def _least_count(rows: int) -> int:
+    """Return how often a value must be there to get vectors of its own."""
+    return next((least for most, least in _LEAST_COUNTS if rows < most), _OFTEN)

@@ -1,0 +1,186 @@
+"""`init`: what it guesses of a file, how it splits the rows, and that what it writes runs."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from fuxictr_stem import load
+from fuxictr_stem.cli import main
+from fuxictr_stem.config.experiment_config import list_experiments, load_experiment
+
+ROWS = 600
+
+
+def logs(rows=ROWS):
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, 30, rows), rng.integers(0, 20, rows)
+    click = (rng.random(rows) < 0.2 + 0.6 * (user % 2)).astype(int)
+    buy = click * (rng.random(rows) < 0.5)
+    number = rng.normal(size=rows).round(3)
+    return pl.DataFrame(
+        {
+            "row": np.arange(rows) + 10**12,
+            "user_id": [f"{value:06d}" for value in user],
+            "item": item + 10**15,
+            "price": rng.integers(1, 10_000, rows),
+            "heat": ["NA" if value > 1 else str(value) for value in number],
+            "tags": ["|".join("abcd"[: 1 + value % 4]) for value in item],
+            "city": [None if value < 3 else f"c, {value}" for value in item],
+            "source": ["app"] * rows,
+            "ts": rng.permutation(rows) // 3 + 1_700_000_000,
+            "click": click,
+            "buy": [None if value < 2 else int(b) for value, b in zip(item, buy, strict=True)],
+        }
+    )
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch, root_logging):
+    """A folder with logs.csv and logs.parquet; call it to run `init`."""
+    monkeypatch.chdir(tmp_path)
+    logs().write_csv("logs.csv")
+    logs().write_parquet("logs.parquet")
+
+    def init(data="logs.csv", labels="click,buy", out="config/shop", **options):
+        more = [text for key, value in options.items() for text in (f"--{key}", value)]
+        return main(["init", "--data", data, "--labels", labels, "--out", out, *more])
+
+    init.folder = tmp_path
+    return init
+
+
+def columns_of(folder):
+    (dataset,) = yaml.safe_load((folder / "dataset_config.yaml").read_text()).values()
+    return dataset, {entry["name"]: entry for entry in dataset["feature_cols"]}
+
+
+def test_guesses_of_a_csv_file(shop):
+    assert shop(time="ts") == 0
+    dataset, columns = columns_of(shop.folder / "config" / "shop")
+    # Leading zeros and long ids stay text; an amount is known by its name.
+    for name in ("user_id", "item", "city"):
+        assert columns[name] == {"name": name, "type": "categorical", "dtype": "str"}
+    assert columns["price"]["type"] == columns["heat"]["type"] == "numeric"
+    assert columns["price"]["normalizer"] == "StandardScaler"
+    assert columns["tags"]["splitter"] == "|"
+    assert columns["tags"]["max_len"] == 4
+    # A name of a row, a constant and the time say nothing of tomorrow's rows.
+    assert columns.keys() == {"user_id", "item", "city", "price", "heat", "tags"}
+    assert dataset["null_values"] == ["NA"]
+    assert dataset["group_id"] == "user_id"
+    labels = {entry["name"]: entry for entry in dataset["label_col"]}
+    assert "missing" not in labels["click"]
+    assert np.isnan(labels["buy"]["missing"])
+    text = (shop.folder / "config" / "shop" / "dataset_config.yaml").read_text()
+    assert "parent: click" in text
+
+
+@pytest.mark.parametrize("time", [{}, {"time": "ts"}], ids=["by chance", "by time"])
+@pytest.mark.parametrize("data_format", ["csv", "parquet"])
+def test_every_row_is_in_one_split(shop, data_format, time):
+    assert shop(f"logs.{data_format}", **time) == 0
+    folder = shop.folder / "config" / "shop" / "data"
+    read = pl.read_parquet if data_format == "parquet" else pl.read_csv
+    kinds = {} if data_format == "parquet" else {"infer_schema": False}
+    splits = [read(folder / f"{s}.{data_format}", **kinds) for s in ("train", "valid", "test")]
+    whole = read(f"logs.{data_format}", **kinds)
+    rows = Counter(row for split in splits for row in split.rows())
+    assert rows == Counter(whole.rows())
+    shares = [len(split) / ROWS for split in splits]
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
+    if time:
+        moments = [split["ts"].cast(pl.Int64) for split in splits]
+        assert moments[0].max() < moments[1].min()
+        assert moments[1].max() < moments[2].min()
+
+
+@pytest.mark.parametrize(
+    "times",
+    [("2025-12-31", "2026-01-01 10:00", "2026-01-01 11:00"), ("-1", "9", "10")],
+    ids=["dates", "numbers of several lengths"],
+)
+def test_times_are_compared_as_times(shop, times):
+    # Eight tenths at one moment, and one each at two later ones; the latest comes first in the file.
+    moments = [times[2]] * 20 + [times[1]] * 20 + [times[0]] * 160
+    rows = pl.DataFrame({"t": moments, "x": ["a", "b"] * 100, "y": [0, 1, 1, 0] * 50})
+    rows.write_csv("times.csv")
+    assert shop("times.csv", labels="y", time="t") == 0
+    folder = shop.folder / "config" / "shop" / "data"
+    for split, time in zip(("train", "valid", "test"), times, strict=True):
+        assert pl.read_csv(folder / f"{split}.csv", infer_schema=False)["t"].unique().to_list() == [
+            time
+        ]
+
+
+def test_all_that_is_written_runs(shop, capsys):
+    assert shop("logs.csv", time="ts") == 0
+    command = capsys.readouterr().out.splitlines()[-1].split()[3:]
+    config = shop.folder / "config" / "shop"
+    ids = list_experiments(config)
+    assert {
+        "STEMNet_shop",
+        "SharedBottom_shop",
+        "SingleTask_shop_click",
+        "SingleTask_shop_buy",
+    } == set(ids)
+    for expid in ids:
+        params = load_experiment(config, expid)
+        assert params["task_labels"] == (
+            [expid.rpartition("_")[2]] if "Single" in expid else ["click", "buy"]
+        )
+    assert main(command) == 0
+    run = shop.folder / "checkpoints" / "shop" / "SharedBottom_shop"
+    result = json.loads((run / "result.json").read_text())
+    assert result["test"]["click_AUC"] > 0.6
+    # Tomorrow's file is like today's.
+    scores = load(run).predict("logs.csv")
+    assert len(scores) == ROWS
+
+
+@pytest.mark.slow
+def test_the_benchmark_file_is_one(shop):
+    assert shop("logs.parquet") == 0
+    file = shop.folder / "config" / "shop" / "benchmark" / "shop.yaml"
+    text = file.read_text().replace("[1, 2, 3]", "[1]").replace("[2.e-3, 1.e-3, 5.e-4]", "[1.e-3]")
+    file.write_text(text)
+    assert main(["benchmark", "--config", str(file), "--out", "out"]) == 0
+    assert "SingleTask" in (shop.folder / "out" / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"labels": "click,buyy"}, "--labels: there is no column 'buyy'. Did you mean 'buy'?"),
+        ({"labels": "click,click"}, "--labels: names 'click' twice."),
+        ({"time": "tss"}, "--time: there is no column 'tss'. Did you mean 'ts'?"),
+        ({"time": "city"}, "must hold whole numbers, or dates"),
+        ({"time": "source"}, "must hold whole numbers, or dates"),
+        ({"labels": "city"}, "labels['city']: holds String"),
+        ({"data": "absent.csv"}, "absent.csv"),
+        ({"data": "cut.csv"}, "cut.csv"),
+        ({"data": "one.csv"}, "1 rows are too few to split"),
+    ],
+)
+def test_mistakes_are_one_message(shop, capsys, options, text):
+    (shop.folder / "cut.csv").write_text((shop.folder / "logs.csv").read_text()[:-9])
+    (shop.folder / "one.csv").write_text("click,buy,user\n1,0,u\n")
+    assert shop(**options) == 2
+    captured = capsys.readouterr()
+    assert text in captured.err
+    assert "Traceback" not in captured.err
+    assert not captured.out
+    assert not (shop.folder / "config" / "shop").exists()
+    assert not list(shop.folder.rglob("*.tmp-*"))
+
+
+def test_nothing_is_overwritten(shop, capsys):
+    place = shop.folder / "config" / "shop"
+    place.mkdir(parents=True)
+    (place / "mine.yaml").write_text("mine")
+    assert shop() == 2
+    assert "there is something already" in capsys.readouterr().err
+    assert [path.name for path in place.iterdir()] == ["mine.yaml"]
