@@ -82,7 +82,7 @@ def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskMod
     """Return the model that the params name, for the tasks that they choose.
 
     Raises:
-        ConfigError: If the model refuses its parameters.
+        ConfigError: If the model rejects its parameters.
         DataError: If a file that the model reads, such as one of pretrained vectors, is not right.
     """
     # A model that knows no task_labels trains the feature map's labels.

@@ -154,7 +154,7 @@ def read_keys(
         if name not in fields and name in RENAMED:
             problems.add(name, "is an old name of FuxiCTR's.", RENAMED[name])
         elif name not in fields and name in hints:
-            problems.add(name, "is not for this place.", hints[name])
+            problems.add(name, "is not allowed here.", hints[name])
         elif isinstance(name, str) and (name in fields or others is not None):
             read = read_value(fields.get(name, others), value, name, problems)
             if read is not ABSENT:

@@ -185,7 +185,7 @@ class NumericTables(nn.Module):
 class PretrainedTables(nn.Module):
     """K tables that start from the same pretrained vectors.
 
-    Frozen vectors are stored once, with a projection a table where K > 1; it starts as the identity
+    Frozen vectors are stored once, with one projection per table where K > 1; it starts as the identity
     where P = D, so that each table starts from the vectors themselves. Learnt vectors are stored K times.
 
     Args:

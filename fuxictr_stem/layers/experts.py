@@ -22,7 +22,7 @@ RuleMaker = Callable[[int, int, int, bool], GateRules]
 
 
 class ExpertLayer(nn.Module):
-    """One layer: every stream's experts, and a gate a task that follows its rules.
+    """One layer: every stream's experts, and one gate per task that follows its rules.
 
     With the AFTB rules it is a STEM layer. For task i, with ``s`` the specific and ``h`` the shared
     experts' outputs and ``sg`` a stop-gradient (arXiv 2308.13537)::

@@ -22,7 +22,7 @@ FOLDER = Path(tempfile.gettempdir()) / f"fuxictr_stem-{os.getuid()}"
 
 
 class Planned:
-    """The plan of this process, which others heed until it is closed."""
+    """The plan of this process, which other runs respect until it is closed."""
 
     def __init__(self) -> None:
         self._resident = _resident_bytes(os.getpid())

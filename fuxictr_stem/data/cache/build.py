@@ -14,7 +14,6 @@ from typing import Any
 
 import fuxictr
 import numpy as np
-import polars as pl
 
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.cache_folder import MANIFEST
@@ -22,7 +21,7 @@ from fuxictr_stem.data.cache.damage import owner
 from fuxictr_stem.data.cache.fingerprint import FORMAT
 from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
 from fuxictr_stem.data.encoding.encode import Tally, encoded
-from fuxictr_stem.data.encoding.fill_steps import fill_steps
+from fuxictr_stem.data.encoding.fill_steps import missing_values
 from fuxictr_stem.data.encoding.remarks import number_remarks, unknown_remarks, unknown_shares
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Array, integer_type
@@ -102,7 +101,7 @@ def _encoders(
     encoder: RowEncoder, source: Source, stats: Mapping[str, SplitStats]
 ) -> list[Encoder]:
     """Return an encoder for each feature and each label, of the smallest type that holds all splits."""
-    fills = fill_steps(source.plan, {c.name: pl.col(c.name) for c in source.plan.columns}).fills
+    fills = missing_values(source.plan)
     columns = encoder.fitted.column_encoders(encoder.names, math.inf, source.whole_numbers(), fills)
     for place, column in enumerate(columns):
         if column.name in stats["train"].spans:

@@ -14,7 +14,7 @@ import polars as pl
 
 from fuxictr_stem.data.encoding.column_encoders import plain
 from fuxictr_stem.data.encoding.encode import encoded
-from fuxictr_stem.data.encoding.fill_steps import fill_steps, filled_frame
+from fuxictr_stem.data.encoding.fill_steps import filled_frame, missing_values
 from fuxictr_stem.data.encoding.fitted import Fitted
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan
@@ -82,8 +82,7 @@ def read_blocks(
         rows, whole = stats[_ROWS].rows, source.whole_numbers()
         counted(rows)
         frame = filled_frame(plan, source.frame(_ROWS))
-        fills = fill_steps(plan, {c.name: pl.col(c.name) for c in plan.columns}).fills
-        encoders = fitted.column_encoders(features, rows, whole, fills)
+        encoders = fitted.column_encoders(features, rows, whole, missing_values(plan))
         encoders += [plain(name, np.dtype(np.float32)) for name in labels]
         names = [column.name for column in kept]
         for arrays, block in encoded(source, frame, encoders, block_rows, kept=names):

@@ -58,6 +58,11 @@ def fill_steps(plan: Plan, read: Mapping[str, pl.Expr]) -> FillSteps:
     return FillSteps(before, values, fills)
 
 
+def missing_values(plan: Plan) -> dict[str, Any]:
+    """Return what missing values become, of each feature that is filled."""
+    return fill_steps(plan, {c.name: pl.col(c.name) for c in plan.columns}).fills
+
+
 def filled_frame(plan: Plan, frame: pl.LazyFrame) -> pl.LazyFrame:
     """Return a frame of the columns that a plan reads with missing values filled, and all features."""
     steps = fill_steps(plan, {name: pl.col(name) for name in frame.collect_schema()})

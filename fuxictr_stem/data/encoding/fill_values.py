@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, META
-from fuxictr_stem.data.encoding.fill_steps import fill_steps
+from fuxictr_stem.data.encoding.fill_steps import missing_values
 from fuxictr_stem.data.source.columns import DEFAULTS
 from fuxictr_stem.data.source.split_files import Source, whole_number
 
@@ -57,7 +57,7 @@ def fills(source: Source) -> list[Fill]:
         for c in plan.columns
         if c.kind == "label" and c.fill is not None
     ]
-    values = fill_steps(plan, {c.name: pl.col(c.name) for c in plan.columns}).fills
+    values = missing_values(plan)
     for col in plan.read_features:
         column = plan.source_of(col["name"])
         if not col["active"] or not column.filled:

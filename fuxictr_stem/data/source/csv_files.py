@@ -108,17 +108,17 @@ def _copy(
     """Copy columns and return the number of rows; raise polars' error at a number that is none."""
     schema = pa.schema([(name, _ARROW[dtype]) for name, dtype in types.items()])
     bad_rows = _BadRows()
-    rows = -1
+    rows = 0
     try:
         with (
             _nothing_printed(),
             pa.OSFile(str(copy), "wb") if copy else nullcontext() as file,
             pa.ipc.new_file(file, schema, options=_LZ4) if copy else nullcontext() as writer,
         ):
-            for batch in _batches(path, dialect, header, list(types), longest, bad_rows):
-                # The header is the first row.
-                batch = batch if rows >= 0 else batch.slice(1)
-                rows += len(batch) + (rows < 0)
+            batches = _batches(path, dialect, header, list(types), longest, bad_rows)
+            for number, batch in enumerate(batches):
+                batch = batch if number else batch.slice(1)  # without the header
+                rows += len(batch)
                 if writer:
                     writer.write_batch(_as_numbers(batch, types, schema))
     except pa.ArrowInvalid as error:
