@@ -35,7 +35,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fuxictr_stem.layers.grouped import Activations, GroupedMLP
+from fuxictr_stem.layers.grouped import GroupedMLP
 
 
 class GateRules(NamedTuple):
@@ -186,9 +186,7 @@ class GateBank(nn.Module):
         rules: What each gate reads and trains.
         input_dim: Width of the gates' inputs.
         hidden_units: Widths of the hidden layers of each gate.
-        hidden_activations: As in `GroupedMLP`.
-        dropout_rates: As in `GroupedMLP`.
-        batch_norm: As in `GroupedMLP`.
+        mlp: ``hidden_activations``, ``dropout_rates``, ``batch_norm``, as in `GroupedMLP`.
 
     Raises:
         ValueError: If a gate reads nothing, or trains an expert that it does not read.
@@ -197,13 +195,7 @@ class GateBank(nn.Module):
     train_mask: Tensor
 
     def __init__(
-        self,
-        rules: GateRules,
-        input_dim: int,
-        hidden_units: Sequence[int],
-        hidden_activations: Activations = "ReLU",
-        dropout_rates: float | Sequence[float] = 0.0,
-        batch_norm: bool = False,
+        self, rules: GateRules, input_dim: int, hidden_units: Sequence[int], **mlp: Any
     ) -> None:
         super().__init__()
         read, train = rules.read.bool(), rules.train.bool()
@@ -215,14 +207,7 @@ class GateBank(nn.Module):
         for gate, row in enumerate(read):
             self.register_buffer(f"slots_{gate}", row.nonzero().flatten(), persistent=False)
         self.register_buffer("train_mask", train.float(), persistent=False)
-        self.hidden = GroupedMLP(
-            num_gates,
-            input_dim,
-            hidden_units,
-            hidden_activations=hidden_activations,
-            dropout_rates=dropout_rates,
-            batch_norm=batch_norm,
-        )
+        self.hidden = GroupedMLP(num_gates, input_dim, hidden_units, **mlp)
         self.output = nn.ModuleList(
             nn.Linear(self.hidden.output_dim, int(row.sum())) for row in read
         )

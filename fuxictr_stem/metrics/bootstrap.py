@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
+from fuxictr_stem.metrics.pointwise import cross_entropies
 from fuxictr_stem.metrics.ranking import group_auc, mean_group_auc
 from fuxictr_stem.metrics.tasks import METRICS
 
@@ -132,9 +133,8 @@ def bootstrap_metric(
     if weight is not None:
         return bootstrap_gauc(y_true, y_pred, group_id, counts, weight)
     true, pred = y_true.astype(np.float64), y_pred.astype(np.float64)
-    eps = np.finfo(np.float64).eps
     if metric in ("logloss", "binary_crossentropy"):
-        losses = -np.log(np.clip(np.where(true == 1, pred, 1 - pred), eps, 1 - eps))
+        losses = cross_entropies(true == 1, pred)
     elif metric in ("MSE", "MAE"):
         losses = np.square(pred - true) if metric == "MSE" else np.abs(pred - true)
     else:
@@ -162,11 +162,10 @@ def bootstrap_ratio(
             rows, apart = total(np.ones(len(true))), true - true.mean()
             values = 1 - total((pred - true) ** 2) / (total(apart**2) - total(apart) ** 2 / rows)
         elif metric == "NE":
-            rows, eps = total(np.ones(len(true))), np.finfo(np.float64).eps
-            losses = -np.log(np.clip(np.where(true == 1, pred, 1 - pred), eps, 1 - eps))
+            rows = total(np.ones(len(true)))
             share = total(true) / rows
             entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
-            values = total(losses) / rows / entropy
+            values = total(cross_entropies(true == 1, pred)) / rows / entropy
         else:
             values = total(pred) / total(true)
             if metric == "calibration_error":

@@ -26,11 +26,15 @@ def logloss(y_true: ArrayLike, y_pred: ArrayLike) -> float:
         >>> round(logloss([1, 0], [0.8, 0.5]), 4)  # -(log 0.8 + log 0.5) / 2
         0.4581
     """
-    positive, probability = _binary(y_true, y_pred, "Logloss")
+    return float(cross_entropies(*_binary(y_true, y_pred, "Logloss")).mean())
+
+
+def cross_entropies(positive: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Return the binary cross-entropy of each sample, (N,), of checked labels and probabilities."""
     eps = np.finfo(np.float64).eps
     of_truth = np.where(positive, probability, 1 - probability)
     np.clip(of_truth, eps, 1 - eps, out=of_truth)
-    return float(-np.log(of_truth, out=of_truth).mean())
+    return np.negative(np.log(of_truth, out=of_truth), out=of_truth)
 
 
 def normalized_entropy(y_true: ArrayLike, y_pred: ArrayLike) -> float:

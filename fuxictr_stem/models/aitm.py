@@ -83,7 +83,6 @@ class AITM(MultiTaskNet):
             )
             return
         spaces, declared = params.get("sample_spaces") or {}, params.get("label_col") or []
-        declared = [declared] if isinstance(declared, Mapping) else declared
         for before, label in pairwise(params["task_labels"]):
             rows = [
                 f"where {spaces[name]!r} is 1" if name in spaces else "everywhere"

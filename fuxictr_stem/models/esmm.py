@@ -12,7 +12,7 @@ from torch import Tensor
 from fuxictr_stem.errors import Problem, raise_first
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.nesting import ancestors
+from fuxictr_stem.models.nesting import Labels, ancestors
 from fuxictr_stem.training.precision import widen
 
 
@@ -69,7 +69,6 @@ class ESMM(MultiTaskNet):
         click: Any = params.get("click_label")
         conversion: Any = params.get("conversion_label")
         spaces, declared = params.get("sample_spaces") or {}, params.get("label_col") or []
-        declared = [declared] if isinstance(declared, Mapping) else declared
         space = spaces.get(conversion)
         if len(labels) != 2:
             yield Problem(
@@ -122,7 +121,7 @@ class ESMM(MultiTaskNet):
         return torch.sigmoid(widen(self.towers(self.embedded(inputs))))
 
 
-def _not_nested(declared: list[Mapping[str, Any]], click: str, conversion: str) -> tuple[str, str]:
+def _not_nested(declared: Labels, click: str, conversion: str) -> tuple[str, str]:
     """Return why a conversion label does not do, and what to declare."""
     if conversion in ancestors(declared, click):
         return (

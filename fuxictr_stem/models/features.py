@@ -5,6 +5,7 @@ Symbols: B batch, K tables, D embedding dim of a field, L sequence length.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
 import torch
@@ -148,10 +149,9 @@ class TaskEmbedding(nn.Module):
         if self.row_source is not None:
             self.row_source.fetch(self._rows(inputs))
         parts: dict[str, Tensor] = {}
-        for table, names in self.plain.items():
-            ids = torch.stack([inputs[name] for name in names], dim=1)
-            rows = self.tables[table](ids, self.get_buffer(f"plain_vocabs_{table}"))
-            parts |= dict(zip(names, rows.unbind(1), strict=True))
+        for table, ids, vocabs in self._plain_ids(inputs):
+            rows = self.tables[table](ids, vocabs)
+            parts |= dict(zip(self.plain[table], rows.unbind(1), strict=True))
         for names, tables in zip(self.numeric_fields, self.numeric, strict=True):
             values = torch.stack([inputs[name] for name in names], dim=1)
             parts |= dict(zip(names, tables(values).unbind(1), strict=True))
@@ -172,13 +172,17 @@ class TaskEmbedding(nn.Module):
         """Return the modules that hold the tables, in their order."""
         return [cast("FieldTables", module) for module in self.tables]
 
+    def _plain_ids(self, inputs: dict[str, Tensor]) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield tables, the ids of their plain fields, (B, F), and the fields' vocabularies, (F,)."""
+        for table, names in self.plain.items():
+            ids = torch.stack([inputs[name] for name in names], dim=1)
+            yield table, ids, self.get_buffer(f"plain_vocabs_{table}")
+
     def _rows(self, inputs: dict[str, Tensor]) -> list[Tensor]:
         """Return the rows that a batch looks up in each table, (N,) each."""
         tables = self.field_tables()
         rows: list[list[Tensor]] = [[] for _ in tables]
-        for table, names in self.plain.items():
-            ids = torch.stack([inputs[name] for name in names], dim=1)
-            vocabs = self.get_buffer(f"plain_vocabs_{table}")
+        for table, ids, vocabs in self._plain_ids(inputs):
             rows[table].append(tables[table].table_rows(ids, vocabs).flatten())
         for name, (table, vocab) in self.vocab_of.items():
             if self.features[name]["type"] == "sequence":

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+Labels = Sequence[Mapping[str, Any]] | Mapping[str, Any]
+"""A dataset's ``label_col``: a dict per label, or that of its only one."""
 
-def ancestors(label_col: Sequence[Mapping[str, Any]], label: str) -> list[str]:
-    """Return the labels that a label is declared nested in: its ``parent``, that one's, and so on.
 
-    Args:
-        label_col: A dataset's labels, a dict each.
-        label: The label to begin with.
-    """
-    parents = {col["name"]: col.get("parent") for col in label_col}
+def ancestors(label_col: Labels, label: str) -> list[str]:
+    """Return the labels that a label is declared nested in: its ``parent``, that one's, and so on."""
+    columns = [label_col] if isinstance(label_col, Mapping) else label_col
+    parents = {col["name"]: col.get("parent") for col in columns}
     labels: list[str] = []
     parent = parents.get(label)
     while parent is not None and parent not in labels:
