@@ -24,6 +24,7 @@ from fuxictr_stem import results
 from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.decisive import check_settings, result_settings
 from fuxictr_stem.config.experiment_config import GROUP_KEY, load_experiment
+from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, Cache, open_cache
 from fuxictr_stem.data.checks.check_labels import check_groups, check_labels, check_samples
@@ -386,11 +387,6 @@ def _raw_blocks(
         ", ".join(raw_columns.origins),
     )
     return None
-
-
-def task_types(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return the task type of each label that an experiment trains."""
-    return dict(zip(params["task_labels"], params["task"], strict=True))
 
 
 def open_data(params: dict[str, Any]) -> Cache:

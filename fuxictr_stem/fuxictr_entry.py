@@ -207,6 +207,7 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     """
     from fuxictr.preprocess import FeatureProcessor, build_dataset
 
+    from fuxictr_stem.config.tasks import task_types
     from fuxictr_stem.data.cache.fingerprint import fingerprint
     from fuxictr_stem.data.cache.open_cache import load_feature_map
     from fuxictr_stem.data.checks.check_labels import check_labels
@@ -214,7 +215,6 @@ def _build_with_fuxictr(params: dict[str, Any]) -> Any:
     from fuxictr_stem.data.source.files import find_files
     from fuxictr_stem.data.source.open_source import open_source
     from fuxictr_stem.data.source.validate import check_source
-    from fuxictr_stem.experiment import task_types
 
     params["label_col"] = labels_of_files(params["label_col"])
     files = find_files(params)

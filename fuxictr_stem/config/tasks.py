@@ -34,6 +34,11 @@ _NOT_IGNORED = (
 Labels = Sequence[Mapping[str, Any]]
 
 
+def task_types(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the task type of each label that a checked experiment trains."""
+    return dict(zip(params["task_labels"], params["task"], strict=True))
+
+
 def settle_tasks(params: dict[str, Any], label_col: Labels, problems: Problems) -> dict[str, str]:
     """Settle ``task_labels``, ``task``, ``loss`` and ``num_tasks``; return task type by label.
 

@@ -14,10 +14,11 @@ from fuxictr.features import FeatureMap
 
 from fuxictr_stem import results
 from fuxictr_stem.config.column_words import META
+from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.experiment import check_device, task_types
+from fuxictr_stem.experiment import check_device
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.serving.embeddings import FieldVectors, Table, write_embeddings

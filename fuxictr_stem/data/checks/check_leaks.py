@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.data.encoding.vocabulary import Array
@@ -59,8 +60,7 @@ def warn_of_leaks(cache: Cache, params: Mapping[str, Any]) -> list[Leak]:
         for name, spec in cache.feature_map(params).features.items()
         if spec["type"] in ("numeric", "categorical")
     }
-    tasks = dict(zip(params["task_labels"], params["task"], strict=True))
-    leaks = find_leaks(cache, features, tasks, params["sample_spaces"])
+    leaks = find_leaks(cache, features, task_types(params), params["sample_spaces"])
     for leak in leaks:
         logger.warning(
             "Label leak? The feature %r alone tells the label %r: %s %.5f on %s rows of a sample of "
