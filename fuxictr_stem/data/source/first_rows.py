@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ from fuxictr_stem.data.source.dialect import Dialect, dialect_of, open_bytes
 from fuxictr_stem.data.source.files import SPLITS, find_files
 from fuxictr_stem.data.source.partitions import folder_columns, whole_keys
 from fuxictr_stem.data.source.raw_columns import find_raw_columns
-from fuxictr_stem.runtime.outputs import temporary_name
+from fuxictr_stem.runtime.whole_folder import fresh_folder
 
 PLACES = tuple(f"{split}_data" for split in SPLITS)
 """The keys of a dataset that say where its splits are."""
@@ -45,7 +44,8 @@ def first_rows(
     files = find_files(dataset)
     path = files["test" if "test" in files else "valid"][0]
     if dataset["data_format"] == "csv":
-        return _of_csv(dataset, path, names, count, temporary_name(folder / "first_rows"))
+        with fresh_folder(folder / "first_rows") as scratch:
+            return _of_csv(dataset, path, names, count, scratch)
     held = [name for name in names if name in pl.read_parquet_schema(path)]
     frame = pl.read_parquet(path, columns=held, n_rows=count, glob=False)
     every = whole_keys(file for split in files.values() for file in split)
@@ -59,15 +59,12 @@ def _of_csv(
 ) -> pl.DataFrame:
     # The names of its folders may say what a column holds.
     small = scratch.joinpath(*(part for part in path.parent.parts if "=" in part), "rows.csv")
-    try:
-        small.parent.mkdir(parents=True)
-        _copy_lines(path, small, dialect_of(dataset), count)
-        places = dict.fromkeys(PLACES, str(small))
-        raw = find_raw_columns({**dataset, **places, "group_id": None}, names, "", scratch)
-        assert raw is not None
-        return pl.concat(raw.blocks("valid"))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    small.parent.mkdir(parents=True, exist_ok=True)
+    _copy_lines(path, small, dialect_of(dataset), count)
+    places = dict.fromkeys(PLACES, str(small))
+    raw = find_raw_columns({**dataset, **places, "group_id": None}, names, "", scratch)
+    assert raw is not None
+    return pl.concat(raw.blocks("valid"))
 
 
 def _copy_lines(path: Path, small: Path, dialect: Dialect, count: int) -> None:

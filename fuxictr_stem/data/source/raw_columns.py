@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained
 from fuxictr_stem.errors import DataError, raise_all
-from fuxictr_stem.runtime.outputs import temporary_name
+from fuxictr_stem.runtime.whole_folder import fresh_folder
 
 PREDICTION_COLUMNS = "prediction_columns"
 
@@ -29,12 +28,12 @@ class RawColumns:
     Attributes:
         source: The files, with these columns alone.
         origins: By the name that a column gets, its name in the files.
-        scratch: A folder that is made for copies of CSV files, and removed again.
+        folder: Where CSV files are copied to for a while.
     """
 
     source: Source
     origins: Mapping[str, str]
-    scratch: Path
+    folder: Path
 
     def blocks(self, split: str, block_rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:
         """Read the columns of a split.
@@ -49,26 +48,21 @@ class RawColumns:
         Raises:
             DataError: A file cannot be read.
         """
-        try:
-            source, problems = self.source.with_csv_read(split, self.scratch)
+        with fresh_folder(self.folder / "columns") as scratch:
+            source, problems = self.source.with_csv_read(split, scratch)
             raise_all(DataError, f"dataset {source.plan.dataset_id!r}", problems)
-            yield from self._blocks(source, split, block_rows)
-        finally:
-            shutil.rmtree(self.scratch, ignore_errors=True)
-
-    def _blocks(self, source: Source, split: str, block_rows: int) -> Iterator[pl.DataFrame]:
-        is_csv = source.plan.data_format == "csv"
-        frames = []
-        for file in source.files(split):
-            by_origin = {r.column.origin: r.value if is_csv else r.raw for r in file.readings}
-            columns = [by_origin[origin].alias(name) for name, origin in self.origins.items()]
-            frame = file.raw.select(columns)
-            # Two files may have other categories.
-            frames.append(frame.cast({pl.Categorical: pl.String, pl.Enum: pl.String}))
-        with explained(source):
-            yield from pl.concat(frames, how="vertical_relaxed").collect_batches(
-                chunk_size=block_rows, maintain_order=True, engine="streaming"
-            )
+            is_csv = source.plan.data_format == "csv"
+            frames = []
+            for file in source.files(split):
+                by_origin = {r.column.origin: r.value if is_csv else r.raw for r in file.readings}
+                columns = [by_origin[origin].alias(name) for name, origin in self.origins.items()]
+                frame = file.raw.select(columns)
+                # Two files may have other categories.
+                frames.append(frame.cast({pl.Categorical: pl.String, pl.Enum: pl.String}))
+            with explained(source):
+                yield from pl.concat(frames, how="vertical_relaxed").collect_batches(
+                    chunk_size=block_rows, maintain_order=True, engine="streaming"
+                )
 
 
 def find_raw_columns(
@@ -106,4 +100,4 @@ def find_raw_columns(
     ]
     plan = replace(plan, columns=tuple(columns), features=[])
     files = {split: paths for split, paths in find_files(dataset).items() if split != "train"}
-    return RawColumns(open_source(plan, files), origins, temporary_name(folder / "columns"))
+    return RawColumns(open_source(plan, files), origins, folder)
