@@ -84,22 +84,18 @@ def raise_first(problems: Iterable[Problem]) -> None:
         raise ConfigError(f"{key}: {text} {hint.strip()}".rstrip())
 
 
-def suggest(name: str, known: Iterable[str], limit: int = 3) -> str:
-    """Return a sentence fragment that names the nearest known names.
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return a sentence that offers the names nearest to one that was not found, or "".
 
-    Args:
-        name: The name that was not found.
-        known: The names there are.
-        limit: The most names to offer.
-
-    Returns:
-        ``" Did you mean 'a' or 'b'?"``, or an empty string when nothing is near.
+    Example:
+        >>> suggest("vidoe", ["video", "user"]), suggest("x", ["video", "user"])
+        (" Did you mean 'video'?", '')
     """
-    names = sorted({str(k) for k in known})
-    near = difflib.get_close_matches(str(name), names, n=limit, cutoff=0.6)
+    there = sorted({*map(str, names)})
+    near = difflib.get_close_matches(str(name), there)
     if not near:
-        folded = {n.lower(): n for n in names}
-        near = [folded[m] for m in difflib.get_close_matches(str(name).lower(), folded, n=limit)]
+        folded = {n.lower(): n for n in there}
+        near = [folded[m] for m in difflib.get_close_matches(str(name).lower(), folded)]
     return f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
@@ -109,6 +105,16 @@ def short(value: object) -> str:
         return _SHORT.repr(value)
     except ValueError:  # a whole number of thousands of digits
         return f"a {type(value).__name__}"
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of what an error says, or its kind where it says nothing.
+
+    Example:
+        >>> first_line(ValueError("no number\nat all")), first_line(MemoryError())
+        ('no number', 'MemoryError')
+    """
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def raise_all(error: type[UserError], heading: str, problems: Iterable[str]) -> None:

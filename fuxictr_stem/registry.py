@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fuxictr_stem.errors import ConfigError, UserError, suggest
+from fuxictr_stem.errors import ConfigError, UserError, first_line, suggest
 
 if TYPE_CHECKING:
     from fuxictr.features import FeatureMap
@@ -97,10 +97,9 @@ def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskMod
         # A size past 64 bits is a TypeError to PyTorch. Other errors are none of memory.
         if not any(word in str(error) for word in ("allocate", "verflow")):
             raise
-        reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"{params['model_id']}: the model needs more memory than there is: {reason}. Choose smaller "
-            f"widths, fewer layers or experts, or a larger min_categr_count."
+            f"{params['model_id']}: the model needs more memory than there is: {first_line(error)}. "
+            "Choose smaller widths, fewer layers or experts, or a larger min_categr_count."
         ) from error
 
 

@@ -27,7 +27,7 @@ from fuxictr_stem.config.column_words import (
     function_call,
 )
 from fuxictr_stem.data.source.columns import inner_type, is_text
-from fuxictr_stem.errors import DataError, short, suggest
+from fuxictr_stem.errors import DataError, first_line, short, suggest
 from fuxictr_stem.frames.inputs import Splits
 
 _POOLING = "layers.MaskedAveragePooling()"
@@ -142,8 +142,9 @@ def _facts(splits: Splits, schema: pl.Schema, columns: Sequence[str]) -> dict[st
         try:
             facts |= frame.select(*named).collect(engine="streaming").to_dicts()[0] if named else {}
         except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{split}: {splits.paths[split]} cannot be read: {reason}") from error
+            raise DataError(
+                f"{split}: {splits.paths[split]} cannot be read: {first_line(error)}"
+            ) from error
     return facts
 
 

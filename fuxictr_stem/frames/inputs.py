@@ -15,7 +15,7 @@ import polars as pl
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS
 from fuxictr_stem.data.source.dialect import dialect_of
 from fuxictr_stem.data.source.files import ENDINGS, SPLITS, find_files
-from fuxictr_stem.errors import ConfigError, DataError, OutputError, short
+from fuxictr_stem.errors import ConfigError, DataError, OutputError, first_line, short
 from fuxictr_stem.runtime.outputs import temporary_name
 from fuxictr_stem.runtime.whole_folder import file_digest, fresh_folder, put_in_place
 
@@ -80,7 +80,7 @@ def column_names(split: str, rows: Any) -> list[str]:
         lazy = isinstance(rows, pl.LazyFrame)
         names = rows.collect_schema().names() if lazy else list(rows.columns)
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{split}: the lazy frame fails: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{split}: the lazy frame fails: {first_line(error)}") from error
     odd = [f"{short(name)} is no text" for name in names if not isinstance(name, str)]
     odd += [
         f"{name!r} is a pattern to polars"
@@ -127,9 +127,7 @@ def of_files(rows: Mapping[str, Any], settings: Mapping[str, Any]) -> Splits:
                 )
             frames[split].collect_schema()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(
-                f"{paths[split]} cannot be read: {str(error).splitlines()[0]}"
-            ) from error
+            raise DataError(f"{paths[split]} cannot be read: {first_line(error)}") from error
     return Splits(paths, data_format, frames)
 
 
@@ -193,7 +191,7 @@ def _write(split: str, rows: Any, columns: Collection[str], path: Path) -> None:
         )
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"{split}: the rows cannot be written as parquet: {str(error).splitlines()[0]}"
+            f"{split}: the rows cannot be written as parquet: {first_line(error)}"
         ) from error
 
 
@@ -205,7 +203,7 @@ def _from_pandas(split: str, rows: Any, names: Collection[str]) -> pl.LazyFrame:
         try:
             columns.append(pl.Series(name, pl.from_pandas(column)))
         except Exception as error:  # pyarrow's and polars' have no common base
-            text = str(error).splitlines()[0]
+            text = first_line(error)
             problems.append(
                 f"{split}: column {name!r} ({column.dtype}) holds values of several kinds, or of one that "
                 f"no file can hold: {text}. Convert it, as by .astype(str), or leave it out."

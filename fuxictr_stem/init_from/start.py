@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from fuxictr_stem import results
 from fuxictr_stem.data.encoding.match_tokens import Matched, match_tokens
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
-from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.errors import ConfigError, DataError, first_line
 from fuxictr_stem.init_from.fit import check_fit
 from fuxictr_stem.init_from.source import Anatomy, Source, anatomy, anatomy_of, open_source
 from fuxictr_stem.models.base import MultiTaskNet
@@ -107,8 +107,9 @@ class InitialWeights:
                 held_path = f"/dev/fd/{held.fileno()}"
                 record = _take_over(held_path, source, model, self._params, encoder)
         except (DataError, SafetensorError, OSError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"--init-from: the weights {path} cannot be used: {reason}") from error
+            raise DataError(
+                f"--init-from: the weights {path} cannot be used: {first_line(error)}"
+            ) from error
         record = {
             "folder": str(self.folder),
             "expid": source.params["model_id"],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fuxictr_stem.errors import DataError
+from fuxictr_stem.errors import DataError, first_line
 
 
 def column(name: str, values: ArrayLike) -> np.ndarray:
@@ -21,10 +21,9 @@ def column(name: str, values: ArrayLike) -> np.ndarray:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
         # Such as a list of lists of different lengths, or a sparse tensor.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"{name} cannot be read as an array ({reason}). Pass a dense array, tensor or list of "
-            f"shape (N,)."
+            f"{name} cannot be read as an array ({first_line(error)}). Pass a dense array, tensor or "
+            "list of shape (N,)."
         ) from error
     if np.ma.is_masked(values):
         raise DataError(

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from fuxictr_stem.errors import DataError, raise_first
+from fuxictr_stem.errors import DataError, first_line, raise_first
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
@@ -407,8 +407,9 @@ class MultiTaskNet(MultiTaskModel):
         try:
             read_into(self, checkpoint)
         except (SafetensorError, OSError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"The weights {checkpoint} cannot be read: {reason}") from error
+            raise DataError(
+                f"The weights {checkpoint} cannot be read: {first_line(error)}"
+            ) from error
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

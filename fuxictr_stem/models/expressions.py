@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import ConfigError, first_line, suggest
 
 
 class PoolingEncoder(NamedTuple):
@@ -120,8 +120,7 @@ def parse_initializer(text: str) -> Callable[[Tensor], Any]:
         try:
             tried = initializer(torch.zeros(4, 4))
         except (RuntimeError, ValueError, ArithmeticError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{what} {text!r}: {name} says: {reason}.") from None
+            raise ConfigError(f"{what} {text!r}: {name} says: {first_line(error)}.") from None
     if not torch.isfinite(tried).all():
         raise ConfigError(f"{what} {text!r}: gives weights that are not finite.")
     return initializer

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fuxictr_stem import results
-from fuxictr_stem.errors import DataError
+from fuxictr_stem.errors import DataError, first_line
 from fuxictr_stem.serving.run import Run
 
 RawRow: TypeAlias = dict[str, Any]
@@ -35,8 +35,7 @@ def raw_rows(run: Run) -> list[RawRow]:
     try:
         frame = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be read: {reason}. {train_again}") from error
+        raise DataError(f"{path} cannot be read: {first_line(error)}. {train_again}") from error
     return [{name: _plain(value) for name, value in row.items()} for row in frame.to_dicts()]
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
 from fuxictr_stem.data.source.files import input_files
-from fuxictr_stem.errors import DataError, raise_all, short, suggest
+from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
 
 BLOCK_ROWS = 1 << 16
 """The most rows of files that are encoded at a time."""
@@ -157,8 +157,7 @@ def as_polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
         try:
             columns.append(pl.Series(name, pl.from_pandas(column)))
         except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-            reason = str(error).splitlines()[0]
-            problems.append(f"column {name!r} mixes kinds of values: {reason}.")
+            problems.append(f"column {name!r} mixes kinds of values: {first_line(error)}.")
     raise_all(DataError, "these rows cannot be read", problems)
     return pl.DataFrame(columns)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.errors import DataError, raise_all, short, suggest
+from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
 from fuxictr_stem.serving.inputs import as_polars, column_names, is_pandas, with_names
 
 RawRows: TypeAlias = Any
@@ -103,8 +103,7 @@ def _frame(columns: Mapping[str, Any], floats: Collection[str]) -> pl.DataFrame:
         try:
             series.append(_series(name, values, name in floats))
         except Exception as error:  # those of polars, NumPy and pyarrow have no common base
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            problems.append(f"column {name!r} mixes kinds of values: {reason}.")
+            problems.append(f"column {name!r} mixes kinds of values: {first_line(error)}.")
     lengths = {column.name: len(column) for column in series}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name!r} {length:,}" for name, length in lengths.items())

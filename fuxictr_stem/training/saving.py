@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError
 
-from fuxictr_stem.errors import DataError, OutputError
+from fuxictr_stem.errors import DataError, OutputError, first_line
 from fuxictr_stem.runtime.outputs import check_space
 from fuxictr_stem.training import snapshot
 from fuxictr_stem.training.state_folders import TrainingStates
@@ -97,7 +97,7 @@ class Saving:
             snapshot.read(model, folder, content)
         except (RuntimeError, ValueError, SafetensorError) as error:
             raise DataError(
-                f"--resume: the state {folder} is not one of this model: {str(error).splitlines()[0]}. Run "
+                f"--resume: the state {folder} is not one of this model: {first_line(error)}. Run "
                 "with the code that saved it, or without --resume to start from the beginning."
             ) from error
         self.started = content.get("init_from")

@@ -27,7 +27,7 @@ from fuxictr_stem.data.source.dialect import (
     open_bytes,
     where_not_utf8,
 )
-from fuxictr_stem.errors import DataError
+from fuxictr_stem.errors import DataError, first_line
 from fuxictr_stem.runtime.text_table import amount
 
 _BLOCK_BYTES = 1 << 22
@@ -122,7 +122,7 @@ def _copy(
                 if writer:
                     writer.write_batch(_as_numbers(batch, types, schema))
     except pa.ArrowInvalid as error:
-        reason = f"cannot be read as csv: {str(error).splitlines()[0]}"
+        reason = f"cannot be read as csv: {first_line(error)}"
         raise DataError(where_not_utf8(path) or reason) from error
     bad_rows.check(len(header), dialect.sep)
     return rows

@@ -16,7 +16,7 @@ from fuxictr_stem import registry
 from fuxictr_stem.config.column_words import copied_column, function_call
 from fuxictr_stem.data.source.columns import DEFAULTS, PYTHON_TYPES, TYPES, is_text
 from fuxictr_stem.data.source.readings import finite
-from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.errors import ConfigError, first_line
 
 Config = Mapping[str, Any]
 """A column's entry in the config."""
@@ -91,7 +91,7 @@ def type_problems(derived: Iterable[Config], train: pl.LazyFrame) -> Iterator[st
         try:
             have = train.select(made=expression(col)).collect_schema()["made"]
         except pl.exceptions.PolarsError as error:
-            yield f"{about} cannot be computed: {str(error).splitlines()[0]}"
+            yield f"{about} cannot be computed: {first_line(error)}"
             continue
         whole = have.is_integer() or have == pl.Boolean
         fits = {"str": is_text(have) or whole, "int": whole, "float": have.is_numeric() or whole}
@@ -114,7 +114,7 @@ def value_problems(derived: Iterable[Config], splits: Mapping[str, pl.LazyFrame]
                 counted = frame.select(value.null_count(), bad=bad.sum())
                 count = counted.collect(engine="streaming")["bad"].item()
             except pl.exceptions.PolarsError as error:
-                yield f"{about} cannot be computed in {split}: {str(error).splitlines()[0]}"
+                yield f"{about} cannot be computed in {split}: {first_line(error)}"
                 continue
             if count:
                 yield f"{about} makes NaN or infinite numbers in {count:,} rows of {split}."

@@ -10,7 +10,7 @@ import polars as pl
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import type_problem
 from fuxictr_stem.data.source.readings import Reading, fault_text, readings
-from fuxictr_stem.errors import DataError, raise_all, short, suggest
+from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
 from fuxictr_stem.runtime.text_table import amount
 
 Types = Mapping[str, pl.DataType]
@@ -78,4 +78,4 @@ def row_frame(values: Mapping[str, Any], columns: Collection[str]) -> pl.DataFra
 
 def unreadable(error: pl.exceptions.PolarsError) -> DataError:
     """Return the error to raise where polars cannot compute the columns, such as in a function of them."""
-    return DataError(f"{_HEADING}: {str(error).splitlines()[0]}")
+    return DataError(f"{_HEADING}: {first_line(error)}")

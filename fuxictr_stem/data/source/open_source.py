@@ -27,7 +27,7 @@ from fuxictr_stem.data.source.csv_shape import csv_shape
 from fuxictr_stem.data.source.dialect import UNREADABLE, open_bytes, where_not_utf8
 from fuxictr_stem.data.source.partitions import folder_columns, whole_keys
 from fuxictr_stem.data.source.split_files import Part, Source
-from fuxictr_stem.errors import DataError, raise_all, suggest
+from fuxictr_stem.errors import DataError, first_line, raise_all, suggest
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +104,7 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
     except csv.Error as error:
         return {}, [_why_no_header(path, plan, str(error))]
     except (pl.exceptions.PolarsError, *UNREADABLE) as error:
-        reason = str(error).splitlines()[0]
-        return {}, [f"cannot be read as {plan.data_format}: {reason}"]
+        return {}, [f"cannot be read as {plan.data_format}: {first_line(error)}"]
     if ends == "\r":
         return {}, ["its lines end with CR alone. Save it with LF or CRLF as the end of a line."]
     return dict.fromkeys(header, pl.String()), [

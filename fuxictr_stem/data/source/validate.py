@@ -20,7 +20,7 @@ import polars as pl
 from fuxictr_stem.data.source.columns import Column
 from fuxictr_stem.data.source.readings import fault_text, finite
 from fuxictr_stem.data.source.split_files import OpenFile, Part, Source
-from fuxictr_stem.errors import DataError, raise_all, short
+from fuxictr_stem.errors import DataError, first_line, raise_all, short
 from fuxictr_stem.runtime.text_table import amount
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def explained(source: Source) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, FileNotFoundError, PermissionError) as error:
         files = ", ".join(map(_names, source.parts.values()))
-        reason = f"{files} cannot be read: {str(error).splitlines()[0]}"
+        reason = f"{files} cannot be read: {first_line(error)}"
         problems = [*_unreadable(source)] or [reason]
         raise_all(DataError, f"dataset {source.plan.dataset_id!r}", problems)
 
@@ -116,7 +116,7 @@ def _unreadable(source: Source) -> Iterator[str]:
             try:
                 file.raw.select(pl.col(columns).null_count()).collect(engine="streaming")
             except (pl.exceptions.PolarsError, OSError) as error:
-                yield f"{file.path} ({split}): cannot be read: {str(error).splitlines()[0]}"
+                yield f"{file.path} ({split}): cannot be read: {first_line(error)}"
 
 
 def _count(source: Source, split: str) -> tuple[SplitStats, list[int]]:
