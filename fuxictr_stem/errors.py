@@ -62,16 +62,11 @@ class Problem(NamedTuple):
 
     What implements a rule yields these: its constructor raises the first, the check of a config collects
     all.
-
-    Attributes:
-        key: The setting.
-        text: The rule, and the value found.
-        hint: The next step.
     """
 
-    key: str
-    text: str
-    hint: str = ""
+    key: str  # the setting
+    text: str  # the rule, and the value found
+    hint: str = ""  # the next step
 
 
 def raise_first(problems: Iterable[Problem]) -> None:

@@ -104,15 +104,10 @@ def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskMod
 
 
 class Preprocess(NamedTuple):
-    """A function of an installed package that makes a column.
+    """A function of an installed package that makes a column."""
 
-    Attributes:
-        function: Takes text, returns a polars expression.
-        identity: Its place, its package's version, and a digest of the file that holds it.
-    """
-
-    function: Callable[[str], Any]
-    identity: str
+    function: Callable[[str], Any]  # takes text, returns a polars expression
+    identity: str  # its place, its package's version, and a digest of the file that holds it
 
 
 def _preprocess_entries() -> dict[str, EntryPoint]:

@@ -20,19 +20,12 @@ BLOCK_ROWS = 1024
 
 
 class ReLUGroup(NamedTuple):
-    """G MLPs of one shape, every layer with a ReLU but perhaps the last.
+    """G MLPs of one shape, every layer with a ReLU but perhaps the last."""
 
-    Attributes:
-        weights: (G, out, in) of each layer.
-        biases: (G, out) of each layer.
-        streams: Number of the stream that each MLP reads, G.
-        ends_linear: Whether the last layer has no activation.
-    """
-
-    weights: list[Tensor]
-    biases: list[Tensor]
-    streams: list[int]
-    ends_linear: bool
+    weights: list[Tensor]  # (G, out, in) of each layer
+    biases: list[Tensor]  # (G, out) of each layer
+    streams: list[int]  # number of the stream that each MLP reads, G
+    ends_linear: bool  # whether the last layer has no activation
 
 
 def relu_mlps(x_SBI: Tensor, groups: Sequence[ReLUGroup]) -> Tensor:

@@ -51,20 +51,15 @@ def rows_split(number: int, count: int) -> Iterator[None]:
 class RowShard:
     """The rows of a table that one process of several keeps.
 
-    Attributes:
-        rows: N.
-        number: Of the process, from 0.
-        count: How many processes there are.
-
     Example:
         >>> shards = [RowShard(8, number, 2) for number in range(2)]
         >>> [shard.kept(torch.arange(8))[0].tolist() for shard in shards]
         [[1, 3, 5], [2, 4, 6, 7]]
     """
 
-    rows: int
-    number: int
-    count: int
+    rows: int  # N
+    number: int  # of the process, from 0
+    count: int  # how many processes there are
 
     @classmethod
     def of_table(cls, rows: int) -> RowShard | None:
@@ -131,15 +126,10 @@ class RowShard:
 
 
 class Fetched(NamedTuple):
-    """The rows that a batch looks up, from wherever they are kept.
+    """The rows that a batch looks up, from wherever they are kept."""
 
-    Attributes:
-        rows_U: The rows, ascending; row 0 is always among them.
-        weight_UW: Their numbers.
-    """
-
-    rows_U: Tensor
-    weight_UW: Tensor
+    rows_U: Tensor  # the rows, ascending; row 0 is always among them
+    weight_UW: Tensor  # their numbers
 
     def slots(self, rows: Tensor) -> Tensor:
         """Return where each row is among these."""

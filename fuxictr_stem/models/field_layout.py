@@ -13,19 +13,14 @@ from fuxictr_stem.layers.embeddings import first_ids
 class FieldLayout:
     """The places of the fields of a `TaskEmbedding`; a field's place in a list is a module's number."""
 
-    features: dict[
-        str, dict[str, Any]
-    ]  # the fields' specs, each with the dim of the table it reads
+    features: dict[str, dict[str, Any]]  # their specs, each with the dim of the table it reads
     dims: dict[str, int]  # embedding dim of each field, before its encoder
     # The field whose table a categorical or sequence field reads: its own, or that of `share_embedding`.
     owners: dict[str, str]
     pretrained: list[str] = field(default_factory=list)  # owners with pretrained vectors
-    tables: list[list[str]] = field(
-        default_factory=list
-    )  # the other owners, those of one dim together
-    numeric: list[list[str]] = field(
-        default_factory=list
-    )  # numeric fields, those of one dim together
+    # The other owners, and the numeric fields; those of one dim are together.
+    tables: list[list[str]] = field(default_factory=list)
+    numeric: list[list[str]] = field(default_factory=list)
 
     def first_id(self, owner: str) -> tuple[int, int]:
         """Return the number of the table that an owner's rows lie in, and the row of its id 0.

@@ -18,15 +18,10 @@ _CGROUPS = (
 
 
 class Share(NamedTuple):
-    """What of the memory a run may plan with, next to others that are started with it.
+    """What of the memory a run may plan with, next to others that are started with it."""
 
-    Attributes:
-        host: The most bytes of the CPU's; None for all that are free.
-        runs: How many runs share a CUDA device.
-    """
-
-    host: int | None = None
-    runs: int = 1
+    host: int | None = None  # the most bytes of the CPU's; None for all that are free
+    runs: int = 1  # how many runs share a CUDA device
 
 
 def available_bytes() -> int:

@@ -14,7 +14,6 @@ from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.experiment_config import accepted_keys, list_experiments, load_experiment
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_inner, read_keys
-from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.errors import ConfigError, Problem, short, suggest
 from fuxictr_stem.metrics import METRICS
@@ -104,7 +103,9 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
 def label_types(experiments: Mapping[str, Params]) -> dict[str, str]:
     """Return the task type of each label that an experiment trains."""
     return {
-        label: task for params in experiments.values() for label, task in task_types(params).items()
+        label: task
+        for params in experiments.values()
+        for label, task in zip(params["task_labels"], params["task"], strict=True)
     }
 
 

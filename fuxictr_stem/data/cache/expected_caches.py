@@ -20,14 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Expected(NamedTuple):
-    """What the datasets of a config folder ask for.
+    """What the datasets of a config folder ask for."""
 
-    Attributes:
-        roots: Their ``data_root`` folders.
-        names: By dataset: the names of the caches that runs would open now, or why that is unknown.
-    """
-
-    roots: list[Path]
+    roots: list[Path]  # their ``data_root`` folders
+    # By dataset: the names of the caches that runs would open now, or why that is unknown.
     names: dict[str, set[str] | str]
 
 

@@ -34,13 +34,13 @@ logger = logging.getLogger(__name__)
 class State(Enum):
     """What a cache is to runs now."""
 
-    WHOLE = "whole"
-    OLD = "old"
-    DAMAGED = "damaged"
-    UNFINISHED = "unfinished"
-    BUILDING = "being built"
-    UNKNOWN = "unknown"
-    UNREADABLE = "not readable"
+    WHOLE = "whole"  # the config asks for it
+    OLD = "old"  # the config asks for another one
+    DAMAGED = "damaged"  # whatever the config asks for
+    UNFINISHED = "unfinished"  # a killed build left it
+    BUILDING = "being built"  # a run holds its lock
+    UNKNOWN = "unknown"  # nothing says whether the config asks for it
+    UNREADABLE = "not readable"  # the system does not let it be read
 
 
 USELESS = frozenset({State.OLD, State.DAMAGED, State.UNFINISHED})
@@ -49,28 +49,15 @@ USELESS = frozenset({State.OLD, State.DAMAGED, State.UNFINISHED})
 
 @dataclass(frozen=True)
 class FoundCache:
-    """A folder of a cache.
+    """A folder of a cache."""
 
-    Attributes:
-        folder: Where it is.
-        state: ``WHOLE`` if the config asks for it; ``OLD`` if it asks for another one; ``UNKNOWN`` if
-            that cannot be told; ``DAMAGED`` whatever the config asks for; ``UNREADABLE`` if the system
-            does not let it be read; ``UNFINISHED`` if a killed build left it; ``BUILDING`` if a run holds
-            its lock.
-        why: The reason, where the state needs one.
-        rows: Rows by split; empty where they cannot be read.
-        size: Bytes of its files.
-        changed: When it was made, in seconds since 1970.
-        identity: Tells it from a folder that takes its place later.
-    """
-
-    folder: Path
+    folder: Path  # where it is
     state: State
-    why: str = ""
-    rows: Mapping[str, int] = field(default_factory=dict)
-    size: int = 0
-    changed: float = 0.0
-    identity: tuple[int, int] = (0, 0)
+    why: str = ""  # the reason, where the state needs one
+    rows: Mapping[str, int] = field(default_factory=dict)  # by split; empty if they cannot be read
+    size: int = 0  # bytes of its files
+    changed: float = 0.0  # when it was made, in seconds since 1970
+    identity: tuple[int, int] = (0, 0)  # tells it from a folder that takes its place later
 
     @property
     def dataset_id(self) -> str:

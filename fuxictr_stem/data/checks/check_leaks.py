@@ -36,21 +36,13 @@ _LEAST_WAYS = 10_000
 
 
 class Leak(NamedTuple):
-    """A feature that tells a label.
-
-    Attributes:
-        label: The label.
-        feature: The feature.
-        measure: ``AUC``, or ``rank correlation`` for a regression label.
-        value: Its value, above `LIMIT`, whichever the direction.
-        rows: Rows that it was measured on.
-    """
+    """A feature that tells a label."""
 
     label: str
     feature: str
-    measure: str
-    value: float
-    rows: int
+    measure: str  # ``AUC``, or ``rank correlation`` for a regression label
+    value: float  # its value, above `LIMIT`, whichever the direction
+    rows: int  # rows that it was measured on
 
 
 def warn_of_leaks(cache: Cache, params: Mapping[str, Any]) -> list[Leak]:

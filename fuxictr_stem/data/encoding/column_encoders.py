@@ -22,17 +22,11 @@ Number = TypeVar("Number", Array, float)
 
 
 class Normalizer(NamedTuple):
-    """A fitted normalizer of FuxiCTR's, with the arithmetic of scikit-learn's transform.
+    """A fitted normalizer of FuxiCTR's, with the arithmetic of scikit-learn's transform."""
 
-    Attributes:
-        name: ``StandardScaler``: (x - offset) / scale, or ``MinMaxScaler``: x * scale + offset.
-        offset: The mean; or what is added.
-        scale: The standard deviation; or the factor.
-    """
-
-    name: str
-    offset: float
-    scale: float
+    name: str  # ``StandardScaler``: (x - offset) / scale, or ``MinMaxScaler``: x * scale + offset
+    offset: float  # the mean; or what is added
+    scale: float  # the standard deviation; or the factor
 
     def of(self, numbers: Number) -> Number:
         """Return numbers, or a number, of float64 scaled."""
@@ -43,54 +37,33 @@ class Normalizer(NamedTuple):
 
 @dataclass(frozen=True)
 class Feature:
-    """What fitting has found out about a feature.
-
-    Attributes:
-        name: Its name.
-        kind: Its type.
-        dtype: Of its values: ``str``, ``int`` or ``float``.
-        width: Length of a sequence or a vector; 0 for one value a row.
-        vocabulary: The place of its vocabulary, which several may share; None if it has none.
-        pre: Whether a sequence is padded and cut at its beginning, not its end.
-        padding: The token of a sequence that is padding, too; None if there is none.
-        normalizer: What scales its numbers.
-    """
+    """What fitting has found out about a feature."""
 
     name: str
     kind: str
-    dtype: str
-    width: int = 0
+    dtype: str  # of its values: ``str``, ``int`` or ``float``
+    width: int = 0  # length of a sequence or a vector; 0 for one value a row
+    # The place of its vocabulary, which several may share; None if it has none.
     vocabulary: int | None = None
-    pre: bool = False
+    pre: bool = False  # whether a sequence is padded and cut at its beginning, not its end
+    # The token of a sequence that is padding, too; None if there is none.
     padding: str | None = None
-    normalizer: Normalizer | None = None
+    normalizer: Normalizer | None = None  # what scales its numbers
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """How one column becomes an array.
-
-    Attributes:
-        name: The column.
-        dtype: Of the array.
-        reads: The column of filled values that it is made of.
-        query: What the query computes of that column.
-        finish: Turns the query's series into the array.
-        width: Length of a row of the array; 0 for one value a row.
-        unknown: The id of values that train has not; None where no id says so.
-        as_it_is: Whether the array holds the file's numbers, as float32.
-        measured: Whether the array is of a feature's numbers that no normalizer scales.
-    """
+    """How one column becomes an array."""
 
     name: str
-    dtype: np.dtype[Any]
-    reads: str
-    query: Callable[[pl.Expr], pl.Expr]
-    finish: Callable[[pl.Series], Array]
-    width: int = 0
-    unknown: int | None = None
-    as_it_is: bool = False
-    measured: bool = False
+    dtype: np.dtype[Any]  # of the array
+    reads: str  # the column of filled values that it is made of
+    query: Callable[[pl.Expr], pl.Expr]  # what the query computes of that column
+    finish: Callable[[pl.Series], Array]  # turns the query's series into the array
+    width: int = 0  # length of a row of the array; 0 for one value a row
+    unknown: int | None = None  # the id of values that train has not; None where no id says so
+    as_it_is: bool = False  # whether the array holds the file's numbers, as float32
+    measured: bool = False  # whether the array is of a feature's numbers that no normalizer scales
 
 
 def column_encoder(feature: Feature, words: Vocabulary | None, rows: float) -> Encoder:

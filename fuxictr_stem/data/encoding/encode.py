@@ -22,24 +22,15 @@ _FIRST_ROUNDED = 2.0**24
 
 @dataclass
 class Tally:
-    """Counts of one column in one split, gathered block by block.
+    """Counts of one column in one split, gathered block by block."""
 
-    Attributes:
-        values: Ids; of a sequence without its padding.
-        unknown: How many of these are the unknown id; None where no id is.
-        missing: Rows without a value.
-        clashes: Rows that hold what missing ones become.
-        rounded: Numbers of at least 2^24 that float32 rounds.
-        example: The first of these, and what it becomes.
-        numbers: Count, mean and sum of squared differences from the mean of a feature's numbers.
-    """
-
-    values: int = 0
-    unknown: int | None = None
-    missing: int = 0
-    clashes: int = 0
-    rounded: int = 0
-    example: tuple[Any, ...] = ()
+    values: int = 0  # ids; of a sequence without its padding
+    unknown: int | None = None  # how many of these are the unknown id; None where no id is
+    missing: int = 0  # rows without a value
+    clashes: int = 0  # rows that hold what missing ones become
+    rounded: int = 0  # numbers of at least 2^24 that float32 rounds
+    example: tuple[Any, ...] = ()  # the first of these, and what it becomes
+    # Count, mean and sum of squared differences from the mean of a feature's numbers.
     numbers: tuple[int, float, float] = (0, 0.0, 0.0)
 
     def count(self, column: Encoder, values: pl.Series, array: Array) -> None:

@@ -33,17 +33,11 @@ _COPIES = f"fuxictr_stem-rows-{platform.node()}"
 
 
 class Block(NamedTuple):
-    """Some rows of files.
+    """Some rows of files."""
 
-    Attributes:
-        arrays: By feature: (rows,) or (rows, width).
-        labels: By label: (rows,) float32, NaN where a row has none.
-        kept: The columns that are carried along.
-    """
-
-    arrays: dict[str, Array]
-    labels: dict[str, Array]
-    kept: pl.DataFrame
+    arrays: dict[str, Array]  # by feature: (rows,) or (rows, width)
+    labels: dict[str, Array]  # by label: (rows,) float32, NaN where a row has none
+    kept: pl.DataFrame  # the columns that are carried along
 
 
 def read_blocks(

@@ -18,17 +18,12 @@ from fuxictr_stem.data.source.derived_columns import filled
 
 
 class FillSteps(NamedTuple):
-    """How the columns that are read become filled columns.
+    """How the columns that are read become filled columns."""
 
-    Attributes:
-        before: What to select first, step by step; each makes what the next one reads.
-        values: The columns after that.
-        fills: What missing values become, of each column that is filled.
-    """
-
+    # What to select first, step by step; each makes what the next one reads.
     before: list[list[pl.Expr]]
-    values: dict[str, pl.Expr]
-    fills: dict[str, Any]
+    values: dict[str, pl.Expr]  # the columns after that
+    fills: dict[str, Any]  # what missing values become, of each column that is filled
 
 
 def fill_steps(plan: Plan, read: Mapping[str, pl.Expr]) -> FillSteps:

@@ -20,26 +20,17 @@ from fuxictr_stem.data.source.split_files import Source, whole_number
 
 @dataclass(frozen=True)
 class Fill:
-    """What a column's missing values become.
-
-    Attributes:
-        name: The column.
-        kind: Its type; ``label`` for a label.
-        value: The fill value.
-        chosen: Whether the config names it; FuxiCTR then takes real values that equal it for missing.
-        source: The column that says which rows have none.
-        clashes: Whether a value, after filling, is what missing ones become.
-        advice: The next step.
-        numbers: The column with the numbers of which this column is the text; "" if there is none.
-    """
+    """What a column's missing values become."""
 
     name: str
-    kind: str
+    kind: str  # its type; ``label`` for a label
     value: Any
+    # Whether the config names it; FuxiCTR then takes real values that equal it for missing.
     chosen: bool
-    source: str
-    clashes: pl.Expr
-    advice: str
+    source: str  # the column that says which rows have none
+    clashes: pl.Expr  # whether a value, after filling, is what missing ones become
+    advice: str  # the next step
+    # The column with the numbers of which this column is the text; "" if there is none.
     numbers: str = ""
 
     @property

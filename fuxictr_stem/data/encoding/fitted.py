@@ -22,19 +22,12 @@ from fuxictr_stem.errors import ConfigError, suggest
 
 @dataclass(frozen=True)
 class Fitted:
-    """The state of an encoder.
+    """The state of an encoder."""
 
-    Attributes:
-        plan: How the columns are read, and what missing values become.
-        features: What fitting has found out about each feature.
-        vocabularies: The vocabularies that these name.
-        functions: The identity of each preprocess function.
-    """
-
-    plan: Plan
-    features: list[Feature]
-    vocabularies: list[Vocabulary]
-    functions: dict[str, str]
+    plan: Plan  # how the columns are read, and what missing values become
+    features: list[Feature]  # what fitting has found out about each feature
+    vocabularies: list[Vocabulary]  # the vocabularies that these name
+    functions: dict[str, str]  # the identity of each preprocess function
 
     @cached_property
     def made(self) -> set[str]:

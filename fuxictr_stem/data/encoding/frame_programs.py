@@ -22,17 +22,12 @@ _FAULTY = f"{HIDDEN}faulty"
 
 
 class Program(NamedTuple):
-    """The encoding of frames whose columns have certain types.
+    """The encoding of frames whose columns have certain types."""
 
-    Attributes:
-        readings: How the columns are read.
-        selects: What to select, one after the other; the first says whether there are faults.
-        encoders: What then turns the columns into arrays.
-    """
-
-    readings: list[Reading]
+    readings: list[Reading]  # how the columns are read
+    # What to select, one after the other; the first says whether there are faults.
     selects: list[list[pl.Expr]]
-    encoders: list[Encoder]
+    encoders: list[Encoder]  # what then turns the columns into arrays
 
     def run(self, frame: pl.DataFrame) -> dict[str, Array]:
         """Encode a frame.

@@ -67,15 +67,10 @@ def lookup(keys: Array, ids: Array, unknown: np.generic) -> Callable[[Array], Ar
 
 
 class Lookup(NamedTuple):
-    """How a column of text becomes ids.
+    """How a column of text becomes ids."""
 
-    Attributes:
-        query: What the query computes of each text.
-        ids: Turns the query's values into ids, (values,).
-    """
-
-    query: Callable[[pl.Expr], pl.Expr]
-    ids: Callable[[pl.Series], Array]
+    query: Callable[[pl.Expr], pl.Expr]  # what the query computes of each text
+    ids: Callable[[pl.Series], Array]  # turns the query's values into ids, (values,)
 
 
 class Vocabulary:

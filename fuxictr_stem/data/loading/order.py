@@ -21,17 +21,11 @@ Index = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]
 
 @dataclass(frozen=True)
 class Window:
-    """Rows that are visited together.
+    """Rows that are visited together."""
 
-    Attributes:
-        starts: First row of each chunk, in the order of the chunks.
-        stops: The row after each chunk's last.
-        key: Seeds the permutation of the rows; None leaves their order.
-    """
-
-    starts: Index
-    stops: Index
-    key: tuple[int, ...] | None
+    starts: Index  # first row of each chunk, in the order of the chunks
+    stops: Index  # the row after each chunk's last
+    key: tuple[int, ...] | None  # seeds the permutation of the rows; None leaves their order
 
     @property
     def size(self) -> int:
@@ -56,24 +50,17 @@ class Window:
 class RowOrder:
     """The orders of all epochs of a split.
 
-    Attributes:
-        rows: Rows of the split.
-        chunk: Rows of a chunk.
-        window: Chunks of a window.
-        shuffle: False visits the rows in their order.
-        seed: With the epoch, decides the order.
-
     Example:
         >>> order = RowOrder(rows=5, chunk=2, window=2, shuffle=False, seed=0)
         >>> [window.rows().tolist() for window in order.windows(epoch=0)]
         [[0, 1, 2, 3], [4]]
     """
 
-    rows: int
-    chunk: int
-    window: int
-    shuffle: bool
-    seed: int
+    rows: int  # rows of the split
+    chunk: int  # rows of a chunk
+    window: int  # chunks of a window
+    shuffle: bool  # False visits the rows in their order
+    seed: int  # with the epoch, decides the order
 
     @property
     def num_windows(self) -> int:

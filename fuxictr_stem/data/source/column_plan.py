@@ -30,30 +30,18 @@ BLOCK_ROWS = 1 << 18
 
 @dataclass(frozen=True)
 class Plan:
-    """The reading side of a dataset config.
-
-    Attributes:
-        dataset_id: The dataset's name.
-        data_format: ``csv`` or ``parquet``.
-        dialect: The special characters of a CSV file.
-        null_values: Fields of a CSV file that mean that a value is missing.
-        min_categr_count: Least count of a token that gets an id of its own.
-        group_id: Name of the column that groups rows for gAUC.
-        columns: What is read.
-        features: FuxiCTR's ``feature_cols``, adapted as the module says.
-        labels: FuxiCTR's ``label_col``.
-        derived: The config's entries of the features that a function makes.
-    """
+    """The reading side of a dataset config."""
 
     dataset_id: str
-    data_format: str
-    dialect: Dialect
-    null_values: tuple[str, ...]
-    min_categr_count: int
-    group_id: str | None
-    columns: tuple[Column, ...]
-    features: list[dict[str, Any]]
-    labels: list[dict[str, Any]]
+    data_format: str  # ``csv`` or ``parquet``
+    dialect: Dialect  # the special characters of a CSV file
+    null_values: tuple[str, ...]  # fields of a CSV file that mean that a value is missing
+    min_categr_count: int  # least count of a token that gets an id of its own
+    group_id: str | None  # name of the column that groups rows for gAUC
+    columns: tuple[Column, ...]  # what is read
+    features: list[dict[str, Any]]  # FuxiCTR's ``feature_cols``, adapted as the module says
+    labels: list[dict[str, Any]]  # FuxiCTR's ``label_col``
+    # The config's entries of the features that a function makes.
     derived: tuple[dict[str, Any], ...] = ()
 
     @property

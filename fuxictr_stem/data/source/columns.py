@@ -23,38 +23,23 @@ KEPT = "kept"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name in the cache and its place in the files.
+    """One column: its name in the cache and its place in the files."""
 
-    Attributes:
-        name: Name in the config and in the cache.
-        kind: ``label``, the feature's ``type``, or `KEPT`.
-        dtype: ``str``, ``int`` or ``float``: what its values are after reading.
-        origin: The column of the file that it is read from; "" for one that combines others.
-        splitter: Between the tokens of a sequence.
-        dim: Length of an embedding's vectors.
-        raw_id: A meta column that keeps its integers (``remap: false``).
-        required: Missing values are rejected.
-        fill: What a missing label becomes, where the config says so.
-        missing: Value of a label that says that the row has none; NaN stands for null, too.
-        combines: Two labels whose product it is.
-        parent: A label without which it must be 0.
-        null_values: Fields of a CSV file that mean that a value is missing.
-        kinds: How the files of training wrote its values (`written_kind`), where that decides its tokens.
-    """
-
-    name: str
-    kind: str
-    dtype: str
-    origin: str
-    splitter: str = "^"
-    dim: int = 0
-    raw_id: bool = False
-    required: bool = False
-    fill: float | None = None
+    name: str  # name in the config and in the cache
+    kind: str  # ``label``, the feature's ``type``, or `KEPT`
+    dtype: str  # ``str``, ``int`` or ``float``: what its values are after reading
+    origin: str  # the column of the file that it is read from; "" for one that combines others
+    splitter: str = "^"  # between the tokens of a sequence
+    dim: int = 0  # length of an embedding's vectors
+    raw_id: bool = False  # a meta column that keeps its integers (``remap: false``)
+    required: bool = False  # missing values are rejected
+    fill: float | None = None  # what a missing label becomes, where the config says so
+    # Value of a label that says that the row has none; NaN stands for null, too.
     missing: float | None = None
-    combines: tuple[str, str] | None = None
-    parent: str | None = None
-    null_values: tuple[str, ...] = ()
+    combines: tuple[str, str] | None = None  # two labels whose product it is
+    parent: str | None = None  # a label without which it must be 0
+    null_values: tuple[str, ...] = ()  # fields of a CSV file that mean that a value is missing
+    # How the files of training wrote its values (`written_kind`), where that decides its tokens.
     kinds: tuple[str, ...] = ()
 
     @property

@@ -28,17 +28,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Shape:
-    """The rows of a CSV file.
+    """The rows of a CSV file."""
 
-    Attributes:
-        records: How many there are, the header included.
-        longest: Bytes of the longest one.
-        special: What makes the file other than plain, in words; "" if it is plain.
-    """
-
-    records: int
-    longest: int
-    special: str
+    records: int  # how many there are, the header included
+    longest: int  # bytes of the longest one
+    special: str  # what makes the file other than plain, in words; "" if it is plain
 
 
 def csv_shape(path: Path, dialect: Dialect) -> Shape:

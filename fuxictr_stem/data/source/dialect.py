@@ -22,16 +22,12 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Dialect:
-    """The special characters of a CSV file, each one ASCII character.
+    """The special characters of a CSV file, each one ASCII character."""
 
-    Attributes:
-        sep: Between two fields.
-        quote: Around a field; within one it is doubled. None if quotes are characters like any other.
-        escape: Before a character that is then taken as it is, in quotes or not; None if there is none.
-    """
-
-    sep: str = ","
+    sep: str = ","  # between two fields
+    # Around a field; within one it is doubled. None if quotes are characters like any other.
     quote: str | None = QUOTE
+    # Before a character that is then taken as it is, in quotes or not; None if there is none.
     escape: str | None = None
 
     def rows(self, lines: Iterable[str]) -> Iterator[list[str]]:

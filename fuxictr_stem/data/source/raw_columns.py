@@ -23,17 +23,11 @@ PREDICTION_COLUMNS = "prediction_columns"
 
 @dataclass(frozen=True)
 class RawColumns:
-    """Some columns of a dataset's files.
+    """Some columns of a dataset's files."""
 
-    Attributes:
-        source: The files, with these columns alone.
-        origins: By the name that a column gets, its name in the files.
-        folder: Where CSV files are copied to for a while.
-    """
-
-    source: Source
-    origins: Mapping[str, str]
-    folder: Path
+    source: Source  # the files, with these columns alone
+    origins: Mapping[str, str]  # by the name that a column gets, its name in the files
+    folder: Path  # where CSV files are copied to for a while
 
     def blocks(self, split: str, block_rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:
         """Read the columns of a split.

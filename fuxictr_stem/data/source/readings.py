@@ -55,20 +55,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Reading:
-    """Expressions over the raw columns of a file.
+    """Expressions over the raw columns of a file."""
 
-    Attributes:
-        column: The column that is read.
-        raw: What the file holds.
-        value: The value in the declared type, null where it is missing or cannot be read.
-        missing: Whether the row has no value and gets another; None if it gets none.
-        faults: What may be wrong, in the same order for every file of a dataset.
-    """
-
-    column: Column
-    raw: pl.Expr
-    value: pl.Expr
+    column: Column  # the column that is read
+    raw: pl.Expr  # what the file holds
+    value: pl.Expr  # the value in the declared type, null where it is missing or cannot be read
+    # Whether the row has no value and gets another; None if it gets none.
     missing: pl.Expr | None = None
+    # What may be wrong, in the same order for every file of a dataset.
     faults: tuple[Fault, ...] = ()
 
 

@@ -25,23 +25,17 @@ HIDDEN = "\0"
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a split.
+    """One file of a split."""
 
-    Attributes:
-        path: Where it is.
-        types: The types of the columns that are needed from it, as they are read.
-        header: The names of all its columns.
-        constants: Columns that it gets from the names of its folders, with the value of all its rows.
-        rows: The rows of a CSV file as two other readers than polars count them; None where they did not.
-        copy: An Arrow file with the columns of a CSV file, which is read instead.
-    """
-
-    path: Path
+    path: Path  # where it is
+    # The types of the columns that are needed from it, as they are read.
     types: Mapping[str, pl.DataType]
-    header: Sequence[str]
+    header: Sequence[str]  # the names of all its columns
+    # Columns that it gets from the names of its folders, with the value of all its rows.
     constants: Mapping[str, str | int | None] = field(default_factory=dict)
+    # The rows of a CSV file as two other readers than polars count them; None where they did not.
     rows: int | None = None
-    copy: Path | None = None
+    copy: Path | None = None  # an Arrow file with the columns of a CSV file, which is read instead
 
 
 class OpenFile(NamedTuple):
@@ -54,15 +48,10 @@ class OpenFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """The files of a dataset, ready to be read.
+    """The files of a dataset, ready to be read."""
 
-    Attributes:
-        plan: What is read.
-        parts: The files of each split.
-    """
-
-    plan: Plan
-    parts: Mapping[str, list[Part]]
+    plan: Plan  # what is read
+    parts: Mapping[str, list[Part]]  # the files of each split
 
     def frame(self, split: str) -> pl.LazyFrame:
         """Return a split's columns, by their names in the config and in their declared types.

@@ -28,22 +28,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitStats:
-    """What the pass over one split counted.
+    """What the pass over one split counted."""
 
-    Attributes:
-        rows: Number of rows.
-        labels: Per label: ``rows``, ``nulls`` (rows without it, which the config lets be missing), and
-            of the others ``nonfinite``, ``min``, ``max``, ``sum``, ``positives`` (equal to 1),
-            ``other`` (neither 0 nor 1) and ``example`` of those.
-        spans: Smallest and largest value of each meta column that keeps its integers; a missing
-            value counts as the 0 that it becomes.
-        missing: Rows without a value, of each meta column.
-    """
-
-    rows: int
+    rows: int  # number of rows
+    # Per label: ``rows``, ``nulls`` (rows without it, which the config lets be missing), and of the
+    # others ``nonfinite``, ``min``, ``max``, ``sum``, ``positives`` (equal to 1), ``other``
+    # (neither 0 nor 1) and ``example`` of those.
     labels: dict[str, dict[str, Any]]
+    # Smallest and largest value of each meta column that keeps its integers; a missing value counts
+    # as the 0 that it becomes.
     spans: dict[str, tuple[int, int]]
-    missing: dict[str, int]
+    missing: dict[str, int]  # rows without a value, of each meta column
 
 
 def check_source(
