@@ -33,11 +33,7 @@ SECTIONS: dict[str, tuple[str, Mapping[str, FieldInfo]]] = {
 
 
 def key_list(names: Iterable[str] | None = None) -> Iterator[str]:
-    """Yield lines with every key of some sections: default, meaning, and what its value must be.
-
-    Args:
-        names: Names of `SECTIONS`; None is all.
-    """
+    """Yield lines with every key of some `SECTIONS`, or all: default, meaning, what its value must be."""
     for name in names or SECTIONS:
         where, fields = SECTIONS[name]
         yield f"{name}: {where}"

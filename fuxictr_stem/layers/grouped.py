@@ -180,12 +180,7 @@ class GroupedMLP(nn.Module):
 
 
 def per_layer(name: str, value: object, depth: int) -> list:
-    """Return one entry per hidden layer: a scalar repeated, a list checked.
-
-    Args:
-        name: Name of the argument, for the error.
-        value: A scalar or a list.
-        depth: Number of hidden layers.
+    """Return one entry per hidden layer, of which there are ``depth``: a scalar repeated, a list checked.
 
     Raises:
         ValueError: If a list does not have ``depth`` entries.

@@ -92,12 +92,7 @@ def evaluate_task(
 
 
 def undefined(name: str, y_true: np.ndarray, group_id: np.ndarray | None = None) -> str:
-    """Return what a metric by its name lacks to have a value on a task's samples, or "".
-
-    Args:
-        name: The metric.
-        y_true: (N,) labels; may be empty.
-        group_id: (N,) ids; needed by metrics within groups.
+    """Return what a metric lacks to have a value on a task's labels (there may be none), or "".
 
     Example:
         >>> undefined("AUC", np.array([1.0, 1.0])), undefined("logloss", np.array([1.0, 1.0]))

@@ -216,10 +216,6 @@ class MultiTaskNet(MultiTaskModel):
         """Return each task's mean loss over its samples, without regularisation and task weights.
 
         It is the rows' weighted mean where ``y_true`` has weights, and 0 for a task without a sample.
-
-        Args:
-            return_dict: The predictions of a batch.
-            y_true: What `get_labels` returns for it.
         """
         weight, share = getattr(y_true, "weight", None), self.batch_share
         totals = [None] * self.num_tasks if share is None else share.weights_T

@@ -33,11 +33,9 @@ class FieldLayout:
 
 
 def field_layout(specs: Mapping[str, Mapping[str, Any]], embedding_dim: int) -> FieldLayout:
-    """Lay out the fields of a feature map.
+    """Lay out the fields of a feature map, whose specs may hold meta columns.
 
-    Args:
-        specs: FuxiCTR's specs of the features, meta columns included.
-        embedding_dim: Width of a field that names none of its own.
+    The embedding dim is the width of a field that names none of its own.
     """
     features = {name: dict(spec) for name, spec in specs.items() if spec["type"] != "meta"}
 

@@ -41,10 +41,7 @@ def misfits(
 ) -> Iterator[str]:
     """Yield each tensor with a part that only one of two models has, or has in another shape.
 
-    Args:
-        theirs: The parts of the model whose weights are taken.
-        ours: The parts of the model that takes them.
-        other_tasks: Labels of the tasks that only one of the two has.
+    Parts of tasks that only one of the two has may be absent.
     """
     others, seen = set(other_tasks), set()
     for name in dict.fromkeys([*ours, *theirs]):
@@ -70,13 +67,9 @@ def copy_parts(
     theirs: Mapping[str, WeightPart],
     ours: Mapping[str, WeightPart],
 ) -> list[str]:
-    """Copy the parts that both models have; return the names of those that only ours has.
+    """Copy the parts that both models have into our state; return the names of those that only ours has.
 
-    Args:
-        path: The safetensors file of their weights.
-        state: The state of our model, whose tensors are written to.
-        theirs: Their parts, as `weight_parts` names them.
-        ours: Our parts.
+    ``path`` is the safetensors file of their weights; parts are as `weight_parts` names them.
     """
     with safe_open(path, "pt") as file:
         for name, part in ours.items():
@@ -88,12 +81,7 @@ def copy_parts(
 
 
 def table_rows(layout: FieldLayout, owner: str) -> Iterator[TableRows]:
-    """Yield the learnt tables of a field by kind: what its ids read, then what is added to vectors.
-
-    Args:
-        layout: Where the fields lie.
-        owner: A field whose rows are its own.
-    """
+    """Yield the learnt tables of a field that owns its rows: what ids read, what is added to vectors."""
     spec, dim = layout.features[owner], layout.dims[owner]
     if owner not in layout.pretrained:
         number, first_id = layout.first_id(owner)
@@ -109,13 +97,7 @@ def table_rows(layout: FieldLayout, owner: str) -> Iterator[TableRows]:
 def table_columns(
     width: int, theirs: Sequence[Unit], ours: Sequence[Unit]
 ) -> list[tuple[slice, slice]]:
-    """Return the columns of a wide row there and here, for each table that both have.
-
-    Args:
-        width: D.
-        theirs: Whose each of their tables is.
-        ours: Whose each of our tables is.
-    """
+    """Return the columns of a wide row there and here, of tables of this width, for each that both have."""
     if list(theirs) == list(ours):
         return [(slice(None), slice(None))]
 

@@ -84,13 +84,7 @@ def weight_parts(model: MultiTaskNet) -> dict[str, WeightPart]:
 def projection_parts(
     layout: FieldLayout, shapes: Mapping[str, Sequence[int]], labels: Sequence[str]
 ) -> dict[str, WeightPart]:
-    """Return the projections of pretrained vectors by part.
-
-    Args:
-        layout: Where the fields lie.
-        shapes: Shape of each tensor of a model's state.
-        labels: The tasks' labels.
-    """
+    """Return the projections of pretrained vectors by part, by the shapes of a model's state."""
     parts: dict[str, WeightPart] = {}
     for number, owner in enumerate(layout.pretrained):
         name = f"{EMBEDDING}.pretrained.{number}.projection.weight"

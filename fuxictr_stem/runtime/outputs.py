@@ -109,12 +109,9 @@ def temporaries(folder: Path) -> list[Path]:
 def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     """Yield a temporary name; what is written there then takes a file's place, whole and on disk.
 
-    The name is in a folder of its own, because libraries have temporary files, too: safetensors leaves
-    one next to what it writes when it is killed.
-
-    Args:
-        path: The file.
-        errors: What a library raises, besides OSError, when it cannot write.
+    The name is in a folder of its own, because libraries have temporary files, too: safetensors
+    leaves one next to what it writes when it is killed. ``errors`` are what a library raises,
+    besides OSError, when it cannot write.
 
     Raises:
         OutputError: It cannot be written; the file is then as it was.

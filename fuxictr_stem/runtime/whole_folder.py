@@ -60,11 +60,9 @@ def put_in_place(fresh: Path, place: Path) -> None:
 
 
 def sealed(content: Mapping[str, Any], files: Iterable[Path]) -> dict[str, Any]:
-    """Return an account: some content, the size and SHA-256 of files by their names, and a digest.
+    """Return an account: some JSON content, the size and SHA-256 of complete files by name, and a digest.
 
-    Args:
-        content: What belongs to the files, as JSON; its ``format`` is what `read_account` asks for.
-        files: The files, complete.
+    The content's ``format`` is what `read_account` asks for.
     """
     account = {**content, "files": {path.name: file_account(path) for path in sorted(files)}}
     return {**account, "digest": digest(account)}
@@ -103,12 +101,9 @@ def read_account(path: Path, format: int) -> dict[str, Any]:
 
 
 def file_damage(path: Path, account: Mapping[str, Any], whole: bool = True) -> str:
-    """Return what is wrong with a file by its account, or "".
+    """Return what is wrong with a file by its entry in an account's ``files``, or "".
 
-    Args:
-        path: The file.
-        account: Its entry in the account's ``files``.
-        whole: Whether to read every byte; else its size alone is compared.
+    Every byte is read only if ``whole``; else the size alone is compared.
 
     Raises:
         AccessError: The system does not let it be read.

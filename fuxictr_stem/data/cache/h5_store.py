@@ -61,11 +61,8 @@ def create(
 ) -> Iterator[Write]:
     """Create a file of columns and yield what writes rows into it: ``write(first_row, values)``.
 
-    Args:
-        path: The file.
-        rows: Length of every column.
-        columns: Type and width of each; width 0 is one value per row.
-        owner: What the file is part of, for `check`.
+    ``rows`` is the length of every column, ``columns`` the type and width of each (width 0 is one
+    value per row); ``owner`` says what the file is part of, for `check`.
 
     Raises:
         OSError: The file cannot be written.

@@ -66,11 +66,10 @@ class FoundCache:
 
 
 def find(roots: Iterable[Path], expected: Mapping[str, set[str] | str]) -> Iterator[FoundCache]:
-    """Find the caches of some ``data_root`` folders, sorted by folder, dataset and name.
+    """Find the caches of some ``data_root`` folders that exist, sorted by folder, dataset and name.
 
-    Args:
-        roots: The folders; those that do not exist are skipped.
-        expected: By dataset: the names of the caches that runs would open, or why that is unknown.
+    ``expected`` are, by dataset, the names of the caches that runs would open, or why that is
+    unknown.
 
     Raises:
         OutputError: A folder cannot be read.

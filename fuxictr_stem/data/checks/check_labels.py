@@ -127,11 +127,7 @@ def check_groups(
 ) -> None:
     """Reject groups in which no metric within groups can be measured; warn of rows in no group.
 
-    Args:
-        cache: The dataset.
-        group_id: The column whose values are the groups.
-        tasks: The kind of task of each label that is trained.
-        sample_spaces: As for `check_samples`.
+    ``group_id`` is the column whose values are the groups; the others are as for `check_samples`.
 
     Raises:
         DataError: In valid or test, no group has both classes of a binary label.

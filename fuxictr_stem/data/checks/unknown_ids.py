@@ -18,12 +18,8 @@ _WORST = 3
 def report_ids(cache: Cache, params: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Log the shares of unknown ids, a line per split, and warn of odd columns, once per heading.
 
-    Args:
-        cache: The dataset.
-        params: The run's checked parameters; columns that it does not use are left out.
-
-    Returns:
-        The shares of unknown ids, by split and column.
+    Columns that a run of these checked parameters does not use are left out. Returns the shares by
+    split and column.
     """
     feature_map = cache.feature_map(params)
     used = {*feature_map.features, *feature_map.labels}

@@ -67,12 +67,9 @@ class Encoder:
 
 
 def column_encoder(feature: Feature, words: Vocabulary | None, rows: float) -> Encoder:
-    """Return the encoder of a feature, of which `of_written_numbers` may be the faster one.
+    """Return the encoder of a feature, by its vocabulary; `of_written_numbers` may be a faster one.
 
-    Args:
-        feature: The feature.
-        words: Its vocabulary.
-        rows: About how many it will encode; inf if as many as in training.
+    It will encode about so many ``rows``; inf stands for as many as in training.
     """
     name = feature.name
     if feature.kind == "embedding":
@@ -93,11 +90,8 @@ def column_encoder(feature: Feature, words: Vocabulary | None, rows: float) -> E
 def of_written_numbers(feature: Feature, words: Vocabulary, numbers: str, missing: Any) -> Encoder:
     """Return the encoder of a feature that is the text of whole numbers, by the numbers.
 
-    Args:
-        feature: The feature.
-        words: Its vocabulary.
-        numbers: The column of the numbers, null where they are missing.
-        missing: What missing ones become.
+    These are in the column ``numbers``, null where they are missing; what missing ones become is
+    ``missing``.
     """
     text = pl.select(pl.lit(missing).cast(pl.String)).item()
     find, unknown = words.of_written_numbers(text), _unknown(feature, words)

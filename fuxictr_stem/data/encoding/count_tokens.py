@@ -67,13 +67,10 @@ def count_tokens(
     whole: Mapping[str, Fill] | None = None,
     block_rows: int = _BLOCK_ROWS,
 ) -> dict[str, TokenCounts]:
-    """Count the tokens of some columns.
+    """Count the tokens of some columns of a frame, a block of rows at a time.
 
-    Args:
-        frame: Holds the columns.
-        columns: Their names; a sequence's are lists of tokens.
-        whole: The columns whose numbers are counted in place of their text.
-        block_rows: Rows counted at a time.
+    A sequence is a list of tokens. Of the columns in ``whole``, the numbers are counted in place of
+    their text.
     """
     whole = whole or {}
     counts = {name: TokenCounts(whole.get(name)) for name in columns}

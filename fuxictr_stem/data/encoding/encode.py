@@ -78,16 +78,11 @@ def encoded(
     tallies: Mapping[str, Tally] | None = None,
     kept: Sequence[str] = (),
 ) -> Iterator[tuple[dict[str, Array], pl.DataFrame]]:
-    """Encode the rows of a split in their order.
+    """Encode the rows of a split, whose missing values are filled, in their order.
 
-    Args:
-        source: The files, to explain an error of reading.
-        frame: The split's columns with missing values filled.
-        columns: The encoders.
-        block_rows: The most rows encoded at a time; fewer where they are wide. Bounds the memory.
-        fills: What missing values become.
-        tallies: Of each column; get the split's counts.
-        kept: More columns of the frame.
+    At most ``block_rows`` are encoded at a time, fewer where they are wide, which bounds the
+    memory. The ``tallies`` get the split's counts, also of ``fills``; ``kept`` are more columns of
+    the frame.
 
     Yields:
         A block's arrays by column, (rows,) or (rows, width), and a frame that has the kept columns.

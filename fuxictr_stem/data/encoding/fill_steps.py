@@ -27,11 +27,10 @@ class FillSteps(NamedTuple):
 
 
 def fill_steps(plan: Plan, read: Mapping[str, pl.Expr]) -> FillSteps:
-    """Return the steps for the features of a plan.
+    """Return the steps for the features of a plan, of which a function makes those of ``derived``.
 
-    Args:
-        plan: The columns; a function makes those of ``derived``.
-        read: What the columns are read as, those of the plan and any others, which stay as they are.
+    ``read`` is what the columns are read as, those of the plan and any others, which stay as they
+    are.
     """
     before: list[list[pl.Expr]] = []
     values, fills = dict(read), dict[str, Any]()

@@ -187,14 +187,10 @@ class Processor(FeatureProcessor):
 
 
 def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame]]:
-    """Fit FuxiCTR's processor as its ``build_dataset`` does.
+    """Fit FuxiCTR's processor on checked files as its ``build_dataset`` does.
 
-    Args:
-        source: The checked files.
-        folder: Gets feature_map.json, feature_vocab.json and the pretrained files.
-
-    Returns:
-        The fitted processor, and each split's columns with missing values filled.
+    The folder gets feature_map.json, feature_vocab.json and the pretrained files. Returns the
+    fitted processor, and each split's columns with missing values filled.
 
     Raises:
         DataError: A vocabulary is empty, a pretrained file is not as its column wants it, or a file

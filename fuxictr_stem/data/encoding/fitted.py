@@ -61,13 +61,10 @@ class Fitted:
         whole: Collection[str],
         fills: Mapping[str, Any],
     ) -> list[Encoder]:
-        """Return the encoders of some features.
+        """Return the encoders of some features, which will encode about so many rows (inf: as in training).
 
-        Args:
-            features: Their names.
-            rows: About how many they will encode; inf if as many as in training.
-            whole: The columns declared text of which there are the numbers, too.
-            fills: What missing values become.
+        ``whole`` are the columns declared text of which there are the numbers, too, ``fills`` what
+        missing values become.
         """
         encoders = []
         for name in features:

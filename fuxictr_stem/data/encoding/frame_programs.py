@@ -54,15 +54,10 @@ def program(
     types: Mapping[str, pl.DataType],
     names: Collection[str],
 ) -> Program:
-    """Return how to encode frames.
+    """Return how to encode frames into some features and labels, which ``plan`` reads.
 
-    Args:
-        fitted: The encoder's state.
-        plan: What reads the features and labels.
-        features: The features.
-        labels: The labels.
-        types: The types of the columns that are needed, as far as they are there.
-        names: All columns, to suggest one.
+    ``types`` are those of the columns that are needed, as far as they are there; ``names`` are all
+    columns.
 
     Raises:
         DataError: Columns are missing or of a type that cannot be read as in training; all are named.

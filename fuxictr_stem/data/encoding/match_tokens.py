@@ -20,11 +20,7 @@ class Matched(NamedTuple):
 def match_tokens(
     ours: tuple[pl.Series, np.ndarray], theirs: tuple[pl.Series, np.ndarray]
 ) -> Matched:
-    """Match the tokens of two vocabularies, as text where their dtypes differ.
-
-    Args:
-        ours: Distinct tokens, and the id of each.
-        theirs: The same of the other vocabulary.
+    """Match the tokens of two vocabularies, distinct tokens and their ids; as text if dtypes differ.
 
     Example:
         >>> ours = pl.Series(["b", "c"]), np.array([1, 2])

@@ -54,12 +54,7 @@ def _problems(path: Path, col: Mapping[str, Any]) -> list[str]:
 
 
 def match_pretrained(plan: Plan, processor: Any) -> Iterator[Remark]:
-    """Log how many tokens of train have a pretrained vector; yield a remark where none has.
-
-    Args:
-        plan: What is read.
-        processor: FuxiCTR's processor after fit.
-    """
+    """Log how many tokens of train have a pretrained vector, after fit; yield a remark where none has."""
     for col in plan.features:
         if "pretrained_emb" in col and col["active"]:
             vocab = processor.processor_dict[f"{col['name']}::tokenizer"].vocab

@@ -68,9 +68,7 @@ def unknown_shares(tallies: Tallies) -> dict[str, dict[str, float]]:
 def mostly_unknown(share: float, in_train: float) -> bool:
     """Say whether most of a column's ids are unknown, and fewer than half as many known as of train.
 
-    Args:
-        share: Of its ids, those that are unknown.
-        in_train: The same of train.
+    Both arguments are shares of ids that are unknown.
     """
     return share > 0.5 and 2 * (1 - share) < 1 - in_train
 
@@ -82,10 +80,7 @@ def unknown_remarks(
 ) -> Iterator[Remark]:
     """Yield the columns of later splits of which fewer than half as many values are known as of train.
 
-    Args:
-        shares: By split and column, the share of its ids that are the unknown one.
-        frames: The columns of each split, with missing values filled.
-        vocabularies: The tokens of each column.
+    ``shares`` are those of the unknown id by split and column; ``frames`` are the splits, filled.
     """
     for split, columns in shares.items():
         for name, share in columns.items():
@@ -133,11 +128,7 @@ def number_remarks(
 ) -> Iterator[Remark]:
     """Yield what is odd about fill values and numbers: one remark per column and cause.
 
-    Args:
-        fills: What missing values become.
-        tallies: What was counted.
-        rows: Rows of each split.
-        kinds: The types of the features.
+    ``rows`` are those of each split, ``kinds`` the types of the features.
     """
     for fill in fills:
         text = _fill_text(fill, {split: c[fill.name] for split, c in tallies.items()}, rows)
@@ -224,9 +215,8 @@ def table_remarks(
 ) -> Iterator[Remark]:
     """Yield what is odd about the tokens of train, by column and by table.
 
-    Args:
-        columns: The config's entries of columns with tokens; one that shares a table comes after its owner.
-        counts: How often each token occurs, by column.
+    ``columns`` are the config's entries of columns with tokens, one that shares a table after its
+    owner; ``counts`` say how often each token occurs.
     """
     tables: dict[str, Mapping[Any, int]] = {}
     for col in columns:
@@ -276,12 +266,9 @@ def no_vectors(name: str, tokens: Collection[Any], keys: Collection[Any]) -> Rem
 
 
 def unsplit(name: str, tokens: pl.DataFrame, splitter: str) -> Iterator[Remark]:
-    """Yield the remark on a sequence most of whose tokens hold another separator than its own.
+    """Yield the remark on a sequence most of whose tokens hold another separator than its splitter.
 
-    Args:
-        name: The column.
-        tokens: ``token`` and ``count`` of train.
-        splitter: Its splitter.
+    ``tokens`` has ``token`` and ``count`` of train.
     """
     others = [separator for separator in _SEPARATORS if separator not in splitter]
     if not others:

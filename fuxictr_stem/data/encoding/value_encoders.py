@@ -33,11 +33,7 @@ def value_encoder(
 ) -> ValueEncoder:
     """Return what turns a value of a column into a feature's array of one row, or raises `NotPlain`.
 
-    Args:
-        feature: The feature.
-        column: What it is read from.
-        words: Its vocabulary.
-        missing: Its array where there is no value; None where there must be one.
+    ``missing`` is its array where there is no value; None where there must be one.
     """
     if feature.kind == "embedding":
         return _vector(column.dim)

@@ -36,12 +36,7 @@ def integer_type(low: int, high: int) -> np.dtype[Any]:
 
 
 def lookup(keys: Array, ids: Array, unknown: np.generic) -> Callable[[Array], Array]:
-    """Return a function that maps an array of numbers to ids.
-
-    Args:
-        keys: Distinct numbers.
-        ids: The id of each.
-        unknown: The id of every other number.
+    """Return a function that maps an array of numbers to ids: those of distinct keys, or ``unknown``.
 
     Example:
         >>> find = lookup(np.array([7, -1]), np.array([1, 2]), np.int64(3))
@@ -115,11 +110,9 @@ class Vocabulary:
         return self._is_sorted and len(self.tokens) > max(_HASHED, values)
 
     def of_text(self, values: float, padding: str | None = None) -> Lookup:
-        """Return how text becomes ids.
+        """Return how text becomes ids, about so many values; inf stands for as many as in training.
 
-        Args:
-            values: About how many there will be; inf if as many as in training.
-            padding: A text whose id is 0, whether or not it is a token.
+        The id of ``padding`` is 0, whether or not it is a token.
         """
         if self.is_searched(values):
             return Lookup(lambda text: text, lambda texts: self._searched(texts, padding))
@@ -140,13 +133,10 @@ class Vocabulary:
         return lambda numbers: find(numbers.to_numpy())
 
     def of_written_numbers(self, missing: str) -> Callable[[pl.Series], Array]:
-        """Return what turns whole numbers into the ids of their texts.
+        """Return what turns whole numbers into the ids of their texts, and missing ones into one text's.
 
-        ``dtype: str`` on an integer column means the text of its numbers. Each number has one text, so
-        that a table of ids by number gives the same ids, much faster.
-
-        Args:
-            missing: The text that missing numbers become.
+        ``dtype: str`` on an integer column means the text of its numbers. Each number has one text,
+        so that a table of ids by number gives the same ids, much faster.
         """
         find, text = self._written, self.of_text(math.inf)
         missing_id = text.ids(pl.select(text.query(pl.lit(missing))).to_series())[0]

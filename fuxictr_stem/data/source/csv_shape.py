@@ -36,11 +36,7 @@ class Shape:
 
 
 def csv_shape(path: Path, dialect: Dialect) -> Shape:
-    """Find the rows of a CSV file.
-
-    Args:
-        path: The file, gzipped if it ends with .gz.
-        dialect: Its special characters.
+    """Find the rows of a CSV file, gzipped if it ends with .gz.
 
     Raises:
         DataError: It has no one right reading; the line and its text are named.

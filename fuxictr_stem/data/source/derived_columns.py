@@ -42,11 +42,7 @@ def expression(col: Config) -> pl.Expr:
 
 
 def columns_read(col: Config, declared: Mapping[str, Config]) -> list[str]:
-    """Return the columns that a column is made of.
-
-    Args:
-        col: Its entry in the config.
-        declared: The dataset's features and labels by name.
+    """Return the columns that a column is made of, by its entry and the dataset's features and labels.
 
     Raises:
         ConfigError: One of them is none of the files, or a label.

@@ -38,11 +38,7 @@ _MOST_NAMED = 5
 def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
     """Find the files of each split of a dataset config, and warn of what else is in their folders.
 
-    Args:
-        dataset: The normalised dataset config.
-
-    Returns:
-        The files of train, valid and (where there is one) test, each in reading order.
+    Returns the files of train, valid and (where there is one) test, each in reading order.
 
     Raises:
         DataError: A file or part is absent, empty, no file, or there twice; all of them are named.
@@ -83,8 +79,7 @@ def file_format(paths: Sequence[Path]) -> str:
 def input_files(names: Sequence[str | Path]) -> list[Path]:
     """Find files of rows to score, of any format that training reads.
 
-    Args:
-        names: Files, folders of parts and patterns, in reading order.
+    The names are those of files, folders of parts and patterns, in reading order.
 
     Raises:
         DataError: As `find_files`.
@@ -157,13 +152,7 @@ def _in_folder(folder: Path, endings: Endings) -> tuple[list[Path], list[Path]]:
 
 
 def _matches(folder: Path, names: Sequence[str], above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Yield what fits a pattern below a folder; unlike `glob.glob`, pass over nothing unreadable.
-
-    Args:
-        folder: The folder.
-        names: The pattern, name by name.
-        above: The folders, without links, in which ``**`` has brought us here.
-    """
+    """Yield what fits a pattern below a folder; unlike `glob.glob`, pass over nothing unreadable."""
     name, *rest = names
     if name == "**":
         place = os.path.realpath(folder)

@@ -18,12 +18,7 @@ _HEADING = "these rows cannot be encoded"
 
 
 def frame_readings(plan: Plan, types: Types, names: Collection[str]) -> list[Reading]:
-    """Return how a plan's columns come from those of a frame.
-
-    Args:
-        plan: What is read.
-        types: The types of the frame's columns.
-        names: All columns of the frame, to suggest one.
+    """Return how a plan's columns come from those of a frame, of these types and names.
 
     Raises:
         DataError: Columns are missing or of a type that cannot be read as in training; all are named.

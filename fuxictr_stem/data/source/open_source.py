@@ -33,14 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
-    """Check that the files have the columns of a plan.
-
-    Args:
-        plan: What is read.
-        files: The files of each split.
-
-    Returns:
-        The source.
+    """Return the files of each split as a source, after a check that they have the columns of a plan.
 
     Raises:
         DataError: Columns are missing, doubled, of a type that cannot be read as declared, or not

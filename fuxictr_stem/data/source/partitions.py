@@ -38,10 +38,7 @@ def folder_columns(
 ) -> dict[str, tuple[pl.DataType, str | int | None]]:
     """Return the columns that the folders of a file give it: their types, and the value of all rows.
 
-    Args:
-        path: The file, as the config writes it.
-        wanted: The columns that are needed and that the file itself lacks.
-        whole: Of `whole_keys`.
+    ``wanted`` are columns that the file itself lacks, ``whole`` is of `whole_keys`.
     """
     columns: dict[str, tuple[pl.DataType, str | int | None]] = {}
     values = folder_values(path)

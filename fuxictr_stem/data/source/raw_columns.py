@@ -30,14 +30,10 @@ class RawColumns:
     folder: Path  # where CSV files are copied to for a while
 
     def blocks(self, split: str, block_rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:
-        """Read the columns of a split.
+        """Read the columns of a split, so many rows at a time, which bounds the memory.
 
-        Columns of a parquet file have its types. Those of a CSV file have their declared ``dtype``, and
-        are text where none is declared. Missing values are null.
-
-        Args:
-            split: The split.
-            block_rows: The most rows read at a time; bounds the memory.
+        Columns of a parquet file have its types. Those of a CSV file have their declared ``dtype``,
+        and are text where none is declared. Missing values are null.
 
         Raises:
             DataError: A file cannot be read.

@@ -67,26 +67,14 @@ class Reading:
 
 
 def fault_text(reading: Reading, fault: Fault, where: str, first: str) -> str:
-    """Return what to say of a fault.
-
-    Args:
-        reading: Whose fault it is.
-        fault: The fault.
-        where: How many rows have it.
-        first: The first of them, with its value; "" if it is not there any more.
-    """
+    """Return what to say of a fault, by the rows that have it and the first of them, "" if unknown."""
     about = f"{reading.column.described} is {fault.what} in {where}"
     place = f"; first in {first}" if first else ""
     return f"{about}{place}. {fault.advice}".rstrip()
 
 
 def readings(columns: Sequence[Column], types: Mapping[str, pl.DataType]) -> list[Reading]:
-    """Return how each column is read from raw columns of the given types.
-
-    Args:
-        columns: The columns; ``type_problem`` has found nothing against them.
-        types: The type of each raw column in the file.
-    """
+    """Return how each column, with no `type_problem`, is read from raw columns of these types."""
     direct = {c: _reading(c, types[c.origin]) for c in columns if not c.combines}
     labels = {c.name: reading for c, reading in direct.items() if c.kind == "label"}
     every = [

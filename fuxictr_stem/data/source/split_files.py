@@ -105,10 +105,8 @@ class Source:
     def with_csv_read(self, split: str, scratch: Path | None) -> tuple[Source, list[str]]:
         """Return the source with a split's CSV files counted and copied, and what is wrong with them.
 
-        Args:
-            split: The split.
-            scratch: A folder for the copies, which is made if need be; None to read the files themselves,
-                which rejects those that polars does not read as other readers do.
+        The copies go into ``scratch``, which is made if need be. None reads the files themselves,
+        and rejects those that polars does not read as other readers do.
         """
         if self.plan.data_format != "csv":
             return self, []

@@ -46,13 +46,8 @@ def check_source(
 ) -> tuple[Source, dict[str, SplitStats]]:
     """Read every split once and reject what cannot be encoded.
 
-    Args:
-        source: The files of a dataset.
-        scratch: A folder for copies of CSV files; None to read the files themselves, which rejects those
-            that polars does not read as other readers do.
-
-    Returns:
-        The source, to be read from here on, and the statistics of each split.
+    CSV files are copied as `Source.with_csv_read` says. Returns the source, to be read from here
+    on, and the statistics of each split.
 
     Raises:
         DataError: A split has no rows, a CSV file has no one right reading, a row has too many or too
