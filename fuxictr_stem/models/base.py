@@ -280,9 +280,7 @@ class MultiTaskNet(MultiTaskModel):
     def spread(self, wrap: Callable[[AdamStep], AdamStep], save: Callable[[str], None]) -> None:
         """Have what knows the other processes take the steps of Adam and save the weights.
 
-        Args:
-            wrap: Makes the step of all processes of that of one.
-            save: Does what `save_weights` does.
+        ``wrap`` makes the step of all processes of that of one; ``save`` does what `save_weights` does.
         """
         assert isinstance(self._adam_step, AdamStep)
         self._adam_step = wrap(self._adam_step)

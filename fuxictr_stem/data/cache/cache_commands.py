@@ -25,10 +25,8 @@ _PERHAPS_WHOLE = (State.WHOLE, State.UNKNOWN, State.UNREADABLE)
 def list_caches(config_dir: Path, data_root: Path | None, dataset_id: str | None) -> int:
     """Print a table of the caches; return 0.
 
-    Args:
-        config_dir: Folder of the configs, which say what runs still ask for.
-        data_root: Folder of the caches; None takes those that the datasets name.
-        dataset_id: The dataset whose caches are meant; None takes all.
+    The configs say what runs still ask for. Without ``data_root``, the caches are those in the folders
+    that the datasets name; without ``dataset_id``, they are those of all datasets.
 
     Raises:
         UserError: A folder or the config cannot be read, or there is no such dataset.
@@ -69,15 +67,8 @@ def clear_caches(
 ) -> int:
     """Remove caches that no run reads again, and report them; other arguments as of `list_caches`.
 
-    Args:
-        config_dir: Folder of the configs.
-        data_root: Folder of the caches.
-        dataset_id: The dataset whose caches are meant.
-        everything: Whether whole caches go, too.
-        dry_run: Whether to report only what would go.
-
-    Returns:
-        1 if one could not be removed, else 0.
+    With ``everything``, whole caches go, too; with ``dry_run``, none goes. Returns 1 if one could not be
+    removed, else 0.
     """
     count = freed = failed = 0
     verb = "would remove" if dry_run else "removed"
