@@ -22,7 +22,8 @@ from torch import distributed
 
 from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.distributed.messages import RankLost, highest, receive, send_first
+from fuxictr_stem.distributed.meeting import Keys, meet, names_of, store_lost
+from fuxictr_stem.distributed.messages import RankLost, highest, lost_ranks, receive, send_first
 from fuxictr_stem.errors import Stopped, TrainingError
 from fuxictr_stem.runtime import signals
 from fuxictr_stem.runtime.group import Group
@@ -67,32 +68,28 @@ def run_on_ranks(work: Callable[[Ranks], Result]) -> Result:
 
 def _join() -> TorchRanks:
     """Find the other ranks."""
-    store, number, count = next(distributed.rendezvous("env://", timeout=TIMEOUT))
-    # Those that torchrun starts again would find the keys of those before them.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = distributed.PrefixStore(f"attempt {attempt}", store)
+    store, number, count = meet(TIMEOUT)
     messages = distributed.PrefixStore("messages", store)
-    distributed.init_process_group(
-        "gloo", store=messages, rank=number, world_size=count, timeout=TIMEOUT
-    )
+    with lost_ranks():
+        distributed.init_process_group(
+            "gloo", store=messages, rank=number, world_size=count, timeout=TIMEOUT
+        )
     place, here = os.environ.get("LOCAL_RANK", "0"), os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return TorchRanks(store, number, count, int(place), int(here))
+    return TorchRanks(Keys(store), number, count, int(place), int(here))
 
 
 class StoreGroup(Group):
     """Some ranks that wait for each other by a store of keys.
 
     Args:
-        store: Keys that all ranks see.
+        store: What all ranks see.
         name: Of the group.
         number: Of this rank in it.
         count: How many it has.
         first: The number of its first rank among all; the others follow that one.
     """
 
-    def __init__(
-        self, store: distributed.Store, name: str, number: int, count: int, first: int = 0
-    ) -> None:
+    def __init__(self, store: Keys, name: str, number: int, count: int, first: int = 0) -> None:
         self.number, self.count = number, count
         self._store, self._name, self._start = store, name, first
         self._waits = 0
@@ -138,20 +135,19 @@ class TorchRanks(StoreGroup, Ranks):
     """The ranks that `torchrun` has started. A context manager.
 
     Args:
-        store: Keys that all see.
+        store: What all see.
         number: Of this rank.
         count: How many there are.
         place: Of this rank among those of its host.
         here: How many there are on its host.
     """
 
-    def __init__(
-        self, store: distributed.Store, number: int, count: int, place: int = 0, here: int = 1
-    ) -> None:
+    def __init__(self, store: Keys, number: int, count: int, place: int = 0, here: int = 1) -> None:
         super().__init__(store, "all", number, count)
         # torchrun numbers ranks host by host.
         start = number - place
         self.host = StoreGroup(store, f"host of {start}", place, here, start)
+        self._store_gone = False
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -170,9 +166,11 @@ class TorchRanks(StoreGroup, Ranks):
 
     def any_signal(self, noted: int | None) -> int | None:
         """Return the signal that any rank has got, if one has; and note whether one has a wish."""
-        numbers = torch.tensor([noted or 0, self.wish])
+        numbers = torch.tensor([noted or 0, self.wish, self._store_gone])
         highest(numbers)
-        signal, wished = numbers.tolist()
+        signal, wished, store_gone = numbers.tolist()
+        if store_gone:
+            raise RankLost("torchrun does not answer.")
         self.wished = bool(wished)
         return signal or None
 
@@ -212,20 +210,18 @@ class TorchRanks(StoreGroup, Ranks):
 
     def ending(self, error: BaseException) -> BaseException:
         """Return what this rank raises after an error: that, the loss of a rank, or a silent exit."""
-        if isinstance(error, (RankLost, Stopped)):
-            # torchrun ends all ranks when it sees that one has ended; there is more to say.
-            signals.ignore()
+        # torchrun ends all ranks when it sees that one has ended; this one may have more to say.
+        signals.ignore()
+        code = 128 + error.signal if isinstance(error, Stopped) else 2
         try:
             self._store.set(f"left/{self.number}", "")
-            speaks = self._store.add("ended", 1) == 1
-            lost = self._lost() if speaks and isinstance(error, (RankLost, Stopped)) else []
-        except RuntimeError:
-            # The store has gone with torchrun, or with the first rank.
-            speaks, lost = self.number <= 1, []
-        code = 128 + error.signal if isinstance(error, Stopped) else 2
-        self._over.set()
-        if not speaks:
-            return SystemExit(code)
+            if self._store.add("ended", 1) > 1:
+                return SystemExit(code)
+            lost = self._lost() if isinstance(error, (RankLost, Stopped)) else []
+        except RankLost as gone:
+            return store_lost(self.number, gone)
+        finally:
+            self._over.set()
         if lost or isinstance(error, RankLost):
             return _loss(lost, self.count, error)
         return error
@@ -252,15 +248,16 @@ class TorchRanks(StoreGroup, Ranks):
             beats += 1
             try:
                 self._store.set(f"beat/{self.number}", str(beats))
-            except RuntimeError:
-                return  # the store is gone, and soon this rank
+            except RankLost:
+                # Known to all after the next step.
+                self._store_gone = True
+                return
             if self._over.wait(_BEAT_SECONDS):
                 return
 
 
 def _loss(lost: list[int], count: int, error: BaseException) -> TrainingError:
-    names = " and ".join(map(str, lost))
-    who = f"Rank {names} of {count} (counted from 0)" if lost else f"One of the {count} ranks"
+    who = names_of(lost, count) if lost else f"One of the {count} ranks"
     minutes = TIMEOUT.total_seconds() / 60
     return TrainingError(
         f"{who} has ended without a message, or did not answer for up to {minutes:g} minutes, so the run "
