@@ -1,6 +1,7 @@
 """Steps of several ranks are those of one process, to rounding in float64."""
 
 import hashlib
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -22,28 +23,53 @@ from tests.support.ranks import (
 
 CLIPPED, FREE = 0.05, 1e9
 MODELS = sorted(list_models())
+# An epoch has few batches here, so that weights by epoch change soon.
+EPOCH = 5
+
+# A model, its largest gradient norm, its parameters, and steps.
+Case = tuple[str, float, dict, int]
+
+LONG_RUNS: list[Case] = [
+    ("STEMNet", CLIPPED, {}, 100),
+    ("MMoE", FREE, {"row_sparse": True}, 100),
+]
+# Of each batch that is special one is among them: without labels of a task, and of one row.
+EVERY_MODE: list[Case] = [
+    (name, max_norm, {"row_sparse": row_sparse}, 10)
+    for name in MODELS
+    for row_sparse in (False, True)
+    for max_norm in (CLIPPED, FREE)
+]
+# One mode per model; over the models all four are met.
+SOME_MODES = [case for i, case in enumerate(EVERY_MODE) if (i + i // 4) % 4 == 0]
+SPECIAL: list[Case] = [
+    (name, CLIPPED, params, 3 * EPOCH)
+    for name, params in [
+        ("STEMNet", {"sample_spaces": {"y1": "y0"}}),
+        ("PLE", {"sample_weight": "w"}),
+        ("STEMAL", {"sample_weight": "w", "sample_spaces": {"y2": "y0"}}),
+        ("AITM", {"sample_weight": "w", "calibrator_weight": 0.3}),
+        ("AITM", {"calibrator_weight": 0.3}),
+        ("STEMNet", {"loss_weight": "UW"}),
+        ("MMoE", {"loss_weight": "UW", "task": "regression"}),
+        ("STEMNet", {"loss_weight": "DWA"}),
+        ("PLE", {"loss_weight": [1, 0.3, 2]}),
+        ("STEMNet", {"embedding_regularizer": 0, "net_regularizer": 0}),
+        ("PLE", {"net_regularizer": "l1(0.001)"}),
+        ("STEMNet", {"gradient_balancing": "MGDA"}),
+        ("PLE", {"gradient_balancing": "PCGrad"}),
+        ("MMoE", {"gradient_balancing": "UPGrad", "loss_weight": "UW"}),
+    ]
+]
+CASES = [*LONG_RUNS, *EVERY_MODE, *SPECIAL]
 
 
-def trace(ranks, folder, cases, steps):
-    """Train a model per case; leave its weights; return the losses and what this rank's copy is."""
-    in_double()
-    results = []
-    for number, (name, max_norm, params) in enumerate(cases):
-        fmap = columns_of(name, folder)
-        model = first_model(name, fmap, ranks, **params)
-        model._max_gradient_norm = max_norm
-        model.train()
-        losses = []
-        for step in range(steps):
-            model._epoch_index = step // 10
-            columns = uneven_batch(fmap, step)
-            if ranks is not None:
-                columns = share(columns, ranks.number, ranks.count)
-            losses.append(model.train_step(columns).item())
-        model.save_weights(str(folder / f"{0 if ranks is None else ranks.count}-{number}"))
-        sums = model.loss_sums.state()
-        results.append((losses, sums, digest_of_dense(model)))
-    return results
+class Trace(NamedTuple):
+    """What a training leaves on a rank."""
+
+    losses: list[float]
+    sums: list[list[float]]
+    digest: str  # of its copy of what is not split
 
 
 def digest_of_dense(model):
@@ -52,96 +78,90 @@ def digest_of_dense(model):
     return hashlib.sha256(b"".join(p.numpy().tobytes() for p in dense)).hexdigest()
 
 
-def alone_trace(folder, cases, steps):
+def trace(ranks, folder, cases):
+    """Train each of some cases; leave its weights; return their traces."""
     torch.set_num_threads(1)
-    return trace(None, folder, cases, steps)
+    in_double()
+    return [trace_one(ranks, folder, case) for case in cases]
 
 
-def assert_equal_to_one_process(folder, cases, counts, steps):
+def trace_one(ranks, folder, case):
+    name, max_norm, params, steps = case
+    fmap = columns_of(name, folder)
+    model = first_model(name, fmap, ranks, **params)
+    model._max_gradient_norm = max_norm
+    model.train()
+    losses = []
+    for step in range(steps):
+        model._epoch_index = step // EPOCH
+        columns = uneven_batch(fmap, step)
+        if ranks is not None:
+            columns = share(columns, ranks.number, ranks.count)
+        losses.append(model.train_step(columns).item())
+    model.save_weights(str(weights_path(folder, ranks.count if ranks else 0, case)))
+    return Trace(losses, model.loss_sums.state(), digest_of_dense(model))
+
+
+def weights_path(folder, ranks, case):
+    return folder / f"{ranks}-{CASES.index(case)}"
+
+
+def traces_alone(folder, cases):
+    """The traces of one process, which leaves its weights."""
     write_vectors(folder)
-    expected = alone(alone_trace, folder, cases, steps, seconds=LONG)
-    assert not isinstance(expected, str), expected
-    for count in counts:
-        by_rank = on_ranks(count, trace, folder, cases, steps)
-        for number, (case, (losses, sums, _)) in enumerate(zip(cases, expected, strict=True)):
-            of_ranks = [results[number] for results in by_rank]
-            assert len(set(losses)) == steps, case
-            for result in of_ranks:
-                # Replicas are the same to the last bit, and so is what is decided by.
-                assert result == of_ranks[0], case
-            torch.testing.assert_close(
-                torch.tensor([of_ranks[0][0], losses]).diff(dim=0).abs().max(),
-                torch.tensor(0.0),
-                rtol=0,
-                atol=1e-12,
-                msg=lambda text, case=case: f"{case}: {text}",
-            )
-            torch.testing.assert_close(
-                torch.tensor(of_ranks[0][1]), torch.tensor(sums), rtol=1e-12, atol=1e-12
-            )
-            ours, theirs = (load_file(folder / f"{ranks}-{number}") for ranks in (count, 0))
-            assert ours.keys() == theirs.keys()
-            for name, weight in theirs.items():
-                torch.testing.assert_close(
-                    ours[name],
-                    weight,
-                    rtol=0,
-                    atol=1e-12,
-                    equal_nan=True,
-                    msg=lambda text, case=case, name=name: f"{case}, {name}: {text}",
-                )
+    traces = alone(trace, None, folder, cases, seconds=LONG)
+    assert not isinstance(traces, str), traces
+    return traces
 
 
-def test_a_few_models_for_thirty_steps(tmp_path):
-    cases = [
-        ("STEMNet", CLIPPED, {}),
-        ("MMoE", FREE, {"row_sparse": True}),
-        ("AITM", CLIPPED, {"sample_weight": "w", "calibrator_weight": 0.3}),
-    ]
-    assert_equal_to_one_process(tmp_path, cases, [2], 30)
+def assert_equal(folder, traces, count, cases):
+    """Some ranks have these traces, too."""
+    by_rank = on_ranks(count, trace, folder, cases)
+    for case, expected, *of_ranks in zip(cases, traces, *by_rank, strict=True):
+        losses = expected.losses
+        assert len(set(losses)) == len(losses), case
+        for of_rank in of_ranks:
+            # Replicas are the same to the last bit, and so is what is decided by.
+            assert of_rank == of_ranks[0], case
+        assert_close(of_ranks[0].losses, losses, f"{case}, losses")
+        assert_close(of_ranks[0].sums, expected.sums, f"{case}, sums of losses", rtol=1e-12)
+        ours, theirs = (load_file(weights_path(folder, ranks, case)) for ranks in (count, 0))
+        assert ours.keys() == theirs.keys()
+        for name, weight in theirs.items():
+            assert_close(ours[name], weight, f"{case}, {name}")
+
+
+def assert_close(ours, theirs, what, rtol=0):
+    ours, theirs = (torch.as_tensor(x, dtype=torch.float64) for x in (ours, theirs))
+    torch.testing.assert_close(
+        ours, theirs, rtol=rtol, atol=1e-12, equal_nan=True, msg=lambda text: f"{what}: {text}"
+    )
+
+
+@pytest.fixture(scope="module")
+def of_one_process(tmp_path_factory):
+    """A folder with the weights of one process in all cases, and its traces."""
+    folder = tmp_path_factory.mktemp("traces")
+    return folder, traces_alone(folder, CASES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("max_norm", [CLIPPED, FREE])
-@pytest.mark.parametrize("row_sparse", [False, True])
-def test_every_model_for_a_hundred_steps_on_two_ranks(tmp_path, row_sparse, max_norm):
-    cases = [(name, max_norm, {"row_sparse": row_sparse}) for name in MODELS]
-    assert_equal_to_one_process(tmp_path, cases, [2], 100)
+@pytest.mark.parametrize(
+    ("count", "cases"),
+    [
+        (1, LONG_RUNS + SOME_MODES),
+        (2, CASES),
+        (3, LONG_RUNS + SOME_MODES + SPECIAL[::2]),
+    ],
+)
+def test_some_ranks_take_the_steps_of_one_process(of_one_process, count, cases):
+    folder, traces = of_one_process
+    assert_equal(folder, [traces[CASES.index(case)] for case in cases], count, cases)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("half", [0, 1])
-@pytest.mark.parametrize("count", [1, 3])
-def test_every_model_for_a_hundred_steps_on_one_and_three_ranks(tmp_path, count, half):
-    cases = [
-        (name, [CLIPPED, FREE][number % 2], {"row_sparse": number % 4 < 2})
-        for number, name in enumerate(MODELS)
-    ]
-    assert_equal_to_one_process(tmp_path, cases[half::2], [count], 100)
-
-
-SPECIAL = {
-    "spaces": ("STEMNet", {"sample_spaces": {"y1": "y0"}}),
-    "weights": ("PLE", {"sample_weight": "w"}),
-    "weights and spaces": ("STEMAL", {"sample_weight": "w", "sample_spaces": {"y2": "y0"}}),
-    "the calibrator without weights": ("AITM", {"calibrator_weight": 0.3}),
-    "uncertainty": ("STEMNet", {"loss_weight": "UW"}),
-    "uncertainty, regression": ("MMoE", {"loss_weight": "UW", "task": "regression"}),
-    "dynamic average": ("STEMNet", {"loss_weight": "DWA"}),
-    "fixed weights": ("PLE", {"loss_weight": [1, 0.3, 2]}),
-    "no penalties": ("STEMNet", {"embedding_regularizer": 0, "net_regularizer": 0}),
-    "L1 of the net": ("PLE", {"net_regularizer": "l1(0.001)"}),
-    "balanced": ("STEMNet", {"gradient_balancing": "MGDA"}),
-    "balanced at random": ("PLE", {"gradient_balancing": "PCGrad"}),
-    "balanced and uncertain": ("MMoE", {"gradient_balancing": "UPGrad", "loss_weight": "UW"}),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("part", [0, 1])
-def test_how_losses_are_weighted_and_gradients_balanced(tmp_path, part):
-    cases = [(name, CLIPPED, params) for name, params in SPECIAL.values()]
-    assert_equal_to_one_process(tmp_path, cases[part::2], [2, 3], 40)
+def test_two_ranks_take_a_few_steps_of_one_process(tmp_path):
+    cases = [EVERY_MODE[4 * MODELS.index("STEMNet")], EVERY_MODE[4 * MODELS.index("MMoE") + 3]]
+    assert_equal(tmp_path, traces_alone(tmp_path, cases), 2, cases)
 
 
 def train_by_precision(ranks, folder):

@@ -1,0 +1,151 @@
+"""Runs of several ranks: the folder that one process leaves, and one message at any end."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.support.project import result_of
+from tests.support.ranks import Forked, close, outcome
+
+pytestmark = pytest.mark.slow
+
+HOME = "checkpoints/toy/toy_test"
+KILLED = -signal.SIGKILL
+TABLES = [f"predictions_{split}.parquet" for split in ("valid", "test")]
+WEIGHTS = ["model.safetensors", "model_last.safetensors"]
+VARYING = ("seconds", "samples_per_second", "peak_rss_bytes")
+
+
+@pytest.fixture
+def forked(project, tmp_path):
+    project.model |= {"epochs": 6, "state_steps": 7, "early_stop_patience": 9}
+    project.write()
+    return Forked(tmp_path)
+
+
+def ends(forked, codes, *options, **more):
+    """Run until all ranks have ended; return what they have said."""
+    run = forked.start(*options, **more)
+    said = forked.end(run)
+    assert run.exit_codes == codes, said
+    return said
+
+
+def names_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_the_run_folder_is_that_of_one_process(project, forked):
+    project.model |= {"save_predictions": True, "epochs": 3, "eval_steps": 7, "learning_rate": 0.02}
+    project.model |= {"save_best_only": False, "state_steps": None}
+    assert project.run() == 0
+    home, before = project.folder / HOME, project.folder / "before"
+    expected = result_of(project)
+    os.rename(project.folder / "checkpoints", before)
+    before /= "toy/toy_test"
+    # The cache is built anew by the first rank, and the others find it.
+    os.rename(project.folder / "data", project.folder / "data_before")
+
+    for ranks in (2, 3):
+        said = ends(forked, [0] * ranks, ranks=ranks)
+        assert said.count("Built the cache") == (ranks == 2)
+        assert said.count("Start training") == 1
+        assert (forked.folder / "stdout").read_text().count("valid") == 3
+        assert names_in(home) == names_in(before)
+        result = result_of(project)
+        for key in VARYING:
+            result[key] = expected[key]
+        close(result, expected)
+        for name in WEIGHTS:
+            after, weights = load_file(home / name), load_file(before / name)
+            assert after.keys() == weights.keys()
+            for key, weight in weights.items():
+                torch.testing.assert_close(after[key], weight, rtol=1e-3, atol=1e-4, msg=key)
+        for name in TABLES:
+            after, table = (pl.read_parquet(folder / name) for folder in (home, before))
+            predicted = [column for column in table.columns if column.endswith("_pred")]
+            assert len(predicted) == 2
+            assert after.drop(predicted).equals(table.drop(predicted))
+            difference = after[predicted].to_numpy() - table[predicted].to_numpy()
+            assert np.max(np.abs(difference)) < 1e-4
+        after, run = (json.loads((folder / "run.json").read_text()) for folder in (home, before))
+        assert after.keys() == run.keys()
+        lines = (project.folder / "config.csv").read_text().splitlines()
+        assert len(lines) == ranks
+
+
+def test_a_mistake_on_one_rank_or_on_all_is_one_message(project, forked):
+    for rank in "01":
+        said = ends(forked, [2, 2], WRONG_RANK=rank)
+        assert said.count("error: ") == said.count("The file of this rank is not there.") == 1
+    project.model["optimizer"] = "SGD"
+    project.write()
+    said = ends(forked, [2, 2])
+    assert said.count("error: ") == said.count("optimizer: several processes train by adam") == 1
+    assert not (forked.folder / HOME / "result.json").exists()
+
+
+def test_a_rank_that_hangs_ends_the_others_with_its_name(forked):
+    run = forked.start(ANSWER_SECONDS="5", AT_STEP="5 1 SIGSTOP")
+    run.ranks[0].join(100)
+    run.ranks[1].kill()
+    said = forked.end(run)
+    assert run.exit_codes == [2, KILLED]
+    assert said.count("error: ") == 1
+    assert "error: Rank 1 of 2 (counted from 0) has ended without a message, or did not" in said
+
+
+def test_ranks_whose_torchrun_has_died_end_with_one_message(project, forked):
+    project.model |= {"epochs": 100_000, "early_stop_patience": 100_000}
+    project.write()
+    run = forked.start()
+    forked.wait_for("Epoch 2", run)
+    run.drop_store()
+    said = forked.end(run)
+    assert run.exit_codes == [2, 2]
+    assert said.count("error: ") == 1
+    assert "error: torchrun, which has started this process, has ended" in said
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_run_goes_on_bit_for_bit_with_as_many_ranks(project, forked, rank):
+    project.model["net_dropout"] = 0.2
+    project.write()
+    ends(forked, [0, 0])
+    weights = forked.folder / HOME / "model.safetensors"
+    expected = outcome(project), weights.read_bytes()
+    os.rename(forked.folder / "checkpoints", forked.folder / "unbroken")
+
+    said = ends(forked, [2, KILLED] if rank else [KILLED, 2], AT_STEP=f"33 {rank} SIGKILL")
+    assert said.count("error: ") == 1
+    assert f"error: Rank {rank} of 2 (counted from 0) has ended" in said
+    assert not (forked.folder / HOME / "result.json").exists()
+    said = ends(forked, [0, 0], "--resume")
+    assert said.count("--resume: going on from") == 1
+    assert (outcome(project), weights.read_bytes()) == expected
+    assert not (forked.folder / HOME / "states").exists()
+    said = ends(forked, [0, 0], "--resume")
+    assert said.count("this run is finished") == 1
+
+
+def test_a_killed_run_goes_on_alone_or_with_other_ranks(project, forked):
+    assert project.run() == 0
+    expected = outcome(project)
+    os.rename(project.folder / "checkpoints", project.folder / "unbroken")
+
+    ends(forked, [2, KILLED], AT_STEP="33 1 SIGKILL")
+    shutil.copytree(project.folder / "checkpoints", project.folder / "killed")
+    assert project.run("--resume") == 0
+    close(outcome(project), expected)
+    os.rename(project.folder / "checkpoints", project.folder / "alone")
+
+    os.rename(project.folder / "killed", project.folder / "checkpoints")
+    ends(forked, [0, 0, 0], "--resume", ranks=3)
+    close(outcome(project), expected)
