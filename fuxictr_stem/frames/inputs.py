@@ -24,17 +24,11 @@ _SEEN = 100_000
 
 
 class Splits(NamedTuple):
-    """The files of each split.
+    """The files of each split."""
 
-    Attributes:
-        paths: By split, as a config names them.
-        data_format: ``csv`` or ``parquet``.
-        frames: By split, the rows, to be read lazily.
-    """
-
-    paths: dict[str, str]
-    data_format: str
-    frames: dict[str, pl.LazyFrame]
+    paths: dict[str, str]  # by split, as a config names them
+    data_format: str  # ``csv`` or ``parquet``
+    frames: dict[str, pl.LazyFrame]  # by split, the rows, to be read lazily
 
     @property
     def schemas(self) -> dict[str, pl.Schema]:

@@ -45,15 +45,10 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True)
 class FieldVectors:
-    """The vectors of a model's fields.
+    """The vectors of a model's fields."""
 
-    Attributes:
-        model: The model.
-        encoder: Of its columns.
-    """
-
-    model: MultiTaskNet
-    encoder: RowEncoder
+    model: MultiTaskNet  # the model
+    encoder: RowEncoder  # of its columns
 
     def table(self, field: str, task: str | None = None, unknown: bool = False) -> Table:
         """Return a field's vectors in one table; arguments as of `Run.table`."""

@@ -17,34 +17,21 @@ LEVEL = 0.95
 
 
 class Figure(NamedTuple):
-    """A metric of some rows.
+    """A metric of some rows."""
 
-    Attributes:
-        value: The value; NaN where it is undefined.
-        low: Lower end of its interval; NaN where there is none.
-        high: Its upper end.
-        undefined: Why it has no value.
-    """
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    undefined: str = ""
+    value: float  # the value; NaN where it is undefined
+    low: float = math.nan  # lower end of its interval; NaN where there is none
+    high: float = math.nan  # its upper end
+    undefined: str = ""  # why it has no value
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The rows with one value of a column.
+    """The rows with one value of a column."""
 
-    Attributes:
-        value: The value, None where it is missing.
-        rows: How many there are.
-        figures: Each task's metrics, by ``{label}_{metric}``.
-    """
-
-    value: Any
-    rows: int
-    figures: dict[str, Figure]
+    value: Any  # the value, None where it is missing
+    rows: int  # how many there are
+    figures: dict[str, Figure]  # each task's metrics, by ``{label}_{metric}``
 
 
 class Evaluation(dict[str, float]):

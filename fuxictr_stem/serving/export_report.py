@@ -22,16 +22,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shrunk:
-    """Tables that are stored in fewer bytes.
+    """Tables that are stored in fewer bytes."""
 
-    Attributes:
-        bytes_before: Their bytes in float32.
-        bytes_after: Their bytes as they are stored.
-        metrics: The test metrics before; None where the test split is gone.
-    """
-
-    bytes_before: int
-    bytes_after: int
+    bytes_before: int  # their bytes in float32
+    bytes_after: int  # their bytes as they are stored
+    # The test metrics before; None where the test split is gone.
     metrics: Mapping[str, float] | None
 
     @classmethod

@@ -26,32 +26,23 @@ Data: TypeAlias = Any
 
 
 class Wanted(NamedTuple):
-    """What is read of some rows.
+    """What is read of some rows."""
 
-    Attributes:
-        features: The features to encode.
-        labels: The labels to read.
-        keep: Columns to carry along as they are.
-    """
-
-    features: Sequence[str]
-    labels: Sequence[str] = ()
-    keep: Sequence[str] = ()
+    features: Sequence[str]  # the features to encode
+    labels: Sequence[str] = ()  # the labels to read
+    keep: Sequence[str] = ()  # columns to carry along as they are
 
 
 @dataclass
 class FileRows:
-    """The rows of files, which are read block by block.
-
-    Attributes:
-        scratch: The folder for temporary copies of them; the system's by default.
-        total: How many there are, once their number is known.
-    """
+    """The rows of files, which are read block by block."""
 
     encoder: RowEncoder
     files: Sequence[Path]
     wanted: Wanted
+    # The folder for temporary copies of them; the system's by default.
     scratch: Path | None = field(default=None, init=False)
+    # How many there are, once their number is known.
     total: int | None = field(default=None, init=False)
 
     def blocks(self) -> Iterator[Block]:

@@ -27,17 +27,11 @@ _MOST_PARTS = 10_000
 
 
 class Samples(NamedTuple):
-    """Rows with labels and scores.
+    """Rows with labels and scores."""
 
-    Attributes:
-        y_true: By label, (N,); NaN in rows that are no sample of its task.
-        y_pred: By label, (N,).
-        group_id: (N,) numbers of the groups, or None.
-    """
-
-    y_true: dict[str, np.ndarray]
-    y_pred: dict[str, np.ndarray]
-    group_id: np.ndarray | None
+    y_true: dict[str, np.ndarray]  # by label, (N,); NaN in rows that are no sample of its task
+    y_pred: dict[str, np.ndarray]  # by label, (N,)
+    group_id: np.ndarray | None  # (N,) numbers of the groups, or None
 
     def of(self, label: str, rows: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
         """Return labels, scores and groups (if any) of a task's samples, of all or some rows."""

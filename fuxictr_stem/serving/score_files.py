@@ -26,15 +26,10 @@ class Append(Protocol):
 
 
 class Unfinished(NamedTuple):
-    """A file that is being written.
+    """A file that is being written."""
 
-    Attributes:
-        append: Appends rows.
-        scratch: A folder for what is needed meanwhile, which goes when the file is finished.
-    """
-
-    append: Append
-    scratch: Path
+    append: Append  # appends rows
+    scratch: Path  # a folder for what is needed meanwhile, which goes when the file is finished
 
 
 def check_place(path: Path, files: Sequence[Path] = (), endings: Sequence[str] = ENDINGS) -> None:

@@ -20,16 +20,12 @@ _MERGE_ROWS = 1 << 21
 class TokenCounts:
     """Counts of one column's tokens, gathered block by block.
 
-    Args:
-        whole: Where the files hold whole numbers for text: what missing ones become. Then numbers are
-            counted, and only the distinct ones written as text.
-
-    Attributes:
-        longest: Of a sequence, its most tokens in a row.
+    Where the files hold whole numbers for text, ``whole`` is what missing ones become. Then numbers are
+    counted, and only the distinct ones written as text.
     """
 
     def __init__(self, whole: Fill | None = None) -> None:
-        self.longest = 0
+        self.longest = 0  # of a sequence, its most tokens in a row
         self._whole = whole
         self._blocks: list[pl.DataFrame] = []
         self._rows = self._merged = 0

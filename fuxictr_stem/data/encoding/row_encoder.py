@@ -37,38 +37,22 @@ _MOST_PROGRAMS = 64
 
 
 class RowEncoder:
-    """Raw rows to the arrays that a model reads.
-
-    Args:
-        fitted: The state.
-
-    Attributes:
-        fitted: The state.
-        names: The features.
-        labels: How the labels are read.
-        group_id: Name of the column that groups rows for gAUC.
-    """
+    """Raw rows to the arrays that a model reads; ``fitted`` is all its state."""
 
     def __init__(self, fitted: Fitted) -> None:
         self.fitted = fitted
         self._programs: dict[Any, Program] = {}
         self._rows: dict[tuple[str, ...], list[tuple[str, str, ValueEncoder]]] = {}
         self._plans: dict[tuple[str | None, ...], Plan] = {}
-        self.names = list(fitted.by_name)
+        self.names = list(fitted.by_name)  # the features
         self.labels = [c for c in fitted.plan.columns if c.kind == "label"]
-        self.group_id = fitted.plan.group_id
+        self.group_id = fitted.plan.group_id  # the column that groups rows for gAUC
 
     @classmethod
     def of(
         cls, source: Source, features: list[Feature], vocabularies: list[Vocabulary]
     ) -> RowEncoder:
-        """Return the encoder of a dataset that was just fitted.
-
-        Args:
-            source: The files.
-            features: What fitting has found out.
-            vocabularies: The vocabularies that these name.
-        """
+        """Return the encoder of files that were just fitted, by what fitting has found out."""
         calls = (function_call(c["preprocess"], c["name"]) for c in source.plan.derived)
         functions = {call[0]: registry.get_preprocess(call[0]).identity for call in calls if call}
         return cls(Fitted(with_kinds(source), features, vocabularies, functions))
@@ -167,9 +151,7 @@ class RowEncoder:
     ) -> dict[str, Array]:
         """Encode one row, as `encode` does, in a microsecond or two for each plain value.
 
-        Args:
-            values: The values by column, perhaps of other columns, too.
-            features: The features; all by default.
+        The values are by column, perhaps of other columns, too. By default all features are encoded.
 
         Returns:
             By feature: (1,) or (1, width).

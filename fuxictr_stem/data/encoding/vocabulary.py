@@ -76,20 +76,16 @@ class Vocabulary:
         ids: The id of each, (tokens,).
         unknown: Id of every other token.
         is_sorted: Whether the tokens are sorted.
-
-    Attributes:
-        dtype: The smallest type for its ids.
-        tokens: As given.
-        unknown: As given, of that type.
-        ids: By the place of a token: its id; the last is for whatever is not in the vocabulary.
     """
 
     def __init__(
         self, tokens: pl.Series, ids: Array, unknown: int, is_sorted: bool = False
     ) -> None:
+        # The smallest type for its ids.
         self.dtype = integer_type(0, max(int(ids.max(initial=0)), unknown))
         self.tokens = tokens
         self.unknown = self.dtype.type(unknown)
+        # By the place of a token; the last is for whatever is not in the vocabulary.
         self.ids = np.append(ids.astype(self.dtype), self.unknown)
         self._is_sorted = is_sorted
 
