@@ -56,11 +56,6 @@ class FieldTables(nn.Module):
         num_tables: K.
         initializer: In-place initializer, called on each vocabulary's part of each table, (V-1, D)
             where id 0 is padding, else (V, D).
-
-    Attributes:
-        row_gradients: Takes the gradient of a backward pass instead of the table, while it is set.
-        shard: Which rows are here, where several processes split the table; None for all.
-        fetched: The rows that the next lookups read, where it is split.
     """
 
     offsets: Tensor
@@ -80,6 +75,7 @@ class FieldTables(nn.Module):
         self.embedding_dim = embedding_dim
         self.num_tables = num_tables
         self.initializer = initializer
+        # Takes the gradient of a backward pass instead of the table, while it is set.
         self.row_gradients: RowGradients | None = None
         offsets = first_ids(self.vocab_sizes, padded)
         self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
@@ -88,6 +84,7 @@ class FieldTables(nn.Module):
         # FuxiCTR's embedding_regularizer applies to plain nn.Embedding modules only.
         self.num_rows = offsets[-1] + self.vocab_sizes[-1] if offsets else 1
         width = num_tables * embedding_dim
+        # Which rows are here, and those that the next lookups read, where several processes split it.
         self.shard = RowShard.of_table(self.num_rows)
         self.fetched: Fetched | None = None
         if self.shard is None:

@@ -50,10 +50,6 @@ class TaskEmbedding(nn.Module):
         num_tables: K.
         initializer: FuxiCTR's expression of the tables' initializer.
 
-    Attributes:
-        output_dim: Width of one table's input, the sum of the fields' widths.
-        row_source: Where several processes split the tables: gets the rows of a batch.
-
     Raises:
         ConfigError: If a field cannot be embedded: no pooling for a sequence, an unknown encoder.
     """
@@ -68,7 +64,7 @@ class TaskEmbedding(nn.Module):
         super().__init__()
         self.num_tables = num_tables
         self.embedding_dim = embedding_dim
-        self.row_source: RowSource | None = None
+        self.row_source: RowSource | None = None  # where several processes split the tables
         self.layout = field_layout(feature_map.features, embedding_dim)
         self.features = self.layout.features
         if not self.features:
@@ -95,6 +91,7 @@ class TaskEmbedding(nn.Module):
             if encoder is not None:
                 self.encoder_of[name] = len(self.encoders)
                 self.encoders.append(encoder)
+        # Of one table's input.
         self.output_dim = sum(self.width(name) for name in self.features)
 
     def field_dim(self, name: str) -> int:
