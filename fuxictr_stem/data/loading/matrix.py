@@ -27,15 +27,11 @@ class Layout:
     """Which matrix holds which column.
 
     Columns of four bytes lie in one int32 matrix whatever they are: one visit to memory gathers a row.
-
-    Attributes:
-        dtypes: Of the matrices.
-        widths: Columns of the matrices.
-        places: Per column of the file: its matrix, its column or columns there, and its type.
     """
 
-    dtypes: tuple[torch.dtype, ...]
-    widths: tuple[int, ...]
+    dtypes: tuple[torch.dtype, ...]  # of the matrices
+    widths: tuple[int, ...]  # how many columns each has
+    # Per column of the file: its matrix, its column or columns there, and its type.
     places: Mapping[str, tuple[int, int | slice, torch.dtype]]
 
     @property
