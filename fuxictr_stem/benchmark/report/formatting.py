@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from enum import Enum
 
 from fuxictr_stem.benchmark.score.leaderboard import Score, higher_is_better
@@ -25,6 +26,11 @@ class Section(str, Enum):
     GATES = "Gates"
     FLOW = "Gradient flow"
     TABLES = "Embedding tables"
+
+
+def file_name(*parts: str) -> str:
+    """Return a name made of parts for a file or an anchor: letters, digits, points and dashes only."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-.").lower()
 
 
 def number(value: float, digits: int = 4) -> str:

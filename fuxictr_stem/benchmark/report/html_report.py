@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,9 +13,9 @@ from fuxictr_stem.benchmark.report.analysis_tables import analysis_tables
 from fuxictr_stem.benchmark.report.figures.analysis_figures import analysis_pictures
 from fuxictr_stem.benchmark.report.figures.score_figures import leaderboard_pictures
 from fuxictr_stem.benchmark.report.figures.style import STYLE, Picture
-from fuxictr_stem.benchmark.report.formatting import Section
+from fuxictr_stem.benchmark.report.formatting import Section, file_name
 from fuxictr_stem.benchmark.report.leaderboard_tables import leaderboard_tables, page_content
-from fuxictr_stem.benchmark.report.render import render
+from fuxictr_stem.benchmark.report.render import Table, render
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard
 from fuxictr_stem.benchmark.score.model_analysis import Analysis
 from fuxictr_stem.runtime import outputs
@@ -23,7 +24,7 @@ from fuxictr_stem.runtime import outputs
 def write_report(leaderboard: Leaderboard, analysis: Analysis | None, folder: Path) -> None:
     """Write ``report.html`` and ``figures/*.png``, in place of an older report's pictures.
 
-    The page holds everything: it needs no network and no script.
+    The page holds everything and needs no network; its only script sorts tables.
     """
     figures = folder / "figures"
     outputs.check_writable(figures, "--out")
@@ -40,7 +41,7 @@ def write_report(leaderboard: Leaderboard, analysis: Analysis | None, folder: Pa
             older.discard(path)
             pictures.setdefault(picture.section, []).append((picture, _write(picture, path)))
     sections = [
-        (section.value, tables.get(section, []), pictures.get(section, []))
+        _section(section.value, tables.get(section, []), pictures.get(section, []))
         for section in Section
         if section in tables or section in pictures
     ]
@@ -48,6 +49,25 @@ def write_report(leaderboard: Leaderboard, analysis: Analysis | None, folder: Pa
     outputs.write_text(folder / "report.html", page)
     for path in older:
         outputs.remove_file(path)
+
+
+def _section(
+    heading: str, tables: list[Table], pictures: list[tuple[Picture, str]]
+) -> dict[str, Any]:
+    """Return a part of the page: its pictures, each with the table of its numbers, and other tables."""
+    by_picture = {table.picture: table for table in tables}
+    shown: list[tuple[str, Picture | None, str, Table | None]] = [
+        (picture.title, picture, data, by_picture.get(picture.name)) for picture, data in pictures
+    ]
+    names = {picture.name for picture, _ in pictures}
+    shown += [(table.title, None, "", table) for table in tables if table.picture not in names]
+    keys = ("title", "picture", "data", "table", "anchor")
+    anchors = (file_name(heading, entry[0], str(number)) for number, entry in enumerate(shown))
+    entries = [
+        dict(zip(keys, (*entry, anchor), strict=True))
+        for entry, anchor in zip(shown, anchors, strict=True)
+    ]
+    return {"heading": heading, "anchor": file_name(heading), "entries": entries}
 
 
 def _write(picture: Picture, path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from fuxictr_stem.benchmark.report import formatting as form
 from fuxictr_stem.benchmark.report.formatting import LACKING, Section
 from fuxictr_stem.benchmark.report.render import Strong, Table, as_text, render
-from fuxictr_stem.benchmark.report.summary import summary
+from fuxictr_stem.benchmark.report.summary import remarks, verdicts
 from fuxictr_stem.benchmark.run.search import at_edge
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
@@ -38,7 +38,8 @@ def page_content(leaderboard: Leaderboard) -> dict[str, Any]:
     }
     return {
         "title": f"Benchmark {finished.name} on {finished.dataset_id}",
-        "summary": summary(leaderboard),
+        "verdicts": verdicts(leaderboard),
+        "remarks": remarks(leaderboard),
         "facts": [(key, as_text(value)) for key, value in made.items() if value != []],
         "definitions": _definitions(leaderboard),
     }
@@ -74,7 +75,8 @@ def _quality(leaderboard: Leaderboard) -> list[Table]:
             rows.append([name, *cells, "/".join(map(str, seeds)) or LACKING])
         direction = _DIRECTIONS[higher_is_better(metric)].split(":")[0]
         note = f"Mean ± standard deviation over seeds, on test; {direction}."
-        tables.append(Table(metric, note, ["model", *finished.labels, "seeds"], rows))
+        header = ["model", *finished.labels, "seeds"]
+        tables.append(Table(metric, note, header, rows, picture=form.file_name("quality", metric)))
     return tables
 
 
@@ -93,7 +95,8 @@ def _differences(leaderboard: Leaderboard, role: Reference) -> list[Table]:
         direction = _DIRECTIONS[higher_is_better(metric)]
         note = f"{metric}: {direction}.{_tested(leaderboard, metric, role)}"
         title = f"{metric}, difference to {reference}"
-        tables.append(Table(title, note, _DIFFERENCE, rows, ("task",)))
+        picture = form.file_name("transfer", metric) if role == "single_task" else ""
+        tables.append(Table(title, note, _DIFFERENCE, rows, ("task",), picture))
     return [table for table in tables if table.rows]
 
 

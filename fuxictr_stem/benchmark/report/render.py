@@ -26,6 +26,7 @@ class Table:
     header: list[str]  # names of the columns; the first column names the rows
     rows: list[list[str]]
     text_columns: tuple[str, ...] = ()  # names of the columns that hold text, not numbers
+    picture: str = ""  # name of the picture that shows the same numbers, next to which it goes
 
     def is_text(self, place: int) -> bool:
         """Say whether a column holds text, which aligns left."""

@@ -1,78 +1,111 @@
-"""The report's first sentences: only what the numbers carry."""
+"""The report's first screen: which model is best, whether by chance, and at what cost."""
 
 from __future__ import annotations
 
-from fuxictr_stem.benchmark.report.formatting import mean_and_sd, number, p_value, seconds, span
+from collections.abc import Iterator
+
+from fuxictr_stem.benchmark.report.formatting import (
+    LACKING,
+    mean_and_sd,
+    p_value,
+    seconds,
+    signed,
+    span,
+)
+from fuxictr_stem.benchmark.report.render import Strong, Table
 from fuxictr_stem.benchmark.run.search import at_edge
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
-    BASELINE,
     PROPOSED,
     Comparison,
     Leaderboard,
     higher_is_better,
 )
+from fuxictr_stem.benchmark.score.significance import ALPHA
 from fuxictr_stem.runtime.text_table import amount
 
+_AGAINST = "against "
 
-def summary(leaderboard: Leaderboard) -> list[str]:
-    """Return which model is best on each task, compared with what, whether by chance, and at what cost.
 
-    Only the first metric is shown.
-    """
+def verdicts(leaderboard: Leaderboard) -> Table:
+    """Return a row for the best model of each task, and for the best proposed one, in the first metric."""
     finished = leaderboard.finished
     metric = finished.metrics[0]
-    word = "highest" if higher_is_better(metric) else "lowest"
-    lines = []
-    leaders: list[str] = []
-    for label in finished.labels:
-        best = leaderboard.best(label, metric)
-        if best is None:
-            continue
-        count = sum(key[1:] == (label, metric) for key in leaderboard.scores)
-        what = f"has the {word} mean of {count} models" if count > 1 else "is the only model"
-        leaders.append(best)
-        lines.append(_placing(leaderboard, label, metric, best, what))
-        proposed = leaderboard.best(label, metric, PROPOSED)
-        if proposed is not None and proposed != best:
-            leaders.append(proposed)
-            what = "is the best of the proposed models"
-            lines.append(_placing(leaderboard, label, metric, proposed, what))
-        lines += _negative_transfer(leaderboard, label, metric)
-    lines += [_cost(leaderboard, name) for name in dict.fromkeys(leaders)]
-    if max((len(score.values) for score in leaderboard.scores.values()), default=2) < 2:
-        lines.append(
-            "One seed only: nothing is known of the spread over seeds, and no t test was made."
+    rows = [
+        _row(leaderboard, label, name, "the best" if name == best else "the best proposed")
+        for label in finished.labels
+        if (best := leaderboard.best(label, metric)) is not None
+        for name in dict.fromkeys([best, leaderboard.best(label, metric, PROPOSED)])
+        if name is not None
+    ]
+    higher = higher_is_better(metric)
+    way = "" if higher is None else f" {'Higher' if higher else 'Lower'} is better."
+    note = f"Mean ± standard deviation over seeds, on test.{way}"
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    # Where no model is compared with a reference, there is no column for it.
+    header = [key for key in header if any(row[key] != LACKING for row in rows)]
+    if any(key.startswith(_AGAINST) for key in header):
+        note += (
+            f" A difference is real if another draw of seeds and test users would hardly remove it: "
+            f"Holm p below {p_value(ALPHA)}."
         )
-    lines += _edges(finished)
-    if finished.failures:
-        lines.append(f"{amount(len(finished.failures), 'run')} failed; see Failures.")
-    return lines
+    texts = tuple(key for key in header if key != metric)
+    return Table("In short", note, header, [[row[key] for key in header] for row in rows], texts)
 
 
-def _placing(leaderboard: Leaderboard, label: str, metric: str, name: str, what: str) -> str:
+def _row(leaderboard: Leaderboard, label: str, name: str, place: str) -> dict[str, str]:
+    metric = leaderboard.finished.metrics[0]
     score = leaderboard.scores[name, label, metric]
+    single, baseline = leaderboard.finished.single_task, leaderboard.best_baseline
     # Baselines are not tested against the best of them.
     against = score.baseline if leaderboard.roles[name] == PROPOSED else None
-    compared = (score.single_task, against)
-    verdicts = [_verdict(comparison, metric) for comparison in compared if comparison]
-    return " ".join([f"{label}, {metric}: {name} {what}, {mean_and_sd(score)}.", *verdicts])
+    return {
+        "task": label,
+        "model": f"{name}, {place if len(leaderboard.costs) > 1 else 'the only one'}",
+        metric: mean_and_sd(score),
+        f"{_AGAINST}{single}": _verdict(score.single_task, metric),
+        f"{_AGAINST}{baseline}, the best baseline": _verdict(against, metric),
+        "cost": _cost(leaderboard, name),
+    }
 
 
-def _verdict(comparison: Comparison, metric: str) -> str:
-    """Return a sentence on a difference: its size, its interval, and whether it is more than chance."""
-    if comparison.difference == 0:
-        text = f"The same as {comparison.reference}"
-    else:
-        way = "better" if comparison.is_better(metric) else "worse"
-        text = f"By {number(abs(comparison.difference))} {way} than {comparison.reference}"
-    both = comparison.seeds_and_users
+def _verdict(comparison: Comparison | None, metric: str) -> str:
+    """Return a difference, its interval, and whether it is more than chance."""
+    if comparison is None:
+        return LACKING
+    text, both = signed(comparison.difference), comparison.seeds_and_users
     if both is not None:
-        text += f", {span(both.low, both.high)} over {comparison.seeds} seeds and test users"
+        text += f" {span(both.low, both.high)}"
     if comparison.p_holm is None:
-        return f"{text}; there is no test."
-    word = "significant" if comparison.is_significant else "not significant"
-    return f"{text}; {word} (Holm p {p_value(comparison.p_holm)})."
+        return f"{text}, not tested"
+    if not comparison.is_significant:
+        return f"{text}, may be chance (Holm p {p_value(comparison.p_holm)})"
+    word = "better" if comparison.is_better(metric) else "worse"
+    real = f"{text}, really {word} (Holm p {p_value(comparison.p_holm)})"
+    return Strong(real) if word == "better" else real
+
+
+def _cost(leaderboard: Leaderboard, name: str) -> str:
+    """Return the time of an epoch, also as a multiple of the cheapest model's, and the memory."""
+    cost = leaderboard.costs[name]
+    times = {other: c.seconds_per_epoch for other, c in leaderboard.costs.items()}
+    cheapest = min(times, key=lambda other: times[other])
+    text = f"{seconds(cost.seconds_per_epoch)} s per epoch"
+    if name != cheapest and times[cheapest] > 0:
+        text += f", {cost.seconds_per_epoch / times[cheapest]:.1f} times {cheapest}"
+    return f"{text}; {cost.peak_mib:,.0f} MiB"
+
+
+def remarks(leaderboard: Leaderboard) -> Iterator[str]:
+    """Yield what else must be known to read the numbers."""
+    finished = leaderboard.finished
+    for label in finished.labels:
+        yield from _negative_transfer(leaderboard, label, finished.metrics[0])
+    if max((len(score.values) for score in leaderboard.scores.values()), default=2) < 2:
+        yield "One seed only: nothing is known of the spread over seeds, and no t test was made."
+    yield from _edges(finished)
+    if finished.failures:
+        yield f"{amount(len(finished.failures), 'run')} failed; see Failures."
 
 
 def _negative_transfer(leaderboard: Leaderboard, label: str, metric: str) -> list[str]:
@@ -89,26 +122,6 @@ def _negative_transfer(leaderboard: Leaderboard, label: str, metric: str) -> lis
         significant = sum(comparison.is_significant for comparison in worse)
         text += f", {significant} of them significantly"
     return [f"{text}."]
-
-
-def _cost(leaderboard: Leaderboard, name: str) -> str:
-    cost = leaderboard.costs[name]
-    text = (
-        f"{name} takes {seconds(cost.seconds_per_epoch)} s per epoch and {cost.peak_mib:,.0f} MiB, with "
-        f"{cost.dense:,} dense and {cost.embedding:,} embedding parameters"
-    )
-    baseline = None if leaderboard.roles[name] == BASELINE else leaderboard.best_baseline
-    others = {
-        other: leaderboard.costs[other].seconds_per_epoch
-        for other in (leaderboard.finished.single_task, baseline)
-        if other in leaderboard.costs and other != name
-    }
-    shares = [
-        f"{cost.seconds_per_epoch / time:.1f} times {other}"
-        for other, time in others.items()
-        if time > 0
-    ]
-    return text + (f"; the time is {' and '.join(shares)}." if shares else ".")
 
 
 def _edges(finished: FinishedBenchmark) -> list[str]:

@@ -75,7 +75,7 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
     experiments = _load_all(settings, trials, values, config_dir, problems)
     # The single-task experiments decide what is compared, or all.
     of_single = {expid: experiments[expid] for expid in single if expid in experiments}
-    labels = list(values["labels"] or _trained(of_single) or _trained(experiments))
+    labels = list(values["labels"] or _in_order(_trained(of_single), experiments))
     types = label_types(experiments)
     tasks = [types[label] for label in labels if label in types]
     problems.add_all(_label_problems(values, labels, experiments, single))
@@ -107,6 +107,13 @@ def label_types(experiments: Mapping[str, Params]) -> dict[str, str]:
         for params in experiments.values()
         for label, task in zip(params["task_labels"], params["task"], strict=True)
     }
+
+
+def _in_order(labels: list[str], experiments: Mapping[str, Params]) -> list[str]:
+    """Return labels, or all, in the order in which the models of several tasks have them: the user's."""
+    of_several = {e: params for e, params in experiments.items() if len(params["task_labels"]) > 1}
+    every = list(dict.fromkeys([*_trained(of_several), *_trained(experiments)]))
+    return [label for label in every if label in labels or not labels]
 
 
 def _trained(experiments: Mapping[str, Params]) -> list[str]:

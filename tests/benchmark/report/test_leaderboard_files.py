@@ -44,7 +44,7 @@ def test_a_single_model_has_nothing_to_differ_from(tmp_path):
     finished = make_benchmark(tmp_path, {"MMoE": 1.0})
     write_leaderboard(finished, tmp_path, resamples=2)
     text = (tmp_path / "leaderboard.md").read_text()
-    assert "click, AUC: MMoE is the only model, " in text
+    assert "| click | MMoE, the only one | " in text
     assert "difference to" not in text
     assert "## Against" not in text
 
@@ -109,7 +109,9 @@ def test_the_files_hold_every_model_and_are_the_same_each_time(finished, tmp_pat
     for line in text.splitlines():
         if line.startswith("|---"):
             columns = line.count("|")
-        elif line.startswith("| ") and not line.startswith(("| model", "| run", "| experiment")):
+        elif line.startswith("| ") and not line.startswith(
+            ("| task", "| model", "| run", "| experiment")
+        ):
             assert line.replace("\\|", "").count("|") == columns
 
     with (tmp_path / "a" / "leaderboard.csv").open() as file:

@@ -15,7 +15,7 @@ from fuxictr_stem.benchmark.report.figures import style
 from fuxictr_stem.benchmark.report.figures.heat_maps import Grid, draw_heat_maps
 from fuxictr_stem.benchmark.report.figures.panels import Panel, draw_models
 from fuxictr_stem.benchmark.report.figures.style import Picture
-from fuxictr_stem.benchmark.report.formatting import Section, better, number
+from fuxictr_stem.benchmark.report.formatting import Section, better, file_name, number
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, higher_is_better
 from fuxictr_stem.benchmark.score.model_analysis import Analysis
 from fuxictr_stem.benchmark.score.slice_scores import Slices, interval_of
@@ -74,7 +74,7 @@ def _slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Pictur
         interval = interval_of(next(iter(by_model.values())))
         yield Picture(
             Section.SLICES,
-            style.file_name("slices", label, metric),
+            file_name("slices", label, metric),
             f"{label}, {metric}: lift over {slices.reference} by slice",
             f"Mean over seeds and {interval}; a hollow marker's interval includes zero. Worse than zero is "
             f"shaded. With this many intervals some exclude zero by chance. {slices.definition}",
@@ -108,7 +108,7 @@ def _gates(
     by_slice_title, column = (" by slice", "gate and slice") if slice_names else ("", "gate")
     return Picture(
         Section.GATES,
-        style.file_name("gates", model, *(["slices"] if slice_names else [])),
+        file_name("gates", model, *(["slices"] if slice_names else [])),
         f"{model}: gate weights{by_slice_title}",
         f"{run}. Mean weight of each expert (row) in each gate (column) over the {samples}. Blank: the "
         f"gate does not read the expert{blank}.",
@@ -126,7 +126,7 @@ def _flow(model: str, run: str, flow: GradientFlow) -> Picture:
     zeros = int(np.count_nonzero(flow.norms == 0))
     return Picture(
         Section.FLOW,
-        style.file_name("gradient-flow", model),
+        file_name("gradient-flow", model),
         f"{model}: gradient flow",
         f"{run}. Norm of the gradient of one task's mean loss (column) in each part of the model (row). "
         "Hatched 0: exactly zero, the task does not reach the part.",
@@ -159,7 +159,7 @@ def _similarity(model: str, run: str, comparisons: list[TableComparison]) -> Pic
     fields = "" if len(comparisons) <= _MOST_FIELDS + 1 else f" The {_MOST_FIELDS} largest fields."
     return Picture(
         Section.TABLES,
-        style.file_name("tables", model),
+        file_name("tables", model),
         f"{model}: similarity of the embedding tables",
         f"{run}. Cosine: are an id's vectors in two tables the same (1), unrelated (0) or opposite (-1). "
         f"CKA: are the tables the same but for rotation and scale (1), or unrelated (0).{fields}",

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from fuxictr_stem.benchmark.report.figures import style
 from fuxictr_stem.benchmark.report.figures.panels import Panel, draw_models
 from fuxictr_stem.benchmark.report.figures.style import Picture
-from fuxictr_stem.benchmark.report.formatting import Section, better
+from fuxictr_stem.benchmark.report.formatting import Section, better, file_name
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, Score, higher_is_better
 from fuxictr_stem.benchmark.score.significance import LEVEL
@@ -50,7 +50,7 @@ def _quality(leaderboard: Leaderboard, metric: str) -> Picture:
     line = f" The dashed line is the mean of {finished.single_task}{_shaded(metric)}."
     return Picture(
         Section.QUALITY,
-        style.file_name("quality", metric),
+        file_name("quality", metric),
         f"{metric} on test",
         f"{spread[0].upper()}{spread[1:]}{better(metric)}; {_seeds(finished)}."
         f"{line if finished.single_task else ''}",
@@ -84,7 +84,7 @@ def _transfer(leaderboard: Leaderboard, metric: str) -> Iterator[Picture]:
     x_label = f"{metric} minus that of {finished.single_task}{better(metric)}"
     yield Picture(
         Section.TRANSFER,
-        style.file_name("transfer", metric),
+        file_name("transfer", metric),
         f"{metric}: difference to {finished.single_task}",
         f"Mean over seeds{interval}; {_seeds(finished)}. {filled} Worse than zero is negative "
         f"transfer{_shaded(metric)}.",
@@ -145,7 +145,7 @@ def _cost(leaderboard: Leaderboard, metric: str) -> Picture:
     corner = "Up" if higher_is_better(metric) else "Down"
     return Picture(
         Section.COST,
-        style.file_name("cost", metric),
+        file_name("cost", metric),
         f"{metric} against training time",
         f"Bars are the standard deviation over seeds ({_seeds(finished)}). The larger the marker, the "
         f"larger the peak memory, which the legend gives. {corner} and to the left is better.",
@@ -164,7 +164,7 @@ def _curves(leaderboard: Leaderboard) -> Iterator[Picture]:
         if any(lines.values()):
             yield Picture(
                 Section.TRAINING,
-                style.file_name("training", label, metric),
+                file_name("training", label, metric),
                 f"{label}, {metric} on valid while training",
                 f"One line per seed ({_seeds(finished)}); in grey the means of the other models.",
                 f"{metric} of {label} on valid by epoch, one panel for each of {len(lines)} models.",

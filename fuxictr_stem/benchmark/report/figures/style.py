@@ -59,11 +59,6 @@ class Picture:
     figure: Figure
 
 
-def file_name(*parts: str) -> str:
-    """Return a file's name made of parts: letters, digits, points and dashes only."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-.").lower()
-
-
 def wrapped(name: str, width: int = 20) -> str:
     """Return a name in lines of at most a width, broken after ``_``, ``.``, spaces or dashes."""
     lines = [""]
