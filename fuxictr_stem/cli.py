@@ -295,7 +295,7 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     (
         "--format",
         {"default": "onnx,program", "metavar": "NAME,NAME"},
-        "onnx, program (torch.export) or both, which is the default",
+        "onnx, program (torch.export), aot (AOTInductor, needs g++); by default onnx,program",
         ["export"],
     ),
     (

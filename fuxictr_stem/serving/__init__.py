@@ -7,7 +7,8 @@ the values of a column, and `evaluation` shows them. `embeddings` gives the vect
 away, in frames or files; `gates` shows which experts the tasks listen to.
 
 `scoring_module` is a model without what only training needs, made of `scoring_embedding` (tables as
-`stored_rows`) and `scoring_layers`; `programs` writes it as programs of `torch.export` and ONNX.
+`stored_rows`) and `scoring_layers`; `programs` writes it as programs of `torch.export` and ONNX, `compiled`
+as machine code.
 `export` makes an exported folder of them, tried on the raw rows that the run has kept (`export_rows`);
 `export_report` compares the metrics of smaller tables. `export_folder` says what such a folder holds, and
 judges whether it is whole.

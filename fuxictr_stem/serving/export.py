@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,9 @@ from fuxictr_stem.runtime.logs import tell
 from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.runtime.whole_folder import file_account, fresh_folder, put_in_place, sealed
-from fuxictr_stem.serving import export_folder, programs
+from fuxictr_stem.serving import compiled, export_folder, programs
 from fuxictr_stem.serving.export_folder import (
+    AOT,
     ENCODER,
     ENCODER_ACCOUNT,
     MANIFEST,
@@ -40,14 +42,15 @@ from fuxictr_stem.serving.stored_rows import FLOAT32, STORED_AS
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("onnx", "program")
+DEFAULT_FORMATS = ("onnx", "program")
+FORMATS = (*DEFAULT_FORMATS, "aot")
 _SHOWN_ROWS = 10
 
 
 def export(
     run_folder: str | Path,
     out: str | Path,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = DEFAULT_FORMATS,
     tables: str = FLOAT32,
 ) -> dict[str, Any]:
     """Export a finished run as a folder, which appears when it is complete and has been tried.
@@ -55,7 +58,8 @@ def export(
     Args:
         run_folder: The folder of the run, as of `load`.
         out: The folder; what may be there is an empty one.
-        formats: Of the programs: ``onnx``, ``program`` (`torch.export`), or both.
+        formats: Of the programs: ``onnx``, ``program`` (`torch.export`), ``aot`` (AOTInductor: compiled for
+            this kind of CPU and this version of PyTorch).
         tables: How embedding tables are stored: ``float32``, ``float16``, or ``int8`` with a scale for each
             row of each table. With the latter two, sizes and the change of each test metric are printed.
 
@@ -63,7 +67,7 @@ def export(
         The manifest.
 
     Raises:
-        ConfigError: A format is unknown, or a package for it is not installed.
+        ConfigError: A format is unknown, or a package or the compiler for it is not installed.
         DataError: The run's folder is not whole, or has no raw rows.
         OutputError: The folder is not empty or cannot be written, or a program does not give the run's
             scores.
@@ -118,6 +122,8 @@ def _check(out: Path, formats: Sequence[str], tables: str) -> None:
     raise_all(ConfigError, "export", problems)
     if "onnx" in formats:
         programs.check_onnx()
+    if "aot" in formats:
+        compiled.check_compiler()
     check_new_folder(out, "--out")
 
 
@@ -147,6 +153,10 @@ def _write_programs(
     if "onnx" in formats:
         programs.write_onnx(program, module, fresh / ONNX)
         _compare(ONNX, programs.load_onnx(fresh / ONNX), columns, expected)
+    if "aot" in formats:
+        logger.info("Compiling the model, which takes a minute or two")
+        compiled.write_compiled(program, fresh / AOT)
+        _compare(AOT, compiled.load_compiled(fresh / AOT, module.names), columns, expected)
 
 
 @torch.no_grad()
@@ -225,6 +235,7 @@ def _manifest(
         "inputs": [_input(run, name) for name in module.names],
         "columns": run.encoder.raw_columns(run.features),
         **({"opset": programs.OPSET} if "onnx" in formats else {}),
+        **({"machine": platform.machine()} if "aot" in formats else {}),
         "rows": [
             {
                 "columns": row,

@@ -8,7 +8,7 @@ own account it has. Besides, it holds
 - ``inputs``: of each its ``name``, ``type``, ``dtype``, ``width`` (0 for one value per row) and, where it
   holds ids, ``ids``, how many there are, and ``unknown``, what every other id is read as;
 - ``columns``: the raw columns that the encoder reads for them;
-- ``opset`` of ``model.onnx``, if it is there;
+- ``opset`` of ``model.onnx``, and the ``machine`` that ``aot.pt2`` is for, if they are there;
 - ``rows``: raw rows, of each its ``columns`` and the ``scores`` that it must get.
 """
 
@@ -28,6 +28,7 @@ WEIGHTS = "model.safetensors"
 ONNX = "model.onnx"
 ONNX_DATA = "model.onnx.data"
 PROGRAM = "program.pt2"
+AOT = "aot.pt2"
 
 FORMAT = 1
 TOLERANCE = 1e-5

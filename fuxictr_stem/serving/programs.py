@@ -29,6 +29,7 @@ OPSET = 18
 # A file of ONNX can hold 2 GiB and is read into memory; weights in a file of their own are mapped.
 _LARGE_BYTES = 1 << 28
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
+_LOGGERS = ("torch.onnx", "torch.export", "torch._inductor", "onnxscript")
 
 
 def check_onnx() -> None:
@@ -54,7 +55,7 @@ def trace(module: ScoringModule, columns: Mapping[str, Tensor]) -> ExportedProgr
     """
     example = {name: columns[name] for name in module.names}
     rows = {name: {0: Dim("rows")} for name in example}
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.export.export(module, (example,), dynamic_shapes=(rows,))
     for node in program.graph.nodes:
         # Where our source files lie is nobody's business.
@@ -64,13 +65,13 @@ def trace(module: ScoringModule, columns: Mapping[str, Tensor]) -> ExportedProgr
 
 def write_program(program: ExportedProgram, path: Path) -> None:
     """Write a program for `torch.export.load`."""
-    with _quiet():
+    with quiet():
         torch.export.save(program, path)
 
 
 def load_program(path: Path) -> Program:
     """Return a program that was just written as a function of the columns; it may hold a pickle."""
-    with _quiet():
+    with quiet():
         program = torch.export.load(path).module()
     return lambda columns: program(dict(columns))
 
@@ -89,7 +90,7 @@ def write_onnx(program: ExportedProgram, module: ScoringModule, path: Path) -> N
             f"--format onnx: a graph has each name once, and {', '.join(sorted(both))} is a column and the "
             f"scores of a task. Rename the column, or leave onnx out: --format program."
         )
-    with _quiet():
+    with quiet():
         written = torch.onnx.export(
             program, (), dynamo=True, optimize=True, verbose=False, opset_version=OPSET
         )
@@ -140,9 +141,9 @@ def onnx_versions() -> dict[str, str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what torch's exporters have to say about themselves away from the user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -1,9 +1,11 @@
 """An exported folder is whole, gives the run's scores, or is not there."""
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,10 @@ import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
-from fuxictr_stem.serving import programs
+from fuxictr_stem.serving import compiled, programs
 from fuxictr_stem.serving.export import export
 from fuxictr_stem.serving.export_folder import check_export
+from fuxictr_stem.serving.export_rows import columns_of
 from fuxictr_stem.serving.stored_rows import FLOAT16, INT8
 from tests.support.finished import finish
 from tests.support.processes import killed_at
@@ -118,9 +121,9 @@ def test_what_cannot_be_exported_is_one_message(finished, tmp_path):
     with pytest.raises(ConfigError) as caught:
         export(finished.folder, tmp_path / "out", ["onx", "program"], "int4")
     assert "2 problems" in str(caught.value)
-    assert "'onx' is none of onnx, program. Did you mean 'onnx'?" in str(caught.value)
+    assert "'onx' is none of onnx, program, aot. Did you mean 'onnx'?" in str(caught.value)
     assert "'int4' is none of float32, float16, int8" in str(caught.value)
-    with pytest.raises(ConfigError, match="names none of onnx, program"):
+    with pytest.raises(ConfigError, match="names none of onnx, program, aot"):
         export(finished.folder, tmp_path / "out", [])
     with pytest.raises(OutputError, match="there is something already"):
         export(finished.folder, finished.folder / "run.json")
@@ -313,3 +316,37 @@ def test_nothing_of_this_machine_is_in_the_folder(exported, finished):
         if path.is_file():
             assert str(Path(__file__).parents[2]).encode() not in path.read_bytes(), path
             assert str(finished.folder).encode() not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
+def test_a_compiled_program_gives_the_runs_scores(finished, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "place" / "export"
+    arguments = ["export", "--run", str(finished.folder), "--out", str(out), "--format", "aot"]
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        assert main(arguments) == 2
+        assert "--format aot needs a C++ compiler, and there is no g++" in capsys.readouterr().err
+        assert not out.parent.exists()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "system").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "system"))
+    assert main([*arguments, "--tables", "int8"]) == 0
+    assert "aot.pt2 gives the run's scores of 100 rows" in capsys.readouterr().err
+    assert names(out) == EVERY - {"model.onnx", "program.pt2"} | {"aot.pt2"}
+    assert names(out.parent) == {"export"}
+    assert not names(tmp_path / "system")
+    manifest = check_export(out)
+    assert manifest["machine"] == platform.machine()
+    program = compiled.load_compiled(out / "aot.pt2", [spec["name"] for spec in manifest["inputs"]])
+    run = fuxictr_stem.load(finished.folder)
+    columns = columns_of(run, finished.test.to_dicts())
+    for rows in (1, 2, 200):
+        scores = program({name: values[:rows] for name, values in columns.items()})
+        for name, values in scores.items():
+            expected = finished.saved()[name][:rows]
+            np.testing.assert_allclose(values, expected, atol=0.01)
+            assert values.shape == (rows,)
+    (out / "aot.pt2").write_bytes(b"")
+    with pytest.raises(DataError, match=r"aot.pt2"):
+        check_export(out)
