@@ -23,8 +23,8 @@ from fuxictr_stem.runtime.outputs import replacing
 from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.weights import shards_of
 
-BLOCK_BYTES = 1 << 26
-"""Bytes of a table's rows that are on their way at a time."""
+BLOCK_BYTES = 1 << 24
+"""Bytes of a table's rows that are on their way at a time; the first rank has room for three blocks."""
 
 # How safetensors calls the types that a state has.
 _TYPES = {
