@@ -17,7 +17,9 @@ from perf import (
     gpu,
     loading,
     machine,
+    on_paper,
     preparing,
+    processes,
     profiling,
     ranking,
     scaling,
@@ -79,6 +81,8 @@ TOPICS: dict[str, Callable[[Work], Iterator[Record]]] = {
     "whole-run": lambda work: whole_run.compare(work.sizes, work.folder),
     "scorer": lambda work: scorer.compare(work.sizes, work.folder),
     "scorer-ready": lambda work: scorer.ready(work.sizes, work.folder),
+    "processes": lambda work: processes.measure(work.sizes, work.folder),
+    "processes-on-paper": lambda work: on_paper.table(work.sizes, work.sections),
     "gpu": lambda work: gpu.compare(work.sizes),
     "scaling": _scaling,
 }

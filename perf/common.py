@@ -60,8 +60,16 @@ class Side:
         Raises:
             BenchmarkError: If the object cannot be made, the method raises, or the process dies.
         """
+        self.begin(method, *arguments)
+        return self._receive()
+
+    def begin(self, method: str, *arguments: Any) -> None:
+        """Call a method of the object and do not wait for its end, which `result` does."""
         self.wait()
         self._pipe.send((method, arguments))
+
+    def result(self) -> Any:
+        """Return what the method returns that was begun last; errors as of `call`."""
         return self._receive()
 
     def _receive(self) -> Any:
@@ -92,6 +100,24 @@ class Side:
         self._process.join()
 
 
+class Together:
+    """Sides that work with one another: each call goes to all at once, and returns what each returns."""
+
+    def __init__(self, sides: Sequence[Side]) -> None:
+        self._sides = sides
+
+    def wait(self) -> None:
+        """Wait until all objects are made; errors as of `Side.wait`."""
+        for side in self._sides:
+            side.wait()
+
+    def call(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of all objects; errors as of `Side.call`."""
+        for side in self._sides:
+            side.begin(method, *arguments)
+        return [side.result() for side in self._sides]
+
+
 def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any]) -> None:
     """Run a side: make its object, then answer calls until the end."""
     # What FuxiCTR, Ray and our progress bars print would hide the table.
@@ -115,7 +141,7 @@ def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any])
 
 
 def alternate(
-    sides: Mapping[str, Side], rounds: int, method: str, *arguments: Any
+    sides: Mapping[str, Side | Together], rounds: int, method: str, *arguments: Any
 ) -> dict[str, list[Any]]:
     """Call a method of each side in turn, A B A B ..., and return what each returned, by round."""
     for side in sides.values():
@@ -155,6 +181,11 @@ def peak_memory() -> int:
     scale = 1 if sys.platform == "darwin" else 1024
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * scale
     return _memory("VmHWM") + children
+
+
+def own_memory() -> int:
+    """Return this process' memory now without what others may share, such as libraries, in bytes."""
+    return _memory("RssAnon")
 
 
 def _memory(field: str) -> int:

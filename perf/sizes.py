@@ -84,6 +84,9 @@ class Sizes:
         scorer_networks: Parameters of the models that score a few rows at a time, by name.
         scorer_rows: Rows and distinct ids that these are trained on.
         scorer_tokens: Ids of the large vocabulary that a Scorer opens.
+        process_rows: Table rows that several processes split.
+        process_counts: How many processes these are.
+        process_batches: Rows of the batches whose messages are counted.
     """
 
     table_rows: tuple[int, ...] = (200_000, 1_000_000, 3_000_000)
@@ -111,6 +114,9 @@ class Sizes:
     )
     scorer_rows: tuple[int, int] = (50_000, 30_000)
     scorer_tokens: int = 5_000_000
+    process_rows: int = 3_000_000
+    process_counts: tuple[int, ...] = (1, 2, 4)
+    process_batches: tuple[int, ...] = (1024, 4096, 16384)
 
     def setting(self, table_rows: int, **more: Any) -> Setting:
         """Return the setting of a measurement."""
@@ -138,4 +144,6 @@ QUICK = Sizes(
     growth_rows=(100_000, 200_000, 400_000),
     scorer_rows=(20_000, 10_000),
     scorer_tokens=500_000,
+    process_rows=300_000,
+    process_batches=(1024, 4096),
 )
