@@ -24,7 +24,6 @@ from fuxictr_stem.layers import (
     GroupedLinear,
     GroupedMLP,
 )
-from fuxictr_stem.models.esmm import ESMM
 from fuxictr_stem.models.features import TaskEmbedding
 from fuxictr_stem.models.owners import expert_names, gate_owners, stream_names
 from fuxictr_stem.training.loss_weights import TaskWeights
@@ -56,10 +55,7 @@ def model_parts(model: MultiTaskModel) -> list[Part]:
     packages. Any other module is a part by itself, named by its path; lists of modules, and modules
     that hold lists, are opened.
     """
-    labels = model_labels(model)
-    if isinstance(model, ESMM):
-        # Its towers are in the order of the published code, whatever that of the labels.
-        labels = [str(model.conversion_label), str(model.click_label)]
+    labels = getattr(model, "tower_labels", model_labels(model))
     return [part for part in _children(model, "", labels) if part.pieces]
 
 

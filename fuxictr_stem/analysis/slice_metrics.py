@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 
 from fuxictr_stem.analysis.slices import slice_numbers
 from fuxictr_stem.errors import ConfigError, suggest
-from fuxictr_stem.metrics import METRICS, auc, gauc, group_auc
+from fuxictr_stem.metrics import METRICS, auc, gauc
 from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
 from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
 from fuxictr_stem.metrics.intervals import percentile_interval, seeds_and_users
+from fuxictr_stem.metrics.tasks import undefined
 
 RANKING = [
     name for name, metric in METRICS.items() if name == "AUC" or metric.group_weight is not None
@@ -72,8 +73,8 @@ def slice_metrics(
     columns: list[tuple[float, float, int, int, int]] = []
     for rows in _rows_of_slices(slices, count):
         y, p, g = positive[rows], score[rows], group[rows]
-        overall = auc(y, p) if _is_measurable("AUC", y, g) else np.nan
-        within = gauc(y, p, g) if _is_measurable("gAUC", y, g) else np.nan
+        overall = np.nan if undefined("AUC", y) else auc(y, p)
+        within = np.nan if undefined("gAUC", y, g) else gauc(y, p, g)
         columns.append((overall, within, len(y), len(np.unique(g)), int(np.count_nonzero(y))))
     return SliceMetrics(*(np.array(values) for values in zip(*columns, strict=True)))
 
@@ -118,7 +119,7 @@ def slice_lift(
     for rows in _rows_of_slices(slices, count):
         y, (ids, codes) = positive[rows], np.unique(group[rows], return_inverse=True)
         lift = (np.nan, np.nan, np.nan)
-        if _is_measurable(metric, y, codes):
+        if not undefined(metric, y, codes):
             # Counting every group once gives the lift itself.
             once = np.ones((1, len(ids)), np.int32)
             counts = np.concatenate([once, resample_counts(len(ids), resamples, seed)])
@@ -137,14 +138,6 @@ def slice_lift(
         lifts.append((*lift, len(ids)))
     mean, low, high, groups = (np.array(values) for values in zip(*lifts, strict=True))
     return SliceLift(metric, confidence, mean, low, high, groups, len(model) if paired else 1)
-
-
-def _is_measurable(metric: str, positive: np.ndarray, codes: np.ndarray) -> bool:
-    """Return whether the rows, or for a metric within groups those of a group, have both classes."""
-    has_both = bool(0 < np.count_nonzero(positive) < len(positive))
-    if METRICS[metric].group_weight is None or not has_both:
-        return has_both
-    return not np.isnan(group_auc(positive, positive, codes).auc).all()
 
 
 def _resampled(metric: str, *columns: np.ndarray) -> np.ndarray:

@@ -129,6 +129,7 @@ class MultiTaskNet(MultiTaskModel):
             **{**defaults, **params},
         )
         self.labels = labels
+        self.tower_labels = labels  # in the order of the towers
         self.tasks = dict(zip(labels, tasks, strict=True))
         self.task_weights = weights_of(loss_weight, self.tasks)
         self.loss_sums = LossSums(len(labels))

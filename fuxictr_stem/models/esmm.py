@@ -55,6 +55,8 @@ class ESMM(MultiTaskNet):
         settled = {"task_labels": self.labels, "task": list(self.tasks.values())}
         raise_first(self.params_problems({**params, **settled, **roles}))
         self.click_label, self.conversion_label = click_label, conversion_label
+        # As in the published code, whatever the order of the labels.
+        self.tower_labels = [str(conversion_label), str(click_label)]
         self.finish(self.embed(1))
 
     @staticmethod

@@ -16,7 +16,6 @@ from torch import nn
 
 from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.esmm import ESMM
 from fuxictr_stem.models.field_layout import FieldLayout
 from fuxictr_stem.models.omoe import OMoE
 
@@ -135,10 +134,7 @@ def _prefixes(model: MultiTaskNet) -> Iterator[tuple[str, _Prefix]]:
         elif isinstance(module, GateBank) and module not in inside and not isinstance(model, OMoE):
             experts = [Unit(str(number + 1)) for number in range(module.num_experts)]
             yield from _gates(path, module, labels, experts)
-    # ESMM's towers are in the order of the published code, whatever that of the labels.
-    esmm = isinstance(model, ESMM)
-    towers = [str(model.conversion_label), str(model.click_label)] if esmm else labels
-    yield "towers", _Prefix("towers", _of_tasks(towers))
+    yield "towers", _Prefix("towers", _of_tasks(model.tower_labels))
     yield "bottoms", _Prefix("bottoms", _of_tasks(labels))
     for number, (before, label) in enumerate(zip(labels, labels[1:], strict=False)):
         renamed = f"transfers from {before!r} to {label!r}"
