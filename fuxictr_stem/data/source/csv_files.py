@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -46,16 +46,9 @@ def read_csv(
 
     An empty field is a null; one that is quoted is an empty text, as polars reads them.
 
-    Args:
-        path: The file.
-        dialect: Its special characters.
-        header: The names in its header.
-        types: The columns that are needed, and their types if all of their values are of these.
-        copy: The Arrow file to write, or None to check only, in which case the file must be one that
-            polars reads as all other readers do.
-
-    Returns:
-        The number of rows, and the columns' types in the copy.
+    ``types`` are the columns that are needed, and their types if all of their values are of these;
+    ``copy`` is the Arrow file to write, or None to check only, in which case the file must be one that
+    polars reads as all other readers do. Returns the number of rows, and the columns' types in the copy.
 
     Raises:
         DataError: The file has no one right reading, a row with another number of fields than the header,
@@ -70,19 +63,19 @@ def read_csv(
     types = types or {header[0]: pl.String()}
     if copy is None:
         types = dict.fromkeys(types, pl.String())
+    text = _Text(path, dialect, header, shape.longest)
     try:
-        rows = _copy(path, dialect, header, types, shape.longest, copy)
+        rows = text.copied(types, copy)
     except pl.exceptions.PolarsError:
         # Which value is no number is found later, in the text.
         types = dict.fromkeys(types, pl.String())
-        rows = _copy(path, dialect, header, types, shape.longest, copy)
+        rows = text.copied(types, copy)
     if rows != shape.records - 1:
         raise DataError(
             f"{shape.records - 1:,} rows by its line ends and quotes, {rows:,} by another reader. Write "
             "the file again, with every value quoted, or as parquet."
         )
-    special = _special(path, dialect, header, shape)
-    if special and copy is None:
+    if copy is None and (special := _special(path, dialect, header, shape)):
         raise DataError(
             f"{special}: FuxiCTR's own preprocessing cannot read that. Use --loader h5."
         )
@@ -97,71 +90,66 @@ def _special(path: Path, dialect: Dialect, header: Sequence[str], shape: Shape) 
     return shape.special or ("has a quote or a line end in a column's name" if in_names else "")
 
 
-def _copy(
-    path: Path,
-    dialect: Dialect,
-    header: Sequence[str],
-    types: Types,
-    longest: int,
-    copy: Path | None,
-) -> int:
-    """Copy columns and return the number of rows; raise polars' error at a number that is none."""
-    schema = pa.schema([(name, _ARROW[dtype]) for name, dtype in types.items()])
-    bad_rows = _BadRows()
-    rows = 0
-    try:
+class _Text(NamedTuple):
+    """The text of a CSV file."""
+
+    path: Path
+    dialect: Dialect
+    header: Sequence[str]
+    longest: int  # bytes of its longest row
+
+    def copied(self, types: Types, copy: Path | None) -> int:
+        """Copy columns and return the number of rows; raise polars' error at a number that is none."""
+        schema = pa.schema([(name, _ARROW[dtype]) for name, dtype in types.items()])
+        bad_rows = _BadRows()
+        rows = 0
+        try:
+            with (
+                _nothing_printed(),
+                pa.OSFile(str(copy), "wb") if copy else nullcontext() as file,
+                pa.ipc.new_file(file, schema, options=_LZ4) if copy else nullcontext() as writer,
+            ):
+                batches = self.batches(list(types), bad_rows)
+                for number, batch in enumerate(batches):
+                    batch = batch if number else batch.slice(1)  # without the header
+                    rows += len(batch)
+                    if writer:
+                        writer.write_batch(_as_numbers(batch, types, schema))
+        except pa.ArrowInvalid as error:
+            reason = f"cannot be read as csv: {first_line(error)}"
+            raise DataError(where_not_utf8(self.path) or reason) from error
+        bad_rows.check(len(self.header), self.dialect.sep)
+        return rows
+
+    def batches(
+        self, columns: list[str], bad_rows: Callable[[Any], str]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield columns of all rows as text, the header, which may have line ends, as the first of them."""
+        read_options = pacsv.ReadOptions(
+            column_names=list(self.header),
+            block_size=min(max(_BLOCK_BYTES, 2 * self.longest), _LARGEST_BLOCK),
+            # One thread, so that a row knows its number.
+            use_threads=False,
+        )
+        parse_options = pacsv.ParseOptions(
+            delimiter=self.dialect.sep,
+            quote_char=self.dialect.quote or False,
+            escape_char=self.dialect.escape or False,
+            newlines_in_values=True,
+            invalid_row_handler=bad_rows,
+        )
+        convert_options = pacsv.ConvertOptions(
+            include_columns=columns,
+            column_types=dict.fromkeys(columns, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
         with (
-            _nothing_printed(),
-            pa.OSFile(str(copy), "wb") if copy else nullcontext() as file,
-            pa.ipc.new_file(file, schema, options=_LZ4) if copy else nullcontext() as writer,
+            open_bytes(self.path) as file,
+            pacsv.open_csv(file, read_options, parse_options, convert_options) as reader,
         ):
-            batches = _batches(path, dialect, header, list(types), longest, bad_rows)
-            for number, batch in enumerate(batches):
-                batch = batch if number else batch.slice(1)  # without the header
-                rows += len(batch)
-                if writer:
-                    writer.write_batch(_as_numbers(batch, types, schema))
-    except pa.ArrowInvalid as error:
-        reason = f"cannot be read as csv: {first_line(error)}"
-        raise DataError(where_not_utf8(path) or reason) from error
-    bad_rows.check(len(header), dialect.sep)
-    return rows
-
-
-def _batches(
-    path: Path,
-    dialect: Dialect,
-    header: Sequence[str],
-    columns: list[str],
-    longest: int,
-    bad_rows: Callable[[Any], str],
-) -> Iterator[pa.RecordBatch]:
-    """Yield columns of all rows as text, the header, which may have line ends, as the first of them."""
-    read_options = pacsv.ReadOptions(
-        column_names=list(header),
-        block_size=min(max(_BLOCK_BYTES, 2 * longest), _LARGEST_BLOCK),
-        # One thread, so that a row knows its number.
-        use_threads=False,
-    )
-    parse_options = pacsv.ParseOptions(
-        delimiter=dialect.sep,
-        quote_char=dialect.quote or False,
-        escape_char=dialect.escape or False,
-        newlines_in_values=True,
-        invalid_row_handler=bad_rows,
-    )
-    convert_options = pacsv.ConvertOptions(
-        include_columns=columns,
-        column_types=dict.fromkeys(columns, pa.string()),
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
-    with (
-        open_bytes(path) as file,
-        pacsv.open_csv(file, read_options, parse_options, convert_options) as reader,
-    ):
-        yield from reader
+            yield from reader
 
 
 def _as_numbers(batch: pa.RecordBatch, types: Types, schema: pa.Schema) -> pa.RecordBatch:
