@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import shutil
@@ -21,6 +22,7 @@ from fuxictr.utils import print_to_json
 from torch import nn
 
 from fuxictr_stem import results
+from fuxictr_stem.analysis.gates import gate_places
 from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.decisive import check_settings, result_settings
 from fuxictr_stem.config.experiment_config import GROUP_KEY, load_experiment
@@ -61,6 +63,10 @@ from fuxictr_stem.training.evaluation import (
 from fuxictr_stem.training.footprint import MemoryPlan
 from fuxictr_stem.training.predictions_file import write_predictions
 from fuxictr_stem.training.ranks import Ranks
+from fuxictr_stem.training.trackers.adapters import make_trackers
+from fuxictr_stem.training.trackers.gate_means import NamedGates
+from fuxictr_stem.training.trackers.tracker import TrackedRun
+from fuxictr_stem.training.trackers.tracking import Tracking
 from fuxictr_stem.training.trainer import TrainingHistory
 
 logger = logging.getLogger(__name__)
@@ -131,6 +137,7 @@ def run_experiment(
     outputs.check_writable(folder, "model_root")
     outputs.check_appendable(csv_path)
     outputs.check_appendable(log_path)
+    tracking = _tracking(params, folder)
     # Weights, result and log of a run belong together, so runs of one experiment take turns.
     turn = locked(folder / ".lock", "model_root", f"another run of {expid}", params["file_locks"])
     with turn, log_to_file(log_path, append=resume):
@@ -157,9 +164,10 @@ def run_experiment(
         else:
             if is_stand_in:
                 logger.warning(_BANNER, params["dataset_id"])
-            with closing(Planned()) as planned:
-                result = _run(params, saving, share, planned, initial, ranks)
+            with closing(Planned()) as planned, tracking:
+                result = _run(params, saving, share, planned, initial, ranks, tracking)
                 result["stand_in"] = is_stand_in
+                tracking.end(result)
             # In this order a run that is killed between the two has its line, perhaps twice.
             figures = {split: result[split] for split in _PREDICTIONS}
             results.append_csv_line(csv_path, expid, params["dataset_id"], **figures)
@@ -180,7 +188,7 @@ def _follow(params: dict[str, Any], share: Share, ranks: Ranks) -> dict[str, Any
         states, steps = _folder(params) / results.STATES, params["state_steps"]
         saving = make_saving(ranks, states, {}, check_settings, {}, steps=steps)
         with closing(Planned()) as planned:
-            _run({**params, "verbose": 0}, saving, share, planned, None, ranks)
+            _run({**params, "verbose": 0}, saving, share, planned, None, ranks, None)
     return dict(ranks.from_first(dict))
 
 
@@ -222,6 +230,7 @@ def _run(
     planned: Planned,
     initial: InitialWeights | None,
     ranks: Ranks,
+    tracking: Tracking | None,
 ) -> dict[str, Any]:
     """Prepare, train and evaluate; return what goes into ``result.json``."""
     logger.debug("Params: %s", print_to_json(params))
@@ -265,7 +274,10 @@ def _run(
         for name in (results.RESULT, results.RUN, results.ROWS, *_PREDICTIONS.values()):
             outputs.remove_file(folder / name)
         _copy_encoding(cache, folder)
-    trainer = Trainer(model, tasks, params["max_gradient_norm"], ranks)
+    if tracking:
+        tracking.run.params |= {f"params_{kind}": count for kind, count in counts.items()}
+        tracking.gates = list(_named_gates(model))
+    trainer = Trainer(model, tasks, params["max_gradient_norm"], ranks, tracking)
     history = trainer.fit(train, valid, params["epochs"], saving)
     signals.check()
     seconds["train"] = history.seconds
@@ -326,6 +338,30 @@ def _finish(
         more = _raw_blocks(raw_columns, params, cache, split)
         write_predictions(_folder(params) / _PREDICTIONS[split], predictions, more)
     return figures
+
+
+def _tracking(params: Mapping[str, Any], folder: Path) -> Tracking:
+    """Return what shows a run to the trackers of its settings, before they start.
+
+    Raises:
+        ConfigError: A tracker's package is absent.
+    """
+    # Each column would be a page.
+    settings = {
+        name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+        for name, value in result_settings(params).items()
+        if name not in ("feature_cols", "label_col")
+    }
+    group = params["tracker_group"]
+    name = params["model_id"] if group is None else f"{params['model_id']}, seed {params['seed']}"
+    run = TrackedRun(name, params["dataset_id"], group, folder, settings)
+    return Tracking(make_trackers(params["tracker"]), run, params["tracker_steps"])
+
+
+def _named_gates(model: MultiTaskModel) -> Iterator[NamedGates]:
+    for place in gate_places(model):
+        gates = [gate or "all" for gate in place.gates]
+        yield NamedGates(place.name, place.bank, gates, place.experts)
 
 
 def _copy_encoding(cache: Cache, folder: Path) -> None:

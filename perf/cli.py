@@ -71,6 +71,7 @@ TOPICS: dict[str, Callable[[Work], Iterator[Record]]] = {
     "repeatability": lambda work: training.repeat(work.sizes),
     "table-growth": lambda work: training.growth(work.sizes),
     "training-memory": lambda work: training.memory(work.sizes, work.folder),
+    "tracking": lambda work: training.tracking(work.sizes, work.folder),
     "loader": lambda work: loading.compare(work.sizes, work.folder),
     "gauc": lambda work: ranking.compare(work.sizes),
     "gauc-large": lambda work: ranking.large(work.sizes),

@@ -76,6 +76,7 @@ class Sizes:
         large_csv_rows: Rows and distinct ids of the CSV file whose encoding shows peak memory.
         raw_rows: Rows and distinct ids of a raw file that is prepared and encoded.
         scored_rows: Rows that are scored, and distinct ids of the run that scores them.
+        tracked_steps: Steps of an epoch with a tracker and of one without.
         memory_rows: Rows of the split that is trained on for peak memory.
         growth_steps: Steps of each point of the cost as work grows.
         growth_width: Width of the experts' layers there.
@@ -104,6 +105,7 @@ class Sizes:
     large_csv_rows: tuple[int, int] = (50_000_000, 3_000_000)
     raw_rows: tuple[int, int] = (50_000_000, 3_000_000)
     scored_rows: tuple[int, int] = (200_000, 200_000)
+    tracked_steps: int = 200
     memory_rows: int = 400_000
     growth_steps: int = 12
     growth_width: int = 512
@@ -137,6 +139,7 @@ QUICK = Sizes(
     large_csv_rows=(2_000_000, 600_000),
     raw_rows=(2_000_000, 120_000),
     scored_rows=(40_000, 100_000),
+    tracked_steps=60,
     memory_rows=60_000,
     growth_steps=3,
     growth_width=128,

@@ -9,13 +9,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fuxictr_stem.analysis.gates import gate_places
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.training import Trainer, keep_freed_memory
-from perf.common import Side, alternate, peak_memory, ratio
+from fuxictr_stem.training.trackers.adapters import make_trackers
+from fuxictr_stem.training.trackers.gate_means import NamedGates
+from fuxictr_stem.training.trackers.tracker import TrackedRun
+from fuxictr_stem.training.trackers.tracking import Tracking
+from perf.common import Side, alternate, peak_memory, ratio, timed
 from perf.data import draw, label_names, vocabulary_sizes, write_h5
 from perf.records import Record
 from perf.sides import Products, Training, our_model
-from perf.sizes import Setting, Sizes
+from perf.sizes import SMALL_NETWORK, Setting, Sizes
 
 # By the place in `Sizes.table_rows`: exact, row-sparse.
 _SPEED_UP = ((1.6, 1.6), (2.0, 2.3), (2.7, 3.7))
@@ -179,3 +184,56 @@ def memory(sizes: Sizes, folder: Path) -> Iterator[Record]:
         at = f"{rows_text(setting.table_rows)} table rows"
         what = f"peak memory of training over (4 x parameter bytes + data), {text}, {at}"
         yield Record(what, value, "GiB", "<= 1.5")
+
+
+class EpochOfTraining:
+    """Epochs under our trainer, with a tracker or without, data in memory; each ends with an evaluation."""
+
+    def __init__(self, setting: Setting, rows: int, folder: Path, tracker: str | None) -> None:
+        keep_freed_memory()
+        folder.mkdir()
+        self.setting, self.folder = setting, folder
+        self.tracker = tracker
+        network = {**setting.network, "model_root": str(folder)}
+        self.model = our_model(replace(setting, network=network), False, same_weights=False)
+        sizes, labels = vocabulary_sizes(setting.table_rows), label_names(setting.tasks)
+        for split, count in (("train", rows), ("valid", rows // 10)):
+            write_h5(folder / f"{split}.h5", draw(sizes, labels, count, seed=count))
+        self.train, self.valid = (
+            H5Loader(
+                self.model.feature_map,
+                folder / f"{split}.h5",
+                split=split,
+                batch_size=setting.batch_size,
+                shuffle=split == "train",
+            )
+            for split in ("train", "valid")
+        )
+
+    def run(self, steps_between: int) -> float:
+        """Train an epoch; return the seconds of a step, all of the epoch counted."""
+        tasks = dict.fromkeys(label_names(self.setting.tasks), "binary_classification")
+        run = TrackedRun("epoch", "drawn", None, self.folder)
+        with Tracking(make_trackers(self.tracker), run, steps_between) as tracking:
+            for place in gate_places(self.model):
+                gates = [gate or "all" for gate in place.gates]
+                tracking.gates.append(NamedGates(place.name, place.bank, gates, place.experts))
+            trainer = Trainer(self.model, tasks, tracking=tracking)
+            seconds, _ = timed(lambda: trainer.fit(self.train, self.valid, epochs=1))
+        return seconds / len(self.train)
+
+
+def tracking(sizes: Sizes, folder: Path) -> Iterator[Record]:
+    """Measure steps of a small network, which take little, with a tracker and without one."""
+    setting = sizes.setting(sizes.table_rows[0], network=SMALL_NETWORK)
+    rows = sizes.tracked_steps * setting.batch_size
+    with (
+        Side(EpochOfTraining, setting, rows, folder / "tracked", "tensorboard") as tracked,
+        Side(EpochOfTraining, setting, rows, folder / "plain", None) as plain,
+    ):
+        sides = {"tracked": tracked, "plain": plain}
+        rounds = alternate(sides, 2 * sizes.rounds + 1, "run", 50)
+    with_it, without = rounds["tracked"][1:], rounds["plain"][1:]
+    what = f"with TensorBoard, {sizes.tracked_steps} steps of a small network and an evaluation"
+    yield Record(f"a step {what}", median(with_it), "s")
+    yield Record(f"a step over one without, {what}", ratio(with_it, without), "x", "<= 1.01")

@@ -32,6 +32,7 @@ from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.memory import available_bytes
 from fuxictr_stem.runtime.versions import versions
+from fuxictr_stem.training.trackers.adapters import make_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ def run_benchmark(
     check_device(gpu)
     benchmark = load_benchmark(path, config_dir)
     outputs.check_writable(folder, "--out")
+    for params in benchmark.experiments.values():
+        make_trackers(params["tracker"])
     required = all(params["file_locks"] for params in benchmark.experiments.values())
     with locked(folder / ".lock", "--out", "another benchmark", required, waits=False):
         outputs.remove_temporaries(folder)

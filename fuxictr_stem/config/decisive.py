@@ -18,6 +18,7 @@ NO_SETTINGS = (
     *("gpu", "memory_budget", "num_workers", "file_locks", "debug_mode", "verbose"),
     *("pickle_feature_encoder", "save_predictions", "prediction_columns"),
     *("state_minutes", "state_steps", "states_kept"),
+    *("tracker", "tracker_steps", "tracker_group"),
 )
 
 _COLUMNS: dict[str, type[schema.Shape]] = {

@@ -16,6 +16,7 @@ from fuxictr_stem.training.balancing import METHODS
 from fuxictr_stem.training.loss_weights import EQUAL
 from fuxictr_stem.training.precision import EXCHANGE_PRECISIONS, FP32, PRECISIONS
 from fuxictr_stem.training.task_loss import LOSSES
+from fuxictr_stem.training.trackers.adapters import TRACKERS
 
 REQUIRED: Any = ...
 ABSENT: Any = type("Absent", (), {"__repr__": lambda _: "ABSENT"})()
@@ -52,6 +53,7 @@ def column_types(field: FieldInfo) -> list[str]:
 _Metric = Annotated[str, kinds.OneOf(METRICS)]
 _Task = Annotated[str, kinds.OneOf(TASKS)]
 _Loss = Annotated[str, kinds.OneOf(LOSSES)]
+_Tracker = Annotated[str, kinds.OneOf(TRACKERS)]
 _Activations = kinds.OneOrSeveral[kinds.Activation | None]
 _Shares = kinds.OneOrSeveral[kinds.Share]
 _FeatureChange = Annotated[kinds.PlainMapping, kinds.named("a mapping with a name", type="object")]
@@ -130,6 +132,16 @@ class Experiment(Shape):
         "end where a file system has no locks; False goes on there, where nothing then keeps runs apart "
         "that share data_root or model_root",
         True,
+    )
+    tracker: kinds.OneOrSeveral[_Tracker] | None = key(
+        "services that show the run while it trains, one or a list; each is an extra to install",
+        None,
+    )
+    tracker_steps: kinds.Count = key(
+        "steps between two points of a tracker; each evaluation is one, too", 50
+    )
+    tracker_group: kinds.Text | None = key(
+        "name of the runs that a tracker shows together; a benchmark's runs have one", None
     )
     num_workers: kinds.CountOrZero = key("FuxiCTR's; of no effect here", 3)
     pickle_feature_encoder: bool = key("FuxiCTR's; of no effect here")

@@ -29,7 +29,7 @@ makes the gradient an exact zero, not a small number.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -198,6 +198,8 @@ class GateBank(nn.Module):
         self, rules: GateRules, input_dim: int, hidden_units: Sequence[int], **mlp: Any
     ) -> None:
         super().__init__()
+        # Called with the weights of each batch, (Q, B, E), while somebody wants them.
+        self.watch: Callable[[Tensor], None] | None = None
         read, train = rules.read.bool(), rules.train.bool()
         if not read.any(dim=1).all():
             raise ValueError("A gate must read at least one expert; a row of `read` is all zero.")
@@ -234,7 +236,10 @@ class GateBank(nn.Module):
                 full = weights.new_zeros(len(weights), self.num_experts)
                 weights = full.index_copy(1, self._slots(gate), weights)
             rows.append(weights)
-        return torch.stack(rows)
+        weights_QBE = torch.stack(rows)
+        if self.watch is not None:
+            self.watch(weights_QBE)
+        return weights_QBE
 
     def forward(self, x_SBI: Tensor, experts_EBH: Tensor) -> Tensor:
         """Mix the experts: inputs as for `weights` and experts (E, B, H) to (Q, B, H)."""

@@ -146,6 +146,8 @@ class MultiTaskNet(MultiTaskModel):
         raise_first(precision_problems(precision, self.device))
         self.precision = precision
         self._epoch_index = 0  # FuxiCTR's; counted by its ``fit`` and by ours
+        # Of the last step, before clipping; None unless it is watched.
+        self.gradient_norm: Tensor | None = None
         self.checkpoint = str(Path(self.model_dir).resolve() / self.model_id / "model.safetensors")
         self._max_gradient_norm = float(params.get("max_gradient_norm", 10.0))
         self._compile_with = (optimizer, losses, learning_rate)
@@ -302,6 +304,12 @@ class MultiTaskNet(MultiTaskModel):
         assert self._adam_step is not None
         self._adam_step.hold_after_lost_step(on)
 
+    def watch_gradient_norm(self) -> None:
+        """Have ``gradient_norm`` hold the norm of each step's gradient, on the model's device."""
+        self.gradient_norm = torch.zeros((), device=self.device)
+        if self._adam_step is not None:
+            self._adam_step.watch_norm(self.gradient_norm)
+
     def train_step(self, batch_data: dict[str, Tensor]) -> Tensor:
         """Take a step of the optimizer as FuxiCTR does, with balanced gradients if so configured.
 
@@ -314,6 +322,8 @@ class MultiTaskNet(MultiTaskModel):
             self.optimizer.zero_grad()
             loss = self.backward(batch_data)
             norm = nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
+            if self.gradient_norm is not None:
+                self.gradient_norm.copy_(norm)
             if not torch.isfinite(norm):
                 return torch.full_like(loss, torch.inf)
             self.optimizer.step()

@@ -71,6 +71,12 @@ class AdamStep:
         self._buffers: list[Tensor] = []
         # Whether a step was lost; None where the steps after it are taken.
         self._held: Tensor | None = None
+        # Where each step writes its gradient's norm, or None.
+        self._norm: Tensor | None = None
+
+    def watch_norm(self, norm: Tensor) -> None:
+        """Have each step write the norm of its gradient, penalties included, before it is clipped."""
+        self._norm = norm
 
     def hold_after_lost_step(self, on: bool) -> None:
         """Have steps after a lost one change nothing either, or, with False, take them."""
@@ -109,7 +115,10 @@ class AdamStep:
         for weight, rows in zip(self.weights, touched, strict=True):
             table_squared, table_penalty = self._squared_norm(weight, rows)
             squared, penalty = squared + table_squared, penalty + table_penalty
-        scale = torch.clamp(max_norm / (squared.clamp(min=0).sqrt() + 1e-6), max=1.0)
+        norm = squared.clamp(min=0).sqrt()
+        if self._norm is not None:
+            self._norm.copy_(norm)
+        scale = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
         lost = ~torch.isfinite(loss + squared)
         if self._held is not None:
             lost = self._held.logical_or_(lost)

@@ -62,6 +62,14 @@ class GraphedStep:
     def hold_after_lost_step(self, on: bool) -> None:
         """As `AdamStep.hold_after_lost_step`."""
         self.step.hold_after_lost_step(on)
+        self._record_anew()
+
+    def watch_norm(self, norm: Tensor) -> None:
+        """As `AdamStep.watch_norm`."""
+        self.step.watch_norm(norm)
+        self._record_anew()
+
+    def _record_anew(self) -> None:
         # What is recorded would go on with the tensors that it was recorded with.
         self._setting = self._graph = self._loss = None
 

@@ -31,6 +31,10 @@ class TaskWeights(nn.Module):
     def observe(self, losses_T: Tensor, present_T: Tensor, epoch: int) -> None:
         """Take note of a batch's losses, before its step; ``epoch`` counts from 0."""
 
+    def weights(self) -> Tensor | None:
+        """Return what each task's loss is multiplied by now, (T,), or None where it never changes."""
+        return None
+
 
 class FixedWeights(TaskWeights):
     """A number per task: task i adds ``w_i L_i``.
@@ -74,10 +78,14 @@ class UncertaintyWeights(TaskWeights):
         factors = torch.tensor([0.5 if task == REGRESSION else 1.0 for task in tasks])
         self.register_buffer("factors_T", factors, persistent=False)
 
+    def weights(self) -> Tensor:
+        """Return what each task's loss is multiplied by now, (T,)."""
+        return self.factors_T * torch.exp(-self.log_variances)
+
     def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
         """Return what each task adds to the loss of a batch, (T,)."""
-        s_T = self.log_variances
-        return torch.where(present_T, self.factors_T * torch.exp(-s_T) * losses_T + s_T / 2, 0.0)
+        added_T = self.weights() * losses_T + self.log_variances / 2
+        return torch.where(present_T, added_T, 0.0)
 
 
 class DynamicWeightAverage(TaskWeights):

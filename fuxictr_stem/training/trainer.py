@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,8 @@ from fuxictr_stem.training.first_losses import TaskLosses, warn_of_first_losses
 from fuxictr_stem.training.nan_guard import LOOK_TOGETHER, LossWatch, finite_losses
 from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.saving import Position, Saving
+from fuxictr_stem.training.trackers import tracking as trackers
+from fuxictr_stem.training.trackers.tracking import Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +76,13 @@ class Trainer:
         tasks: Mapping[str, str],
         max_gradient_norm: float = 10.0,
         ranks: Ranks | None = None,
+        tracking: Tracking | None = None,
     ) -> None:
         self.model = model
         self.tasks = dict(tasks)
         self.max_gradient_norm = max_gradient_norm
         self._ranks = ranks or Ranks()
+        self._tracking = tracking or None
         self.history = TrainingHistory()
         self._losses: list[float] = []  # since the last evaluation
         self._evaluation_due = False
@@ -124,6 +128,7 @@ class Trainer:
             self._sums.reset()
         logger.info("Start training: %d batches per epoch", len(train))
         self._began = time.monotonic()
+        self._last_step = epochs * len(train)
         finished = self._resume()
         with (
             stop_requests(saving is not None, self._ranks.count > 1) as self._request,
@@ -142,6 +147,7 @@ class Trainer:
         state = self._saving.begin(self.model, self._train) if self._saving is not None else None
         if state is None:
             remove_file(self._last_weights)
+            self._track(None)
             return False
         self._losses, self._evaluation_due = state["losses"], state["evaluation_due"]
         self._first_losses_seen = True
@@ -149,7 +155,23 @@ class Trainer:
             self._sums.load(state["loss_sums"])
         self.history = TrainingHistory(**state["history"])
         self._began -= self.history.seconds
+        self._track(state.get("tracking"))
         return bool(state["finished"])
+
+    def _track(self, state: Mapping[str, Any] | None) -> None:
+        if self._tracking is not None:
+            self._tracking.begin(self.model, self._progress(), state)
+
+    def _progress(self, seconds: float = 0.0) -> trackers.Progress:
+        history = self.history
+        seconds += history.step_seconds
+        return trackers.Progress(self.model._total_steps, history.samples, seconds)
+
+    @property
+    def _evaluation_follows(self) -> bool:
+        """Whether an evaluation comes before the next step; a run without any makes one at its end."""
+        at_end = self.model._total_steps == self._last_step and not self.history.evaluations
+        return self._evaluation_due or at_end
 
     def _run(self, epochs: int) -> None:
         model = self.model
@@ -211,6 +233,9 @@ class Trainer:
                     samples = train.rows_in(index)
                 self.history.samples += samples
                 progress.update(samples, **({"loss": self._losses[-1]} if self._losses else {}))
+                if self._tracking is not None:
+                    so_far = self._progress(time.monotonic() - start)
+                    self._tracking.after_step(so_far, self._evaluation_follows)
                 self.history.step_seconds += time.monotonic() - start
                 self._after_step()
                 start = time.monotonic()
@@ -222,7 +247,10 @@ class Trainer:
         """Take the losses of the steps so far: of all, or only of those that were looked at already."""
         if all_of_them:
             self._watch.look()
-        self._losses += self._watch.take()
+        losses = self._watch.take()
+        self._losses += losses
+        if self._tracking is not None:
+            self._tracking.take(losses)
 
     def _after_step(self) -> None:
         """Evaluate, save and stop, where it is time to."""
@@ -245,7 +273,8 @@ class Trainer:
         train_loss = float(np.mean(self._losses))
         train_losses = self._task_losses()
         names = model._monitor.get_metrics()
-        valid = self._request.or_stop(lambda: self._validate(names))
+        gates: dict[str, float] = {}
+        valid = self._request.or_stop(lambda: self._validate(names, gates))
         if valid is None:  # a signal came
             return
         logger.info(
@@ -253,6 +282,8 @@ class Trainer:
             *(self.history.epochs, f"{model._total_steps:,}"),
             *(_figures({"": train_loss, **train_losses}), _figures(valid)),
         )
+        if self._tracking is not None:
+            self._tracking.evaluated(self._progress(), valid, gates)
         self._losses.clear()
         if self._sums is not None:
             self._sums.reset()
@@ -274,8 +305,9 @@ class Trainer:
         finally:
             model._save_best_only = best_only
 
-    def _validate(self, names: Sequence[str]) -> dict[str, float]:
-        part = predict(self.model, self._valid, "Validate")
+    def _validate(self, names: Sequence[str], gates: dict[str, float]) -> dict[str, float]:
+        with self._tracking.validating(gates) if self._tracking is not None else nullcontext():
+            part = predict(self.model, self._valid, "Validate")
         predictions = self._ranks.gather(part, self._valid)
         figures: dict[str, float] = self._ranks.from_first(
             lambda: evaluate_predictions(self.tasks, predictions, names)
@@ -298,6 +330,8 @@ class Trainer:
             "loss_sums": self._sums.state() if self._sums is not None else None,
             "history": asdict(self.history),
         }
+        if self._tracking is not None:
+            progress["tracking"] = self._tracking.state()
         return self._saving.save(self.model, self._train, progress, finished)
 
     def _stop(self, finished: bool = False) -> None:

@@ -37,6 +37,14 @@ def test_a_column_that_no_file_has_ends_it_before_any_run(project, capfd):
     assert not Path("out/runs").exists()
 
 
+def test_a_tracker_that_is_absent_ends_it_before_any_run(project, capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    project.benchmark["settings"] = {**BENCHMARK["settings"], "tracker": "mlflow"}
+    assert run(project) == 2
+    assert "tracker: mlflow: it is not installed" in capfd.readouterr().err
+    assert not Path("out/runs").exists()
+
+
 def test_slices_that_the_data_does_not_carry_end_before_any_run(project, capfd):
     project.benchmark["slices"] = {**BENCHMARK["slices"], "min_rows": 1000}
     assert run(project) == 2

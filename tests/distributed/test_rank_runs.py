@@ -1,5 +1,6 @@
 """Runs of several ranks: the folder that one process leaves, and one message at any end."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from tests.support.project import result_of
 from tests.support.ranks import Forked, close, outcome
+from tests.support.trackers import in_tensorboard, not_measured
 
 pytestmark = pytest.mark.slow
 
@@ -20,6 +22,8 @@ HOME = "checkpoints/toy/toy_test"
 KILLED = -signal.SIGKILL
 TABLES = [f"predictions_{split}.parquet" for split in ("valid", "test")]
 WEIGHTS = ["model.safetensors", "model_last.safetensors"]
+# The first rank tracks for all.
+TRACKED = importlib.util.find_spec("tensorboard") is not None
 VARYING = ("seconds", "samples_per_second", "peak_rss_bytes")
 
 
@@ -39,12 +43,16 @@ def ends(forked, codes, *options, **more):
 
 
 def names_in(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    # The names of event files have the time in them.
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
+    return sorted(name for name in names if "tfevents" not in name)
 
 
 def test_the_run_folder_is_that_of_one_process(project, forked):
     project.model |= {"save_predictions": True, "epochs": 3, "eval_steps": 7, "learning_rate": 0.02}
     project.model |= {"save_best_only": False, "state_steps": None}
+    if TRACKED:
+        project.model |= {"tracker": "tensorboard", "tracker_steps": 4}
     assert project.run() == 0
     home, before = project.folder / HOME, project.folder / "before"
     expected = result_of(project)
@@ -63,6 +71,17 @@ def test_the_run_folder_is_that_of_one_process(project, forked):
         for key in VARYING:
             result[key] = expected[key]
         close(result, expected)
+        if TRACKED:
+            assert len(list((home / "tensorboard").iterdir())) == 1
+            # Gates are over the rows of the first rank.
+            of_all, of_one = (
+                {name: x for name, x in figures.items() if not name.startswith("gate/")}
+                for figures in map(not_measured, map(in_tensorboard, (home, before)))
+            )
+            assert of_all.keys() == of_one.keys()
+            for name, values in of_one.items():
+                tolerance = 2e-2 if "AUC" in name else 1e-4
+                assert of_all[name] == pytest.approx(values, rel=1e-3, abs=tolerance), name
         for name in WEIGHTS:
             after, weights = load_file(home / name), load_file(before / name)
             assert after.keys() == weights.keys()

@@ -125,12 +125,12 @@ def _job(spec: RunSpec, workspace: Workspace, share: Share) -> tuple[dict[str, A
             logger.warning("%s: %s The run is made again.", spec, error)
         shutil.rmtree(folder, ignore_errors=True)
     outputs.check_writable(folder, "--out")
-    paths = {"model_root": str(folder.resolve())}
+    places = {"model_root": str(folder.resolve()), "tracker_group": workspace.folder.resolve().name}
     job = {
         "config_dir": str(workspace.config_dir.resolve()),
         "expid": spec.expid,
         "gpu": workspace.gpu,
-        "overrides": {**spec.overrides, **paths, **SAVED, "verbose": 0},
+        "overrides": {**spec.overrides, **places, **SAVED, "verbose": 0},
         "csv_path": str((workspace.folder / "runs.csv").resolve()),
         "threads": workspace.benchmark.threads,
         "share": share._asdict(),
