@@ -155,6 +155,8 @@ def _swap(
         into: How many come.
         travel: The type in which they travel; None for their own.
     """
+    if not tables:
+        return []
     widths = [rows.shape[1] for rows in tables]
     by_table = [rows.split([of_rank[k] for of_rank in out]) for k, rows in enumerate(tables)]
     parts = [by_table[k][rank].flatten() for rank in range(len(out)) for k in range(len(tables))]

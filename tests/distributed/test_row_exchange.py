@@ -21,7 +21,7 @@ from tests.support.ranks import (
     uneven_batch,
     write_vectors,
 )
-from tests.support.small_models import batch, feature_map
+from tests.support.small_models import batch, feature_map, numeric
 
 ROW_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -142,6 +142,16 @@ def test_a_weight_beyond_fp16_stops_the_training_before_the_step(one_rank):
         table.table.weight[table.shard.slots(row), 0] = -6.5e4
     with finite_losses(model):
         model.train_step(columns)
+
+
+def test_a_model_without_a_table_takes_its_steps(one_rank):
+    fmap = feature_map({"n": numeric()})
+    columns = batch(fmap)
+    losses = []
+    for ranks in (None, one_rank):
+        model = first_model("SharedBottom", fmap, ranks)
+        losses.append([model.train_step(columns).item() for _ in range(3)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
 
 
 def test_one_process_says_that_it_sends_nothing(caplog):
