@@ -133,23 +133,22 @@ def test_ranks_whose_torchrun_has_died_end_with_one_message(project, forked):
     assert "error: torchrun, which has started this process, has ended" in said
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_run_goes_on_bit_for_bit_with_as_many_ranks(project, forked, rank):
+def test_a_killed_run_goes_on_bit_for_bit_with_as_many_ranks(project, forked):
     project.model["net_dropout"] = 0.2
     project.write()
     ends(forked, [0, 0])
     weights = forked.folder / HOME / "model.safetensors"
     expected = outcome(project), weights.read_bytes()
-    os.rename(forked.folder / "checkpoints", forked.folder / "unbroken")
-
-    said = ends(forked, [2, KILLED] if rank else [KILLED, 2], AT_STEP=f"33 {rank} SIGKILL")
-    assert said.count("error: ") == 1
-    assert f"error: Rank {rank} of 2 (counted from 0) has ended" in said
-    assert not (forked.folder / HOME / "result.json").exists()
-    said = ends(forked, [0, 0], "--resume")
-    assert said.count("--resume: going on from") == 1
-    assert (outcome(project), weights.read_bytes()) == expected
-    assert not (forked.folder / HOME / "states").exists()
+    for rank, codes in enumerate([[KILLED, 2], [2, KILLED]]):
+        os.rename(forked.folder / "checkpoints", forked.folder / f"before_{rank}")
+        said = ends(forked, codes, AT_STEP=f"33 {rank} SIGKILL")
+        assert said.count("error: ") == 1
+        assert f"error: Rank {rank} of 2 (counted from 0) has ended" in said
+        assert not (forked.folder / HOME / "result.json").exists()
+        said = ends(forked, [0, 0], "--resume")
+        assert said.count("--resume: going on from") == 1
+        assert (outcome(project), weights.read_bytes()) == expected
+        assert not (forked.folder / HOME / "states").exists()
     said = ends(forked, [0, 0], "--resume")
     assert said.count("this run is finished") == 1
 
