@@ -10,17 +10,20 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import fuxictr_stem
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.runtime import signals
-from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
+from fuxictr_stem.runtime.guarded import LOST_RANK_GOES_ON, RESUME_GOES_ON, run_guarded
 from fuxictr_stem.runtime.logs import tell
+from fuxictr_stem.runtime.torchrun import is_first_process, started_by_torchrun
 
 if TYPE_CHECKING:
     from fuxictr_stem.serving.run import Run
+    from fuxictr_stem.training.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 where an audit or a check of caches found something, or 2 after a mistake that the
         user can fix, reported in one message, or 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
-    args = parser().parse_args(argv)
+    try:
+        args = parser().parse_args(argv)
+        if started_by_torchrun() and args.run not in _TOGETHER:
+            raise ConfigError(f"`{args.name}` works in one process. Start it without torchrun.")
+    except ConfigError as error:
+        mistake = partial(_reject, error)
+        return run_guarded(lambda: _on_ranks(mistake), "")
     return run_guarded(lambda: args.run(args), args.go_on)
 
 
@@ -50,16 +59,35 @@ def command_line(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _run(args: argparse.Namespace) -> None:
-    # torchrun numbers its processes; the first speaks for all.
-    if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":
-        logger.info("Loading PyTorch and FuxiCTR")
+def _on_ranks(work: Callable[[Ranks | None], None], advice: str = "") -> None:
+    """Do some work on all processes that `torchrun` has started, or in this one, which needs no PyTorch.
+
+    ``advice`` is how to go on when one of them is lost.
+    """
+    if not started_by_torchrun():
+        work(None)
+        return
     from fuxictr_stem.distributed.session import run_on_ranks
+
+    run_on_ranks(work, advice)
+
+
+def _reject(error: ConfigError, ranks: Ranks | None) -> None:
+    raise error
+
+
+def _say_loading(what: str) -> None:
+    if is_first_process():
+        logger.info("Loading %s", what)
+
+
+def _run(args: argparse.Namespace) -> None:
+    if "torch" not in sys.modules:
+        _say_loading("PyTorch and FuxiCTR")
     from fuxictr_stem.experiment import run_experiment
     from fuxictr_stem.results import show
-    from fuxictr_stem.training.ranks import Ranks
 
-    def run(ranks: Ranks) -> None:
+    def run(ranks: Ranks | None) -> None:
         result = run_experiment(
             args.config,
             args.expid,
@@ -69,10 +97,10 @@ def _run(args: argparse.Namespace) -> None:
             init_from=args.init_from,
             ranks=ranks,
         )
-        if ranks.is_first:
+        if is_first_process():
             show(result)
 
-    run_on_ranks(run)
+    _on_ranks(run, LOST_RANK_GOES_ON)
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -119,24 +147,44 @@ def _init(args: argparse.Namespace) -> None:
 def _predict(args: argparse.Namespace) -> None:
     from fuxictr_stem.serving.score_files import check_place
 
-    check_place(args.out)
-    run = _loaded(args)
-    rows = run.predict_to(args.out, args.data, _names(args.keep))
-    logger.info("Wrote the scores of %s rows to %s", f"{rows:,}", args.out)
+    def predict(run: Run) -> None:
+        rows = run.predict_to(args.out, args.data, _names(args.keep))
+        logger.info("Wrote the scores of %s rows to %s", f"{rows:,}", args.out)
+
+    _score(args, lambda: check_place(args.out), predict)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     from fuxictr_stem.serving.score_files import check_place
 
-    if args.out is not None:
-        # Before the work.
-        check_place(args.out, endings=(".json",))
-    run = _loaded(args)
-    metrics = None if args.metrics is None else _names(args.metrics)
-    evaluation = run.evaluate(args.data, metrics, args.by)
-    if args.out is not None:
-        evaluation.write(args.out)
-    tell(str(evaluation))
+    def check() -> None:
+        if args.out is not None:
+            check_place(args.out, endings=(".json",))
+
+    def evaluate(run: Run) -> None:
+        metrics = None if args.metrics is None else _names(args.metrics)
+        evaluation = run.evaluate(args.data, metrics, args.by)
+        if args.out is not None:
+            evaluation.write(args.out)
+        tell(str(evaluation))
+
+    _score(args, check, evaluate)
+
+
+def _score(
+    args: argparse.Namespace, check: Callable[[], None], work: Callable[[Run], None]
+) -> None:
+    """Check arguments, then work with a run; all processes that `torchrun` has started score its rows."""
+
+    def score(ranks: Ranks | None) -> None:
+        if is_first_process():
+            check()
+        run = _loaded(args, ranks)
+        if is_first_process():
+            work(run)
+        run.join()
+
+    _on_ranks(score, "Nothing was written. Start it again.")
 
 
 def _embeddings(args: argparse.Namespace) -> None:
@@ -146,15 +194,15 @@ def _embeddings(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    logger.info("Loading PyTorch and the run %s", args.run_folder)
+    _say_loading(f"PyTorch and the run {args.run_folder}")
     from fuxictr_stem.serving.export import export
 
     export(args.run_folder, args.out, _names(args.format), args.tables)
 
 
-def _loaded(args: argparse.Namespace) -> Run:
-    logger.info("Loading PyTorch and the run %s", args.run_folder)
-    return fuxictr_stem.load(args.run_folder, args.gpu)
+def _loaded(args: argparse.Namespace, ranks: Ranks | None = None) -> Run:
+    _say_loading(f"PyTorch and the run {args.run_folder}")
+    return fuxictr_stem.load(args.run_folder, args.gpu, ranks)
 
 
 def _names(text: str) -> list[str]:
@@ -224,6 +272,8 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None] | None, st
     "keys": (_keys, "explain every key of the configs, with its default"),
     "list": (_list, "list the experiment ids and the models"),
 }
+# The commands that several processes do together.
+_TOGETHER = (_run, _predict, _evaluate)
 _GO_ON = {"run": RESUME_GOES_ON, "benchmark": "The same command goes on where it was."}
 
 _CACHES = ["cache list", "cache verify", "cache clear"]
@@ -343,9 +393,18 @@ def _default_config() -> Path:
     return Path("config") if Path("config").is_dir() else PACKAGED_CONFIG
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors several processes can report once."""
+
+    def error(self, message: str) -> NoReturn:
+        if started_by_torchrun():
+            raise ConfigError(f"{self.prog}: {message}. {self.prog} --help shows what there is.")
+        super().error(message)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fuxictr_stem", description="Multi-task models for FuxiCTR, run by experiment id."
     )
     parser.add_argument("--version", action="version", version=fuxictr_stem.__version__)
@@ -356,7 +415,9 @@ def parser() -> argparse.ArgumentParser:
         if run is None:
             levels[name] = command.add_subparsers(dest="action", required=True)
             continue
-        command.set_defaults(run=run, go_on=_GO_ON.get(name, ""), config=_default_config())
+        command.set_defaults(
+            name=name, run=run, go_on=_GO_ON.get(name, ""), config=_default_config()
+        )
         for option, settings, meaning, commands in _OPTIONS:
             if name in commands:
                 command.add_argument(option, help=meaning, **settings)

@@ -40,7 +40,13 @@ from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.first_rows import PLACES, first_rows
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
 from fuxictr_stem.distributed.rank_saving import make_saving
-from fuxictr_stem.distributed.spread import build_spread, check_several, part_of
+from fuxictr_stem.distributed.same_data import open_same_data
+from fuxictr_stem.distributed.spread import (
+    build_spread,
+    check_same_settings,
+    check_several,
+    part_of,
+)
 from fuxictr_stem.errors import ConfigError, DataError, OutputError, UserError
 from fuxictr_stem.init_from.start import InitialWeights
 from fuxictr_stem.metrics import METRICS
@@ -128,9 +134,10 @@ def run_experiment(
         params = load_experiment(config_dir, expid, dataset_id=stand_in, overrides=overrides)
     params["gpu"] = gpu
     if ranks.count > 1:
-        check_several(params, init_from is not None)
+        check_several(params)
+        check_same_settings(params, init_from is not None, ranks)
     if not ranks.is_first:
-        return _follow(params, share, ranks)
+        return _follow(params, share, init_from, ranks)
     csv_path = csv_path or Path(f"{config_dir.resolve().name}.csv")
     folder = _folder(params)
     log_path = folder.parent / f"{expid}.log"
@@ -158,7 +165,8 @@ def run_experiment(
             kept=params["states_kept"],
             resume=resume,
         )
-        ranks.from_first(lambda: result is not None)
+        there = initial.digest if initial is not None and initial.is_there else None
+        ranks.from_first(lambda: [result is not None, there])
         if result is not None:
             _check_finished(params, result)
         else:
@@ -181,14 +189,20 @@ def run_experiment(
     return dict(ranks.from_first(lambda: result))
 
 
-def _follow(params: dict[str, Any], share: Share, ranks: Ranks) -> dict[str, Any]:
+def _follow(
+    params: dict[str, Any], share: Share, init_from: Path | None, ranks: Ranks
+) -> dict[str, Any]:
     """Take part in a run of which the first rank writes all files."""
-    is_finished = ranks.from_first(bool)
+    is_finished, there = ranks.from_first(list)
     if not is_finished:
+        initial = None
+        if init_from is not None and there is not None:
+            initial = InitialWeights(init_from, _folder(params), params)
+            initial.check_same(there, ranks.name)
         states, steps = _folder(params) / results.STATES, params["state_steps"]
         saving = make_saving(ranks, states, {}, check_settings, {}, steps=steps)
         with closing(Planned()) as planned:
-            _run({**params, "verbose": 0}, saving, share, planned, None, ranks, None)
+            _run({**params, "verbose": 0}, saving, share, planned, initial, ranks, None)
     return dict(ranks.from_first(dict))
 
 
@@ -238,8 +252,7 @@ def _run(
     keep_freed_memory()
     folder, tasks, start = _folder(params), task_types(params), time.monotonic()
 
-    cache = ranks.after_first(lambda: open_data(params))
-    _check_same_data(cache, ranks)
+    cache = open_same_data(partial(open_data, params), partial(_name_of_data, params), ranks)
     saving.settings["data"] = cache.folder.name
     if initial is not None:
         saving.start = partial(initial.take_over, encoder_folder=cache.folder)
@@ -440,16 +453,6 @@ def open_data(params: dict[str, Any]) -> Cache:
     if any(METRICS[name].group_weight for name in params["metrics"]):
         check_groups(cache, params["group_id"], tasks, params["sample_spaces"])
     return cache
-
-
-def _check_same_data(cache: Cache, ranks: Ranks) -> None:
-    first = ranks.from_first(lambda: cache.folder.name)
-    if cache.folder.name != first:
-        raise DataError(
-            f"Rank {ranks.number} of {ranks.count} has other data than rank 0: the cache "
-            f"{cache.folder.name} here and {first} there. Give all hosts the same source files and "
-            "versions of the packages, or one shared folder."
-        )
 
 
 def check_device(gpu: int) -> None:

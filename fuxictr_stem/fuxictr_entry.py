@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fuxictr_stem import results
 from fuxictr_stem.config.column_words import function_call, labels_of_files
@@ -19,6 +19,9 @@ from fuxictr_stem.errors import ConfigError, DataError, UserError
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.guarded import RESUME_GOES_ON, run_guarded
 from fuxictr_stem.runtime.locks import locked
+
+if TYPE_CHECKING:
+    from fuxictr_stem.training.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +59,16 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
 
-    def run() -> None:
+    def run(ranks: Ranks) -> None:
         from fuxictr_stem.experiment import run_experiment
 
         if args.engine == "fuxictr_stem":
-            results.show(run_experiment(args.config, args.expid, args.gpu, resume=args.resume))
+            options = {"resume": args.resume, "ranks": ranks}
+            result = run_experiment(args.config, args.expid, args.gpu, **options)
+            if ranks.is_first:
+                results.show(result)
+        elif ranks.count > 1:
+            raise ConfigError("--engine fuxictr works in one process. Start it without torchrun.")
         elif args.resume:
             raise ConfigError(
                 "--resume: FuxiCTR's training loop saves no states. Leave it out, or leave out "
@@ -71,7 +79,12 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
             figures = run_under_fuxictr(model_zoo, args.config, args.expid, args.gpu, our_loader)
             results.show(figures)
 
-    return run_guarded(run, RESUME_GOES_ON if args.engine == "fuxictr_stem" else "")
+    def run_on_all() -> None:
+        from fuxictr_stem.distributed.session import run_on_ranks
+
+        run_on_ranks(run)
+
+    return run_guarded(run_on_all, RESUME_GOES_ON if args.engine == "fuxictr_stem" else "")
 
 
 def run_under_fuxictr(

@@ -1,6 +1,7 @@
 """A run that starts from another run's weights: the same rows have the same scores at its first step."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,15 +11,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
+from fuxictr_stem.distributed.spread import build_spread
 from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.experiment import run_experiment
+from fuxictr_stem.experiment import open_data, run_experiment
+from fuxictr_stem.init_from.start import InitialWeights
 from fuxictr_stem.models import STEMNet
 from fuxictr_stem.registry import list_models
 from fuxictr_stem.training import Trainer
 from fuxictr_stem.training.evaluation import evaluate_predictions, predict
 from tests.support.crashes import Crash
 from tests.support.project import Project, result_of, toy_rows
+from tests.support.ranks import on_ranks
 from tests.support.small_models import SMALL
 
 LAYERS = ("num_shared_experts", "expert_hidden_units", "gate_hidden_units", "tower_hidden_units")
@@ -163,6 +168,35 @@ def other_day(project):
     project.days["day2"]["train"] = pl.concat(
         [more, today.filter((pl.col("user") == "u9") & (pl.col("item") != "i2"))]
     )
+
+
+def first_weights(ranks, folder, source):
+    """Begin a run of some ranks, and write its weights."""
+    os.chdir(folder)
+    params = load_experiment("config", "day2") | {"gpu": -1}
+    cache = open_data(params)
+    torch.manual_seed(params["seed"])
+    model = build_spread(params, cache.feature_map(params), ranks)
+    initial = InitialWeights(source, folder / "none", params)
+    record = initial.take_over(model, cache.folder)
+    model.save_weights(str(folder / f"first-{ranks.count}"))
+    return record
+
+
+@pytest.mark.slow
+def test_ranks_begin_with_the_weights_of_one_process(days, tmp_path, first_step):
+    project = days(epochs=1)
+    other_day(project)
+    assert project.train("day1") == 0
+    source = project.folder_of("day1")
+    assert project.train("day2", "--init-from", str(source)) == 0
+    for count in (2, 3):
+        records = on_ranks(count, first_weights, tmp_path, source)
+        assert records == [project.result("day2")["init_from"]] * count
+        weights = load_file(tmp_path / f"first-{count}")
+        assert weights.keys() == first_step.weights.keys()
+        for name, weight in weights.items():
+            assert torch.equal(weight, first_step.weights[name]), (count, name)
 
 
 def test_rows_are_matched_by_raw_token(days, first_step, capfd):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fuxictr_stem import registry
@@ -113,7 +113,7 @@ def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str
         line
         for key in dict.fromkeys([*then, *here])
         if then.get(key) != here.get(key)
-        for line in _differences(before.get(key), now.get(key), key)
+        for line in differences(before.get(key), now.get(key), key)
     ]
     if before.get("data") != now.get("data"):
         changed.append("data: the source files, or the columns' config, are others now")
@@ -125,10 +125,20 @@ def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str
         )
 
 
-def _differences(before: Any, now: Any, at: str) -> Any:
+def differences(
+    before: Any, now: Any, at: str = "", words: tuple[str, str] = ("then", "now")
+) -> Iterator[str]:
+    """Yield what differs between two settings.
+
+    Args:
+        before: Some settings, or one, as JSON.
+        now: Others.
+        at: What they are called.
+        words: How to tell which is which.
+    """
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(key for key in now if key not in before)]:
             name = f"{at}.{key}" if at else str(key)
-            yield from _differences(before.get(key), now.get(key), name)
+            yield from differences(before.get(key), now.get(key), name, words)
     elif before != now:
-        yield f"{at}: {before!r} then, {now!r} now"
+        yield f"{at}: {before!r} {words[0]}, {now!r} {words[1]}"

@@ -18,6 +18,7 @@ from torch import distributed
 from fuxictr_stem.distributed.messages import RankLost, lost_ranks
 from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.runtime import signals
+from fuxictr_stem.runtime.guarded import LOST_RANK_GOES_ON
 
 STORE_TIMEOUT = timedelta(minutes=1)
 """How long a rank tries to reach the store of torchrun, which was there before it."""
@@ -142,15 +143,14 @@ def _pause(end: float, missing: list[int]) -> None:
     time.sleep(_POLL_SECONDS)
 
 
-def store_lost(number: int, error: RankLost) -> BaseException:
+def store_lost(number: int, error: RankLost, advice: str = LOST_RANK_GOES_ON) -> BaseException:
     """Return what a rank raises that has lost the store: an error on one of each host, or a silent exit."""
     at_torchrun = torchrun_keeps_store()
     if not (os.environ.get("LOCAL_RANK") == "0" if at_torchrun else number == 1):
         return SystemExit(2)
     who = "torchrun, which has started this process," if at_torchrun else "The first rank"
     return TrainingError(
-        f"{who} has ended, or cannot be reached, so the run has ended. The same command with --resume "
-        f"goes on from the last state, if one was saved. ({error})"
+        f"{who} has ended, or cannot be reached, so the run has ended. {advice} ({error})"
     )
 
 

@@ -41,13 +41,13 @@ def trade(received: Tensor, sent: Tensor, into: Sequence[int], out: Sequence[int
         distributed.all_to_all_single(received, sent, list(into), list(out))
 
 
-def send_first(part: Tensor) -> None:
-    """Send a tensor to the first rank."""
+def send_to(part: Tensor, rank: int) -> None:
+    """Send a tensor to a rank, which must `receive` it."""
     with lost_ranks():
-        distributed.send(part, dst=0)
+        distributed.send(part, dst=rank)
 
 
 def receive(part: Tensor, rank: int) -> None:
-    """Receive what a rank sends to the first one."""
+    """Receive a tensor of the same size from a rank."""
     with lost_ranks():
         distributed.recv(part, src=rank)

@@ -1,12 +1,13 @@
 """Training states of several ranks: one folder as one process writes it, with the rows of all.
 
 So a run goes on with any number of ranks, or alone. The first rank decides when it is time, finds the
-newest state and writes; the others send it their rows.
+newest state, writes and reads; the others send and get their rows, so that no other host needs the folder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import safe_open
 
 from fuxictr_stem.distributed import whole_weights
-from fuxictr_stem.distributed.messages import receive, send_first
+from fuxictr_stem.distributed.messages import receive, send_to
+from fuxictr_stem.distributed.whole_weights import open_from_first
 from fuxictr_stem.training import snapshot
 from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.saving import Position, Saving
@@ -41,12 +43,9 @@ class RankSaving(Saving):
         """Go on from the newest state, or begin anew; as `Saving.begin`."""
         newest = self._ranks.from_first(lambda: _as_json(self._newest(model)))
         if newest is None:
+            self._start(model)
             return None
-        folder, content = Path(newest[0]), newest[1]
-        progress = self._go_on(model, train, folder, content)
-        if snapshot.TENSORS in content["files"] and not self._ranks.is_first:
-            self._set_random(model, folder)
-        return progress
+        return self._go_on(model, train, Path(newest[0]), newest[1])
 
     def save(
         self,
@@ -64,7 +63,7 @@ class RankSaving(Saving):
                 self._ranks.from_first(lambda: False)
             return bool(self._ranks.from_first(lambda: saved))
         if self._ranks.from_first(bool):
-            send_first(torch.get_rng_state())
+            send_to(torch.get_rng_state(), 0)
             whole_weights.send(model.state_dict(), shards_of(model))
             tensors, _ = snapshot.state(model)
             whole_weights.send(tensors, snapshot.optimizer_shards(model, tensors))
@@ -75,6 +74,13 @@ class RankSaving(Saving):
         wished = self._ranks.wished
         self._ranks.wish = self._ranks.is_first and not wished and super()._by_clock()
         return wished
+
+    def _read(self, model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
+        if self._ranks.is_first:
+            snapshot.put_best_back(model, folder, content)
+        snapshot.read(model, folder, content, partial(open_from_first, self._ranks))
+        if snapshot.TENSORS in content["files"]:
+            self._set_random(model, folder / snapshot.TENSORS)
 
     def _write(self, model: MultiTaskModel, folder: Path, finished: bool) -> dict[str, Any]:
         snapshot.copy_best(model, folder)
@@ -98,14 +104,24 @@ class RankSaving(Saving):
     def _random_name(self, number: int) -> str:
         return f"{snapshot.OF_RANKS}random.{number} of {self._ranks.count}"
 
-    def _set_random(self, model: MultiTaskModel, folder: Path) -> None:
-        """Go on with this rank's random numbers, or, after other ranks, with some of its own."""
-        name = self._random_name(self._ranks.number)
-        with safe_open(folder / snapshot.TENSORS, "pt") as file:
-            if name in file.keys():  # noqa: SIM118
-                torch.set_rng_state(file.get_tensor(name).clone())
-            else:
-                torch.manual_seed(model._total_steps * self._ranks.count + self._ranks.number)
+    def _set_random(self, model: MultiTaskModel, path: Path) -> None:
+        """Have each rank go on with its random numbers, or, after other ranks, with some of its own."""
+        states = []
+        if self._ranks.is_first:
+            with safe_open(path, "pt") as file:
+                names = [self._random_name(number) for number in range(1, self._ranks.count)]
+                states = [file.get_tensor(name) for name in names if name in file.keys()]  # noqa: SIM118
+        any_there = self._ranks.from_first(lambda: bool(states))
+        for number, state in enumerate(states, 1):
+            send_to(state, number)
+        if self._ranks.is_first:
+            return
+        if any_there:
+            state = torch.empty_like(torch.get_rng_state())
+            receive(state, 0)
+            torch.set_rng_state(state)
+        else:
+            torch.manual_seed(model._total_steps * self._ranks.count + self._ranks.number)
 
 
 def _as_json(state: tuple[Path, dict[str, Any]] | None) -> Any:

@@ -23,10 +23,12 @@ from torch import distributed
 from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.distributed.meeting import Keys, meet, names_of, store_lost
-from fuxictr_stem.distributed.messages import RankLost, highest, lost_ranks, receive, send_first
+from fuxictr_stem.distributed.messages import RankLost, highest, lost_ranks, receive, send_to
 from fuxictr_stem.errors import Stopped, TrainingError
 from fuxictr_stem.runtime import signals
 from fuxictr_stem.runtime.group import Group
+from fuxictr_stem.runtime.guarded import LOST_RANK_GOES_ON
+from fuxictr_stem.runtime.torchrun import started_by_torchrun
 from fuxictr_stem.training.evaluation import Predictions
 from fuxictr_stem.training.ranks import Ranks
 
@@ -39,16 +41,15 @@ _POLL_SECONDS = 0.02
 Result = TypeVar("Result")
 
 
-def started_by_torchrun() -> bool:
-    """Say whether `torchrun` has started this process as one of several."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def run_on_ranks(work: Callable[[Ranks], Result]) -> Result:
+def run_on_ranks(work: Callable[[Ranks], Result], advice: str = LOST_RANK_GOES_ON) -> Result:
     """Do some work on all ranks that `torchrun` has started, or in this process alone.
 
     Only the first rank logs. Where the work fails on a rank, or one is lost, all end; one of them raises
     the error, the others leave without a word.
+
+    Args:
+        work: The work.
+        advice: How to go on when a rank is lost.
 
     Raises:
         TrainingError: A rank was lost.
@@ -59,9 +60,11 @@ def run_on_ranks(work: Callable[[Ranks], Result]) -> Result:
     ranks = _join()
     try:
         with ranks:
+            # A rank that has only a mistake to report would leave while others still connect to it.
+            ranks.exchange(None)
             return work(ranks)
     except BaseException as error:
-        ending = ranks.ending(error)
+        ending = ranks.ending(error, advice)
     # Outside, where no error is being handled: whoever looks behind this one must see nothing.
     raise ending
 
@@ -180,9 +183,9 @@ class TorchRanks(StoreGroup, Ranks):
         numbers = torch.from_numpy(np.stack([*part.y_true.values(), *part.y_pred.values()]))
         groups = None if part.group_id is None else torch.from_numpy(part.group_id)
         if not self.is_first:
-            send_first(numbers)
+            send_to(numbers, 0)
             if groups is not None:
-                send_first(groups)
+                send_to(groups, 0)
             return part
         rows = batches.num_samples
         all_numbers = numbers.new_empty(len(numbers), rows)
@@ -208,7 +211,7 @@ class TorchRanks(StoreGroup, Ranks):
             None if all_groups is None else all_groups.numpy(),
         )
 
-    def ending(self, error: BaseException) -> BaseException:
+    def ending(self, error: BaseException, advice: str = "") -> BaseException:
         """Return what this rank raises after an error: that, the loss of a rank, or a silent exit."""
         # torchrun ends all ranks when it sees that one has ended; this one may have more to say.
         signals.ignore()
@@ -219,11 +222,11 @@ class TorchRanks(StoreGroup, Ranks):
                 return SystemExit(code)
             lost = self._lost() if isinstance(error, (RankLost, Stopped)) else []
         except RankLost as gone:
-            return store_lost(self.number, gone)
+            return store_lost(self.number, gone, advice)
         finally:
             self._over.set()
         if lost or isinstance(error, RankLost):
-            return _loss(lost, self.count, error)
+            return _loss(lost, self.count, error, advice)
         return error
 
     def _lost(self) -> list[int]:
@@ -256,11 +259,10 @@ class TorchRanks(StoreGroup, Ranks):
                 return
 
 
-def _loss(lost: list[int], count: int, error: BaseException) -> TrainingError:
+def _loss(lost: list[int], count: int, error: BaseException, advice: str) -> TrainingError:
     who = names_of(lost, count) if lost else f"One of the {count} ranks"
     minutes = TIMEOUT.total_seconds() / 60
     return TrainingError(
         f"{who} has ended without a message, or did not answer for up to {minutes:g} minutes, so the run "
-        f"has ended. Common reasons: no memory is left, or the network is down. The same command with "
-        f"--resume goes on from the last state, if one was saved. ({error})"
+        f"has ended. Common reasons: no memory is left, or the network is down. {advice} ({error})"
     )

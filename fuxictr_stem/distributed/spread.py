@@ -13,9 +13,10 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import nn
 
+from fuxictr_stem.config.decisive import decisive, differences, result_settings
 from fuxictr_stem.distributed.row_exchange import RowExchange
 from fuxictr_stem.distributed.sharded_step import ShardedStep
-from fuxictr_stem.distributed.whole_weights import save
+from fuxictr_stem.distributed.whole_weights import open_from_first, save
 from fuxictr_stem.errors import ConfigError, Problem, raise_all, raise_first
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.models.base import MultiTaskNet
@@ -26,28 +27,26 @@ from fuxictr_stem.training.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
+_WORDS = "on rank 0", "here"
 
-def check_several(params: Mapping[str, Any], init_from: bool) -> None:
+
+def check_several(params: Mapping[str, Any]) -> None:
     """Reject what several processes cannot do yet, in one message.
 
     Args:
         params: The experiment, checked, with ``gpu``.
-        init_from: Whether it is to start from another run's weights.
 
     Raises:
         ConfigError: There is something.
     """
-    problems = list(_several_problems(params, init_from))
+    problems = list(_several_problems(params))
     if problems:
         texts = [f"{key}: {text} {hint}" for key, text, hint in problems]
         texts[-1] += " Or train it in one process, without torchrun."
         raise_all(ConfigError, f"{params['model_id']} on several processes", texts)
 
 
-def _several_problems(params: Mapping[str, Any], init_from: bool) -> Iterator[Problem]:
-    if init_from:
-        text = "several processes begin with random weights only."
-        yield Problem("--init-from", text, "Leave it out.")
+def _several_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
     if params["gpu"] >= 0:
         yield Problem("--gpu", "several processes train on the CPU only.", "Leave it out.")
     if not issubclass(get_model(params["model"]), MultiTaskNet):
@@ -60,6 +59,28 @@ def _several_problems(params: Mapping[str, Any], init_from: bool) -> Iterator[Pr
         yield Problem(
             "embedding_regularizer", f"several processes need L2 or null, found {regularizer}."
         )
+
+
+def check_same_settings(params: Mapping[str, Any], init_from: bool, ranks: Ranks) -> None:
+    """Reject settings that differ from those of the first rank, whose host may have other configs.
+
+    Args:
+        params: The experiment, checked, with ``gpu``.
+        init_from: Whether it is to start from another run's weights.
+        ranks: The ranks, which all call this.
+
+    Raises:
+        ConfigError: They differ; the message names all that does.
+    """
+    settings = {
+        **decisive(result_settings(params)),
+        "state_steps": params["state_steps"],
+        "--init-from": init_from,
+    }
+    changed = list(differences(ranks.from_first(lambda: settings), settings, words=_WORDS))
+    if changed:
+        changed[-1] += ". Give all hosts the same configs and the same command."
+        raise_all(ConfigError, f"the settings of {ranks.name} are not those of rank 0", changed)
 
 
 def part_of(
@@ -97,6 +118,25 @@ def build_spread(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) 
     return model
 
 
+def build_to_score(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) -> MultiTaskModel:
+    """Return the model of a finished run, whose weights are to be loaded, to score rows.
+
+    Where there are other ranks, it has a part of each table, and all run it at the same moments.
+
+    Raises:
+        ConfigError: The model rejects its parameters.
+    """
+    if ranks.count == 1:
+        return build_model(params, feature_map)
+    # Any initializer's rows can be split when they are loaded.
+    made = {**params, "embedding_initializer": "nn.init.zeros_"}
+    with rows_split(ranks.number, ranks.count):
+        model = build_model(made, feature_map)
+    assert isinstance(model, MultiTaskNet), type(model)
+    model.embedding_layer.row_source = RowExchange(model.embedding_layer.field_tables(), FP32)
+    return model
+
+
 def _norm_problems(model: nn.Module) -> Iterator[Problem]:
     """Yield that a model normalises by the rows of a batch, of which each process sees a part."""
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
@@ -121,4 +161,8 @@ def spread(model: MultiTaskNet, ranks: Ranks, exchange_precision: str) -> None:
     raise_first(_norm_problems(model))
     exchange = RowExchange(model.embedding_layer.field_tables(), exchange_precision)
     model.embedding_layer.row_source = exchange
-    model.spread(lambda step: ShardedStep(step, model, exchange), partial(save, model, ranks))
+    model.spread(
+        lambda step: ShardedStep(step, model, exchange),
+        partial(save, model, ranks),
+        partial(open_from_first, ranks),
+    )

@@ -1,6 +1,7 @@
 """Tensors of several ranks, such as a model's weights, in one file as one process writes it.
 
-The first rank writes it, and gets the rows of tables some at a time: it never holds a whole table.
+The first rank writes and reads it, and gets or hands out the rows of tables some at a time: it never holds
+a whole table, and no other host needs the file.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -16,12 +17,12 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from fuxictr_stem.distributed.messages import receive, send_first
+from fuxictr_stem.distributed.messages import receive, send_to
 from fuxictr_stem.layers.row_shards import RowShard
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.outputs import replacing
 from fuxictr_stem.training.ranks import Ranks
-from fuxictr_stem.training.weights import shards_of
+from fuxictr_stem.training.weights import TensorFile, shards_of
 
 BLOCK_BYTES = 1 << 24
 """Bytes of a table's rows that are on their way at a time; the first rank has room for three blocks."""
@@ -90,7 +91,72 @@ def send(tensors: Mapping[str, Tensor], shards: Mapping[str, RowShard]) -> None:
     for name in tensors:
         if name in shards:
             for rows in _row_blocks(tensors[name], shards[name]):
-                send_first(tensors[name][shards[name].kept(rows)[1]])
+                send_to(tensors[name][shards[name].kept(rows)[1]], 0)
+
+
+class _FileOfFirst(TensorFile):
+    """A file of the first rank, of which each gets what it keeps; all take part in each call."""
+
+    def __init__(self, ranks: Ranks, path: str | None) -> None:
+        self._ranks = ranks
+        if path is not None:
+            super().__init__(path)
+        header = ranks.from_first(
+            lambda: {n: [_TYPES[self.dtypes[n]], shape] for n, shape in self.shapes.items()}
+        )
+        dtypes = {text: dtype for dtype, text in _TYPES.items()}
+        self.dtypes = {name: dtypes[text] for name, (text, _) in header.items()}
+        self.shapes = {name: shape for name, (_, shape) in header.items()}
+
+    @torch.no_grad()
+    def copy_into(self, tensors: Mapping[str, Tensor], shards: Mapping[str, RowShard]) -> None:
+        if self._ranks.is_first:
+            super().copy_into(tensors, shards)
+            return
+        for block in self._blocks(tensors):
+            for name, rows in block:
+                _receive_rows(tensors[name], rows, shards.get(name))
+
+    def _put(self, source: Tensor, target: Tensor, rows: slice, shard: RowShard | None) -> None:
+        source = source.to(target.dtype)
+        for number in range(1, self._ranks.count):
+            part = source
+            if shard is not None:
+                at, _ = replace(shard, number=number).kept(torch.arange(rows.start, rows.stop))
+                part = source[at]
+            if part.numel():
+                send_to(part.flatten(), number)
+        super()._put(source, target, rows, shard)
+
+
+def _receive_rows(target: Tensor, rows: slice, shard: RowShard | None) -> None:
+    """Receive what the first rank reads of some rows of a tensor, or of a number."""
+    if shard is not None:
+        _, slots = shard.kept(torch.arange(rows.start, rows.stop))
+        part = target.new_empty(len(slots), *target.shape[1:])
+        if part.numel():
+            receive(part.view(-1), 0)
+        target[slots] = part
+        return
+    into = target[rows] if target.dim() else target
+    part = torch.empty_like(into, memory_format=torch.contiguous_format)
+    if part.numel():
+        receive(part.view(-1), 0)
+    into.copy_(part)
+
+
+@contextmanager
+def open_from_first(ranks: Ranks, path: str | Path) -> Iterator[TensorFile]:
+    """Open a file that the first rank has, for all ranks; an `Opener` of them.
+
+    Raises:
+        OSError, SafetensorError: The first rank has no such file. The others learn that when it ends.
+    """
+    if not ranks.is_first:
+        yield _FileOfFirst(ranks, None)
+        return
+    with open(path, "rb") as held:
+        yield _FileOfFirst(ranks, f"/dev/fd/{held.fileno()}")
 
 
 def _write_header(

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 import polars as pl
 
+from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.experiment import check_device, open_data, run_experiment
 from fuxictr_stem.frames import run_place
 from fuxictr_stem.frames.process_state import random_numbers_kept
@@ -21,6 +22,7 @@ from fuxictr_stem.results import result_table
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.logs import shown
 from fuxictr_stem.runtime.outputs import check_writable
+from fuxictr_stem.runtime.torchrun import started_by_torchrun
 from fuxictr_stem.runtime.whole_folder import fresh_folder
 from fuxictr_stem.serving.run import Run, load
 
@@ -101,6 +103,11 @@ def fit(
         UserError: An argument, the rows or ``out`` are not as they must be; in one message.
         Stopped: In the main thread, by Ctrl-C or SIGTERM while it trains; the state is saved.
     """
+    if started_by_torchrun():
+        raise ConfigError(
+            "fit works in one process. Start the script without torchrun; several processes train by the "
+            "configs that fit has written: torchrun ... -m fuxictr_stem run --config <out>/config ..."
+        )
     request = Request(
         rows={"train": train, "valid": valid} | ({} if test is None else {"test": test}),
         labels=labels,

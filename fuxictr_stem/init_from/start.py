@@ -30,6 +30,7 @@ from fuxictr_stem.models.initial_weights import (
 from fuxictr_stem.models.weight_parts import projection_parts, streams
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.runtime.text_table import text_table
+from fuxictr_stem.training.weights import shards_of
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +76,33 @@ class InitialWeights:
         self.digest = self._source.digest
         check_fit(self._source, params)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is there; if it is not, the run must have a state to go on from."""
+        return self._source is not None
+
+    def check_same(self, digest: str, who: str) -> None:
+        """Compare the weights with those of another process by their digest.
+
+        Args:
+            digest: The other's.
+            who: What this process is called.
+
+        Raises:
+            ConfigError: They are others.
+        """
+        if digest != self.digest:
+            raise ConfigError(
+                f"--init-from {self.folder} is another run for {who} than for rank 0. Give all hosts the "
+                "same folder, or copies of it."
+            )
+
     def take_over(self, model: MultiTaskModel, encoder_folder: Path) -> dict[str, Any]:
         """Copy all that fits, log it, and return it.
 
         Args:
-            model: The model, set up for training; what is new in it stays as it is.
+            model: The model, set up for training, perhaps with a part of the rows of its tables; what is
+                new in it stays as it is.
             encoder_folder: Where the encoder of the run's own data is.
 
         Returns:
@@ -144,6 +167,7 @@ def _take_over(
         ours.parts
         | projection_parts(ours.layout, {n: t.shape for n, t in state.items()}, ours.labels),
     )
+    shards = shards_of(model)
     tables = [streams(side.labels, side.num_tables) for side in (theirs, ours)]
     vocabularies = list(_matched(source, ours, encoder))
     total = sum(len(vocabulary.rows.here) for vocabulary in vocabularies)
@@ -154,8 +178,8 @@ def _take_over(
             )
             for their_rows, our_rows in pairs:
                 columns = table_columns(our_rows.width, *tables)
-                target = state[our_rows.tensor]
-                copy_rows(path, their_rows, target, our_rows.first_id, rows, columns)
+                target, shard = state[our_rows.tensor], shards.get(our_rows.tensor)
+                copy_rows(path, their_rows, target, our_rows.first_id, rows, columns, shard)
             progress.update(len(rows.here))
     new = [label for label in ours.labels if label not in theirs.labels]
     return {

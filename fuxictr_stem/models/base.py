@@ -41,7 +41,7 @@ from fuxictr_stem.training.task_loss import (
     sample_weights,
     task_problems,
 )
-from fuxictr_stem.training.weights import read_into, whole_sizes
+from fuxictr_stem.training.weights import Opener, open_tensors, read_into, whole_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +136,7 @@ class MultiTaskNet(MultiTaskModel):
         # Set while a step is taken on a part of a batch.
         self.batch_share: BatchShare | None = None
         self._save: Callable[[str], None] | None = None
+        self._opener: Opener = open_tensors
         self.balancer = GradientBalancer(gradient_balancing) if gradient_balancing else None
         # The labels of the batches may be more than the feature map tells.
         raise_first(sample_space_problems(sample_spaces, labels, dataset_labels=()))
@@ -280,15 +281,21 @@ class MultiTaskNet(MultiTaskModel):
             graphed = self.device.type == "cuda" and not looks
             self._adam_step = GraphedStep(step) if graphed else step
 
-    def spread(self, wrap: Callable[[AdamStep], AdamStep], save: Callable[[str], None]) -> None:
-        """Have what knows the other processes take the steps of Adam and save the weights.
+    def spread(
+        self,
+        wrap: Callable[[AdamStep], AdamStep],
+        save: Callable[[str], None],
+        opener: Opener,
+    ) -> None:
+        """Have what knows the other processes take the steps of Adam and save and load the weights.
 
-        ``wrap`` makes the step of all processes of that of one; ``save`` does what `save_weights` does.
+        ``wrap`` makes the step of all processes of that of one; ``save`` does what `save_weights` does;
+        ``opener`` opens a file of weights for all.
         """
         assert isinstance(self._adam_step, AdamStep)
         self._adam_step = wrap(self._adam_step)
         self.optimizer = self._adam_step.optimizer
-        self._save = save
+        self._save, self._opener = save, opener
 
     @property
     def skips_lost_steps(self) -> bool:
@@ -410,7 +417,7 @@ class MultiTaskNet(MultiTaskModel):
         """
         self.to(self.device)
         try:
-            read_into(self, checkpoint)
+            read_into(self, checkpoint, self._opener)
         except (SafetensorError, OSError, RuntimeError) as error:
             raise DataError(
                 f"The weights {checkpoint} cannot be read: {first_line(error)}"

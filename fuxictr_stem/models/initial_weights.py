@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from fuxictr_stem.layers.row_shards import RowShard
 from fuxictr_stem.models.field_layout import FieldLayout
 from fuxictr_stem.models.weight_parts import EMBEDDING, Unit, WeightPart
 
@@ -119,6 +120,7 @@ def copy_rows(
     first_id: int,
     rows: Rows,
     columns: Sequence[tuple[slice, slice]],
+    shard: RowShard | None = None,
 ) -> None:
     """Copy rows of a table, some at a time.
 
@@ -129,9 +131,13 @@ def copy_rows(
         first_id: Our row of id 0.
         rows: The ids to copy.
         columns: What `table_columns` returns.
+        shard: Which rows of the table the tensor has; None for all.
     """
     order = np.argsort(rows.there, kind="stable")
     there, here = rows.there[order] + source.first_id, rows.here[order] + first_id
+    if shard is not None:
+        kept, slots = shard.kept(torch.from_numpy(here))
+        there, here = there[kept.numpy()], slots.numpy()
     for start, stop in _spans(path, source.tensor, there):
         # What was read counts as memory of the process until the file is closed.
         with safe_open(path, "pt") as file:

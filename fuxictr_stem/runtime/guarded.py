@@ -15,6 +15,7 @@ from fuxictr_stem.runtime.logs import log_to_console
 logger = logging.getLogger(__name__)
 
 RESUME_GOES_ON = "A run goes on by the same command with --resume."
+LOST_RANK_GOES_ON = "The same command with --resume goes on from the last state, if one was saved."
 
 
 def run_guarded(run: Callable[[], int | None], advice: str) -> int:

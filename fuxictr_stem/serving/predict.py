@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -55,6 +55,11 @@ class Predictor:
     batch_size: int
     unknown: Mapping[str, float]
 
+    @property
+    def rows_together(self) -> int:
+        """Blocks hold a multiple of this number of rows, but for the last."""
+        return self.batch_size
+
     def scored(self, rows: Rows, title: str = "Predict") -> Iterator[Scored]:
         """Score rows in their order; warn at the end of columns whose ids are mostly unknown.
 
@@ -62,7 +67,7 @@ class Predictor:
         """
         tallies = {name: Tally() for name in self.features if name in self.unknown}
         with Progress(title, None, unit="rows") as progress:
-            for block in _ahead(_aligned(rows.blocks(), self.batch_size)):
+            for block in _ahead(_aligned(rows.blocks(), self.rows_together)):
                 progress.expect(rows.total)
                 for name, tally in tallies.items():
                     unknown = self.encoder.unknown(name)
@@ -76,28 +81,39 @@ class Predictor:
     def batches(self, rows: Rows, title: str) -> Iterator[dict[str, Tensor]]:
         """Yield the batches of rows that `scored` runs the model over."""
         with Progress(title, None, unit="rows") as progress:
-            for block in _ahead(_aligned(rows.blocks(), self.batch_size)):
+            for block in _ahead(_aligned(rows.blocks(), self.rows_together)):
                 progress.expect(rows.total)
                 yield from self._batches(block.arrays)
                 progress.update(_rows(block))
 
     def _batches(self, arrays: Mapping[str, Array]) -> Iterator[dict[str, Tensor]]:
+        columns = as_columns(arrays, self.features)
+        return self._batches_of(columns, -(-len(columns[self.features[0]]) // self.batch_size))
+
+    def _batches_of(self, columns: Mapping[str, Tensor], count: int) -> Iterator[dict[str, Tensor]]:
+        """Yield some batches of columns; those beyond the last row have none."""
         device = self.model.device
-        columns = {name: _tensor(arrays[name]).to(device) for name in self.features}
-        for start in range(0, len(next(iter(columns.values()))), self.batch_size):
+        columns = {name: column.to(device) for name, column in columns.items()}
+        for start in range(0, count * self.batch_size, self.batch_size):
             stop = start + self.batch_size
             yield {name: column[start:stop] for name, column in columns.items()}
 
-    @torch.no_grad()
     def _score(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Return the scores of a block."""
-        model = self.model
-        parts: dict[str, list[Tensor]] = {label: [] for label in model.labels}
-        for batch in self._batches(arrays):
-            outputs = forward(model, batch)
-            for label, scores in parts.items():
-                scores.append(outputs[f"{label}_pred"].flatten())
-        return {label: torch.cat(scores).float().cpu().numpy() for label, scores in parts.items()}
+        return self._by_label(self._run(self._batches(arrays)))
+
+    @torch.no_grad()
+    def _run(self, batches: Iterable[dict[str, Tensor]]) -> Tensor:
+        """Return the scores of batches, (T, rows) float32 of T tasks."""
+        parts = []
+        for batch in batches:
+            outputs = forward(self.model, batch)
+            scores = [outputs[f"{label}_pred"].flatten() for label in self.model.labels]
+            parts.append(torch.stack(scores))
+        return torch.cat(parts, dim=1).float().cpu()
+
+    def _by_label(self, scores_TN: Tensor) -> dict[str, Array]:
+        return dict(zip(self.model.labels, scores_TN.numpy(), strict=True))
 
 
 def predict_frame(predictor: Predictor, rows: Rows, data: Data) -> Frame:
@@ -153,11 +169,19 @@ def _frame(scored: Scored) -> pl.DataFrame:
     return scored.block.kept.with_columns(pl.Series(n, values) for n, values in scores.items())
 
 
-def _tensor(array: Array) -> Tensor:
-    """Return a column as the loader gives it to a model in training."""
-    kept: type = np.int32 if np.can_cast(array.dtype, np.int32) else np.int64
+def as_columns(arrays: Mapping[str, Array], names: Sequence[str]) -> dict[str, Tensor]:
+    """Return columns as the loader gives them to a model in training."""
     # PyTorch warns of arrays that cannot be written.
-    return torch.from_numpy(np.require(array, np.float32 if array.dtype.kind == "f" else kept, "W"))
+    writable = {
+        name: np.require(arrays[name], kept_type(arrays[name].dtype), "W") for name in names
+    }
+    return {name: torch.from_numpy(array) for name, array in writable.items()}
+
+
+def kept_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which the loader gives a column of a type to a model."""
+    kept = np.int32 if np.can_cast(dtype, np.int32) else np.int64
+    return np.dtype(np.float32 if dtype.kind == "f" else kept)
 
 
 def _ahead(blocks: Generator[Block]) -> Iterator[Block]:

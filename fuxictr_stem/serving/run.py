@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,18 @@ from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
-from fuxictr_stem.errors import DataError
+from fuxictr_stem.distributed.spread import build_to_score
+from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.experiment import check_device
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.registry import build_model
 from fuxictr_stem.serving.embeddings import FieldVectors, Table, write_embeddings
 from fuxictr_stem.serving.evaluate import Evaluation, evaluate
 from fuxictr_stem.serving.gates import mean_gate_weights, row_gate_weights
 from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Wanted, is_pandas, open_rows
 from fuxictr_stem.serving.predict import Predictor, predict_frame, rows_like, write_predictions
+from fuxictr_stem.serving.predict_on_ranks import RankPredictor
 from fuxictr_stem.training.precision import FP32, TF32
+from fuxictr_stem.training.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Run:
         feature_map: FuxiCTR's description of the model's features.
         encoder: What turns raw rows into ids.
         unknown: By column, the share of train's ids that are the unknown one.
+        ranks: The processes that score rows together; by default this one alone.
     """
 
     folder: Path
@@ -52,6 +55,7 @@ class Run:
     feature_map: FeatureMap
     encoder: RowEncoder
     unknown: dict[str, float]
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def features(self) -> list[str]:
@@ -199,31 +203,43 @@ class Run:
     def _vectors(self) -> FieldVectors:
         return FieldVectors(self.model, self.encoder)
 
+    def join(self) -> None:
+        """Score rows for the first of several processes, until that one calls this, too."""
+        predictor = self._predictor
+        if isinstance(predictor, RankPredictor):
+            predictor.join()
+
     @property
     def _predictor(self) -> Predictor:
-        return Predictor(
-            self.model, self.encoder, tuple(self.features), self.params["batch_size"], self.unknown
-        )
+        features, batch_size = tuple(self.features), self.params["batch_size"]
+        parts = self.model, self.encoder, features, batch_size, self.unknown
+        return Predictor(*parts) if self.ranks.count == 1 else RankPredictor(*parts, self.ranks)
 
 
-def load(folder: str | Path, gpu: int = -1) -> Run:
+def load(folder: str | Path, gpu: int = -1, ranks: Ranks | None = None) -> Run:
     """Open the folder of a finished run, ``<model_root>/<dataset_id>/<expid>``, or a copy of it.
 
     Args:
         folder: The folder; nothing else is read, no data, config or cache.
         gpu: Number of the CUDA device, or -1 for the CPU.
+        ranks: Processes that score rows together, each of which calls this and keeps a part of the tables:
+            the first one works with the run, the others `Run.join`.
 
     Raises:
-        DataError: It is no folder of a finished run, or a file of it is absent or damaged.
+        DataError: It is no folder of a finished run, or a file of it is absent or damaged; or other
+            processes have another run there.
         ConfigError: There is no such device, or the model's package is not installed.
         AccessError: The system does not let a file be read.
     """
+    ranks = ranks or Ranks()
     check_device(gpu)
     folder = Path(folder)
     result = results.read(folder) if folder.is_dir() else None
     if result is None:
         raise DataError(results.no_run(folder))
     params = {**results.read_run(folder), "gpu": gpu}
+    if ranks.count > 1:
+        _check_ranks(folder, gpu, ranks)
     if params["precision"] == TF32 and gpu < 0:
         logger.info("precision: the CPU has no tf32, so the products are in fp32.")
         params["precision"] = FP32
@@ -231,9 +247,24 @@ def load(folder: str | Path, gpu: int = -1) -> Run:
     feature_map = results.read_feature_map(folder, params)
     # Another's draws of random numbers stay as they were.
     with torch.random.fork_rng(devices=[]):
-        model = build_model({**params, "verbose": 0}, feature_map)
+        model = build_to_score({**params, "verbose": 0}, feature_map, ranks)
     assert isinstance(model, MultiTaskNet), type(model)
     model.load_weights(str(folder / results.WEIGHTS))
     model.eval()
     unknown = result.get("unknown", {}).get("train", {})
-    return Run(folder, params, task_types(params), model, feature_map, encoder, unknown)
+    return Run(folder, params, task_types(params), model, feature_map, encoder, unknown, ranks)
+
+
+def _check_ranks(folder: Path, gpu: int, ranks: Ranks) -> None:
+    """Reject a device that several processes cannot use, and runs that differ among them."""
+    if gpu >= 0:
+        raise ConfigError(
+            f"--gpu {gpu}: several processes score on the CPU only. Leave it out, or score in one process, "
+            "without torchrun."
+        )
+    weights = results.weights_digest(folder)
+    if ranks.from_first(lambda: weights) != weights:
+        raise DataError(
+            f"{folder} is another run for {ranks.name} than for rank 0. Give all hosts the same folder, or "
+            "copies of it."
+        )

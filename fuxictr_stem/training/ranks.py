@@ -5,6 +5,7 @@ Symbols: T tasks.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,11 @@ class Ranks(Group):
 
     host: Group = ALONE
     wish = wished = False
+
+    @property
+    def name(self) -> str:
+        """What this process is called in messages, with its host."""
+        return f"rank {self.number} of {self.count} (counted from 0, on {socket.gethostname()})"
 
     def any_signal(self, noted: int | None) -> int | None:
         """Return the signal that any process has got, if one has; all ask at the same moment."""

@@ -71,10 +71,13 @@ class Saving:
         """
         self._last = time.monotonic()
         state = self._newest(model)
-        return None if state is None else self._go_on(model, train, *state)
+        if state is None:
+            self._start(model)
+            return None
+        return self._go_on(model, train, *state)
 
     def _newest(self, model: MultiTaskModel) -> tuple[Path, dict[str, Any]] | None:
-        """Return folder and content of the state to go on from; without one, begin anew."""
+        """Return folder and content of the state to go on from, or None where the run begins anew."""
         try:
             state, any_there = self.states.newest() if self.resume else None, bool(self.states)
         except OSError as error:
@@ -84,7 +87,6 @@ class Saving:
             ) from error
         if state is None:
             self._begin_anew(model, any_there)
-            self.started = self.start(model) if self.start is not None else None
             return None
         folder, content = state
         self.check_settings(content["settings"], self.settings, str(folder))
@@ -94,7 +96,7 @@ class Saving:
         self, model: MultiTaskModel, train: Position, folder: Path, content: dict[str, Any]
     ) -> dict[str, Any]:
         try:
-            snapshot.read(model, folder, content)
+            self._read(model, folder, content)
         except (RuntimeError, ValueError, SafetensorError) as error:
             raise DataError(
                 f"--resume: the state {folder} is not one of this model: {first_line(error)}. Run "
@@ -111,6 +113,9 @@ class Saving:
                 )
         logger.info("--resume: going on from %s", folder)
         return dict(content["progress"])
+
+    def _start(self, model: MultiTaskModel) -> None:
+        self.started = self.start(model) if self.start is not None else None
 
     def _begin_anew(self, model: MultiTaskModel, any_there: bool) -> None:
         """Check that the states find room, and say what becomes of those that are there."""
@@ -173,6 +178,10 @@ class Saving:
             self._last = time.monotonic()
         logger.info("Saved the state in %.1f s: %s", self._last - start, self.states.folder)
         return True
+
+    def _read(self, model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
+        snapshot.put_best_back(model, folder, content)
+        snapshot.read(model, folder, content)
 
     def _write(self, model: MultiTaskModel, folder: Path, finished: bool) -> dict[str, Any]:
         return snapshot.write(model, folder, finished)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
-from safetensors import safe_open
 from safetensors.torch import save_file, save_model
 from torch import Tensor
 
 from fuxictr_stem.layers import FieldTables
 from fuxictr_stem.layers.row_shards import RowShard
 from fuxictr_stem.runtime.outputs import replacing
-from fuxictr_stem.training.weights import copy_from, read_into, whole_sizes
+from fuxictr_stem.training.weights import Opener, open_tensors, read_into, whole_sizes
 
 WEIGHTS = "weights.safetensors"
 TENSORS = "tensors.safetensors"
@@ -80,23 +79,35 @@ def state(model: MultiTaskModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
-def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
-    """Put a model that is set up as the one of `write`, and all random states, where `write` saw them.
-
-    ``content`` is what `write` returned, with the state's ``files``. The best weights' file is put back,
-    too.
-    """
+def put_best_back(model: MultiTaskModel, folder: Path, content: Mapping[str, Any]) -> None:
+    """Have the file of the best weights as it was when a state was written; arguments as of `read`."""
     checkpoint = Path(model.checkpoint)
     if BEST in content["files"]:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with replacing(checkpoint) as temporary:
             shutil.copyfile(folder / BEST, temporary)
+
+
+def read(
+    model: MultiTaskModel,
+    folder: Path,
+    content: Mapping[str, Any],
+    opener: Opener = open_tensors,
+) -> None:
+    """Put a model that is set up as the one of `write`, and all random states, where `write` saw them.
+
+    Args:
+        model: The model.
+        folder: The state.
+        content: What `write` returned, with the state's ``files``.
+        opener: Opens its files.
+    """
     if WEIGHTS not in content["files"]:
         return
-    read_into(model, folder / WEIGHTS)
+    read_into(model, folder / WEIGHTS, opener)
     for name, value in content["schedule"].items():
         setattr(model, name, value)
-    tensors = _read_tensors(model, folder / TENSORS)
+    tensors = _read_tensors(model, folder / TENSORS, opener)
     torch.set_rng_state(tensors.pop("random.torch"))
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors.pop("random.cuda"), model.device)
@@ -116,20 +127,17 @@ def read(model: MultiTaskModel, folder: Path, content: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
 
 
-def _read_tensors(model: MultiTaskModel, path: Path) -> dict[str, Tensor]:
+def _read_tensors(model: MultiTaskModel, path: Path, opener: Opener) -> dict[str, Tensor]:
     """Read a state's tensors; of tables that several processes split, what is kept here."""
     tensors = {}
-    with safe_open(path, "pt") as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        shapes = {name: part.get_shape() for name, part in slices.items()}
-        shards = optimizer_shards(model, shapes)
-        for name, shape in shapes.items():
+    with opener(path) as file:
+        shards = optimizer_shards(model, file.shapes)
+        for name, shape in file.shapes.items():
             if not name.startswith(OF_RANKS):
-                dtype = (slices[name][:0] if shape else file.get_tensor(name)).dtype
                 size = [shards[name].size, *shape[1:]] if name in shards else shape
                 # The padding of a part is in no file.
-                tensors[name] = torch.zeros(size, dtype=dtype)
-    copy_from(path, tensors, shards, shapes)
+                tensors[name] = torch.zeros(size, dtype=file.dtypes[name])
+        file.copy_into(tensors, shards)
     return tensors
 
 

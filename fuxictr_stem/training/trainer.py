@@ -119,7 +119,8 @@ class Trainer:
         """
         model = self.model
         self._train, self._valid, self._saving = train, valid, saving
-        os.makedirs(os.path.dirname(model.checkpoint), exist_ok=True)
+        if self._ranks.is_first:
+            os.makedirs(os.path.dirname(model.checkpoint), exist_ok=True)
         model._max_gradient_norm = self.max_gradient_norm
         model._best_metric = np.inf if model._monitor_mode == "min" else -np.inf
         model._stopping_steps, model._stop_training = 0, False

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -16,17 +16,96 @@ from fuxictr_stem.layers.row_shards import RowShard
 _BLOCK_BYTES = 1 << 26
 
 
-@torch.no_grad()
-def read_into(model: nn.Module, path: str | Path) -> None:
+class TensorFile:
+    """The tensors in a safetensors file, whatever takes the file's place meanwhile.
+
+    Attributes:
+        shapes: By name.
+        dtypes: By name.
+    """
+
+    shapes: dict[str, list[int]]
+    dtypes: dict[str, torch.dtype]
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with safe_open(path, "pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            self.shapes = {name: list(part.get_shape()) for name, part in parts.items()}
+            self.dtypes = {
+                name: (part[:0] if self.shapes[name] else file.get_tensor(name)).dtype
+                for name, part in parts.items()
+            }
+
+    @torch.no_grad()
+    def copy_into(self, tensors: Mapping[str, Tensor], shards: Mapping[str, RowShard]) -> None:
+        """Copy tensors, on any device, some rows at a time.
+
+        Args:
+            tensors: Where to, by name.
+            shards: Which of them have only some rows, and which.
+        """
+        for block in self._blocks(tensors):
+            # What was read counts as memory of the process until the file is closed.
+            with safe_open(self._path, "pt") as file:
+                for name, rows in block:
+                    target = tensors[name]
+                    source = file.get_slice(name)[rows] if target.dim() else file.get_tensor(name)
+                    self._put(source, target, rows, shards.get(name))
+
+    def _put(self, source: Tensor, target: Tensor, rows: slice, shard: RowShard | None) -> None:
+        """Copy some rows of a tensor, or a number, to where they belong; of a shard, those kept here."""
+        if shard is not None:
+            at, slots = shard.kept(torch.arange(rows.start, rows.stop))
+            target[slots] = source[at].to(target.dtype)
+        elif target.dim():
+            target[rows].copy_(source)
+        else:
+            target.copy_(source)
+
+    def _blocks(self, tensors: Mapping[str, Tensor]) -> Iterator[list[tuple[str, slice]]]:
+        """Yield tensors by name and rows of what the file has, together of bounded size."""
+        block: list[tuple[str, slice]] = []
+        room = _BLOCK_BYTES
+        for name, tensor in tensors.items():
+            row_bytes = tensor.element_size() * max(tensor[:1].numel(), 1) if tensor.dim() else 8
+            step = max(1, _BLOCK_BYTES // row_bytes)
+            length = self.shapes[name][0] if tensor.dim() else 1
+            for start in range(0, length, step):
+                rows = slice(start, min(start + step, length))
+                size = row_bytes * (rows.stop - rows.start)
+                if size > room:
+                    yield block
+                    block, room = [], _BLOCK_BYTES
+                block.append((name, rows))
+                room -= size
+        yield block
+
+
+Opener = Callable[[str | Path], AbstractContextManager[TensorFile]]
+"""Opens a safetensors file."""
+
+
+@contextmanager
+def open_tensors(path: str | Path) -> Iterator[TensorFile]:
+    """Open a safetensors file.
+
+    Raises:
+        OSError, SafetensorError: It is none.
+    """
+    with open(path, "rb") as held:
+        yield TensorFile(f"/dev/fd/{held.fileno()}")
+
+
+def read_into(model: nn.Module, path: str | Path, opener: Opener = open_tensors) -> None:
     """Copy a file's tensors into a model, on any device, some rows at a time.
 
     Raises:
         RuntimeError: If the file's names or shapes are not the model's.
         SafetensorError: If it is not a safetensors file.
     """
-    # One file throughout, though another process may meanwhile replace it.
-    with open(path, "rb") as held:
-        _read_into(model, f"/dev/fd/{held.fileno()}")
+    with opener(path) as file:
+        _read_into(model, file)
 
 
 def shards_of(model: nn.Module) -> dict[str, RowShard]:
@@ -48,10 +127,8 @@ def whole_sizes(model: nn.Module) -> dict[int, int]:
     return sizes
 
 
-def _read_into(model: nn.Module, path: str) -> None:
-    tensors, shards = model.state_dict(), shards_of(model)
-    with safe_open(path, "pt") as file:
-        shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+def _read_into(model: nn.Module, file: TensorFile) -> None:
+    tensors, shards, shapes = model.state_dict(), shards_of(model), file.shapes
     # `save_model` writes what several names share under one of them.
     written = {tensors[name].data_ptr() for name in shapes if name in tensors}
     tensors = {n: t for n, t in tensors.items() if n in shapes or t.data_ptr() not in written}
@@ -64,45 +141,4 @@ def _read_into(model: nn.Module, path: str) -> None:
             f"{len(names)} tensors are missing, left over or of another shape, such as {names[0]!r}: "
             f"{shapes.get(names[0])} in the file, {wanted.get(names[0])} in the model"
         )
-    copy_from(path, tensors, shards, wanted)
-
-
-def copy_from(
-    path: str | Path,
-    tensors: Mapping[str, Tensor],
-    shards: Mapping[str, RowShard],
-    shapes: Mapping[str, Sequence[int]],
-) -> None:
-    """Copy a file's tensors of these shapes, some rows at a time, and of some only what is kept here."""
-    for block in _blocks(tensors, shapes):
-        # What was read counts as memory of the process until the file is closed.
-        with safe_open(path, "pt") as file:
-            for name, rows in block:
-                target = tensors[name]
-                source = file.get_slice(name)[rows] if target.dim() else file.get_tensor(name)
-                if name in shards:
-                    at, slots = shards[name].kept(torch.arange(rows.start, rows.stop))
-                    target[slots] = source[at].to(target.dtype)
-                else:
-                    target[rows].copy_(source)
-
-
-def _blocks(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]
-) -> Iterator[list[tuple[str, Any]]]:
-    """Yield tensors by name and rows of what the file has, together of bounded size."""
-    block: list[tuple[str, Any]] = []
-    room = _BLOCK_BYTES
-    for name, tensor in tensors.items():
-        row_bytes = tensor.element_size() * max(tensor[:1].numel(), 1) if tensor.dim() else 8
-        step = max(1, _BLOCK_BYTES // row_bytes)
-        length = shapes[name][0] if tensor.dim() else 1
-        for start in range(0, length, step):
-            rows = slice(start, min(start + step, length)) if tensor.dim() else ...
-            size = row_bytes * (rows.stop - rows.start if isinstance(rows, slice) else 1)
-            if size > room:
-                yield block
-                block, room = [], _BLOCK_BYTES
-            block.append((name, rows))
-            room -= size
-    yield block
+    file.copy_into(tensors, shards)

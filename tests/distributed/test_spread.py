@@ -2,7 +2,8 @@
 
 import pytest
 
-from fuxictr_stem.distributed.spread import check_several, part_of, spread
+from fuxictr_stem.config.experiment_config import load_experiment
+from fuxictr_stem.distributed.spread import check_same_settings, check_several, part_of, spread
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.training.ranks import Ranks
@@ -18,15 +19,47 @@ GOOD = {
 
 
 def test_all_problems_in_one_message():
-    check_several(GOOD, init_from=False)
+    check_several(GOOD)
     bad = {**GOOD, "gpu": 0, "optimizer": "SGD", "embedding_regularizer": "l1(0.1)"}
     with pytest.raises(ConfigError) as caught:
-        check_several(bad, init_from=True)
+        check_several(bad)
     head, *lines = str(caught.value).split("\n- ")
-    assert head == "toy_test on several processes: 4 problems"
-    keys = ["--init-from", "--gpu", "optimizer", "embedding_regularizer"]
+    assert head == "toy_test on several processes: 3 problems"
+    keys = ["--gpu", "optimizer", "embedding_regularizer"]
     assert [line.split(":")[0] for line in lines] == keys
     assert str(caught.value).endswith("Or train it in one process, without torchrun.")
+
+
+class Second(Ranks):
+    """The second of two ranks; the first has other settings."""
+
+    number, count = 1, 2
+
+    def __init__(self, settings):
+        self._settings = settings
+
+    def from_first(self, work):
+        return self._settings
+
+
+def test_settings_of_another_host_are_rejected(project):
+    project.write()
+    params = load_experiment("config", "toy_test") | {"gpu": -1}
+    first = []
+    ranks = Ranks()
+    ranks.from_first = lambda work: first.append(work()) or first[0]
+    check_same_settings(params, False, ranks)
+    here = {**params, "learning_rate": 0.5, "state_steps": 7}
+    with pytest.raises(ConfigError) as caught:
+        check_same_settings(here, True, Second(first[0]))
+    head, *lines = str(caught.value).split("\n- ")
+    assert head.startswith("the settings of rank 1 of 2 (counted from 0, on ")
+    assert head.endswith(") are not those of rank 0: 3 problems")
+    assert lines == [
+        "learning_rate: 0.01 on rank 0, 0.5 here",
+        "state_steps: None on rank 0, 7 here",
+        "--init-from: False on rank 0, True here. Give all hosts the same configs and the same command.",
+    ]
 
 
 @pytest.mark.parametrize("params", [{"batch_norm": True}, {"hidden_activations": "Dice"}])

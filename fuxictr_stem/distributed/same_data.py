@@ -1,0 +1,48 @@
+"""The same data on all ranks, whose hosts share a folder or have one each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fuxictr_stem.data.cache.open_cache import Cache
+from fuxictr_stem.errors import DataError
+from fuxictr_stem.training.ranks import Ranks
+
+
+def open_same_data(
+    open_data: Callable[[], Cache], name_of_data: Callable[[], str | None], ranks: Ranks
+) -> Cache:
+    """Open the data on the first rank, then on the first of every other host, then on all the others.
+
+    So what is not there yet is built once in each folder, also where there are no locks.
+
+    Args:
+        open_data: Opens this rank's cache, which it builds if need be.
+        name_of_data: Returns the name that this cache has; None where that is not known before.
+        ranks: The ranks, which all call this.
+
+    Raises:
+        DataError: A rank has other data than the first.
+    """
+    opened = [open_data()] if ranks.is_first else []
+    name: str = ranks.from_first(lambda: opened[0].folder.name)
+
+    def open_here() -> Cache:
+        if not opened:
+            if ranks.host.is_first:
+                # Before the work of building another one.
+                _check(name_of_data() or name, name, ranks)
+            opened.append(open_data())
+            _check(opened[0].folder.name, name, ranks)
+        return opened[0]
+
+    return ranks.host.after_first(open_here)
+
+
+def _check(here: str, there: str, ranks: Ranks) -> None:
+    if here != there:
+        raise DataError(
+            f"The data of {ranks.name} are not those of rank 0: the cache {here} here, {there} there. "
+            "Give all hosts the same versions of the packages, and one shared folder or the same source "
+            "files, copied with their times of change (cp -p, rsync -a)."
+        )
