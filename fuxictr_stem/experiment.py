@@ -252,7 +252,10 @@ def _run(
     keep_freed_memory()
     folder, tasks, start = _folder(params), task_types(params), time.monotonic()
 
-    cache = open_same_data(partial(open_data, params), partial(_name_of_data, params), ranks)
+    together = open_data(params, ranks) if params["build_together"] else None
+    cache = open_same_data(
+        lambda: together or open_data(params), partial(_name_of_data, params), ranks
+    )
     saving.settings["data"] = cache.folder.name
     if initial is not None:
         saving.start = partial(initial.take_over, encoder_folder=cache.folder)
@@ -438,16 +441,18 @@ def _raw_blocks(
     return None
 
 
-def open_data(params: dict[str, Any]) -> Cache:
+def open_data(params: dict[str, Any], group: Group = ALONE) -> Cache:
     """Prepare an experiment's splits if need be, open their cache, and check labels and groups.
+
+    A group of processes, each of which calls this, builds the cache together.
 
     Raises:
         UserError: If the files, the labels or the groups are not as they must be.
     """
     if "prepare" in params:
-        prepare(params)
+        group.after_first(lambda: prepare(params))
     tasks = task_types(params)
-    cache = open_cache(params)
+    cache = open_cache(params, group)
     check_labels(cache.label_stats, tasks, params["metrics"])
     check_samples(cache, tasks, params["sample_spaces"], params["sample_weight"], params["metrics"])
     if any(METRICS[name].group_weight for name in params["metrics"]):

@@ -16,6 +16,7 @@ from fuxictr_stem.errors import ConfigError
 NO_SETTINGS = (
     *("data_root", "train_data", "valid_data", "test_data", "source", "prepare", "model_root"),
     *("gpu", "memory_budget", "num_workers", "file_locks", "debug_mode", "verbose"),
+    "build_together",
     *("pickle_feature_encoder", "save_predictions", "prediction_columns"),
     *("state_minutes", "state_steps", "states_kept"),
     *("tracker", "tracker_steps", "tracker_group"),

@@ -143,6 +143,11 @@ class Experiment(Shape):
     tracker_group: kinds.Text | None = key(
         "name of the runs that a tracker shows together; a benchmark's runs have one", None
     )
+    build_together: bool = key(
+        "several processes build the cache together, each its share of the files and rows; by default the "
+        "first one does, and the others wait",
+        False,
+    )
     num_workers: kinds.CountOrZero = key("FuxiCTR's; of no effect here", 3)
     pickle_feature_encoder: bool = key("FuxiCTR's; of no effect here")
     debug_mode: bool = key("FuxiCTR's tuner reads it; of no effect on a run")

@@ -24,6 +24,10 @@ class Group:
         """Whether this is the process that does what is done once."""
         return self.number == 0
 
+    def share_of(self, count: int) -> tuple[int, int]:
+        """Return the first of some things that fall to this process, and the one after the last."""
+        return count * self.number // self.count, count * (self.number + 1) // self.count
+
     def from_first(self, work: Callable[[], Any]) -> Any:
         """Return what some work of the first process returns, JSON; the others wait for it."""
         return work()

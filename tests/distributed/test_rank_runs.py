@@ -58,12 +58,13 @@ def test_the_run_folder_is_that_of_one_process(project, forked):
     expected = result_of(project)
     os.rename(project.folder / "checkpoints", before)
     before /= "toy/toy_test"
-    # The cache is built anew by the first rank, and the others find it.
-    os.rename(project.folder / "data", project.folder / "data_before")
-
     for ranks in (2, 3):
+        # The cache is built anew by the first rank, and the others find it; then by all.
+        os.rename(project.folder / "data", project.folder / f"data_before_{ranks}")
+        project.model["build_together"] = ranks == 3
+        project.write()
         said = ends(forked, [0] * ranks, ranks=ranks)
-        assert said.count("Built the cache") == (ranks == 2)
+        assert said.count("Built the cache") == 1
         assert said.count("Start training") == 1
         assert (forked.folder / "stdout").read_text().count("valid") == 3
         assert names_in(home) == names_in(before)

@@ -7,7 +7,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,24 @@ from typing import Any
 import fuxictr
 import numpy as np
 
-from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.cache_folder import MANIFEST
 from fuxictr_stem.data.cache.damage import owner
 from fuxictr_stem.data.cache.fingerprint import FORMAT
+from fuxictr_stem.data.cache.write_splits import SplitWriter
 from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
-from fuxictr_stem.data.encoding.encode import Tally, encoded
+from fuxictr_stem.data.encoding.count_features import count_share
 from fuxictr_stem.data.encoding.fill_steps import missing_values
+from fuxictr_stem.data.encoding.fill_values import fills
 from fuxictr_stem.data.encoding.remarks import number_remarks, unknown_remarks, unknown_shares
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
-from fuxictr_stem.data.encoding.vocabulary import Array, integer_type
+from fuxictr_stem.data.encoding.vocabulary import integer_type
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import SplitStats, check_source
-from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.errors import ConfigError
+from fuxictr_stem.runtime.group import ALONE, Group
 from fuxictr_stem.runtime.outputs import check_space
-from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.runtime.whole_folder import write_account
 
@@ -44,8 +45,12 @@ def build(
     fingerprint: str,
     folder: Path,
     block_rows: int = BLOCK_ROWS,
+    group: Group = ALONE,
 ) -> None:
     """Fill an empty folder with a dataset's cache, `block_rows` encoded at a time.
+
+    Several processes that see the folder may do that together: each reads its share of the CSV files, and
+    counts and encodes its share of the rows. The first one does all else.
 
     Raises:
         ConfigError: FuxiCTR is not the release that this package is for.
@@ -53,8 +58,31 @@ def build(
         OutputError: The disk is too small.
     """
     source = open_source(plan, files)
-    scratch = folder / "text"
-    source, stats = check_source(source, scratch)
+    scratch = folder / "scratch"
+    source, stats = check_source(source, scratch, group)
+    if group.is_first:
+        _build(source, stats, fingerprint, folder, scratch, block_rows, group)
+        return
+    count_share(source, scratch, group)
+    group.from_first(lambda: None)
+    columns = _encoders(RowEncoder.load(folder), source, stats)
+    rows = {split: counts.rows for split, counts in stats.items()}
+    splits = SplitWriter(source, rows, columns, fills(source), scratch, block_rows, group)
+    for split in source.parts:
+        splits.write_share(split)
+
+
+def _build(
+    source: Source,
+    stats: Mapping[str, SplitStats],
+    fingerprint: str,
+    folder: Path,
+    scratch: Path,
+    block_rows: int,
+    group: Group,
+) -> None:
+    """Do what the only process does, or the first of several."""
+    plan = source.plan
     # FuxiCTR's preprocessing takes seconds to import, so it is only here.
     try:
         from fuxictr_stem.data.encoding.fit import fit
@@ -67,23 +95,22 @@ def build(
 
     start = time.monotonic()
     with _collector_paused():
-        processor, frames = fit(source, folder)
+        processor, frames = fit(source, folder, scratch, group)
     logger.debug("Fitted the vocabularies in %.1f s", time.monotonic() - start)
     encoder = RowEncoder.of(source, *processor.fitted())
     encoder.save(folder)
+    group.from_first(lambda: None)
     columns = _encoders(encoder, source, stats)
     rows = {split: counts.rows for split, counts in stats.items()}
     row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
-    needed = int(sum(rows.values()) * row_bytes * 1.02)
+    # The shares of other processes are there twice for a while.
+    needed = int(sum(rows.values()) * row_bytes * 1.02) * min(group.count, 2)
     check_space(folder.parent, needed, "the cache needs", "or choose another data_root")
-    layout = {column.name: (column.dtype, column.width) for column in columns}
-    tallies = {split: {column.name: Tally() for column in columns} for split in frames}
-    for split, frame in frames.items():
+    splits = SplitWriter(source, rows, columns, processor.fills, scratch, block_rows, group)
+    tallies = {}
+    for split in frames:
         path = folder / f"{split}.h5"
-        with store.create(path, rows[split], layout, owner(fingerprint, split)) as write:
-            blocks = encoded(source, frame, columns, block_rows, processor.fills, tallies[split])
-            arrays = (block for block, _ in blocks)
-            _write_split(source, arrays, split, rows[split], write)
+        tallies[split] = splits.write(split, path, owner(fingerprint, split))
     shares = unknown_shares(tallies)
     kinds = {col["name"]: col["type"] for col in plan.features}
     remarks = [
@@ -101,12 +128,14 @@ def _encoders(
     encoder: RowEncoder, source: Source, stats: Mapping[str, SplitStats]
 ) -> list[Encoder]:
     """Return an encoder for each feature and each label, of the smallest type that holds all splits."""
-    fills = missing_values(source.plan)
-    columns = encoder.fitted.column_encoders(encoder.names, math.inf, source.whole_numbers(), fills)
+    values = missing_values(source.plan)
+    columns = encoder.fitted.column_encoders(
+        encoder.names, math.inf, source.whole_numbers(), values
+    )
     for place, column in enumerate(columns):
         if column.name in stats["train"].spans:
             spans = [bound for counts in stats.values() for bound in counts.spans[column.name]]
-            low, high = (f(*spans, fills.get(column.name, 0)) for f in (min, max))
+            low, high = (f(*spans, values.get(column.name, 0)) for f in (min, max))
             columns[place] = plain(column.name, integer_type(low, high))
     for label in encoder.labels:
         counts = [split.labels[label.name] for split in stats.values()]
@@ -148,23 +177,3 @@ def _content(
         "labels": {split: counts.labels for split, counts in stats.items()},
         "missing": {split: counts.missing for split, counts in stats.items()},
     }
-
-
-def _write_split(
-    source: Source, blocks: Iterable[Mapping[str, Array]], split: str, rows: int, write: store.Write
-) -> None:
-    """Write the encoded blocks of a split into its h5 file, by what `store.create` yields."""
-    done, start = 0, time.monotonic()
-    with Progress(f"Encoding {split}", rows, unit="rows") as progress:
-        for block in blocks:
-            count = len(next(iter(block.values())))
-            if done + count <= rows:
-                write(done, block)
-            done += count
-            progress.update(count)
-    if done != rows:
-        raise DataError(
-            f"dataset {source.plan.dataset_id!r}: {split} had {rows:,} rows and then {done:,}: "
-            "its files changed meanwhile. Start again when they are complete."
-        )
-    logger.debug("Encoded %s: %s rows in %.1f s", split, f"{rows:,}", time.monotonic() - start)

@@ -6,8 +6,8 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan, plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError, OutputError, UserError
+from fuxictr_stem.runtime.group import ALONE, Group
 from fuxictr_stem.runtime.locks import locked
-from fuxictr_stem.runtime.outputs import check_writable
+from fuxictr_stem.runtime.outputs import check_writable, final_name
 from fuxictr_stem.runtime.whole_folder import Damaged, fresh_folder
 
 logger = logging.getLogger(__name__)
@@ -90,11 +91,12 @@ def load_feature_map(dataset_id: str, folder: Path, params: Mapping[str, Any]) -
     return feature_map
 
 
-def open_cache(dataset: Mapping[str, Any]) -> Cache:
+def open_cache(dataset: Mapping[str, Any], group: Group = ALONE) -> Cache:
     """Open the cache of a dataset; build it if there is none, or none that is whole.
 
     Args:
         dataset: The dataset config, checked and normalised; other keys of a run do not matter.
+        group: Processes that build it together, each of which calls this.
 
     Raises:
         ConfigError: A column is declared in a way that cannot be encoded.
@@ -102,6 +104,16 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
         OutputError: ``data_root`` cannot be written.
         AccessError: The system does not let the cache's files be read, whatever they hold.
     """
+    if group.is_first:
+        cache = _open_or_build(dataset, group)
+        group.from_first(lambda: None)
+        return cache
+    while folder := group.from_first(str):
+        _help(dataset, Path(folder), group)
+    return open_cache(dataset)
+
+
+def _open_or_build(dataset: Mapping[str, Any], group: Group) -> Cache:
     plan = plan_columns(dataset)
     files = find_files(dataset)
     name = fingerprint(dataset, files)
@@ -120,7 +132,7 @@ def open_cache(dataset: Mapping[str, Any]) -> Cache:
             with suppress(Damaged):
                 cache = _open(folder)
             if cache is None:
-                cache = _rebuild(dataset, plan, files, folder)
+                cache = _rebuild(dataset, plan, files, folder, group)
     rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
     logger.debug("Cache %s: %s rows", folder, rows)
     return cache
@@ -151,30 +163,58 @@ def _open(folder: Path) -> Cache | None:
 
 
 def _rebuild(
-    dataset: Mapping[str, Any], plan: Plan, files: Mapping[str, list[Path]], folder: Path
+    dataset: Mapping[str, Any],
+    plan: Plan,
+    files: Mapping[str, list[Path]],
+    folder: Path,
+    group: Group,
 ) -> Cache:
     """Build into a folder next to it, check that, and put it in place. The lock is held."""
     start = time.monotonic()
     remove_leftovers(folder)
     logger.info("Building the cache %s", folder)
-    try:
-        with fresh_folder(folder) as fresh:
-            build(plan, files, folder.name, fresh)
-            if fingerprint(dataset, files) != folder.name:
-                raise DataError(
-                    f"dataset {dataset['dataset_id']!r}: its files changed while they were read. Start "
-                    "again when they are complete."
-                )
-            check(fresh)
-            replace(fresh, folder)
-    except UserError:
-        raise
-    except (OSError, Damaged) as error:
-        raise OutputError(
-            f"data_root {folder.parent}: the cache could not be written: {error}. Free some space "
-            "or choose another data_root."
-        ) from error
+    with _written(folder.parent), fresh_folder(folder) as fresh:
+        group.from_first(lambda: str(fresh.absolute()))
+        build(plan, files, folder.name, fresh, group=group)
+        if fingerprint(dataset, files) != folder.name:
+            raise DataError(
+                f"dataset {dataset['dataset_id']!r}: its files changed while they were read. Start "
+                "again when they are complete."
+            )
+        check(fresh)
+        replace(fresh, folder)
     logger.info("Built the cache in %.1f s", time.monotonic() - start)
     cache = _open(folder)
     assert cache is not None, folder
     return cache
+
+
+def _help(dataset: Mapping[str, Any], fresh: Path, group: Group) -> None:
+    """Do this process' share of building into a folder."""
+    if not fresh.is_dir():
+        raise DataError(
+            f"build_together: process {group.number} of {group.count} does not see {fresh}, where the "
+            "first one builds. Put data_root in a folder that all hosts share, or leave build_together out."
+        )
+    files, name = find_files(dataset), final_name(fresh.name)
+    if fingerprint(dataset, files) != name:
+        raise DataError(
+            f"build_together: the source files, settings or packages of process {group.number} of "
+            f"{group.count} are not those of the first one. Give all hosts the same."
+        )
+    with _written(fresh.parent):
+        build(plan_columns(dataset), files, name, fresh, group=group)
+
+
+@contextmanager
+def _written(home: Path) -> Iterator[None]:
+    """Raise what the system refuses while a cache is written as an error that names its folder."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, Damaged) as error:
+        raise OutputError(
+            f"data_root {home}: the cache could not be written: {error}. Free some space "
+            "or choose another data_root."
+        ) from error

@@ -7,6 +7,7 @@ share in memory: the whole of the files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -50,6 +51,18 @@ class TokenCounts:
         """Return how often each token occurs."""
         token, count = self.table()
         return dict(zip(token.to_list(), count.to_list(), strict=True))
+
+    def write(self, path: Path) -> None:
+        """Write the counts into a file, if there are any, for `add_file` of another process."""
+        if self._blocks:
+            self._merge(pl.col("token"))
+            self._blocks[0].write_ipc(path)
+
+    def add_file(self, path: Path, longest: int) -> None:
+        """Add the counts that another process has written, and its most tokens in a row."""
+        if path.exists():
+            self._blocks.append(pl.read_ipc(path, memory_map=False))
+            self.longest = max(self.longest, longest)
 
     def _merge(self, token: pl.Expr) -> None:
         merged = pl.concat(self._blocks).group_by(token).agg(pl.col("count").sum())

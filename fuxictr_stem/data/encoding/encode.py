@@ -58,15 +58,33 @@ class Tally:
 
     def count_numbers(self, numbers: Array) -> None:
         """Add a block's numbers, of any shape, to mean and variance (Chan et al., 1979)."""
-        count, mean, squares = self.numbers
-        more, total = numbers.size, count + numbers.size
-        if more:
+        if numbers.size:
             apart = numbers.astype(np.float64).ravel()
-            its_mean = float(apart.mean())
-            apart -= its_mean
-            step = its_mean - mean
-            squares += float(apart @ apart) + step**2 * count * more / total
-            self.numbers = total, mean + step * more / total, squares
+            mean = float(apart.mean())
+            apart -= mean
+            self._join(numbers.size, mean, float(apart @ apart))
+
+    def add(self, other: Tally) -> None:
+        """Add the counts of later rows."""
+        for name in ("values", "missing", "clashes", "rounded"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.unknown is not None:
+            self.unknown = (self.unknown or 0) + other.unknown
+        self.example = self.example or other.example
+        if other.numbers[0]:
+            self._join(*other.numbers)
+
+    def _join(self, more: int, its_mean: float, its_squares: float) -> None:
+        count, mean, squares = self.numbers
+        total, step = count + more, its_mean - mean
+        squares += its_squares + step**2 * count * more / total
+        self.numbers = total, mean + step * more / total, squares
+
+
+def rows_of_block(columns: Sequence[Encoder], most: int) -> int:
+    """Return how many rows of arrays there may be in memory at a time, fewer where they are wide."""
+    row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
+    return min(most, 1 << max((_BLOCK_BYTES // max(row_bytes, 1)).bit_length() - 1, 0))
 
 
 def encoded(
@@ -90,8 +108,7 @@ def encoded(
     Raises:
         DataError: A file cannot be read, or a scaled number does not fit float32.
     """
-    row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
-    block_rows = min(block_rows, 1 << max((_BLOCK_BYTES // max(row_bytes, 1)).bit_length() - 1, 0))
+    block_rows = rows_of_block(columns, block_rows)
     tallies = tallies or {}
     flags = [(fill, pl.col(missing_flag(fill.source))) for fill in fills]
     query = frame.select(

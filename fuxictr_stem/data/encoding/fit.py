@@ -16,7 +16,12 @@ import polars as pl
 from fuxictr.preprocess import FeatureProcessor
 
 from fuxictr_stem.data.encoding.column_encoders import Feature, Normalizer
-from fuxictr_stem.data.encoding.count_tokens import count_tokens
+from fuxictr_stem.data.encoding.count_features import (
+    count_features,
+    count_share,
+    counted_features,
+)
+from fuxictr_stem.data.encoding.count_tokens import TokenCounts
 from fuxictr_stem.data.encoding.fill_steps import filled_frame
 from fuxictr_stem.data.encoding.fill_values import fills
 from fuxictr_stem.data.encoding.pretrained import check_pretrained, match_pretrained
@@ -27,6 +32,7 @@ from fuxictr_stem.data.source.derived_columns import type_problems, value_proble
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained, first_place
 from fuxictr_stem.errors import DataError, raise_all
+from fuxictr_stem.runtime.group import ALONE, Group
 
 
 class Processor(FeatureProcessor):
@@ -35,6 +41,9 @@ class Processor(FeatureProcessor):
     Args:
         source: The files, with FuxiCTR's column dicts.
         folder: Where feature_map.json, feature_vocab.json and pretrained files go.
+
+    Attributes:
+        tokens: By feature: the counts of its tokens, where they were counted before fitting.
     """
 
     feature_cols: list[dict[str, Any]]
@@ -49,6 +58,7 @@ class Processor(FeatureProcessor):
         )
         self.source = source
         self.fills = fills(source)
+        self.tokens: dict[str, TokenCounts] = {}
         self.remarks: list[Remark] = []
         self.min_categr_count = plan.min_categr_count
         self._derived = {col["name"] for col in plan.derived}
@@ -110,24 +120,17 @@ class Processor(FeatureProcessor):
         self, train_ddf: pl.LazyFrame, meta_ddf: pl.LazyFrame | None = None
     ) -> dict[str, Any]:
         """Return FuxiCTR's statistics, counted in bounded memory; reject an empty vocabulary."""
-        active = [col for col in self.feature_cols if col["active"]]
-        counted = [
-            col
-            for col in active
-            if col["type"] in ("meta", "categorical", "sequence") and col.get("remap", True)
-        ]
-        meta = [col["name"] for col in counted if col["type"] == "meta"]
-        # Ids whose files hold whole numbers for text.
-        whole = {fill.name: fill for fill in self.fills if fill.numbers}
-        tokens = count_tokens(train_ddf, [c["name"] for c in counted if c["type"] != "meta"], whole)
-        tokens |= count_tokens(train_ddf if meta_ddf is None else meta_ddf, meta, whole)
+        counted = counted_features(self.feature_cols)
+        tokens = self.tokens or count_features(
+            counted, self.fills, train_ddf, train_ddf if meta_ddf is None else meta_ddf
+        )
         counts = {col["name"]: tokens[col["name"]].counts() for col in counted}
         problems = (p for col in counted for p in self._problems(col, counts[col["name"]]))
         raise_all(DataError, f"dataset {self.source.plan.dataset_id!r}", problems)
         self.remarks = list(table_remarks(counted, counts))
         # What FuxiCTR's normalizers need: one query, in bounded memory.
         every = self.feature_cols
-        self.feature_cols = [col for col in active if col["type"] == "numeric"]
+        self.feature_cols = [c for c in every if c["active"] and c["type"] == "numeric"]
         stats = super()._collect_statistics(train_ddf)
         self.feature_cols = every
         for col in counted:
@@ -186,11 +189,14 @@ class Processor(FeatureProcessor):
         )
 
 
-def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame]]:
+def fit(
+    source: Source, folder: Path, scratch: Path, group: Group = ALONE
+) -> tuple[Processor, dict[str, pl.LazyFrame]]:
     """Fit FuxiCTR's processor on checked files as its ``build_dataset`` does.
 
-    The folder gets feature_map.json, feature_vocab.json and the pretrained files. Returns the
-    fitted processor, and each split's columns with missing values filled.
+    The folder gets feature_map.json, feature_vocab.json and the pretrained files. Where there is a
+    group, this is its first process, and the others call `count_share` with the same ``scratch``.
+    Returns the fitted processor, and each split's columns with missing values filled.
 
     Raises:
         DataError: A vocabulary is empty, a pretrained file is not as its column wants it, or a file
@@ -204,6 +210,8 @@ def fit(source: Source, folder: Path) -> tuple[Processor, dict[str, pl.LazyFrame
     with explained(source):
         frames = {split: filled_frame(plan, source.frame(split)) for split in source.parts}
         raise_all(DataError, heading, value_problems(plan.derived, frames))
+        if group.count > 1:
+            processor.tokens = count_share(source, scratch, group)
         every = pl.concat(list(frames.values()))
         processor.fit(frames["train"], meta_ddf=every, min_categr_count=plan.min_categr_count)
     processor.remarks += match_pretrained(plan, processor)

@@ -18,9 +18,14 @@ from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import TYPES, fits_int64
 from fuxictr_stem.data.source.readings import Reading, readings
 from fuxictr_stem.errors import DataError
+from fuxictr_stem.runtime.group import Group
 
 HIDDEN = "\0"
 """First character of the names of columns that a frame has for us; no file has such names."""
+
+
+CsvRead = tuple[int, Mapping[str, str], str]
+"""Of a CSV file, as JSON: its rows, the types of its columns in the copy, and what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Part:
     # The rows of a CSV file as two other readers than polars count them; None where they did not.
     rows: int | None = None
     copy: Path | None = None  # an Arrow file with the columns of a CSV file, which is read instead
+    run: tuple[int, int] | None = None  # the first row that is read, and how many; None for all
 
 
 class OpenFile(NamedTuple):
@@ -95,6 +101,7 @@ class Source:
                 infer_schema=False,
                 glob=False,
             )
+        frame = frame if part.run is None else frame.slice(*part.run)
         return frame.with_columns(
             pl.lit(None if value is None else str(value), pl.String())
             .cast(part.types[name])
@@ -102,30 +109,98 @@ class Source:
             for name, value in part.constants.items()
         )
 
-    def with_csv_read(self, split: str, scratch: Path | None) -> tuple[Source, list[str]]:
+    def share(self, group: Group) -> Source:
+        """Return the source with those rows of each split that fall to this process of a group."""
+        if group.count == 1:
+            return self
+        parts = {}
+        for split, whole in self.parts.items():
+            sizes = [_rows(part) for part in whole]
+            first, last = self.share_of(sum(sizes), group)
+            starts = [sum(sizes[:place]) for place in range(len(sizes))]
+            runs = [
+                (max(first - start, 0), max(min(last - start, size) - max(first - start, 0), 0))
+                for start, size in zip(starts, sizes, strict=True)
+            ]
+            parts[split] = [replace(part, run=run) for part, run in zip(whole, runs, strict=True)]
+        return replace(self, parts=parts)
+
+    def share_of(self, rows: int, group: Group) -> tuple[int, int]:
+        """Return which of a split's rows `share` leaves: the first, and the one after the last.
+
+        A function that makes a column may look at all rows at once, so then all fall to the first process.
+        """
+        if self.plan.derived:
+            return (0, rows) if group.is_first else (rows, rows)
+        return group.share_of(rows)
+
+    def with_csv_read(
+        self, split: str, scratch: Path | None, read: Mapping[str, CsvRead] | None = None
+    ) -> tuple[Source, list[str]]:
         """Return the source with a split's CSV files counted and copied, and what is wrong with them.
 
         The copies go into ``scratch``, which is made if need be. None reads the files themselves,
-        and rejects those that polars does not read as other readers do.
+        and rejects those that polars does not read as other readers do. ``read`` is what
+        `read_csv_files` has returned, if the files were read before.
         """
         if self.plan.data_format != "csv":
             return self, []
+        parts, problems = [], []
+        for i, part in enumerate(self.parts[split]):
+            name = f"{split}-{i}"
+            rows, types, problem = read[name] if read else self._read_csv(part, name, scratch)
+            if problem:
+                problems.append(f"{part.path} ({split}): {problem}")
+                continue
+            every = {**part.types, **{column: TYPES[dtype] for column, dtype in types.items()}}
+            copy = _copy_of(name, scratch)
+            parts.append(replace(part, types=every, rows=rows, copy=copy))
+        return replace(self, parts={**self.parts, split: parts}), problems
+
+    def read_csv_files(self, scratch: Path, group: Group) -> dict[str, CsvRead]:
+        """Have a group of processes read the CSV files of all splits, each its share of the files.
+
+        Args:
+            scratch: The folder of the copies, the same for all.
+            group: The processes, each of which calls this.
+
+        Returns:
+            What `with_csv_read` asks for.
+        """
+        if self.plan.data_format != "csv":
+            return {}
+        parts = {f"{s}-{i}": part for s in self.parts for i, part in enumerate(self.parts[s])}
+        # The largest first, so that the shares are even.
+        names = sorted(parts, key=lambda name: (-parts[name].path.stat().st_size, name))
+        ours = names[group.number :: group.count]
+        read = {name: self._read_csv(parts[name], name, scratch) for name in ours}
+        return {k: v for some in group.exchange(read) for k, v in some.items()}
+
+    def _read_csv(self, part: Part, name: str, scratch: Path | None) -> CsvRead:
         # pyarrow takes a while to import, and scoring rows needs no files.
         from fuxictr_stem.data.source.csv_files import read_csv
 
         if scratch:
             scratch.mkdir(parents=True, exist_ok=True)
-        parts, problems, numbers = [], [], _csv_types(self.plan)
-        for i, part in enumerate(self.parts[split]):
-            copy = scratch and scratch / f"{split}-{i}.arrow"
-            wanted = {name: dtype for name, dtype in numbers.items() if name in part.header}
-            try:
-                rows, types = read_csv(part.path, self.plan.dialect, part.header, wanted, copy)
-            except DataError as error:
-                problems.append(f"{part.path} ({split}): {error}")
-                continue
-            parts.append(replace(part, types={**part.types, **types}, rows=rows, copy=copy))
-        return replace(self, parts={**self.parts, split: parts}), problems
+        wanted = {n: dtype for n, dtype in _csv_types(self.plan).items() if n in part.header}
+        try:
+            rows, types = read_csv(
+                part.path, self.plan.dialect, part.header, wanted, _copy_of(name, scratch)
+            )
+        except DataError as error:
+            return 0, {}, str(error)
+        return rows, {n: key for n, t in types.items() for key in TYPES if TYPES[key] == t}, ""
+
+
+def _copy_of(name: str, scratch: Path | None) -> Path | None:
+    return scratch and scratch / f"{name}.arrow"
+
+
+def _rows(part: Part) -> int:
+    """Return how many rows a file has: of a parquet file, as it says itself."""
+    if part.rows is not None:
+        return part.rows
+    return int(pl.scan_parquet(part.path, glob=False).select(pl.len()).collect().item())
 
 
 def _csv_types(plan: Plan) -> dict[str, pl.DataType]:

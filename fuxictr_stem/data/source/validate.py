@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fuxictr_stem.data.source.columns import Column
 from fuxictr_stem.data.source.readings import fault_text, finite
 from fuxictr_stem.data.source.split_files import OpenFile, Part, Source
 from fuxictr_stem.errors import DataError, first_line, raise_all, short
+from fuxictr_stem.runtime.group import ALONE, Group
 from fuxictr_stem.runtime.text_table import amount
 
 logger = logging.getLogger(__name__)
@@ -42,12 +43,12 @@ class SplitStats:
 
 
 def check_source(
-    source: Source, scratch: Path | None = None
+    source: Source, scratch: Path | None = None, group: Group = ALONE
 ) -> tuple[Source, dict[str, SplitStats]]:
     """Read every split once and reject what cannot be encoded.
 
-    CSV files are copied as `Source.with_csv_read` says. Returns the source, to be read from here
-    on, and the statistics of each split.
+    CSV files are copied as `Source.with_csv_read` says; the processes of a group share them, and the
+    first one counts. Returns the source, to be read from here on, and the statistics of each split.
 
     Raises:
         DataError: A split has no rows, a CSV file has no one right reading, a row has too many or too
@@ -56,12 +57,15 @@ def check_source(
     """
     problems: list[str] = []
     stats: dict[str, SplitStats] = {}
+    read = source.read_csv_files(scratch, group) if scratch and group.count > 1 else None
     for split in source.parts:
         start = time.monotonic()
-        source, unreadable = source.with_csv_read(split, scratch)
+        source, unreadable = source.with_csv_read(split, scratch, read)
         if unreadable:
             # Values of such rows are in the wrong columns; what they say there would mislead.
             problems += unreadable
+            continue
+        if not group.is_first:
             continue
         with explained(source):
             stats[split], counts = _count(source, split)
@@ -73,7 +77,8 @@ def check_source(
             time.monotonic() - start,
         )
     raise_all(DataError, f"dataset {source.plan.dataset_id!r}", problems)
-    return source, stats
+    counted = group.from_first(lambda: {split: asdict(each) for split, each in stats.items()})
+    return source, {split: SplitStats(**each) for split, each in counted.items()}
 
 
 def first_place(source: Source, column: Column, test: Callable[[pl.Expr], pl.Expr]) -> str:

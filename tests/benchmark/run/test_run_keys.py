@@ -37,6 +37,7 @@ def key_of(project):
 
 # Of the keys that change no number, those that an experiment or a dataset can name.
 EXPERIMENT = {
+    "build_together": True,
     "debug_mode": False,
     "file_locks": False,
     "memory_budget": 10**9,
@@ -48,6 +49,9 @@ EXPERIMENT = {
     "state_minutes": 1.0,
     "state_steps": 7,
     "states_kept": 5,
+    "tracker": "tensorboard",
+    "tracker_group": "toys",
+    "tracker_steps": 7,
     "verbose": 2,
 }
 DATASET = {

@@ -432,6 +432,8 @@ def test_an_absent_cache_in_a_read_only_folder_is_refused(read_only, monkeypatch
     dataset, folder, enter = read_only
     shutil.rmtree(folder)
     enter()
-    monkeypatch.setattr("fuxictr_stem.data.cache.open_cache.build", lambda *a: pytest.fail("built"))
+    monkeypatch.setattr(
+        "fuxictr_stem.data.cache.open_cache.build", lambda *a, **m: pytest.fail("built")
+    )
     with pytest.raises(OutputError, match="data_root: the folder .* cannot be written"):
         open_cache(dataset)

@@ -333,8 +333,8 @@ def test_a_failed_rebuild_leaves_the_old_folder(dataset, monkeypatch):
 def test_files_that_change_during_the_build_are_refused(dataset, monkeypatch):
     build = cache_module.build
 
-    def slow(*args):
-        build(*args)
+    def slow(*args, **more):
+        build(*args, **more)
         path = Path(dataset["train_data"])
         path.write_text(path.read_text().replace("2.5", "2.6"))
 
@@ -383,7 +383,7 @@ def test_an_error_of_writing_names_the_folder(dataset, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fuxictr_stem.data.cache.build.store.create", full)
+    monkeypatch.setattr("fuxictr_stem.data.cache.write_splits.store.create", full)
     with pytest.raises(OutputError, match="the cache could not be written: .*No space left"):
         open_cache(dataset)
 
@@ -391,7 +391,7 @@ def test_an_error_of_writing_names_the_folder(dataset, monkeypatch):
 def test_a_folder_that_cannot_be_written(dataset, tmp_path, monkeypatch):
     # A file where the folder should be: refused to root, too.
     (tmp_path / "caches").write_text("")
-    monkeypatch.setattr(cache_module, "build", lambda *a: pytest.fail("work before the check"))
+    monkeypatch.setattr(cache_module, "build", lambda *a, **m: pytest.fail("work before"))
     with pytest.raises(OutputError, match="data_root: the folder .* cannot be written"):
         open_cache(dataset)
 
