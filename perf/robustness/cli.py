@@ -14,13 +14,14 @@ from typing import Any
 from fuxictr_stem.runtime.text_table import text_table
 from perf import machine
 from perf.records import HEAD, Record, reasons, write_json, write_markdown
-from perf.robustness import concurrent, configs, damage, endurance, inputs, kills
+from perf.robustness import concurrent, configs, damage, endurance, inputs, kills, ranks
 from perf.robustness.work import Work
 
 TOPICS: dict[str, Callable[[Work], Iterator[Record]]] = {
     "configs": configs.measure,
     "inputs": inputs.measure,
     "kills": kills.measure,
+    "ranks": ranks.measure,
     "damage": damage.measure,
     "concurrent": concurrent.measure,
     "endurance": endurance.measure,

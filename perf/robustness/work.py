@@ -19,6 +19,8 @@ class Work:
         examples: Configs, and inputs, to try.
         processes: How many of them at a time.
         kills: Runs to kill.
+        rank_kills: Kills of runs with several ranks.
+        rank_restarts: Of them that torchrun starts again.
         minutes: Of the long run.
         sections: Further parts of the Markdown file.
     """
@@ -27,5 +29,7 @@ class Work:
     examples: int = 2_000
     processes: int = 2
     kills: int = 200
+    rank_kills: int = 20
+    rank_restarts: int = 10
     minutes: float = 30
     sections: list[str] = field(default_factory=list)
