@@ -144,6 +144,16 @@ def _init(args: argparse.Namespace) -> None:
     tell(*init_project(args.data, _names(args.labels), args.time, args.group, args.out))
 
 
+def _tune(args: argparse.Namespace) -> None:
+    from fuxictr_stem.benchmark.report.tuner_page import write_tuner_page
+    from fuxictr_stem.tuning.run_tuner import run_tuner
+
+    finished = run_tuner(args.config, args.tag, args.gpu)
+    write_tuner_page(finished)
+    tell(finished.table())
+    tell(*finished.summary())
+
+
 def _predict(args: argparse.Namespace) -> None:
     from fuxictr_stem.serving.score_files import check_place
 
@@ -260,6 +270,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None] | None, st
     "run": (_run, "run one experiment id, from config to test metrics"),
     "prepare": (_prepare, "make a dataset's splits from its official files"),
     "benchmark": (_benchmark, "compare many experiments, with a report"),
+    "tune": (_tune, "try settings of an experiment, by FuxiCTR's tuner file"),
     "predict": (_predict, "score the rows of files by a finished run"),
     "evaluate": (_evaluate, "measure a finished run on labelled files"),
     "embeddings": (_embeddings, "write the vectors of a finished run's fields by raw value"),
@@ -274,7 +285,8 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None] | None, st
 }
 # The commands that several processes do together.
 _TOGETHER = (_run, _predict, _evaluate)
-_GO_ON = {"run": RESUME_GOES_ON, "benchmark": "The same command goes on where it was."}
+_SAME_COMMAND = "The same command goes on where it was."
+_GO_ON = {"run": RESUME_GOES_ON, "benchmark": _SAME_COMMAND, "tune": _SAME_COMMAND}
 
 _CACHES = ["cache list", "cache verify", "cache clear"]
 _FLAG: dict[str, Any] = {"action": "store_true"}
@@ -324,6 +336,19 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("--allow-missing-log", _FLAG, "KuaiRand: go on with one of the two log files", ["prepare"]),
     ("--config", _FOLDER | _NEEDED, "the benchmark's YAML file", ["benchmark"]),
     ("--out", _FOLDER | _NEEDED, "folder of runs, leaderboard and report", ["benchmark"]),
+    ("--config", _FILE | _NEEDED, "the tuner's YAML file", ["tune"]),
+    (
+        "--tag",
+        {"metavar": "TEXT"},
+        "only trials with this text in their id, such as 001 for the first",
+        ["tune"],
+    ),
+    (
+        "--gpu",
+        {"type": int, "nargs": "+", "default": [-1]},
+        "a CUDA device, or -1 for the CPU, for each trial that runs at a time",
+        ["tune"],
+    ),
     ("--jobs", {"type": _count, "default": 1}, "runs at a time", ["benchmark"]),
     (
         "--run",

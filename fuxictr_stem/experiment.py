@@ -73,7 +73,7 @@ from fuxictr_stem.training.trackers.adapters import make_trackers
 from fuxictr_stem.training.trackers.gate_means import NamedGates
 from fuxictr_stem.training.trackers.tracker import TrackedRun
 from fuxictr_stem.training.trackers.tracking import Tracking
-from fuxictr_stem.training.trainer import TrainingHistory
+from fuxictr_stem.training.trainer import OnEvaluation, TrainingHistory
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ def run_experiment(
     share: Share = Share(),  # noqa: B008  it cannot be changed
     init_from: Path | None = None,
     ranks: Ranks | None = None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> dict[str, Any]:
     """Run an experiment and write its log, weights, ``result.json`` and results line.
 
@@ -118,6 +119,7 @@ def run_experiment(
         init_from: Folder of a finished run whose weights this one starts from. With ``resume``, a run
             that has a state need not find it there any more.
         ranks: The processes that train together, each of which calls this; the first writes all files.
+        on_evaluation: Is called after each evaluation with the records of all so far.
 
     Returns:
         The content of ``result.json``.
@@ -173,7 +175,9 @@ def run_experiment(
             if is_stand_in:
                 logger.warning(_BANNER, params["dataset_id"])
             with closing(Planned()) as planned, tracking:
-                result = _run(params, saving, share, planned, initial, ranks, tracking)
+                result = _run(
+                    params, saving, share, planned, initial, ranks, tracking, on_evaluation
+                )
                 result["stand_in"] = is_stand_in
                 tracking.end(result)
             # In this order a run that is killed between the two has its line, perhaps twice.
@@ -245,6 +249,7 @@ def _run(
     initial: InitialWeights | None,
     ranks: Ranks,
     tracking: Tracking | None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> dict[str, Any]:
     """Prepare, train and evaluate; return what goes into ``result.json``."""
     logger.debug("Params: %s", print_to_json(params))
@@ -293,7 +298,7 @@ def _run(
     if tracking:
         tracking.run.params |= {f"params_{kind}": count for kind, count in counts.items()}
         tracking.gates = list(_named_gates(model))
-    trainer = Trainer(model, tasks, params["max_gradient_norm"], ranks, tracking)
+    trainer = Trainer(model, tasks, params["max_gradient_norm"], ranks, tracking, on_evaluation)
     history = trainer.fit(train, valid, params["epochs"], saving)
     signals.check()
     seconds["train"] = history.seconds

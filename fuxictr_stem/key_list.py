@@ -16,6 +16,7 @@ from fuxictr_stem.config import schema
 from fuxictr_stem.config.model_parameters import model_fields
 from fuxictr_stem.config.reading import JsonSchema, must_be
 from fuxictr_stem.runtime.outputs import check_writable, replacing
+from fuxictr_stem.tuning.tuner_file import TUNER
 
 SECTIONS: dict[str, tuple[str, Mapping[str, FieldInfo]]] = {
     "experiment": ("an experiment, in model_config", schema.Experiment.model_fields),
@@ -28,6 +29,7 @@ SECTIONS: dict[str, tuple[str, Mapping[str, FieldInfo]]] = {
         schema.Prepare.model_fields,
     ),
     "benchmark": ("a benchmark's file", BenchmarkFile.model_fields),
+    "tuner": ("a tuner's file", TUNER),
     "slices": ("a benchmark's slices", Slices.model_fields),
 }
 

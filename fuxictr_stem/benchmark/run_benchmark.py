@@ -16,8 +16,8 @@ import torch
 from fuxictr_stem.benchmark.report.html_report import write_report
 from fuxictr_stem.benchmark.report.leaderboard_files import write_leaderboard
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark, load_benchmark
-from fuxictr_stem.benchmark.run.execute import Workspace, execute
-from fuxictr_stem.benchmark.run.plan import CPU, Plan
+from fuxictr_stem.benchmark.run.plan import Plan
+from fuxictr_stem.benchmark.run.workspace import Workspace
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, collect_runs
 from fuxictr_stem.benchmark.score.model_analysis import analyse
 from fuxictr_stem.benchmark.score.slice_scores import slice_rows
@@ -33,6 +33,8 @@ from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.memory import available_bytes
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.training.trackers.adapters import make_trackers
+from fuxictr_stem.tuning.execute import execute
+from fuxictr_stem.tuning.run_spec import CPU
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +78,13 @@ def _run(
     data = {expid: cache.folder.name for expid, cache in caches.items()}
     software = versions()
     device = CPU if gpu < 0 else torch.cuda.get_device_name(gpu)
-    plan = Plan(benchmark, data, software, device)
+    plan = Plan(benchmark, data, software, device, folder / "search.journal")
     test_rows = {expid: cache.rows["test"] for expid, cache in caches.items()}
-    workspace = Workspace(config_dir, folder, benchmark, test_rows, gpu)
+    workspace = Workspace(plan, config_dir, folder, test_rows)
+    trials = max(plan.sampler(expid).total for expid in benchmark.experiments)
     logger.info("%d runs, %d at a time; folder %s", plan.total(), jobs, folder)
-    outcomes = execute(plan, workspace, jobs)
+    logger.info("Search: %d trials for each of %d experiments", trials, len(benchmark.experiments))
+    outcomes = execute(workspace, [gpu] * jobs)
     # Synthetic data says so in its source's name.
     source = (params.get("source") or {}).get("name", benchmark.dataset_id)
     rows = ", ".join(f"{count:,} {split}" for split, count in cache.rows.items())
@@ -94,7 +98,7 @@ def _run(
         "jobs": jobs,
         "threads": benchmark.threads,
         "resamples": benchmark.resamples,
-        "trials": len(benchmark.trials),
+        "trials": trials,
         "versions": software,
     }
     finished = collect_runs(plan, workspace, outcomes, facts)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from fuxictr_stem.config.model_parameters import find_model, layer_problems, mod
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_keys
 from fuxictr_stem.config.tasks import settle_losses, settle_monitor, settle_tasks
-from fuxictr_stem.config.yaml_files import all_sections, check_id, find_base, find_section, ids
+from fuxictr_stem.config.yaml_files import (
+    Section,
+    all_sections,
+    check_id,
+    find_base,
+    find_section,
+    ids,
+)
 from fuxictr_stem.errors import ConfigError, Problem
 from fuxictr_stem.training.predictions_file import GROUP
 
@@ -22,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 GROUP_KEY = "group_key"
 """Name of the groups' raw values in saved predictions."""
+
+FindDataset = Callable[[object], tuple[Section, list[str]]]
 
 _ELSEWHERE = dict.fromkeys(
     schema.Dataset.model_fields, "It belongs to the dataset, in dataset_config."
@@ -60,8 +70,22 @@ def load_experiment(
     check_id("expid", expid)
     sections = all_sections(config_dir, "model_config")
     section = find_section(sections, "expid", expid, config_dir)
-    base = find_base(sections, section)
-    replaced = dict(overrides or {})
+    find = partial(find_dataset, config_dir)
+    return settle_experiment(section, find_base(sections, section), find, dataset_id, overrides)
+
+
+def settle_experiment(
+    section: Section,
+    base: Section | None,
+    find: FindDataset,
+    dataset_id: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Check and normalise an experiment of which the sections are there, as `load_experiment` does.
+
+    ``find`` returns the section of a dataset, and the ids of all.
+    """
+    expid, replaced = section.name, dict(overrides or {})
 
     def place(key: object) -> str:
         if key in replaced:
@@ -74,7 +98,7 @@ def load_experiment(
     if dataset_id is not None:
         settings["dataset_id"] = dataset_id
     model, params = _read_settings(settings, problems)
-    dataset = _read_dataset_of(params, config_dir, problems)
+    dataset = _read_dataset_of(params, find, problems)
     _settle_together(params, dataset, model, problems)
     problems.raise_any(f"Experiment {expid!r}")
     return {**params, **dataset, "model_id": expid}
@@ -112,13 +136,13 @@ def _read_settings(
 
 
 def _read_dataset_of(
-    params: dict[str, Any], config_dir: str | Path, problems: Problems
+    params: dict[str, Any], find: FindDataset, problems: Problems
 ) -> dict[str, Any]:
     """Return what is right of the experiment's dataset, with its groups."""
     if "dataset_id" not in params:
         return {}
     try:
-        section, dataset_ids = find_dataset(config_dir, params["dataset_id"])
+        section, dataset_ids = find(params["dataset_id"])
     except ConfigError as error:
         problems.add("dataset_id", str(error))
         return {}

@@ -134,8 +134,8 @@ def settle_monitor(
         hint = "Set group_id of the dataset to the column of the groups, such as the user id."
         problems.add("metrics", f"{', '.join(need_groups)} need group_id, but it is null.", hint)
     produced = produced_metrics(tasks, metrics)
-    higher_is_better = {name: _higher_is_better(name, tasks) for name in produced}
-    directed = [name for name in produced if higher_is_better[name] is not None]
+    directions = {name: higher_is_better(name, tasks) for name in produced}
+    directed = [name for name in produced if directions[name] is not None]
     if params["monitor"] is None:
         params["monitor"] = next((name for name in _MONITORS if name in directed), None)
     monitor = params["monitor"]
@@ -146,7 +146,7 @@ def settle_monitor(
     weights = monitor if isinstance(monitor, dict) else {monitor: 1.0}
     if problems.add_all(_monitor_problems(weights, produced, directed)):
         return
-    gains = {name: higher_is_better[name] == (weight > 0) for name, weight in weights.items()}
+    gains = {name: directions[name] == (weight > 0) for name, weight in weights.items()}
     if params["monitor_mode"] is None:
         params["monitor_mode"] = "max" if any(gains.values()) else "min"
     mode = params["monitor_mode"]
@@ -175,6 +175,7 @@ def _monitor_problems(
             yield Problem("monitor", text, hint)
 
 
-def _higher_is_better(produced: str, tasks: Mapping[str, str]) -> bool | None:
+def higher_is_better(produced: str, tasks: Mapping[str, str]) -> bool | None:
+    """Say whether more of a result, such as ``AUC`` or ``like_AUC``, is better; None if neither is."""
     names = [produced, *(produced.removeprefix(f"{label}_") for label in tasks)]
     return METRICS[next(name for name in names if name in METRICS)].higher_is_better

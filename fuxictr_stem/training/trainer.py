@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ from fuxictr_stem.training.trackers import tracking as trackers
 from fuxictr_stem.training.trackers.tracking import Tracking
 
 logger = logging.getLogger(__name__)
+
+OnEvaluation = Callable[[list[dict[str, Any]]], None]
 
 
 class Loader(Batches, Position, Protocol):
@@ -67,7 +69,8 @@ class Trainer:
 
     Steps, early stopping, learning-rate decay and checkpoints are the model's own (``train_step``,
     ``checkpoint_and_earlystop``), so the losses are those of FuxiCTR's ``fit``. Where there are other
-    ranks, each takes the same steps on its part of the batches.
+    ranks, each takes the same steps on its part of the batches. ``on_evaluation`` is called after each
+    evaluation with the records of all so far, see `TrainingHistory`.
     """
 
     def __init__(
@@ -77,12 +80,14 @@ class Trainer:
         max_gradient_norm: float = 10.0,
         ranks: Ranks | None = None,
         tracking: Tracking | None = None,
+        on_evaluation: OnEvaluation | None = None,
     ) -> None:
         self.model = model
         self.tasks = dict(tasks)
         self.max_gradient_norm = max_gradient_norm
         self._ranks = ranks or Ranks()
         self._tracking = tracking or None
+        self._on_evaluation = on_evaluation
         self.history = TrainingHistory()
         self._losses: list[float] = []  # since the last evaluation
         self._evaluation_due = False
@@ -305,6 +310,8 @@ class Trainer:
                 model.checkpoint_and_earlystop(valid)
         finally:
             model._save_best_only = best_only
+        if self._on_evaluation is not None:
+            self._on_evaluation(self.history.evaluations)
 
     def _validate(self, names: Sequence[str], gates: dict[str, float]) -> dict[str, float]:
         with self._tracking.validating(gates) if self._tracking is not None else nullcontext():

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run, TrainedModel
 from fuxictr_stem.metrics import evaluate_task
+from fuxictr_stem.tuning.verify_run import PREDICTIONS
 
 METRICS = ["AUC", "gAUC", "logloss"]
 

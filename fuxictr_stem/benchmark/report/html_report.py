@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +14,78 @@ import matplotlib
 from fuxictr_stem.benchmark.report.analysis_tables import analysis_tables
 from fuxictr_stem.benchmark.report.figures.analysis_figures import analysis_pictures
 from fuxictr_stem.benchmark.report.figures.score_figures import leaderboard_pictures
+from fuxictr_stem.benchmark.report.figures.search_figures import ShownSearch, search_pictures
 from fuxictr_stem.benchmark.report.figures.style import STYLE, Picture
 from fuxictr_stem.benchmark.report.formatting import Section, file_name
 from fuxictr_stem.benchmark.report.leaderboard_tables import leaderboard_tables, page_content
-from fuxictr_stem.benchmark.report.render import Table, render
+from fuxictr_stem.benchmark.report.render import Table, as_text, render
+from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard
 from fuxictr_stem.benchmark.score.model_analysis import Analysis
 from fuxictr_stem.runtime import outputs
+from fuxictr_stem.tuning.trial import DONE, FAILED, Trial
 
 
 def write_report(leaderboard: Leaderboard, analysis: Analysis | None, folder: Path) -> None:
-    """Write ``report.html`` and ``figures/*.png``, in place of an older report's pictures.
+    """Write ``report.html`` and ``figures/*.png``, in place of an older report's pictures."""
+    tables = leaderboard_tables(leaderboard)
+    if analysis is not None:
+        tables |= analysis_tables(analysis, leaderboard.finished.names)
 
-    The page holds everything and needs no network; its only script sorts tables.
+    def pictures() -> Iterator[Picture]:
+        yield from leaderboard_pictures(leaderboard)
+        yield from search_pictures(_searches(leaderboard.finished))
+        if analysis is not None:
+            yield from analysis_pictures(analysis, leaderboard)
+
+    write_page(folder, tables, pictures, page_content(leaderboard))
+
+
+def _searches(finished: FinishedBenchmark) -> list[ShownSearch]:
+    searches = []
+    for expid, trials in finished.trials.items():
+        shown = [
+            Trial(
+                place,
+                expid,
+                trial["settings"],
+                FAILED if trial["value"] is None else DONE,
+                math.nan if trial["value"] is None else trial["value"],
+            )
+            for place, trial in enumerate(trials)
+        ]
+        first = trials[0] if trials else {}
+        monitor, mode = as_text(first.get("monitor", "")), first.get("monitor_mode", "max")
+        searches.append(ShownSearch(expid, monitor, mode == "max", shown))
+    return searches
+
+
+def write_page(
+    folder: Path,
+    tables: Mapping[Section, list[Table]],
+    pictures: Callable[[], Iterator[Picture]],
+    content: Mapping[str, Any],
+) -> None:
+    """Write ``report.html`` and ``figures/*.png``, in place of an older page's pictures.
+
+    The page holds everything and needs no network; its only script sorts tables. ``content`` is what it
+    begins and ends with.
     """
     figures = folder / "figures"
     outputs.check_writable(figures, "--out")
     older = set(figures.glob("*.png"))
-    tables = leaderboard_tables(leaderboard)
-    if analysis is not None:
-        tables |= analysis_tables(analysis, leaderboard.finished.names)
-    pictures: dict[Section, list[tuple[Picture, str]]] = {}
+    drawn: dict[Section, list[tuple[Picture, str]]] = {}
     with matplotlib.rc_context(STYLE):
-        drawn = [*leaderboard_pictures(leaderboard)]
-        drawn += analysis_pictures(analysis, leaderboard) if analysis is not None else []
-        for picture in drawn:
+        for picture in pictures():
             path = figures / f"{picture.name}.png"
             older.discard(path)
-            pictures.setdefault(picture.section, []).append((picture, _write(picture, path)))
+            drawn.setdefault(picture.section, []).append((picture, _write(picture, path)))
     sections = [
-        _section(section.value, tables.get(section, []), pictures.get(section, []))
+        _section(section.value, tables.get(section, []), drawn.get(section, []))
         for section in Section
-        if section in tables or section in pictures
+        if section in tables or section in drawn
     ]
-    page = render("report.html", sections=sections, **page_content(leaderboard))
-    outputs.write_text(folder / "report.html", page)
+    outputs.write_text(folder / "report.html", render("report.html", sections=sections, **content))
     for path in older:
         outputs.remove_file(path)
 

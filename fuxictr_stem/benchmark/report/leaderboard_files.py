@@ -10,7 +10,6 @@ from typing import Any
 
 from fuxictr_stem.benchmark.report.leaderboard_tables import leaderboard_tables, page_content
 from fuxictr_stem.benchmark.report.render import render
-from fuxictr_stem.benchmark.run.search import at_edge
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
     Comparison,
@@ -21,6 +20,7 @@ from fuxictr_stem.benchmark.score.leaderboard import (
 )
 from fuxictr_stem.benchmark.score.significance import RESAMPLES
 from fuxictr_stem.runtime import outputs
+from fuxictr_stem.tuning.space import at_edge
 
 _ROLES = ("single_task", "baseline")
 _FACTS = ("name", "dataset_id", "labels", "metrics", "seeds", "single_task")

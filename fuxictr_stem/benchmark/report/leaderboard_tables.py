@@ -8,7 +8,6 @@ from fuxictr_stem.benchmark.report import formatting as form
 from fuxictr_stem.benchmark.report.formatting import LACKING, Section
 from fuxictr_stem.benchmark.report.render import Strong, Table, as_text, render
 from fuxictr_stem.benchmark.report.summary import remarks, verdicts
-from fuxictr_stem.benchmark.run.search import at_edge
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
     Comparison,
@@ -17,6 +16,7 @@ from fuxictr_stem.benchmark.score.leaderboard import (
     higher_is_better,
 )
 from fuxictr_stem.benchmark.score.significance import ALPHA, LEVEL
+from fuxictr_stem.tuning.space import at_edge
 
 _DIRECTIONS = {
     True: "higher is better: a positive difference is an improvement",
@@ -53,7 +53,8 @@ def leaderboard_tables(leaderboard: Leaderboard) -> dict[Section, list[Table]]:
         tables[Section.TRANSFER] = _differences(leaderboard, "single_task")
     if leaderboard.best_baseline is not None:
         tables[Section.BASELINE] = _differences(leaderboard, "baseline")
-    tables[Section.COST] = [_cost(leaderboard), *_search(finished), *_failures(finished)]
+    tables[Section.COST] = [_cost(leaderboard), *_failures(finished)]
+    tables[Section.SEARCH] = _search(finished)
     return {section: shown for section, shown in tables.items() if shown}
 
 

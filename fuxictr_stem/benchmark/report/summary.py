@@ -13,7 +13,6 @@ from fuxictr_stem.benchmark.report.formatting import (
     span,
 )
 from fuxictr_stem.benchmark.report.render import Strong, Table
-from fuxictr_stem.benchmark.run.search import at_edge
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
     PROPOSED,
@@ -23,6 +22,7 @@ from fuxictr_stem.benchmark.score.leaderboard import (
 )
 from fuxictr_stem.benchmark.score.significance import ALPHA
 from fuxictr_stem.runtime.text_table import amount
+from fuxictr_stem.tuning.space import at_edge
 
 _AGAINST = "against "
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.benchmark.run.benchmark_file import BenchmarkFile, Slices
-from fuxictr_stem.benchmark.run.search import search_problems, trials_of
 from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.experiment_config import accepted_keys, list_experiments, load_experiment
 from fuxictr_stem.config.problems import Problems
@@ -18,6 +17,16 @@ from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.errors import ConfigError, Problem, short, suggest
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.tuning.samplers import Search, check_sampler
+from fuxictr_stem.tuning.space import (
+    GRID,
+    MOST_TRIALS,
+    budget_problems,
+    grid_of,
+    probes,
+    read_space,
+    search_problems,
+)
 
 # The runner's own: a benchmark that set them would break its own bookkeeping.
 _RUNNERS = ("seed", "model_root", "save_predictions", "model", "dataset_id")
@@ -41,7 +50,7 @@ class Benchmark:
     metrics: list[str]
     seeds: list[int]  # the search runs on the first
     settings: dict[str, dict[str, Any]]  # that apply to each experiment
-    trials: list[dict[str, Any]]  # settings of each; one empty mapping without a search
+    search: Search  # of each experiment; of one trial without keys
     threads: int
     resamples: int
     slices: dict[str, Any] | None
@@ -69,10 +78,14 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
     problems.raise_any(subject)
     chosen, single, proposed = _chosen(values, config_dir, problems)
     settings = _settings_of_each(values, chosen + single, config_dir, problems)
+    sampler, trials = values["sampler"], values["trials"]
+    space = read_space(values["search"], sampler, "search", problems)
+    problems.add_all(budget_problems("search", space, sampler, trials, MOST_TRIALS))
     # Each experiment would say again what is said.
     problems.raise_any(subject)
-    trials = trials_of(values["search"])
-    experiments = _load_all(settings, trials, values, config_dir, problems)
+    check_sampler(sampler)
+    tried = grid_of(space) if sampler == GRID else probes(space)
+    experiments = _load_all(settings, tried, values, config_dir, problems)
     # The single-task experiments decide what is compared, or all.
     of_single = {expid: experiments[expid] for expid in single if expid in experiments}
     labels = list(values["labels"] or _in_order(_trained(of_single), experiments))
@@ -92,7 +105,7 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
         labels=labels,
         metrics=list(dict.fromkeys(values["metrics"])),
         settings=settings,
-        trials=trials,
+        search=Search(space, sampler, trials),
         **{name: values[name] for name in unchanged},
     )
     problems.add_all(_row_problems(benchmark))

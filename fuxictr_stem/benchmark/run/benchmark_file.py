@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field, SkipValidation
 
 from fuxictr_stem.analysis.slices import RELATIVE_TO
-from fuxictr_stem.benchmark.run.search import Grid
 from fuxictr_stem.config import value_types as kinds
 from fuxictr_stem.config.schema import REQUIRED, Shape, key
 from fuxictr_stem.metrics import METRICS
+from fuxictr_stem.tuning.space import GRID, SAMPLERS, SearchSpace
 
 _rising = kinds.must(lambda bounds: len(bounds) == 2 and bounds[0] <= bounds[1])
 _TwoLabels = Annotated[
@@ -74,7 +74,11 @@ class BenchmarkFile(Shape):
     experiment_settings: _SettingsByGlob = key(
         "settings for some experiments, after those for all", {}
     )
-    search: Grid = key("grid of the search", {})
+    search: SearchSpace = key("what the search tries by key: lists of values, or ranges", {})
+    sampler: Annotated[str, kinds.OneOf(SAMPLERS)] = key(
+        "how the search's trials are chosen: all, by chance, by TPE", GRID
+    )
+    trials: kinds.Count | None = key("trials of each experiment; a grid has its own number", None)
     threads: kinds.Count = key("CPU threads of a run", 1)
     # More takes memory and hours, and p values below 1 / 5000 tell nothing more.
     resamples: Annotated[int, Field(ge=100, le=10_000)] = key("resamples of the bootstrap", 1000)

@@ -1,36 +1,20 @@
-"""Which runs a benchmark needs, given those that are done: a pure function, so that it can go on."""
+"""Which runs a benchmark needs, given those that are done, so that it can go on."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark
-from fuxictr_stem.config.decisive import NO_SETTINGS, as_json, decisive
+from fuxictr_stem.tuning.run_spec import CPU, RunSpec, monitored, run_digest
+from fuxictr_stem.tuning.samplers import Sampler
+from fuxictr_stem.tuning.trial import DONE, FAILED, Trial
 
-CPU = "CPU"
 Results = Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One run to be made."""
-
-    expid: str
-    seed: int
-    trial: dict[str, Any]  # what the search sets in it
-    overrides: dict[str, Any]  # all settings that replace the config's, the seed included
-    key: str  # name of its folder; it changes as soon as anything that decides the numbers does
-
-    def __str__(self) -> str:
-        settings = "".join(f", {name} {value}" for name, value in self.trial.items())
-        return f"{self.expid}, seed {self.seed}{settings}"
 
 
 class Plan:
@@ -47,26 +31,54 @@ class Plan:
         data: Mapping[str, str],
         versions: Mapping[str, str],
         device: str = CPU,
+        journal: Path = Path("search.journal"),
     ) -> None:
         self.benchmark, self.data, self.versions = benchmark, dict(data), dict(versions)
-        self.device = device
+        self.device, self.journal = device, journal
+        self._samplers: dict[str, Sampler] = {}
 
     def spec(self, expid: str, seed: int, trial: Mapping[str, Any]) -> RunSpec:
         """Return the run of an experiment with a seed and a trial's settings."""
         overrides = {**self.benchmark.settings[expid], **trial, "seed": seed}
+        key = f"{expid}-{seed}-{self._digest(expid, {**trial, 'seed': seed})}"
+        return RunSpec(expid, seed, dict(trial), overrides, key)
+
+    def _digest(self, expid: str, settings: Mapping[str, Any]) -> str:
         # The benchmark's settings are in the experiment's already, normalised.
-        params = {**self.benchmark.experiments[expid], **trial, "seed": seed}
-        settings = {key: value for key, value in decisive(params).items() if key not in NO_SETTINGS}
-        parts = [as_json(settings), self.data[expid], self.versions, self.benchmark.threads]
-        parts += [] if self.device == CPU else [self.device]
-        text = json.dumps(parts, sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return RunSpec(expid, seed, dict(trial), overrides, f"{expid}-{seed}-{digest}")
+        params = {**self.benchmark.experiments[expid], **settings}
+        others = [self.benchmark.threads] + ([] if self.device == CPU else [self.device])
+        return run_digest(params, self.data[expid], self.versions, *others)
+
+    def sampler(self, expid: str) -> Sampler:
+        """Return what chooses the trials of an experiment."""
+        if expid not in self._samplers:
+            params, search = self.benchmark.experiments[expid], self.benchmark.search
+            own = {name: params[name] for name in search.space if name in params}
+            seed = self.benchmark.seeds[0]
+            name = f"{expid}-{self._digest(expid, {'seed': seed})}-{search.digest()}"
+            modes = [params["monitor_mode"]]
+            self._samplers[expid] = search.make_sampler(own, modes, self.journal, name)
+        return self._samplers[expid]
 
     def trials(self, expid: str) -> list[RunSpec]:
-        """Return an experiment's search: one run per trial, with the first seed."""
-        seed = self.benchmark.seeds[0]
-        return [self.spec(expid, seed, trial) for trial in self.benchmark.trials]
+        """Return an experiment's search as far as it is known: one run per trial, with the first seed."""
+        return [self._trial(expid, number) for number in range(self.sampler(expid).known())]
+
+    def _trial(self, expid: str, number: int) -> RunSpec:
+        return self.spec(expid, self.benchmark.seeds[0], self.sampler(expid).settings(number))
+
+    def tell(self, spec: RunSpec, result: Mapping[str, Any] | None) -> None:
+        """Have the search learn from a run: its result, None if it failed."""
+        for number, trial in enumerate(self.trials(spec.expid)):
+            if trial.key != spec.key:
+                continue
+            ended = Trial(number, spec.key, spec.trial, FAILED)
+            if result is not None:
+                monitor = self.benchmark.experiments[spec.expid]["monitor"]
+                values = [monitored(monitor, e["valid"]) for e in result["evaluations"]]
+                value = monitored(monitor, result["valid"])
+                ended = Trial(number, spec.key, spec.trial, DONE, value, {"monitor": value}, values)
+            self.sampler(spec.expid).tell(ended)
 
     def chosen(self, expid: str, done: Results) -> RunSpec | None:
         """Return the best trial among those that are done, in ``done`` by key; of equals, the first."""
@@ -90,23 +102,19 @@ class Plan:
 
         What is done or has failed, by key, is not wanted.
         """
-        ended = {*done, *failed}
         final = []
         for expid in self.benchmark.experiments:
-            trials = self.trials(expid)
-            yield from (spec for spec in trials if spec.key not in ended)
-            if all(spec.key in ended for spec in trials):
+            trials = []
+            for number in range(self.sampler(expid).total):
+                trials.append(self._trial(expid, number))
+                if trials[-1].key not in {*done, *failed}:
+                    yield trials[-1]
+            if all(spec.key in {*done, *failed} for spec in trials):
                 final.append(self.final(expid, done)[1:])
         by_seed = itertools.chain.from_iterable(zip(*filter(None, final), strict=True))
-        yield from (spec for spec in by_seed if spec.key not in ended)
+        yield from (spec for spec in by_seed if spec.key not in {*done, *failed})
 
     def total(self) -> int:
         """Return the number of all runs, if none fails."""
-        count = len(self.benchmark.trials) + len(self.benchmark.seeds) - 1
-        return len(self.benchmark.experiments) * count
-
-
-def monitored(monitor: str | Mapping[str, float], valid: Mapping[str, float]) -> float:
-    """Return the value of an experiment's monitor in the metrics of a split."""
-    weights = {monitor: 1.0} if isinstance(monitor, str) else monitor
-    return sum(weight * valid[name] for name, weight in weights.items())
+        searched = sum(self.sampler(expid).total for expid in self.benchmark.experiments)
+        return searched + len(self.benchmark.experiments) * (len(self.benchmark.seeds) - 1)

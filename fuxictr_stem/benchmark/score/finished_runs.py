@@ -12,10 +12,12 @@ import numpy as np
 import polars as pl
 
 from fuxictr_stem.benchmark.run.benchmark_config import SINGLE_TASK
-from fuxictr_stem.benchmark.run.execute import Outcomes, Workspace
-from fuxictr_stem.benchmark.run.plan import Plan, RunSpec, monitored
-from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
+from fuxictr_stem.benchmark.run.plan import Plan
+from fuxictr_stem.benchmark.run.workspace import Workspace
 from fuxictr_stem.training.predictions_file import GROUP
+from fuxictr_stem.tuning.execute import Outcomes
+from fuxictr_stem.tuning.run_spec import RunSpec, monitored
+from fuxictr_stem.tuning.verify_run import PREDICTIONS
 
 
 class TaskPredictions(NamedTuple):
@@ -155,7 +157,8 @@ def _search_record(
     plan: Plan, outcomes: Outcomes, expid: str, final: list[RunSpec]
 ) -> list[dict[str, Any]]:
     """Return the settings, the monitor's value and the epochs of each trial of an experiment."""
-    monitor = plan.benchmark.experiments[expid]["monitor"]
+    params = plan.benchmark.experiments[expid]
+    monitor = params["monitor"]
     record = []
     for spec in plan.trials(expid):
         result = outcomes.done.get(spec.key)
@@ -163,6 +166,7 @@ def _search_record(
             {
                 "settings": spec.trial,
                 "monitor": monitor,
+                "monitor_mode": params["monitor_mode"],
                 "value": monitored(monitor, result["valid"]) if result else None,
                 "epochs": result["epochs"] if result else None,
                 "chosen": spec in final[:1],

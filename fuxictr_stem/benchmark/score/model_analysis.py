@@ -15,7 +15,6 @@ from fuxictr_stem.analysis.gates import GateWeights, gate_weights
 from fuxictr_stem.analysis.gradient_flow import GradientFlow, gradient_flow
 from fuxictr_stem.analysis.table_similarity import TableComparison, compare_tables
 from fuxictr_stem.benchmark.run.benchmark_config import SAVED, Benchmark
-from fuxictr_stem.benchmark.run.verify_run import WEIGHTS
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run
 from fuxictr_stem.benchmark.score.slice_scores import SliceRows, Slices, measure_slices
 from fuxictr_stem.config.experiment_config import load_experiment
@@ -25,6 +24,7 @@ from fuxictr_stem.models import MultiTaskNet
 from fuxictr_stem.registry import build_model, get_model
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.training.precision import FP32
+from fuxictr_stem.tuning.verify_run import WEIGHTS
 
 logger = logging.getLogger(__name__)
 

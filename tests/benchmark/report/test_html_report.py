@@ -122,6 +122,22 @@ def test_a_benchmark_without_single_task_baseline_or_second_seed(finished, tmp_p
     assert "One seed only" in text
 
 
+def test_a_search_has_its_table_and_pictures(finished, tmp_path):
+    trials = [
+        {
+            **{"settings": {"learning_rate": rate, "units": [rate]}, "epochs": 2},
+            **{"monitor": "AUC", "monitor_mode": "max"},
+            **{"value": value, "chosen": value == 0.72},
+        }
+        for rate, value in ((0.1, 0.7), (0.01, 0.72), (0.001, None))
+    ]
+    searched = dataclasses.replace(finished, trials={"MMoE_toy": trials, "STEMNet_toy": trials})
+    page = _report(searched, tmp_path)
+    names = {path.stem for path in (tmp_path / "figures").iterdir()} - LEADERBOARD
+    assert names == {"search-trials", "search-importance", "search-parallel"}
+    assert "MMoE_toy" in " ".join(page.words)
+
+
 def test_a_look_inside_has_its_pictures_and_tables(finished, analysis, tmp_path):
     page = _report(finished, tmp_path, analysis)
     names = {path.stem for path in (tmp_path / "figures").iterdir()} - LEADERBOARD

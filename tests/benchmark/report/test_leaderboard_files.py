@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from fuxictr_stem.benchmark.report.leaderboard_files import write_leaderboard
-from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
 from fuxictr_stem.errors import OutputError
-from tests.benchmark.run.test_search import trials
+from fuxictr_stem.tuning.verify_run import PREDICTIONS
 from tests.support.finished_benchmarks import METRICS, make_benchmark
+from tests.tuning.test_space import trials
 
 NOISES = {"MMoE": 1.3, "STEMNet": 0.9, "SingleTask": 1.2, "PLE": 1.0, "ESMM": 0.1}
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-
 from fuxictr_stem.benchmark.run.execute import Workspace, _job
+
 from fuxictr_stem.benchmark.run.plan import Plan
 from fuxictr_stem.runtime.memory import Share
 from tests.support.benchmark_project import BENCHMARK, load, make_project

@@ -25,6 +25,35 @@ def test_the_plan_searches_first_and_trains_the_best_trial_with_the_other_seeds(
     assert plan.chosen("SharedBottom_toy", done).trial == {"learning_rate": 0.01}
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_every_experiment_gets_as_many_trials(project, tmp_path, sampler):
+    space = {"learning_rate": {"low": 1.0e-4, "high": 1.0e-1, "log": True}}
+    project.benchmark |= {"search": space, "sampler": sampler, "trials": 3}
+
+    def make():
+        data = dict.fromkeys(project.experiments, "data")
+        return Plan(load(project), data, {}, journal=tmp_path / "search.journal")
+
+    plan = make()
+    assert plan.total() == 4 * (3 + 1)
+    done = {}
+    # One at a time, and killed after seven.
+    while spec := next(plan.wanted(done, {}), None):
+        rate = spec.trial["learning_rate"]
+        valid = {"AUC": 0.8 - abs(rate - 0.02)}
+        done[spec.key] = {"valid": valid, "evaluations": [{"valid": valid}]}
+        plan.tell(spec, done[spec.key])
+        if len(done) == 7:
+            plan = make()
+    assert len(done) == plan.total()
+    for expid in project.experiments:
+        rates = [spec.trial["learning_rate"] for spec in plan.trials(expid)]
+        assert rates[0] == 0.01  # the experiment's own
+        assert len(set(rates)) == 3
+        best = plan.chosen(expid, done).trial["learning_rate"]
+        assert best == min(rates, key=lambda rate: abs(rate - 0.02))
+
+
 def test_a_failed_trial_counts_as_spent(project):
     plan = Plan(load(project), dict.fromkeys(project.experiments, "data"), {})
     first, second = plan.trials("STEMNet_toy")

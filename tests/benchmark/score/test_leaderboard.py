@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_rel
 
-from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
 from fuxictr_stem.benchmark.score.significance import UserBootstrap
+from fuxictr_stem.tuning.verify_run import PREDICTIONS
 from tests.support.finished_benchmarks import METRICS, make_benchmark
 
 NOISES = {"MMoE": 1.3, "STEMNet": 0.9, "SingleTask": 1.2, "PLE": 1.0, "ESMM": 0.1}

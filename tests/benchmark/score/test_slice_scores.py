@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from fuxictr_stem.analysis.slices import positive_balance
-from fuxictr_stem.benchmark.run.verify_run import PREDICTIONS
 from fuxictr_stem.benchmark.score.slice_scores import SliceRows, interval_of, measure_slices
 from fuxictr_stem.metrics import auc
+from fuxictr_stem.tuning.verify_run import PREDICTIONS
 from tests.support.finished_benchmarks import make_benchmark
 
 BINARY, REGRESSION = "binary_classification", "regression"

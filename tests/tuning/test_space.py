@@ -2,7 +2,7 @@
 
 import pytest
 
-from fuxictr_stem.benchmark.run.search import at_edge
+from fuxictr_stem.tuning.space import at_edge
 
 
 def trials(*rates, chosen, key="learning_rate"):

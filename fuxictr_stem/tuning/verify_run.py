@@ -1,4 +1,4 @@
-"""Whether what a run has left is complete, so that a benchmark can take it instead of making it again."""
+"""Whether what a run has left is complete, so that it can be taken instead of being made again."""
 
 from __future__ import annotations
 
@@ -53,9 +53,11 @@ class _Result(BaseModel):
 
 
 def read_verified_run(
-    folder: Path, params: Mapping[str, Any], seed: int, rows: int
+    folder: Path, params: Mapping[str, Any], seed: int, rows: int | None
 ) -> dict[str, Any]:
     """Return the result of a run whose files are complete and are those of its experiment.
+
+    ``rows`` are those of its predictions of test; None does not look for any.
 
     Raises:
         DataError: A file is absent, damaged or of another run; the message names the first.
@@ -69,7 +71,8 @@ def read_verified_run(
     problems = _problems(result, params, seed) if isinstance(result, dict) else ["all"]
     if problems:
         raise DataError(f"{path} is not as the run wrote it: {', '.join(problems)}.")
-    _check_predictions(folder / PREDICTIONS, params, rows)
+    if rows is not None:
+        _check_predictions(folder / PREDICTIONS, params, rows)
     # A model of another package keeps its weights as it likes.
     if issubclass(get_model(params["model"]), MultiTaskNet):
         try:
@@ -93,7 +96,8 @@ def _problems(result: Mapping[str, Any], params: Mapping[str, Any], seed: int) -
         record = _Result.model_validate(result)
     except ValidationError as error:
         return problems + list(dict.fromkeys(str(problem["loc"][0]) for problem in error.errors()))
-    needed = {"valid": metrics, "test": metrics, "seconds": ["train"]}
+    needed = {"valid": metrics, "seconds": ["train"]}
+    needed |= {"test": metrics} if params["test_data"] is not None else {}
     return problems + [
         k for k, names in needed.items() if not getattr(record, k).keys() >= {*names}
     ]

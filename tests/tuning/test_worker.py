@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 BENCHMARK = """
 import multiprocessing, time
-from fuxictr_stem.benchmark.run.worker import end_with_parent
+from fuxictr_stem.tuning.worker import end_with_parent
 process = multiprocessing.get_context("forkserver").Process(target=end_with_parent)
 process.start()
 print(process.pid, flush=True)

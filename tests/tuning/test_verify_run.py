@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fuxictr_stem.benchmark.run.verify_run import read_verified_run
 from fuxictr_stem.errors import DataError
+from fuxictr_stem.tuning.verify_run import read_verified_run
 from tests.support.benchmark_project import load, make_project, run, tables
 
 pytestmark = pytest.mark.slow
@@ -154,7 +154,7 @@ def test_a_run_that_leaves_no_whole_record_has_failed(tmp_path, monkeypatch, cap
         raise DataError("result.json is not whole.")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fuxictr_stem.benchmark.run.execute.read_verified_run", refuse)
+    monkeypatch.setattr("fuxictr_stem.benchmark.run.workspace.read_verified_run", refuse)
     assert run(one_model(tmp_path)) == 2
     error = capfd.readouterr().err
     assert "No run succeeded" in error
