@@ -67,7 +67,8 @@ def _on_ranks(work: Callable[[Ranks | None], None], advice: str = "") -> None:
     if not started_by_torchrun():
         work(None)
         return
-    from fuxictr_stem.distributed.session import run_on_ranks
+    with signals.silent(not is_first_process()):
+        from fuxictr_stem.distributed.session import run_on_ranks
 
     run_on_ranks(work, advice)
 
@@ -84,8 +85,9 @@ def _say_loading(what: str) -> None:
 def _run(args: argparse.Namespace) -> None:
     if "torch" not in sys.modules:
         _say_loading("PyTorch and FuxiCTR")
-    from fuxictr_stem.experiment import run_experiment
-    from fuxictr_stem.results import show
+    with signals.silent(not is_first_process()):
+        from fuxictr_stem.experiment import run_experiment
+        from fuxictr_stem.results import show
 
     def run(ranks: Ranks | None) -> None:
         result = run_experiment(

@@ -1,5 +1,7 @@
 """How ranks find each other, by a store in this process."""
 
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,8 @@ from torch import distributed
 from fuxictr_stem.distributed import meeting
 from fuxictr_stem.distributed.meeting import Keys, meet
 from fuxictr_stem.errors import TrainingError
+from fuxictr_stem.runtime import signals
+from tests.support.processes import start
 
 
 @pytest.fixture
@@ -82,3 +86,15 @@ def test_meetings_work_outside_the_main_thread(as_rank):
     thread.start()
     thread.join()
     assert isinstance(ends[0], TrainingError)
+
+
+def stop_me():
+    with signals.obeyed("How to go on."), signals.silent(True):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+
+def test_before_ranks_have_met_only_the_first_speaks_of_a_signal():
+    process = start(stop_me)
+    process.join(60)
+    assert process.exitcode == 128 + signal.SIGTERM
