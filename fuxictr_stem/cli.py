@@ -410,14 +410,15 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     (
         "--config",
         _FOLDER,
-        "folder of the configs; by default ./config, else the packaged ones",
+        "folder of the configs; by default ./config, if it has some, else the packaged ones",
         ["run", "prepare", "audit", "list", *_CACHES],
     ),
 ]
 
 
 def _default_config() -> Path:
-    return Path("config") if Path("config").is_dir() else PACKAGED_CONFIG
+    # A folder of that name may hold projects of `init` alone.
+    return Path("config") if any(Path("config").glob("model_config*")) else PACKAGED_CONFIG
 
 
 class _Parser(argparse.ArgumentParser):

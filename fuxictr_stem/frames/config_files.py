@@ -171,11 +171,11 @@ def write(
         final: Where the folder will be, for the comment.
         init_from: The run whose weights it starts from, for the comment.
     """
-    start = "" if init_from is None else f" --init-from {_in_comment(init_from)}"
+    start = "" if init_from is None else f" --init-from {shlex.quote(str(init_from))}"
     head = [
         f"{MARK}, which writes it anew when it is called again.",
         "# The same run from a shell, to the last digit:",
-        f"#     python -m fuxictr_stem run --config {_in_comment(final)} --expid {expid}{start}",
+        f"#     python -m fuxictr_stem run --config {shlex.quote(str(final))} --expid {expid}{start}",
         "# Every key, with its meaning and default: python -m fuxictr_stem keys",
     ]
     write_experiments(folder / "model_config.yaml", head, {expid: experiment})
@@ -186,12 +186,16 @@ def write_experiments(path: Path, head: Sequence[str], ids: Mapping[str, Comment
     """Write a file of experiments; keys that several have alike are written once, under an anchor."""
     first = next(iter(ids.values()))
     shared = [key for key in first if all(key in keys for keys in ids.values())]
-    lines = [*head]
+    lines = [*map(one_line, head)]
     if len(ids) > 1:
         lines += [".shared: &shared", *_lines(shared)]
     for expid, keys in ids.items():
         others = [key for key in keys if len(ids) == 1 or key not in shared]
-        lines += [f"{expid}:", *(["    <<: *shared"] if len(ids) > 1 else []), *_lines(others)]
+        lines += [
+            f"{inline(expid)}:",
+            *(["    <<: *shared"] if len(ids) > 1 else []),
+            *_lines(others),
+        ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -204,24 +208,19 @@ def write_dataset(
     labels: Sequence[Guess],
 ) -> None:
     """Write a file with one dataset."""
-    lines = [*head, f"{dataset_id}:", *_lines(dataset)]
+    lines = [*map(one_line, head), f"{inline(dataset_id)}:", *_lines(dataset)]
     for key, guesses in (("feature_cols", features), ("label_col", labels)):
         lines.append(f"    {key}:")
-        lines += [f"        - {_commented(_inline(g.entry), g.why)}" for g in guesses]
+        lines += [f"        - {_commented(inline(g.entry), g.why)}" for g in guesses]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _in_comment(path: Path) -> str:
-    # A line of a folder's name would be one of the config.
-    return shlex.quote(str(path)).replace("\n", "?")
 
 
 def _lines(keys: Comments) -> Iterator[str]:
     for key, value, comment in keys:
-        yield f"    {_commented(f'{key}: {_inline(value)}', comment)}"
+        yield f"    {_commented(f'{key}: {inline(value)}', comment)}"
 
 
-def _inline(value: Any) -> str:
+def inline(value: Any) -> str:
     """Return a value in one line of YAML."""
     form: dict[str, Any] = {
         "default_flow_style": True,
@@ -231,10 +230,15 @@ def _inline(value: Any) -> str:
     }
     # A scalar ends with a line that says so.
     text = yaml.safe_dump(plain(value), **form).removesuffix("\n").removesuffix("\n...")
-    if "\n" in text:
+    if len(text.splitlines()) > 1:
         text = yaml.safe_dump(plain(value), default_style='"', **form).removesuffix("\n")
     return text
 
 
 def _commented(text: str, comment: str) -> str:
-    return f"{text}  # {comment}" if comment else text
+    return f"{text}  # {one_line(comment)}" if comment else text
+
+
+def one_line(comment: str) -> str:
+    """Return a comment without what ends its line, or is no character of YAML."""
+    return "".join(c if c.isprintable() else "?" for c in comment)

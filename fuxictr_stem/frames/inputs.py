@@ -87,12 +87,17 @@ def column_names(split: str, rows: Any) -> list[str]:
     return names
 
 
-def of_files(rows: Mapping[str, Any], settings: Mapping[str, Any]) -> Splits:
+def of_files(
+    rows: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    types: Mapping[str, pl.DataType] | None = None,
+) -> Splits:
     """Return splits that are files already.
 
     Args:
         rows: A path by split.
         settings: Those of a dataset config that say how CSV files are written.
+        types: Of all columns of CSV files, in order; they are guessed by the first rows if None.
 
     Raises:
         DataError: A file is absent, or they are of several formats, or cannot be read.
@@ -117,6 +122,7 @@ def of_files(rows: Mapping[str, Any], settings: Mapping[str, Any]) -> Splits:
                     separator=dialect.sep,
                     quote_char=dialect.quote,
                     null_values=list(settings.get("null_values") or ()),
+                    schema=types,
                     infer_schema_length=_SEEN,
                 )
             frames[split].collect_schema()

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 
-from fuxictr_stem.config.column_words import NUMERIC, SEQUENCE
+from fuxictr_stem.config.column_words import CATEGORICAL, NUMERIC, SEQUENCE
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.columns import KEPT, Column, inner_type, is_text
 from fuxictr_stem.data.source.dialect import dialect_for
 from fuxictr_stem.data.source.files import file_format, input_files
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.validate import check_source
+from fuxictr_stem.errors import DataError, listed
+from fuxictr_stem.frames.inputs import column_names
+from fuxictr_stem.runtime.text_table import amount
 
 NULLS = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N")
 """Fields of a CSV file that mean that a value is missing, where a column's other values are numbers."""
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_INFINITE = r"^(?i)[+-]?inf(inity)?$"
+# The most digits of which every whole number is one of 64 bits.
+_DIGITS = 18
 _SPLITTER = "|"
 # A column is a sequence if this share of its values has a splitter.
 _SPLIT = 0.05
@@ -37,6 +41,8 @@ _AMOUNT = re.compile(
 )
 # Of this many rows a column with a value of its own on each says nothing of tomorrow's.
 _FEWEST_ROWS, _EACH_ROW = 100, 0.98
+# With more rows, different values are counted with an error of some percent, in little memory.
+_EXACT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,12 @@ class Logs:
         return self.frame.collect_schema().names()
 
 
-@contextmanager
-def read_logs(names: Sequence[str]) -> Iterator[Logs]:
-    """Read files of rows, each row counted by other readers, too; they may be read until the end.
+def read_logs(names: Sequence[str], scratch: Path) -> Logs:
+    """Read files of rows, each row counted by other readers, too.
 
     Args:
         names: Files, folders of parts and patterns.
+        scratch: Where the text of CSV files is copied to.
 
     Raises:
         DataError: There are none, or they have no one right reading.
@@ -75,12 +81,11 @@ def read_logs(names: Sequence[str]) -> Iterator[Logs]:
     plan = plan_columns(dataset)
     plan = replace(plan, dialect=dialect_for(files, plan.dialect))
     header = open_source(plan, {"data": files}).parts["data"][0].header
+    column_names("--data", pl.LazyFrame(schema=dict.fromkeys(header, pl.String())))
     dtype = "str" if plan.data_format == "csv" else ""
     plan = replace(plan, columns=tuple(Column(name, KEPT, dtype, name) for name in header))
-    with TemporaryDirectory(prefix="fuxictr_stem-init-") as copies:
-        source, stats = check_source(open_source(plan, {"data": files}), Path(copies))
-        frame = source.frame("data").select(header)
-        yield Logs(plan.data_format, frame, stats["data"].rows)
+    source, stats = check_source(open_source(plan, {"data": files}), scratch)
+    return Logs(plan.data_format, source.frame("data").select(header), stats["data"].rows)
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class Findings:
         left_out: By column, why it is no feature.
         regression: Labels that hold other numbers than 0 and 1.
         nested: By label, another that is 1 wherever it is.
+        types: By column of a CSV file, the type that all its values have.
     """
 
     null_values: list[str]
@@ -100,15 +106,22 @@ class Findings:
     left_out: dict[str, str]
     regression: list[str]
     nested: dict[str, str]
+    types: dict[str, pl.DataType]
 
 
 def look_at(logs: Logs, features: Sequence[str], labels: Sequence[str]) -> Findings:
-    """Look at the values of columns, in one pass."""
+    """Look at the values of columns, in one pass.
+
+    Raises:
+        DataError: A label is no number, or a column holds infinite ones.
+    """
     schema = logs.frame.collect_schema()
+    left_out = {name: _no_feature(name, schema[name]) for name in features}
+    features = [name for name in features if not left_out[name]]
     counts = {
         (name, fact): expression
         for name in [*features, *labels]
-        for fact, expression in _facts(name, schema[name]).items()
+        for fact, expression in _facts(name, schema[name], logs).items()
     }
     ones = {label: pl.col(label).cast(pl.Float64, strict=False) == 1 for label in labels}
     counts |= {(label, "ones"): one.sum() for label, one in ones.items()}
@@ -122,26 +135,74 @@ def look_at(logs: Logs, features: Sequence[str], labels: Sequence[str]) -> Findi
     values: dict[str, dict[str, Any]] = {}
     for (name, fact), value in zip(counts, row, strict=True):
         values.setdefault(name, {})[fact] = value
+    _check_values(values, schema, labels)
     markers = {
         marker for column in values.values() if _is_number(column) for marker in column["markers"]
     }
-    wishes = {name: _wish(name, values[name], schema[name]) for name in features}
-    left_out = {
-        name: _useless(values[name], schema[name].is_float() or wishes[name] is not None, logs.rows)
-        for name in features
-    }
+    wishes = {name: _wish(name, values[name], schema[name], markers) for name in features}
+    regression = [label for label in labels if values[label]["others"]]
+    left_out |= {name: _useless(values[name], wishes[name], logs.rows) for name in features}
     nested = {
         label: other
         for label, other in permutations(labels, 2)
-        if values[label][f"without {other}"] == 0 < values[label]["ones"] < values[other]["ones"]
+        if not {label, other} & {*regression}
+        and values[label][f"without {other}"] == 0 < values[label]["ones"] < values[other]["ones"]
     }
     return Findings(
         sorted(markers),
         {name: wish for name, wish in wishes.items() if wish is not None and not left_out[name]},
         {name: why for name, why in left_out.items() if why},
-        [label for label in labels if values[label]["others"]],
+        regression,
         nested,
+        {name: _type(values[name]) for name in values if is_text(schema[name])},
     )
+
+
+def _no_feature(name: str, have: pl.DataType) -> str:
+    """Return why a column of some type cannot be a feature as it is; "" if it may."""
+    inner = inner_type(have)
+    if not name.strip():
+        return "it has no name, as pandas writes its index"
+    if have == pl.Null:
+        return "it has no value"
+    if inner is not None:
+        fits = is_text(inner) or inner.is_integer()
+        return "" if fits else f"it holds lists of {inner}; vectors are of type embedding"
+    if is_text(have) or have.is_numeric() or have == pl.Boolean:
+        return ""
+    return f"it holds {have}; make a number or a text of it"
+
+
+def _check_values(
+    values: Mapping[str, Mapping[str, Any]], schema: pl.Schema, labels: Sequence[str]
+) -> None:
+    """Reject labels that are no numbers, and numbers that are infinite."""
+    problems = []
+    for name, column in values.items():
+        have, infinite = schema[name], column.get("infinite", 0)
+        if name in labels and is_text(have) and column["odd"] is not None:
+            problems.append(
+                f"--labels {name}: must hold 0 and 1, or numbers to predict, and nothing where there is no "
+                f"label; found {column['odd']!r}. Convert it first."
+            )
+        elif name in labels and not (is_text(have) or have.is_numeric() or have == pl.Boolean):
+            problems.append(
+                f"--labels {name}: holds {have}; a label is a number. Convert it first."
+            )
+        elif infinite and (have.is_float() or _is_number(column)):
+            problems.append(
+                f"column {name!r} is infinite in {amount(infinite, 'row')}. Leave a missing value "
+                "empty, or give another number."
+            )
+    if problems:
+        raise DataError(listed("init", problems))
+
+
+def _type(values: Mapping[str, Any]) -> pl.DataType:
+    """Return the type of a text column's values; ids with leading zeros, or too long, are text."""
+    if not _is_number(values) or values["zeros"] or (values["long"] and not values["fractions"]):
+        return pl.String()
+    return pl.Float64() if values["points"] else pl.Int64()
 
 
 def _others(label: str) -> pl.Expr:
@@ -151,11 +212,13 @@ def _others(label: str) -> pl.Expr:
 
 def _is_number(values: Mapping[str, Any]) -> bool:
     """Say whether a column of text holds numbers, but for marks of missing ones."""
-    return 0 < values.get("numbers", 0) == values["count"] - values["marked"]
+    numbers = values.get("numbers", 0)
+    return numbers > 0 and numbers + values["infinite"] == values["count"] - values["marked"]
 
 
-def _useless(values: Mapping[str, Any], is_amount: bool, rows: int) -> str:
+def _useless(values: Mapping[str, Any], wish: tuple[Any, str] | None, rows: int) -> str:
     """Return why a column cannot help; "" if it may."""
+    is_amount = wish is not None and wish[0] not in (None, CATEGORICAL)
     if values["distinct"] <= 1:
         return "it has one value only" if values["count"] else "it has no value"
     names_rows = rows >= _FEWEST_ROWS and values["distinct"] > _EACH_ROW * rows
@@ -164,7 +227,9 @@ def _useless(values: Mapping[str, Any], is_amount: bool, rows: int) -> str:
     return ""
 
 
-def _wish(name: str, values: Mapping[str, Any], have: pl.DataType) -> tuple[Any, str] | None:
+def _wish(
+    name: str, values: Mapping[str, Any], have: pl.DataType, markers: Collection[str]
+) -> tuple[Any, str] | None:
     """Return what a column is and why, where that is more than its type says."""
     is_list = inner_type(have) is not None
     if is_list or values.get("splits", 0) > _SPLIT * values["count"]:
@@ -172,28 +237,51 @@ def _wish(name: str, values: Mapping[str, Any], have: pl.DataType) -> tuple[Any,
         length = max(1, int(values["length"]))
         why = f"{'lists' if is_list else 'text with ' + _SPLITTER}; 95 % have {length} tokens or fewer"
         return {"type": SEQUENCE, **splitter, "max_len": length}, why
-    whole = have.is_integer() or (is_text(have) and _is_number(values) and not values["zeros"])
+    number = have.is_numeric() or (is_text(have) and _is_number(values) and not values["zeros"])
+    whole = number and not values.get("fractions")
     if whole and _AMOUNT.search(name):
         return NUMERIC, "whole numbers, an amount by its name"
+    # pandas makes floats of whole numbers as soon as one is missing.
+    if whole and (have.is_float() or values.get("points")):
+        return CATEGORICAL, "whole numbers, written as floats"
+    if not number and values.get("numbers"):
+        return None, f"text: not all are numbers, such as {values['odd']!r}"
+    if not number and {*values.get("markers", ())} & {*markers}:
+        return None, "text, in which a field of null_values is missing, too"
     return None
 
 
-def _facts(name: str, have: pl.DataType) -> dict[str, pl.Expr]:
+def _facts(name: str, have: pl.DataType, logs: Logs) -> dict[str, pl.Expr]:
     """Return what is counted of a column."""
     column = pl.col(name)
     facts = {"count": column.count()}
-    if inner_type(have) is not None:
-        return facts | {"distinct": pl.lit(2), "length": column.list.len().quantile(0.95)}
-    facts["distinct"] = column.drop_nulls().approx_n_unique()
+    if (inner := inner_type(have)) is not None:
+        length = column.cast(pl.List(inner)).list.len()
+        return facts | {"distinct": pl.lit(2), "length": length.quantile(0.95)}
+    if have.is_float():
+        facts["infinite"] = column.is_infinite().sum()
+        column = pl.when(column.is_finite()).then(column)
+        facts["fractions"] = (column != column.round()).any()
+    elif isinstance(have, pl.Decimal):
+        facts["fractions"] = pl.lit(True)
+    there = column.drop_nulls()
+    facts["distinct"] = there.n_unique() if logs.rows <= _EXACT else there.approx_n_unique()
     if is_text(have):
         text = column.cast(pl.String)
         number, marker = text.str.contains(_NUMBER), text.is_in(NULLS)
+        # A parquet file has nulls.
+        marker &= pl.lit(logs.data_format == "csv")
         facts["numbers"] = number.sum()
         facts["marked"] = marker.sum()
         facts["markers"] = text.filter(marker).unique().implode()
         # 007 is another id than 7.
         facts["zeros"] = text.str.contains(r"^[+-]?0\d").any()
-        facts["fractions"] = (number & text.str.contains(r"\.\d*[1-9]")).any()
+        facts["points"] = (number & text.str.contains("[.eE]")).any()
+        facts["fractions"] = (number & text.str.contains(r"\.\d*[1-9]|[eE]")).any()
+        facts["long"] = (number & (text.str.len_chars() > _DIGITS)).any()
+        infinite = text.str.contains(_INFINITE)
+        facts["infinite"] = infinite.sum()
+        facts["odd"] = text.filter(~number & ~marker & ~infinite).first()
         split = text.str.contains(_SPLITTER, literal=True)
         facts["splits"] = split.sum()
         facts["length"] = (text.str.count_matches(_SPLITTER, literal=True) + 1).quantile(0.95)

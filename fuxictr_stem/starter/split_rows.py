@@ -16,6 +16,9 @@ SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
 """The share of rows of each split, in time."""
 _SEED = 2023
 _ROW = "\0row"
+_MOST_NAMED = 4
+_DATE = r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d([.]\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?$"
+_ZONE = r" ?(Z|UTC|[+-]\d\d:?\d\d)$"
 
 
 def by_time(logs: Logs, time: str) -> dict[str, pl.LazyFrame]:
@@ -48,21 +51,31 @@ def _comparable(logs: Logs, time: str) -> pl.Expr:
     """Return the times, in a type that can be compared."""
     have = logs.frame.collect_schema()[time]
     column = pl.col(time)
-    if have.is_numeric() or have.is_temporal():
-        bad = column.is_null()
+    if have.is_numeric() or isinstance(have, (pl.Datetime, pl.Date)):
+        bad = column.is_null() | (~column.is_finite() if have.is_float() else False)
         rule = "must have a time on each row"
     elif is_text(have):
         text = column.cast(pl.String)
-        number = text.cast(pl.Int64, strict=False)
-        numbers = logs.frame.select(number.is_not_null().sum()).collect(engine="streaming").item()
-        # Dates that begin with the year compare as text.
-        bad = (
-            number.is_null()
-            if numbers
-            else ~text.str.contains(r"^\d{4}-\d\d-\d\d").fill_null(False)
+        whole, number = (text.cast(kind, strict=False) for kind in (pl.Int64, pl.Float64))
+        date = text.str.contains(_DATE).fill_null(False)
+        zones = text.filter(date).str.extract(_ZONE).unique()
+        facts = {"whole": whole.count(), "numbers": number.count(), "zones": zones.implode()}
+        looked = logs.frame.select(**facts).collect(engine="streaming").row(0, named=True)
+        if len(looked["zones"]) > 1:
+            names = ", ".join(sorted(name or "none" for name in looked["zones"])[:_MOST_NAMED])
+            raise DataError(
+                f"--time {time}: holds times of several zones ({names}). Convert them to one, such as UTC."
+            )
+        if looked["whole"] < looked["numbers"]:
+            whole = number
+        # Dates that begin with the year compare as text, if all write them alike.
+        bad = ~whole.is_finite().fill_null(False) if looked["numbers"] else ~date
+        rule = "must hold numbers, or dates such as 2026-11-28 or 2026-11-28 12:00:00"
+        column = (
+            whole
+            if looked["numbers"]
+            else text.str.replace("T", " ", literal=True).str.replace(_ZONE, "")
         )
-        rule = "must hold whole numbers, or dates such as 2026-11-28 or 2026-11-28 12:00:00"
-        column = number if numbers else text
     else:
         raise DataError(f"--time {time}: holds {have}. Name a column of numbers or dates.")
     first = logs.frame.with_row_index(_ROW).filter(bad).select(_ROW, time).head(1).collect()
@@ -91,11 +104,16 @@ def by_chance(logs: Logs) -> dict[str, pl.LazyFrame]:
 
 
 def write_splits(logs: Logs, splits: Mapping[str, pl.LazyFrame], folder: Path) -> dict[str, Path]:
-    """Write the splits into a folder, in the format that the rows came in, as they were."""
+    """Write the splits into a folder, in the format that the rows came in, as they were.
+
+    A number that is NaN is a missing one, as pandas and polars write it.
+    """
+    kinds = logs.frame.collect_schema()
+    gaps = [pl.col(name).fill_nan(None) for name, have in kinds.items() if have.is_float()]
     paths = {split: folder / f"{split}.{logs.data_format}" for split in splits}
     for split, frame in splits.items():
         if logs.data_format == "csv":
             frame.sink_csv(paths[split])
         else:
-            frame.sink_parquet(paths[split])
+            frame.with_columns(gaps).sink_parquet(paths[split])
     return paths

@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.errors import ConfigError, DataError, listed, suggest
+import polars as pl
+
+from fuxictr_stem.errors import ConfigError, DataError, OutputError, first_line, listed, suggest
 from fuxictr_stem.frames import config_files, inputs
 from fuxictr_stem.frames.guess_columns import Guess, Guesses, column_summary, guess_columns
 from fuxictr_stem.metrics.tasks import BINARY, REGRESSION
 from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.whole_folder import fresh_folder, put_in_place
+from fuxictr_stem.starter.check_project import check_project
 from fuxictr_stem.starter.logs import Findings, Logs, look_at, read_logs
 from fuxictr_stem.starter.split_rows import SHARES, by_chance, by_time, write_splits
 
@@ -25,6 +29,7 @@ _CHECKPOINTS = Path("checkpoints")
 _LEAST_COUNTS = ((20_000, 1), (500_000, 2))
 _OFTEN = 10
 _MOST_NAMED = 20
+_LONGEST_LABEL = 60
 _ABOUT = {
     "min_categr_count": "a rarer value counts as unknown",
     "null_values": "fields that mean that a value is missing",
@@ -50,12 +55,28 @@ def init_project(
     Raises:
         UserError: The rows or an argument are not as they must be; nothing is written.
     """
+    missing = [folder for folder in out.absolute().parents if not folder.exists()]
     check_new_folder(out, "--out")
-    with read_logs(data) as logs:
+    try:
+        return _write(data, labels, time, group, out)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise OutputError(f"--out {out} cannot be written: {first_line(error)}.") from error
+    finally:
+        # What was made for nothing: rmdir leaves what holds something.
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+
+
+def _write(
+    data: Sequence[str], labels: Sequence[str], time: str | None, group: str | None, out: Path
+) -> list[str]:
+    with fresh_folder(out) as scratch:
+        logs = read_logs(data, scratch)
         columns = logs.columns
         _check_columns(columns, labels, time, group)
-        group = group or next(filter(_USERS.match, columns), None)
         taken = {*labels, time}
+        group = group or next((n for n in columns if _USERS.match(n) and n not in taken), None)
         features = [name for name in columns if name not in taken]
         looked = look_at(logs, features, labels)
         splits = by_chance(logs) if time is None else by_time(logs, time)
@@ -64,6 +85,7 @@ def init_project(
             write_splits(logs, splits, fresh / "data")
             project = _Project(out, logs, labels, time, group, looked)
             lines = project.write(fresh)
+            check_project(fresh, out)
             put_in_place(fresh, out)
     return lines
 
@@ -81,6 +103,7 @@ def _check_columns(
     twice = sorted({name for name in labels if labels.count(name) > 1})
     problems += [f"--labels: names {name!r} twice." for name in twice]
     problems += [f"--time: {time!r} is a label, too."] if time in labels else []
+    problems += [f"--group: {group!r} is a label, too."] if group in labels else []
     if not labels:
         problems.append("--labels: must name a column.")
     if problems:
@@ -109,18 +132,41 @@ class _Project:
         if self.looked.null_values:
             settings["null_values"] = self.looked.null_values
         names = {split: f"data/{split}.{self.logs.data_format}" for split in SHARES}
-        splits = inputs.of_files({split: fresh / name for split, name in names.items()}, settings)
+        files = {split: fresh / name for split, name in names.items()}
+        text = pl.String()
+        types = {name: self.looked.types.get(name, text) for name in self.logs.columns}
+        splits = inputs.of_files(files, settings, types)
         guesses = self._guess(splits)
+        grouped = self._has_mixed_groups(splits)
         rows = {split: splits.count(split) for split in SHARES}
         paths = {split: str(self.out / name) for split, name in names.items()}
         self._write_dataset(fresh, paths, settings, guesses)
-        self._write_experiments(fresh, rows["train"])
+        self._write_experiments(fresh, rows["train"], grouped)
         self._write_benchmark(fresh)
-        return [*self._summary(rows, guesses)]
+        return [*map(config_files.one_line, self._summary(rows, guesses, grouped)), *self._next()]
+
+    def _has_mixed_groups(self, splits: inputs.Splits) -> bool:
+        """Say whether each binary label has both classes in some group of valid and test, as gAUC needs."""
+        if self.group is None:
+            return False
+        labels = [label for label in self.labels if label not in self.looked.regression]
+        values = [pl.col(label).cast(pl.Float64) for label in labels]
+        mixed = [(value.min() < value.max()).fill_null(False) for value in values]
+        for split in ("valid", "test"):
+            groups = (
+                splits.frames[split].group_by(self.group).agg(mixed).select(pl.col(labels).any())
+            )
+            if not all(groups.collect(engine="streaming").row(0)):
+                return False
+        return bool(labels)
 
     def _guess(self, splits: inputs.Splits) -> Guesses:
         no_features = {*self.labels, self.time, *self.looked.left_out}
         features = [name for name in self.logs.columns if name not in no_features]
+        filled = splits.frames["train"].select(pl.col(features).count()).collect(engine="streaming")
+        late = {name for name in features if not filled[name].item()}
+        self.looked.left_out.update(dict.fromkeys(sorted(late), "it has no value in train"))
+        features = [name for name in features if name not in late]
         if not features:
             raise ConfigError("init: no column is left to learn from.")
         wishes = {name: self.looked.wishes.get(name, (None, "")) for name in features}
@@ -139,7 +185,10 @@ class _Project:
         return guesses._replace(features=explained, labels=nested)
 
     def _nesting(self, label: Guess) -> str:
-        parent = self.looked.nested.get(label.entry["name"])
+        name = label.entry["name"]
+        if name in self.looked.regression:
+            return "a regression: it holds other numbers than 0 and 1"
+        parent = self.looked.nested.get(name)
         if parent is None:
             return ""
         return f"1 only where {parent} is: `parent: {parent}` checks that; ESMM needs it"
@@ -164,7 +213,7 @@ class _Project:
         path = folder / "dataset_config.yaml"
         config_files.write_dataset(path, head, self.name, keys, guesses.features, guesses.labels)
 
-    def _write_experiments(self, folder: Path, rows: int) -> None:
+    def _write_experiments(self, folder: Path, rows: int, grouped: bool) -> None:
         kinds = {
             label: REGRESSION if label in self.looked.regression else BINARY
             for label in self.labels
@@ -174,15 +223,18 @@ class _Project:
             tasks = [kinds[label] for label in labels]
             task = tasks[0] if len(set(tasks)) == 1 else tasks
             settings = {} if task == BINARY else {"task": task}
-            grouped = self.group is not None
             return config_files.experiment_keys(
                 model, self.name, _CHECKPOINTS, labels, settings, rows, grouped
             )
 
         ids = {f"{model}_{self.name}": keys(model, self.labels) for model in _MODELS}
-        for label in self.labels if len(self.labels) > 1 else []:
-            short = re.sub(r"[^A-Za-z0-9_-]+", "_", label)
-            ids[f"SingleTask_{self.name}_{short}"] = keys("SharedBottom", [label])
+        for number, label in enumerate(self.labels if len(self.labels) > 1 else [], 1):
+            expid = (
+                f"SingleTask_{self.name}_{re.sub('[^A-Za-z0-9_-]+', '_', label)[:_LONGEST_LABEL]}"
+            )
+            # Two names may differ in other characters alone.
+            expid += f"_{number}" * (expid in ids)
+            ids[expid] = keys("SharedBottom", [label])
         head = [
             "# Written by `fuxictr_stem init`: small networks, minutes on a laptop. With many rows make",
             "# them wider, and tune learning_rate. Every key: python -m fuxictr_stem keys experiment model",
@@ -193,8 +245,8 @@ class _Project:
         alone = len(self.labels) > 1
         file = Path("benchmark") / f"{self.name}.yaml"
         lines = [
-            f"# python run_benchmark.py --config {self.out / file} --out out/{self.name} --jobs 2",
-            f"dataset_id: {self.name}",
+            config_files.one_line(f"# {self._benchmark_command(file)}"),
+            f"dataset_id: {config_files.inline(self.name)}",
             'experiments: "*"',
             *(
                 [f'single_task: "SingleTask_{self.name}_*"   # what a task reaches by itself']
@@ -207,12 +259,20 @@ class _Project:
         (folder / "benchmark").mkdir()
         (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def _summary(self, rows: Mapping[str, int], guesses: Guesses) -> Iterator[str]:
+    def _benchmark_command(self, file: Path) -> str:
+        config = shlex.quote(str(self.out / file))
+        return f"python -m fuxictr_stem benchmark --config {config} --out out/{self.name} --jobs 2"
+
+    def _summary(self, rows: Mapping[str, int], guesses: Guesses, grouped: bool) -> Iterator[str]:
         how = f"by {self.time}" if self.time else "by chance; --time COLUMN splits by time"
         yield f"Rows: {', '.join(f'{split} {count:,}' for split, count in rows.items())} ({how})."
         yield from column_summary(guesses)
         for name, why in self.looked.left_out.items():
-            yield f"  left out: {name}: {why}"
+            yield f"  left out: {name or repr(name)}: {why}"
+        if self.group is not None and not grouped:
+            yield f"  no gAUC: in valid or test, no group of {self.group} has rows of both classes"
+
+    def _next(self) -> Iterator[str]:
         yield f"Wrote model_config.yaml, dataset_config.yaml, benchmark and data into {self.out}."
         yield "Read dataset_config.yaml, then:"
         config = shlex.quote(str(self.out))

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ import yaml
 from fuxictr_stem import load
 from fuxictr_stem.cli import main
 from fuxictr_stem.config.experiment_config import list_experiments, load_experiment
+from fuxictr_stem.experiment import open_data
 
 ROWS = 600
 
@@ -79,6 +81,55 @@ def test_guesses_of_a_csv_file(shop):
     assert "parent: click" in text
 
 
+def odd(rows=200):
+    """Rows of which each column but x and y is odd in its own way."""
+    number = np.arange(rows)
+    return pl.DataFrame(
+        {
+            "x": [f"x{n % 5}" for n in number],
+            "y": number % 2,
+            "ts": number,
+            "answer": ["no"] * rows,
+            "rare": [int(n < 9) for n in number],
+            "late": [None] * 180 + [0, 1] * 10,
+            "zones": [f"2026-01-01T10:00:00{'Z' if n % 2 else '+01:00'}" for n in number],
+            "hours": ["2026-01-01 1:00"] * rows,
+        }
+    )
+
+
+def test_odd_columns_and_names(shop, capsys):
+    """What no config can hold is left out with a word, and what it can is written so that it is read."""
+    number, names = (
+        np.arange(200),
+        ["yes", "a: b", "{#", "'q' \"r\"", "x\nevil: 1", " a.b", "b\u2028c"],
+    )
+    rows = {name: [f"{name}{n % 3}" for n in number] for name in names}
+    rows |= {"t\nevil: 2": number, "one\nevil: 3": ["same"] * 200, "": number, "y!": number % 2}
+    rows |= {"y?": number % 2, "id": [float(n % 7) if n % 9 else np.nan for n in number]}
+    rows |= {"day": [datetime(2026, 1, 1) + timedelta(days=int(n) % 9) for n in number]}
+    rows |= {
+        "new": [None] * 180 + ["a", "b"] * 10,
+        "pair": [{"a": 1}] * 200,
+        "vector": [[0.5]] * 200,
+    }
+    pl.DataFrame(rows, strict=False).write_parquet("odd.parquet")
+    pl.DataFrame(rows, strict=False).drop("pair", "vector").write_csv("odd.csv")
+    for data, out in (("odd.parquet", "config/yes"), ("odd.csv", "2024/a 'b\n")):
+        assert shop(data, labels="y!,y?", time="t\nevil: 2", out=out) == 0
+        written = capsys.readouterr().out
+        assert "no value in train" in written
+        dataset, columns = columns_of(shop.folder / out)
+        assert {*columns} - {"day"} == {*names, "id"}
+        assert columns["id"]["type"] == "categorical"
+        assert ("day" in columns) == (data == "odd.csv")
+        ids = list_experiments(shop.folder / out)
+        assert len(ids) == 4
+        for expid in ids:
+            cache = open_data(load_experiment(shop.folder / out, expid))
+        assert cache.rows == {"train": 160, "valid": 20, "test": 20}
+
+
 @pytest.mark.parametrize("time", [{}, {"time": "ts"}], ids=["by chance", "by time"])
 @pytest.mark.parametrize("data_format", ["csv", "parquet"])
 def test_every_row_is_in_one_split(shop, data_format, time):
@@ -100,8 +151,13 @@ def test_every_row_is_in_one_split(shop, data_format, time):
 
 @pytest.mark.parametrize(
     "times",
-    [("2025-12-31", "2026-01-01 10:00", "2026-01-01 11:00"), ("-1", "9", "10")],
-    ids=["dates", "numbers of several lengths"],
+    [
+        ("2025-12-31", "2026-01-01 10:00", "2026-01-01 11:00"),
+        ("2026-01-01T10:00:00Z", "2026-01-01 11:00:00Z", "2026-01-01T11:00:00.5Z"),
+        ("-1", "9", "10"),
+        ("9.5", "10", "1e2"),
+    ],
+    ids=["dates", "with T or a space", "numbers of several lengths", "fractions"],
 )
 def test_times_are_compared_as_times(shop, times):
     # Eight tenths at one moment, and one each at two later ones; the latest comes first in the file.
@@ -157,9 +213,26 @@ def test_the_benchmark_file_is_one(shop):
         ({"labels": "click,buyy"}, "--labels: there is no column 'buyy'. Did you mean 'buy'?"),
         ({"labels": "click,click"}, "--labels: names 'click' twice."),
         ({"time": "tss"}, "--time: there is no column 'tss'. Did you mean 'ts'?"),
-        ({"time": "city"}, "must hold whole numbers, or dates"),
-        ({"time": "source"}, "must hold whole numbers, or dates"),
-        ({"labels": "city"}, "labels['city']: holds String"),
+        ({"time": "city"}, "must hold numbers, or dates"),
+        ({"time": "source"}, "must hold numbers, or dates"),
+        ({"labels": "city"}, "--labels city: must hold 0 and 1"),
+        ({"group": "click"}, "--group: 'click' is a label, too."),
+        ({"data": "odd.csv", "labels": "answer"}, "found 'no'"),
+        (
+            {"data": "odd.csv", "labels": "rare", "time": "ts"},
+            "has no positive among 20 rows of valid",
+        ),
+        (
+            {"data": "odd.csv", "labels": "late", "time": "ts"},
+            "label 'late' has no positive among 0 rows",
+        ),
+        ({"data": "odd.csv", "labels": "y", "time": "zones"}, "several zones (+01:00, Z)"),
+        ({"data": "odd.csv", "labels": "y", "time": "hours"}, "found '2026-01-01 1:00'"),
+        ({"data": "infinite.csv", "labels": "y"}, "column 'x' is infinite in 1 row."),
+        ({"data": "odd.parquet", "labels": "y", "time": "time"}, "found nan in row 1"),
+        ({"data": "pattern.csv", "labels": "y"}, "'*' is a pattern to polars"),
+        ({"out": "~"}, "neither '~' nor variables are expanded"),
+        ({"out": "x" * 250}, "name too long"),
         ({"data": "absent.csv"}, "absent.csv"),
         ({"data": "cut.csv"}, "cut.csv"),
         ({"data": "one.csv"}, "1 rows are too few to split"),
@@ -168,13 +241,17 @@ def test_the_benchmark_file_is_one(shop):
 def test_mistakes_are_one_message(shop, capsys, options, text):
     (shop.folder / "cut.csv").write_text((shop.folder / "logs.csv").read_text()[:-9])
     (shop.folder / "one.csv").write_text("click,buy,user\n1,0,u\n")
+    (shop.folder / "pattern.csv").write_text("*,y\n" + "1,0\n" * 9)
+    (shop.folder / "infinite.csv").write_text("x,y\n" + "1.5,0\n-inf,1\n2.5,1\n")
+    odd().write_csv("odd.csv")
+    odd().with_columns(time=np.append(np.nan, np.arange(199.0))).write_parquet("odd.parquet")
+    before = sorted(shop.folder.rglob("*"))
     assert shop(**options) == 2
     captured = capsys.readouterr()
     assert text in captured.err
     assert "Traceback" not in captured.err
     assert not captured.out
-    assert not (shop.folder / "config" / "shop").exists()
-    assert not list(shop.folder.rglob("*.tmp-*"))
+    assert sorted(shop.folder.rglob("*")) == before
 
 
 def test_nothing_is_overwritten(shop, capsys):
