@@ -19,7 +19,6 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json
-from torch import nn
 
 from fuxictr_stem import results
 from fuxictr_stem.analysis.gates import gate_places
@@ -27,16 +26,12 @@ from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.decisive import check_settings, result_settings
 from fuxictr_stem.config.experiment_config import GROUP_KEY, load_experiment
 from fuxictr_stem.config.tasks import task_types
-from fuxictr_stem.data.cache.fingerprint import fingerprint
-from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, Cache, open_cache
-from fuxictr_stem.data.checks.check_labels import check_groups, check_labels, check_samples
+from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, Cache
 from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import report_ids
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
 from fuxictr_stem.data.loading.batch_part import BatchPart
-from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.data.preparers import has_data, prepare
-from fuxictr_stem.data.source.files import find_files
+from fuxictr_stem.data.preparers import has_data
 from fuxictr_stem.data.source.first_rows import PLACES, first_rows
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
 from fuxictr_stem.distributed.rank_saving import make_saving
@@ -47,12 +42,11 @@ from fuxictr_stem.distributed.spread import (
     check_several,
     part_of,
 )
-from fuxictr_stem.errors import ConfigError, DataError, OutputError, UserError
+from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.init_from.start import InitialWeights
-from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.models.base import MultiTaskNet, parameter_counts
+from fuxictr_stem.run_data import check_batches, check_device, make_loader, name_of_data, open_data
 from fuxictr_stem.runtime import outputs, signals
-from fuxictr_stem.runtime.group import ALONE, Group
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.logs import log_to_file
 from fuxictr_stem.runtime.memory import Share, peak_rss_bytes
@@ -222,7 +216,7 @@ def _check_finished(params: Mapping[str, Any], result: Mapping[str, Any]) -> Non
     before, now = result["settings"], result_settings(params)
     if "data" in before:
         # The source files need not be there any more.
-        now["data"] = _name_of_data(params) or before["data"]
+        now["data"] = name_of_data(params) or before["data"]
     check_settings(before, now, str(folder / "result.json"))
     if params["save_predictions"] and not any(
         (folder / name).is_file() for name in _PREDICTIONS.values()
@@ -231,14 +225,6 @@ def _check_finished(params: Mapping[str, Any], result: Mapping[str, Any]) -> Non
             "save_predictions: the finished run has written none. Run without --resume to have "
             "them, which trains again."
         )
-
-
-def _name_of_data(params: Mapping[str, Any]) -> str | None:
-    """Return the name of the cache that a run would open, or None where its files are gone."""
-    try:
-        return fingerprint(params, find_files(params))
-    except UserError:
-        return None
 
 
 def _run(
@@ -259,7 +245,7 @@ def _run(
 
     together = open_data(params, ranks) if params["build_together"] else None
     cache = open_same_data(
-        lambda: together or open_data(params), partial(_name_of_data, params), ranks
+        lambda: together or open_data(params), partial(name_of_data, params), ranks
     )
     saving.settings["data"] = cache.folder.name
     if initial is not None:
@@ -435,7 +421,7 @@ def _raw_blocks(
     """Return the raw columns to write next to a split's predictions, unless its files have changed."""
     if raw_columns is None:
         return None
-    if _name_of_data(params) == cache.folder.name:
+    if name_of_data(params) == cache.folder.name:
         return raw_columns.blocks(split)
     logger.warning(
         "The source files were changed or removed during the run, so its predictions of %s are saved "
@@ -444,56 +430,6 @@ def _raw_blocks(
         ", ".join(raw_columns.origins),
     )
     return None
-
-
-def open_data(params: dict[str, Any], group: Group = ALONE) -> Cache:
-    """Prepare an experiment's splits if need be, open their cache, and check labels and groups.
-
-    A group of processes, each of which calls this, builds the cache together.
-
-    Raises:
-        UserError: If the files, the labels or the groups are not as they must be.
-    """
-    if "prepare" in params:
-        group.after_first(lambda: prepare(params))
-    tasks = task_types(params)
-    cache = open_cache(params, group)
-    check_labels(cache.label_stats, tasks, params["metrics"])
-    check_samples(cache, tasks, params["sample_spaces"], params["sample_weight"], params["metrics"])
-    if any(METRICS[name].group_weight for name in params["metrics"]):
-        check_groups(cache, params["group_id"], tasks, params["sample_spaces"])
-    return cache
-
-
-def check_device(gpu: int) -> None:
-    """Reject a CUDA device that is not there, which FuxiCTR would silently replace by the CPU.
-
-    Raises:
-        ConfigError: If there is no such device.
-    """
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpu < -1:
-        raise ConfigError(f"--gpu {gpu}: give the number of a CUDA device, or -1 for the CPU.")
-    if gpu >= devices:
-        there = f"{devices} CUDA devices, 0 to {devices - 1}" if devices else "no CUDA device"
-        raise ConfigError(
-            f"--gpu {gpu}: this machine and this build of PyTorch ({torch.__version__}) offer {there}. "
-            f"Leave --gpu out to run on the CPU, or install a CUDA build of PyTorch."
-        )
-
-
-def check_batches(model: nn.Module, train: H5Loader) -> None:
-    """Reject a batch of one row where batch norm (or Dice) needs two to normalise by.
-
-    Raises:
-        ConfigError: If the last batch of an epoch, or each, has one row.
-    """
-    normalised = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
-    if normalised and (train.batch_size == 1 or train.num_samples % train.batch_size == 1):
-        raise ConfigError(
-            f"batch_size: {train.batch_size} leaves a batch of one row of the {train.num_samples:,} "
-            f"of train, which batch_norm and Dice cannot normalise. Choose another batch_size."
-        )
 
 
 def _plan(
@@ -515,35 +451,3 @@ def _most_data(params: Mapping[str, Any], cache: Cache, budget: int) -> int:
     needed = sum(4 * path.stat().st_size for path in paths if path is not None)
     for_each = params.get("memory_budget")
     return min(needed, budget if for_each is None else 2 * for_each)
-
-
-def make_loader(
-    params: dict[str, Any],
-    model: MultiTaskModel,
-    cache: Cache,
-    split: str,
-    memory_budget: int | None = None,
-    device_budget: int | None = None,
-    part: BatchPart = BatchPart(),  # noqa: B008  it cannot be changed
-    host: Group = ALONE,
-) -> H5Loader:
-    """Return the batches of a split as an experiment reads them: train shuffled, the others not.
-
-    The other arguments are those of `H5Loader`; the config's ``memory_budget`` takes precedence.
-    """
-    chosen = params.get("memory_budget")
-    return H5Loader(
-        model.feature_map,
-        str(cache.path(split)),
-        split=split,
-        batch_size=params["batch_size"],
-        shuffle=params["shuffle"] and split == "train",
-        seed=params["seed"],
-        memory_budget=memory_budget if chosen is None else chosen,
-        sample_spaces=params["sample_spaces"],
-        sample_weight=params["sample_weight"],
-        device=model.device if model.device.type == "cuda" else None,
-        device_budget=device_budget,
-        part=part,
-        host=host,
-    )

@@ -109,7 +109,7 @@ def run_under_fuxictr(
         UserError: If the config, the device or an output folder is not as it must be.
     """
     from fuxictr_stem.config.experiment_config import load_experiment
-    from fuxictr_stem.experiment import check_device
+    from fuxictr_stem.run_data import check_device
 
     check_device(gpu)
     params: dict[str, Any] = {**load_experiment(config_dir, expid), "gpu": gpu}
@@ -135,7 +135,7 @@ def _run(
     from fuxictr.pytorch.torch_utils import seed_everything
 
     from fuxictr_stem.data.loading.loader import H5Loader
-    from fuxictr_stem.experiment import open_data
+    from fuxictr_stem.run_data import open_data
     from fuxictr_stem.training.nan_guard import finite_losses
 
     tasks, device = ", ".join(params["task_labels"]), "CPU" if params["gpu"] < 0 else "CUDA"

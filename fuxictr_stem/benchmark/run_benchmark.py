@@ -27,7 +27,7 @@ from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import report_ids, worst
 from fuxictr_stem.data.source.raw_columns import find_raw_columns
 from fuxictr_stem.errors import ConfigError, TrainingError, raise_all
-from fuxictr_stem.experiment import check_device, open_data
+from fuxictr_stem.run_data import check_device, open_data
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.memory import available_bytes

@@ -19,8 +19,8 @@ from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.distributed.spread import build_to_score
 from fuxictr_stem.errors import ConfigError, DataError
-from fuxictr_stem.experiment import check_device
 from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.run_data import check_device
 from fuxictr_stem.serving.embeddings import FieldVectors, Table, write_embeddings
 from fuxictr_stem.serving.evaluate import Evaluation, evaluate
 from fuxictr_stem.serving.gates import mean_gate_weights, row_gate_weights

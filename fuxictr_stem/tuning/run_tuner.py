@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.errors import ConfigError, TrainingError, raise_all, short
-from fuxictr_stem.experiment import check_device, open_data
+from fuxictr_stem.run_data import check_device, open_data
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.text_table import text_table

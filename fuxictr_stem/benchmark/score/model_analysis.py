@@ -19,9 +19,9 @@ from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run
 from fuxictr_stem.benchmark.score.slice_scores import SliceRows, Slices, measure_slices
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.data.cache.open_cache import Cache, open_cache
-from fuxictr_stem.experiment import make_loader
 from fuxictr_stem.models import MultiTaskNet
 from fuxictr_stem.registry import build_model, get_model
+from fuxictr_stem.run_data import make_loader
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.training.precision import FP32
 from fuxictr_stem.tuning.verify_run import WEIGHTS
