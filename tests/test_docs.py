@@ -141,3 +141,16 @@ def test_a_model_of_your_own(tmp_path):
     assert audit(model, batch(features)) == []
     losses = [model.train_step(batch(features)).item() for _ in range(20)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    nbformat = pytest.importorskip("nbformat", reason="the extra `docs` is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="the extra `docs` is not installed")
+    notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", 4)
+    place = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert any("buy_pred" in output.get("text", "") for output in outputs)

@@ -76,9 +76,15 @@ def test_the_copied_entry_runs(entry):
 
 
 def test_the_copied_entry_runs_under_fuxictrs_preprocessing_loader_and_loop(entry):
+    """The one test that starts Ray; with what our step adds to FuxiCTR's."""
+    config = entry / "config" / "model_config.yaml"
+    ours = "metrics: [logloss, AUC, NE]\n    loss_weight: DWA\n    gradient_balancing: PCGrad"
+    config.write_text(config.read_text().replace("metrics: [logloss, AUC]", ours))
     done = _run(entry, "--engine", "fuxictr")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "click_AUC" in (entry / "config.csv").read_text()
+    line = (entry / "config.csv").read_text()
+    assert "click_AUC" in line
+    assert "conversion_NE" in line
     # What FuxiCTR's own preprocessing leaves behind shows that it was used.
     assert list((entry.parents[2] / "data" / "tiny_mtl").rglob("train.parquet"))
 

@@ -34,14 +34,14 @@ def test_unknown_preparers_are_refused(tmp_path):
 
 def test_every_shipped_dataset_states_its_source_and_options():
     assert {"tiktok", "qkvideo", "kuairand1k", "kuairand_pure"} <= set(DATASETS)
-    readme = (CONFIG.parent / "README.md").read_text()
+    page = (CONFIG.parent / "docs" / "data.md").read_text()
     for dataset_id, dataset in DATASETS.items():
         if "prepare" in dataset:
             preparer = PREPARERS[dataset["prepare"]["preparer"]]
             assert read_job({**dataset, "dataset_id": dataset_id}, PREPARERS).preparer is preparer
             assert dataset["prepare"].get("stand_in", dataset_id) in DATASETS
             if preparer.name != "tiktok_sample":
-                assert dataset["prepare"]["raw_dir"].removeprefix("./") in readme
+                assert dataset["prepare"]["raw_dir"].removeprefix("./") in page
         assert {"name", "url", "licence", "rows", "decided_here"} <= set(dataset["source"])
         assert f"/{dataset_id}/" in dataset["train_data"]
 
