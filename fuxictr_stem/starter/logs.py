@@ -22,7 +22,7 @@ from fuxictr_stem.errors import DataError, listed
 from fuxictr_stem.frames.inputs import column_names
 from fuxictr_stem.runtime.text_table import amount
 
-NULLS = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N")
+NULLS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N")
 """Fields of a CSV file that mean that a value is missing, where a column's other values are numbers."""
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
@@ -154,7 +154,11 @@ def look_at(logs: Logs, features: Sequence[str], labels: Sequence[str]) -> Findi
         {name: why for name, why in left_out.items() if why},
         regression,
         nested,
-        {name: _type(values[name]) for name in values if is_text(schema[name])},
+        {
+            name: pl.Float64() if name in labels else _type(values[name])
+            for name in values
+            if is_text(schema[name])
+        },
     )
 
 

@@ -267,6 +267,9 @@ class _Project:
         how = f"by {self.time}" if self.time else "by chance; --time COLUMN splits by time"
         yield f"Rows: {', '.join(f'{split} {count:,}' for split, count in rows.items())} ({how})."
         yield from column_summary(guesses)
+        for name, (wish, why) in self.looked.wishes.items():
+            if wish is None and name not in self.looked.left_out:
+                yield f"  {name}: {why}"
         for name, why in self.looked.left_out.items():
             yield f"  left out: {name or repr(name)}: {why}"
         if self.group is not None and not grouped:

@@ -113,6 +113,8 @@ def test_odd_columns_and_names(shop, capsys):
         "pair": [{"a": 1}] * 200,
         "vector": [[0.5]] * 200,
     }
+    # Blanks that a CSV file quotes are missing numbers.
+    rows |= {"heat": ["" if n % 9 else f"{n / 7}" for n in number]}
     pl.DataFrame(rows, strict=False).write_parquet("odd.parquet")
     pl.DataFrame(rows, strict=False).drop("pair", "vector").write_csv("odd.csv")
     for data, out in (("odd.parquet", "config/yes"), ("odd.csv", "2024/a 'b\n")):
@@ -120,9 +122,11 @@ def test_odd_columns_and_names(shop, capsys):
         written = capsys.readouterr().out
         assert "no value in train" in written
         dataset, columns = columns_of(shop.folder / out)
-        assert {*columns} - {"day"} == {*names, "id"}
+        assert {*columns} - {"day"} == {*names, "id", "heat"}
         assert columns["id"]["type"] == "categorical"
         assert ("day" in columns) == (data == "odd.csv")
+        assert (columns["heat"]["type"] == "numeric") == (data == "odd.csv")
+        assert ("heat: text: not all are numbers, such as ''" in written) == (data != "odd.csv")
         ids = list_experiments(shop.folder / out)
         assert len(ids) == 4
         for expid in ids:
