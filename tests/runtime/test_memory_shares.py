@@ -8,12 +8,13 @@ import time
 import pytest
 import torch
 
-from fuxictr_stem.benchmark.run import execute
+from fuxictr_stem.benchmark.run.workspace import Workspace
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.runtime import memory_shares as planned
 from fuxictr_stem.runtime.memory import Share
 from fuxictr_stem.runtime.memory_shares import Planned
 from fuxictr_stem.training import footprint, plan_memory
+from fuxictr_stem.tuning import execute
 from tests.support.processes import SECONDS, at_once, start
 from tests.support.project import Project, result_of
 from tests.support.small_models import categorical, feature_map
@@ -202,16 +203,14 @@ def test_a_benchmark_gives_each_of_its_runs_a_share(tmp_path, monkeypatch):
 
     monkeypatch.setattr(execute.multiprocessing, "get_context", lambda kind: Context())
     monkeypatch.setattr(execute, "available_bytes", lambda: FREE)
-    monkeypatch.setattr(
-        execute.Workspace, "read", lambda workspace, spec: pytest.fail("nothing to read")
-    )
+    monkeypatch.setattr(Workspace, "read", lambda workspace, spec: pytest.fail("nothing to read"))
     spec = type("Spec", (), {"key": "k", "expid": "e", "overrides": {}})()
-    plan = type("Plan", (), {"total": lambda _: 1, "wanted": lambda *_: [spec]})()
-    monkeypatch.setattr(execute, "_pick_up", lambda *args: [spec])
     benchmark = type("B", (), {"dataset_id": "d", "threads": 1})()
-    workspace = execute.Workspace(tmp_path, tmp_path, benchmark, {}, -1)
+    functions = {"total": lambda _: 1, "wanted": lambda *_: [spec]}
+    plan = type("Plan", (), {"benchmark": benchmark, **functions})()
+    monkeypatch.setattr(execute, "_pick_up", lambda *args: [spec])
     with pytest.raises(Started):
-        execute.execute(plan, workspace, jobs)
+        execute.execute(Workspace(plan, tmp_path, tmp_path, {}), [-1] * jobs)
     (job,) = made
     assert jobs * Share(**job["share"]).host <= FREE
     assert (

@@ -17,6 +17,7 @@ from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.training.evaluation import Predictions
 from fuxictr_stem.training.predictions_file import write_predictions
+from fuxictr_stem.training.weights import open_tensors
 from tests.support.processes import CONTEXT, SECONDS, alone, start
 
 
@@ -36,6 +37,7 @@ class Net(torch.nn.Linear):
     load_weights = MultiTaskNet.load_weights
     device = torch.device("cpu")
     _save = None
+    _opener = staticmethod(open_tensors)
 
     def __init__(self, value, width=100):
         super().__init__(width, width)

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from fuxictr_stem.benchmark.run.execute import Workspace, _job
 
 from fuxictr_stem.benchmark.run.plan import Plan
-from fuxictr_stem.runtime.memory import Share
+from fuxictr_stem.benchmark.run.workspace import Workspace
 from tests.support.benchmark_project import BENCHMARK, load, make_project
 
 
@@ -21,10 +20,10 @@ def test_the_runs_are_one_group_of_their_trackers_and_the_same_runs_without(
     benchmark = load(project)
     data = dict.fromkeys(benchmark.experiments, "0")
     plan = Plan(benchmark, data, {"fuxictr_stem": "1"})
-    workspace = Workspace(Path("config"), Path("out"), benchmark, {}, -1)
+    workspace = Workspace(plan, Path("config"), Path("out"), {})
     (spec, *_) = plan.wanted({}, {})
-    job, _ = _job(spec, workspace, Share())
-    assert job["overrides"]["tracker_group"] == "out"
-    assert job["overrides"]["tracker"] == tracker
+    settings = workspace.settings(spec)
+    assert settings["tracker_group"] == "out"
+    assert settings["tracker"] == tracker
     benchmark.settings[spec.expid].pop("tracker")
     assert plan.spec(spec.expid, spec.seed, spec.trial).key == spec.key
