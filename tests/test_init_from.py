@@ -248,6 +248,7 @@ def test_the_same_rows_have_the_same_scores_before_the_first_step(days, first_st
         assert first_step.figures[key] == end[key]
 
 
+@pytest.mark.slow
 def test_a_new_task_starts_fresh_and_the_others_go_on(days, first_step, capfd):
     project = days(epochs=12, early_stop_patience=12, learning_rate=0.02)
     more = {"name": "buy", "dtype": "float", "preprocess": "copy_from(view)"}

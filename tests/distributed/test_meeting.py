@@ -94,6 +94,7 @@ def stop_me():
         time.sleep(60)
 
 
+@pytest.mark.slow
 def test_before_ranks_have_met_only_the_first_speaks_of_a_signal():
     process = start(stop_me)
     process.join(60)

@@ -106,6 +106,7 @@ def test_every_kind_of_table_is_written(tmp_path, frozen, usage, stored_as):
     assert_exports(scoring("STEMNet", fmap, stored_as), fmap, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_file_is_described_by_the_columns_and_tasks(tmp_path):
     fmap = feature_map(MIXED)
     module = scoring("STEMNet", fmap)

@@ -32,6 +32,7 @@ def open_as(folder, data_format, columns, features, **more):
     return dataset, open_cache(dataset)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     values=st.tuples(*[st.lists(NUMBERS, min_size=6, max_size=12) for _ in SPLITS]),

@@ -15,6 +15,7 @@ def split(tmp_path_factory):
     return path, write(path, 50)
 
 
+@pytest.mark.slow
 @given(**ANY, data=st.data())
 @settings(max_examples=100, deadline=None)
 def test_resume_anywhere(

@@ -128,6 +128,7 @@ def test_kuairand_never_multiplies_rows(tmp_path):
         prepare(dataset)
 
 
+@pytest.mark.slow
 def test_kuairand_real_files(tmp_path, stem_data):
     folder = stem_data / "kuairand_pure" / "raw"
     dataset = dataset_in(tmp_path, "kuairand_pure", raw_dir=str(folder), allow_missing_log=True)
