@@ -20,6 +20,7 @@ from perf.records import Record
 from perf.sides import Products, Training
 from perf.sizes import NETWORK, Setting, Sizes
 from perf.training import MemoryOfTraining
+from tests.support.processes import CONTEXT
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +36,11 @@ SETTING = Setting(3_000, batch_size=64, network=SMALL)
 TINY = Sizes(
     table_rows=(2_000,), batch_size=32, network=SMALL, repetitions=1, large_group_rows=(5_000, 300)
 )
+
+
+@pytest.fixture(autouse=True)
+def _sides_begin_with_what_has_been_imported(monkeypatch):
+    monkeypatch.setattr("perf.common.multiprocessing.get_context", lambda _: CONTEXT)
 
 
 def test_the_script_writes_json_and_markdown(tmp_path, capsys):
