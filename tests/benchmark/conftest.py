@@ -2,6 +2,7 @@
 
 import pytest
 
+from fuxictr_stem.benchmark import run_benchmark
 from tests.support.benchmark_project import make_project
 
 
@@ -10,3 +11,10 @@ def project(tmp_path, monkeypatch):
     """Three models on the toy data; the current folder is the project's."""
     monkeypatch.chdir(tmp_path)
     return make_project(tmp_path)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Leave out what a small benchmark spends most of its time on; another test has the pictures."""
+    for name in ("analyse", "write_report"):
+        monkeypatch.setattr(run_benchmark, name, lambda *_: None)

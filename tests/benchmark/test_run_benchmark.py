@@ -111,7 +111,7 @@ def test_a_second_start_trains_nothing(finished, monkeypatch):
 FAILING = {"batch_norm": True, "batch_size": 599}
 
 
-def test_a_run_that_fails_says_why_and_the_rest_goes_on(project):
+def test_a_run_that_fails_says_why_and_the_rest_goes_on(project, no_pictures):
     project.experiments["SharedBottom_toy"] |= FAILING
     project.benchmark |= {"search": {}, "seeds": [1]}
     assert run(project, "--jobs", "2") == 0
@@ -136,7 +136,7 @@ def test_no_run_that_ends_well_is_an_error(project, capfd):
     assert "leaves a batch of one row" in error
 
 
-def test_a_run_whose_file_was_cut_short_is_made_again(finished, monkeypatch):
+def test_a_run_whose_file_was_cut_short_is_made_again(finished, monkeypatch, no_pictures):
     """One file for all: tests/tuning/test_verify_run.py has each."""
     monkeypatch.chdir(finished)
     first = tables()
@@ -152,7 +152,8 @@ def test_a_run_whose_file_was_cut_short_is_made_again(finished, monkeypatch):
     assert {p: p.stat().st_mtime_ns for p in others} == others
 
 
-def test_killed_and_started_again_it_ends_with_the_same_table(project, finished):
+@pytest.mark.long
+def test_killed_and_started_again_it_ends_with_the_same_table(project, finished, no_pictures):
     """The whole benchmark is killed with SIGKILL; no run of it goes on, and no number changes."""
     path = write(project)
     command = [

@@ -18,6 +18,7 @@ def torchrun(project, tmp_path):
     return Torchrun(tmp_path)
 
 
+@pytest.mark.long
 def test_a_mistake_on_one_rank_is_one_message(torchrun):
     process = torchrun.start(WRONG_RANK="1")
     said = torchrun.end(process)

@@ -181,7 +181,7 @@ def test_resume_goes_on_where_a_later_version_has_more_keys():
         check_settings(settings_of(batch_size=4096), before, "state")
 
 
-def test_a_second_start_with_other_paths_and_nothing_to_show_trains_nothing(project):
+def test_a_second_start_with_other_paths_and_nothing_to_show_trains_nothing(project, no_pictures):
     project.benchmark |= {"seeds": [1], "settings": {"epochs": 1}}
     project.benchmark |= {"experiments": "SharedBottom_toy", "proposed": []}
     assert run(project) == 0
