@@ -79,7 +79,7 @@ _BANNER = """
       SYNTHETIC DATA. The official files are not there, so this run uses the dataset
       %r: made-up impressions in the same format. Its numbers say that the
       software works; they say nothing about any model on the real data.
-      --no-stand-in refuses this and tells where the official files come from.
+      --no-stand-in rejects this and says where the official files come from.
     ==================================================================================
 """
 
