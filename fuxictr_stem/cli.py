@@ -209,7 +209,7 @@ def _export(args: argparse.Namespace) -> None:
     _say_loading(f"PyTorch and the run {args.run_folder}")
     from fuxictr_stem.serving.export import export
 
-    export(args.run_folder, args.out, _names(args.format), args.tables)
+    export(args.run_folder, args.out, _names(args.format), args.tables, args.network)
 
 
 def _loaded(args: argparse.Namespace, ranks: Ranks | None = None) -> Run:
@@ -379,6 +379,12 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "--tables",
         {"default": "float32", "metavar": "TYPE"},
         "how embedding tables are stored: float32, float16 or int8",
+        ["export"],
+    ),
+    (
+        "--network",
+        {"default": "float32", "metavar": "TYPE"},
+        "how ONNX stores large dense maps: float32, or int8, faster for a row at a time",
         ["export"],
     ),
     ("--metrics", _LIST, "metrics, e.g. AUC,gAUC; by default those of training", ["evaluate"]),

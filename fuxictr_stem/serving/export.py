@@ -10,16 +10,18 @@ import logging
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fuxictr_stem import results
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
 from fuxictr_stem.errors import ConfigError, OutputError, raise_all, suggest
+from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.logs import tell
 from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.versions import versions
@@ -32,19 +34,23 @@ from fuxictr_stem.serving.export_folder import (
     MANIFEST,
     ONNX,
     PROGRAM,
-    TOLERANCE,
+    TOLERANCES,
 )
-from fuxictr_stem.serving.export_report import Shrunk, test_metrics
+from fuxictr_stem.serving.export_report import change_report, test_metrics
 from fuxictr_stem.serving.export_rows import RawRow, columns_of, raw_rows
+from fuxictr_stem.serving.int8_maps import shrink_maps
 from fuxictr_stem.serving.run import Run, load
 from fuxictr_stem.serving.scoring_module import ScoringModule
-from fuxictr_stem.serving.stored_rows import FLOAT32, STORED_AS
+from fuxictr_stem.serving.stored_rows import FLOAT32, INT8, STORED_AS
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_FORMATS = ("onnx", "program")
 FORMATS = (*DEFAULT_FORMATS, "aot")
+NETWORKS = (FLOAT32, INT8)
 _SHOWN_ROWS = 10
+# By how much scores of a network in 8 bits may differ from the run's.
+_INT8_CHANGE = 0.02
 
 
 def export(
@@ -52,6 +58,7 @@ def export(
     out: str | Path,
     formats: Sequence[str] = DEFAULT_FORMATS,
     tables: str = FLOAT32,
+    network: str = FLOAT32,
 ) -> dict[str, Any]:
     """Export a finished run as a folder, which appears when it is complete and has been tried.
 
@@ -61,7 +68,10 @@ def export(
         formats: Of the programs: ``onnx``, ``program`` (`torch.export`), ``aot`` (AOTInductor: compiled for
             this kind of CPU and this version of PyTorch).
         tables: How embedding tables are stored: ``float32``, ``float16``, or ``int8`` with a scale for each
-            row of each table. With the latter two, sizes and the change of each test metric are printed.
+            row of each table.
+        network: How ONNX stores the weights of large dense maps: ``float32``, or ``int8``, which makes one
+            row several times faster. Where tables or network are not float32, sizes and the change of each
+            test metric are printed.
 
     Returns:
         The manifest.
@@ -73,23 +83,38 @@ def export(
             scores.
     """
     out = Path(out)
-    _check(out, formats, tables)
+    _check(out, formats, tables, network)
     run = load(run_folder)
     rows = raw_rows(run)
     columns = columns_of(run, rows)
     module = ScoringModule(run.model, _unknown(run), tables)
-    shrunk = None
+    sizes = {}
+    smaller = {tables, network} != {FLOAT32}
+    before = test_metrics(run) if smaller else None
     if tables != FLOAT32:
-        shrunk = Shrunk.of(module, test_metrics(run))
-        for table in module.tables():
+        stored = list(module.tables())
+        sizes["Tables"] = (
+            sum(t.original.nbytes for t in stored),
+            sum(t.stored_bytes for t in stored),
+        )
+        for table in stored:
             table.round_original()
-    expected = _scores(run, columns)
+    expected: Mapping[str, Any] = _scores(run, columns)
     try:
         with fresh_folder(out) as fresh:
-            _write_programs(fresh, module, columns, expected, formats)
+            written = _write_programs(fresh, module, columns, expected, formats)
+            if network == INT8:
+                sizes["Network"] = shrink_maps(written.model)
+                programs.save_onnx(written, fresh / ONNX)
+                shrunk = programs.load_onnx(fresh / ONNX)
+                _compare(f"{ONNX} in int8", shrunk, columns, expected, _INT8_CHANGE)
+                expected = shrunk(columns)
+                scoring = _Shrunk(run.model.labels, shrunk)
+                run = replace(run, model=cast("MultiTaskNet", scoring))
             _write_weights(fresh, run, module, tables)
             copy_encoder(run.folder / ENCODER_FOLDER, fresh / ENCODER)
-            manifest = _manifest(run, module, rows, expected, formats, tables)
+            manifest = _manifest(run, module, rows, expected, formats)
+            manifest |= {"tables": tables, "network": network}
             manifest["encoder"] = file_account(fresh / ENCODER / ENCODER_ACCOUNT)
             files = (path for path in fresh.iterdir() if path.is_file())
             manifest = sealed(manifest, files)
@@ -100,13 +125,13 @@ def export(
         raise OutputError(
             f"--out {out}: cannot be written: {error}. Free some space there, or choose another folder."
         ) from error
-    if shrunk is not None:
-        tell(shrunk.report(tables, test_metrics(run)))
+    if smaller:
+        tell(change_report(sizes, before, test_metrics(run)))
     logger.info("Exported to %s: %s", out, ", ".join([*manifest["files"], f"{ENCODER}/"]))
     return manifest
 
 
-def _check(out: Path, formats: Sequence[str], tables: str) -> None:
+def _check(out: Path, formats: Sequence[str], tables: str, network: str) -> None:
     """Check everything that takes no time."""
     problems = [
         f"--format: {name!r} is none of {', '.join(FORMATS)}.{suggest(name, FORMATS)}"
@@ -115,10 +140,13 @@ def _check(out: Path, formats: Sequence[str], tables: str) -> None:
     ]
     if not formats:
         problems.append(f"--format: names none of {', '.join(FORMATS)}.")
-    if tables not in STORED_AS:
-        problems.append(
-            f"--tables: {tables!r} is none of {', '.join(STORED_AS)}.{suggest(tables, STORED_AS)}"
-        )
+    for name, chosen, choices in (("tables", tables, STORED_AS), ("network", network, NETWORKS)):
+        if chosen not in choices:
+            problems.append(
+                f"--{name}: {chosen!r} is none of {', '.join(choices)}.{suggest(chosen, choices)}"
+            )
+    if network == INT8 and set(formats) != {"onnx"}:
+        problems.append("--network int8 is for ONNX alone. Add --format onnx.")
     raise_all(ConfigError, "export", problems)
     if "onnx" in formats:
         programs.check_onnx()
@@ -144,19 +172,23 @@ def _write_programs(
     columns: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
     formats: Sequence[str],
-) -> None:
+) -> Any:
+    """Write and try the programs; return the one in ONNX, if it is wanted."""
+    written = None
     logger.info("Tracing the model")
     program = programs.trace(module, columns)
     if "program" in formats:
         programs.write_program(program, fresh / PROGRAM)
         _compare(PROGRAM, programs.load_program(fresh / PROGRAM), columns, expected)
     if "onnx" in formats:
-        programs.write_onnx(program, module, fresh / ONNX)
+        written = programs.to_onnx(program, module)
+        programs.save_onnx(written, fresh / ONNX)
         _compare(ONNX, programs.load_onnx(fresh / ONNX), columns, expected)
     if "aot" in formats:
         logger.info("Compiling the model, which takes a minute or two")
         compiled.write_compiled(program, fresh / AOT)
         _compare(AOT, compiled.load_compiled(fresh / AOT, module.names), columns, expected)
+    return written
 
 
 @torch.no_grad()
@@ -165,6 +197,7 @@ def _compare(
     program: programs.Program,
     columns: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
+    tolerance: float = TOLERANCES[FLOAT32],
 ) -> None:
     """Compare what a program gives, for all rows and for one alone, with what it must.
 
@@ -179,14 +212,14 @@ def _compare(
             off = (torch.as_tensor(scores[output]).double() - must).abs() / must.abs().clamp(min=1)
             worst = float(off.nan_to_num(torch.inf).max())
             largest = max(largest, worst)
-            if worst > TOLERANCE:
+            if worst > tolerance:
                 at = int(off.nan_to_num(torch.inf).argmax())
                 got = float(torch.as_tensor(scores[output])[at])
                 problems.append(
                     f"{output} of row {at + 1} is {got:.8g}, the run's {float(must[at]):.8g}."
                 )
     if problems:
-        advice = f"Scores may differ by {TOLERANCE:g}. Nothing was written."
+        advice = f"Scores may differ by {tolerance:g}. Nothing was written."
         raise_all(OutputError, f"{name} does not give the run's scores", [*problems, advice])
     count = len(next(iter(columns.values())))
     logger.info("%s gives the run's scores of %d rows, off by %.1g at most", name, count, largest)
@@ -212,11 +245,10 @@ def _manifest(
     run: Run,
     module: ScoringModule,
     rows: Sequence[RawRow],
-    expected: Mapping[str, Tensor],
+    expected: Mapping[str, Any],
     formats: Sequence[str],
-    tables: str,
 ) -> dict[str, Any]:
-    """Return the manifest without the accounts of files."""
+    """Return the manifest without the accounts of files and how weights are stored."""
     labels = dict(zip(module.outputs, run.tasks, strict=True))
     packages = versions()
     if "onnx" in formats:
@@ -227,7 +259,6 @@ def _manifest(
         "dataset": run.params["dataset_id"],
         "model": run.params["model"],
         "versions": packages,
-        "tables": tables,
         "tasks": [
             {"label": label, "type": run.tasks[label], "output": output}
             for output, label in labels.items()
@@ -244,6 +275,20 @@ def _manifest(
             for i, row in enumerate(rows[:_SHOWN_ROWS])
         ],
     }
+
+
+class _Shrunk(nn.Module):
+    """A program in the place of a run's model."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, labels: Sequence[str], program: programs.Program) -> None:
+        super().__init__()
+        self.labels, self._program = labels, program
+
+    def forward(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        wide = {n: x.float() if x.is_floating_point() else x.long() for n, x in columns.items()}
+        return {name: torch.as_tensor(x) for name, x in self._program(wide).items()}
 
 
 def _input(run: Run, name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 ``manifest.json`` is the account of all other files (`runtime.whole_folder`) but those of the encoder, whose
 own account it has. Besides, it holds
 
-- ``experiment``, ``dataset``, ``model``, ``versions``, and how ``tables`` are stored;
+- ``experiment``, ``dataset``, ``model``, ``versions``, and how ``tables`` and ``network`` are stored;
 - ``tasks``: of each its ``label``, ``type``, and ``output``, the name of its scores;
 - ``inputs``: of each its ``name``, ``type``, ``dtype``, ``width`` (0 for one value per row) and, where it
   holds ids, ``ids``, how many there are, and ``unknown``, what every other id is read as;
@@ -31,8 +31,10 @@ PROGRAM = "program.pt2"
 AOT = "aot.pt2"
 
 FORMAT = 1
-TOLERANCE = 1e-5
-"""By how much scores may differ from the run's: absolutely, above 1 relatively."""
+TOLERANCES = {"float32": 1e-5, "int8": 1e-3}
+"""By how much scores may differ, by how the network is stored: absolutely, above 1 relatively.
+
+A number that one kind of CPU rounds up, and another down, is a 127th of its block's largest."""
 
 _AGAIN = "Export the run again: python -m fuxictr_stem export --run RUN_FOLDER --out DIR."
 

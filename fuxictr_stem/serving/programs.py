@@ -76,10 +76,8 @@ def load_program(path: Path) -> Program:
     return lambda columns: program(dict(columns))
 
 
-def write_onnx(program: ExportedProgram, module: ScoringModule, path: Path) -> None:
-    """Write a program as ONNX: an input for each column, an output for each task, named so.
-
-    Large weights go into a file next to it, with ``.data`` after its name.
+def to_onnx(program: ExportedProgram, module: ScoringModule) -> torch.onnx.ONNXProgram:
+    """Return a program as ONNX: an input for each column, an output for each task, named so.
 
     Raises:
         ConfigError: A column has the name of a task's scores.
@@ -116,7 +114,13 @@ def write_onnx(program: ExportedProgram, module: ScoringModule, path: Path) -> N
         value.name = name
         assert value.shape is not None
         value.shape = type(value.shape)(["rows", *list(value.shape)[1:]])
-    size = sum(tensor.nbytes for tensor in program.state_dict.values())
+    return written
+
+
+def save_onnx(written: torch.onnx.ONNXProgram, path: Path) -> None:
+    """Write a program in ONNX; large weights go into a file next to it, with ``.data`` after its name."""
+    values = written.model.graph.initializers.values()
+    size = sum(value.const_value.nbytes for value in values if value.const_value is not None)
     written.save(path, external_data=size > _LARGE_BYTES)
 
 
@@ -125,11 +129,11 @@ def load_onnx(path: Path) -> Program:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_outputs()]
+    inputs, names = ([v.name for v in of()] for of in (session.get_inputs, session.get_outputs))
 
     def scores(columns: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         return dict(
-            zip(names, session.run(names, {n: x.numpy() for n, x in columns.items()}), strict=True)
+            zip(names, session.run(names, {n: columns[n].numpy() for n in inputs}), strict=True)
         )
 
     return scores

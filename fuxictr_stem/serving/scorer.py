@@ -13,7 +13,7 @@ import numpy as np
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.errors import ConfigError, DataError, raise_all
-from fuxictr_stem.serving.export_folder import ENCODER, ONNX, ONNX_DATA, TOLERANCE, check_export
+from fuxictr_stem.serving.export_folder import ENCODER, ONNX, ONNX_DATA, TOLERANCES, check_export
 from fuxictr_stem.serving.raw_rows import RawRows, as_frame, single_row
 
 BLOCK_ROWS = 4096
@@ -66,7 +66,8 @@ class Scorer:
         self._floats = {c["name"] for c in columns if c["dtype"] == "float"}
         self._session = _session(folder / ONNX, threads)
         self._idle: list[_BoundRow] = []
-        self._check(folder, manifest["rows"])
+        # Exports of before had no choice of the network.
+        self._check(folder, manifest["rows"], TOLERANCES[manifest.get("network", "float32")])
 
     def score(self, rows: RawRows) -> dict[str, Array]:
         """Score rows.
@@ -110,7 +111,7 @@ class Scorer:
         self._idle.append(bound)
         return scores
 
-    def _check(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _check(self, folder: Path, rows: Sequence[Mapping[str, Any]], tolerance: float) -> None:
         """Compare what the manifest's rows get here, together and alone, with what they must get."""
         together = self.score([row["columns"] for row in rows])
         problems = []
@@ -118,7 +119,7 @@ class Scorer:
             alone = self.score(row["columns"])
             for label, must in row["scores"].items():
                 for score in (float(together[label][place]), float(alone[label][0])):
-                    if not abs(score - must) <= TOLERANCE * max(1.0, abs(must)):
+                    if not abs(score - must) <= tolerance * max(1.0, abs(must)):
                         problems.append(
                             f"row {place + 1} gets {score:.7g} for {label!r}, must get {must:.7g}."
                         )

@@ -199,7 +199,7 @@ def test_the_change_of_each_test_metric_is_printed(tmp_path, monkeypatch, capsys
     )
     printed = capsys.readouterr().out
     lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines()}
-    assert lines["test"] == ["float32", "int8", "change"]
+    assert lines["test"] == ["run", "export", "change"]
     for name, value in result["test"].items():
         before, after, change = map(float, lines[name])
         assert before == pytest.approx(value, abs=1e-6)
