@@ -143,7 +143,8 @@ def _init(args: argparse.Namespace) -> None:
     from fuxictr_stem.starter.write_project import init_project
 
     logger.info("Reading %s", ", ".join(args.data))
-    tell(*init_project(args.data, _names(args.labels), args.time, args.group, args.out))
+    columns = _names(args.labels), args.time, args.group
+    tell(*init_project(args.data, *columns, args.sep, args.out))
 
 
 def _tune(args: argparse.Namespace) -> None:
@@ -266,6 +267,15 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _separator(text: str) -> str:
+    sep = "\t" if text in ("\\t", "tab") else text
+    if len(sep) != 1 or not sep.isascii() or sep in '"\r\n':
+        raise argparse.ArgumentTypeError(
+            f"must be one ASCII character, such as ';', or tab, found {text!r}"
+        )
+    return sep
+
+
 # What a command runs, and its help; a command of two words is an action of a group.
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None] | None, str]] = {
     "init": (_init, "look at a file of logs, split its rows, and write configs that run"),
@@ -311,6 +321,12 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "--group",
         {"metavar": "COL"},
         "the column whose values group rows for gAUC, such as the user; guessed by its name",
+        ["init"],
+    ),
+    (
+        "--sep",
+        {"type": _separator, "metavar": "CHAR"},
+        "what sets the fields of csv files apart, such as ';' or tab; guessed by the first rows",
         ["init"],
     ),
     ("--out", _FOLDER | _NEEDED, "folder of the configs; it must not be there yet", ["init"]),

@@ -110,7 +110,7 @@ def append_csv_line(
         f"[test] {print_to_list(test)}\n"
     )
     try:
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             # Where a file system has no locks, the one write of O_APPEND still keeps lines apart.
             with suppress(OSError):

@@ -12,7 +12,7 @@ What the caller says about a column comes first; the rest is guessed:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -27,6 +27,7 @@ from fuxictr_stem.config.column_words import (
     function_call,
 )
 from fuxictr_stem.data.source.columns import inner_type, is_text
+from fuxictr_stem.data.source.readings import answers_as_numbers
 from fuxictr_stem.errors import DataError, first_line, short, suggest
 from fuxictr_stem.frames.inputs import Splits
 
@@ -77,14 +78,14 @@ def guess_columns(
     """
     problems: list[str] = []
     schema = splits.schemas["train"]
-    facts = _facts(splits, schema, [*features, *labels])
+    facts = _facts(splits, schema, features, labels)
     made_features, made_labels = [], []
     for name, wish in features.items():
         guess = _feature(name, wish, schema, facts, splits.data_format == "csv")
         problems += [guess] if isinstance(guess, str) else []
         made_features += [guess] if isinstance(guess, Guess) else []
     for name, wish in labels.items():
-        guess = _label(name, wish, schema, facts, splits.data_format == "csv")
+        guess = _label(name, wish, schema, facts)
         problems += [guess] if isinstance(guess, str) else []
         made_labels += [guess] if isinstance(guess, Guess) else []
     if group_id is not None and group_id not in features:
@@ -115,22 +116,30 @@ def absent(columns: Iterable[str], names: Mapping[str, Sequence[str]]) -> Iterat
         if lacking:
             there = names[lacking[0]]
             near = suggest(column, there) or f" It has {', '.join(there[:_MOST_NAMED])}."
+            sep = next((c for c in ";\t|" if c in there[0]), "") if len(there) == 1 else ""
+            near += f" Is it several, set apart by sep={sep!r}?" if sep else ""
             yield f"{', '.join(lacking)}: there is no column {column!r}.{near}"
 
 
-def _facts(splits: Splits, schema: pl.Schema, columns: Sequence[str]) -> dict[str, Any]:
+def _facts(
+    splits: Splits, schema: pl.Schema, features: Iterable[str], labels: Collection[str]
+) -> dict[str, Any]:
     """Return, in one pass over each split, the least, the mean and the gaps of columns of numbers."""
     sums: dict[str, dict[str, pl.Expr]] = {"train": {}, "valid": {}, "test": {}}
-    for name in dict.fromkeys(columns):
+    for name in dict.fromkeys([*features, *labels]):
         if name in schema:
             sums["train"][f"values {name}"] = pl.col(name).count()
         for split, frame_schema in splits.schemas.items():
-            if name in frame_schema and frame_schema[name].is_numeric():
-                value = pl.col(name).cast(pl.Float64)
-                value = pl.when(value.is_finite()).then(value)
+            if name in frame_schema:
+                value = pl.col(name)
+                if frame_schema[name].is_float():
+                    value = pl.when(value.is_finite()).then(value)
                 sums[split][f"{split} {name} gaps"] = value.null_count()
         if name in schema and (schema[name].is_numeric() or is_text(schema[name])):
-            value = pl.col(name).cast(pl.Float64, strict=False)
+            value = pl.col(name)
+            if name in labels and is_text(schema[name]):
+                value = answers_as_numbers(value.cast(pl.String).str.strip_chars())
+            value = value.cast(pl.Float64, strict=False)
             value = pl.when(value.is_finite()).then(value)
             sums["train"][f"mean {name}"] = value.mean()
             sums["train"][f"whole {name}"] = (value == value.round()).all()
@@ -250,9 +259,7 @@ def _what(have: pl.DataType) -> str:
     )
 
 
-def _label(
-    name: str, wish: Any, schema: pl.Schema, facts: Mapping[str, Any], from_csv: bool
-) -> Guess | str:
+def _label(name: str, wish: Any, schema: pl.Schema, facts: Mapping[str, Any]) -> Guess | str:
     """Return a label's entry, or what is wrong with it."""
     about = f"labels[{name!r}]"
     if wish is not None and not isinstance(wish, Mapping):
@@ -262,9 +269,8 @@ def _label(
     have = schema.get(name)
     if have is None:
         return Guess(entry, "as you say")
-    if from_csv and have == pl.Boolean:
-        return f"{about}: holds true and false; a label in a csv file is 0 or 1. Convert it first."
-    if not (have.is_numeric() or have == pl.Boolean):
+    is_answer = is_text(have) and facts[f"mean {name}"] is not None
+    if not (have.is_numeric() or have == pl.Boolean or is_answer):
         return (
             f"{about}: holds {have}, and a label is a number: 0 and 1, or what a regression predicts. "
             f"Convert it first."

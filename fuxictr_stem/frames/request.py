@@ -128,9 +128,11 @@ class Request:
             UserError: The rows or the settings are not as they must be.
         """
         splits, features, labels = self._columns()
+        rows = splits.count("train")
+        if not rows:
+            check_arguments(["train: has no rows."])
         self.paths |= {path: split for split, path in splits.paths.items()}
         self.guesses = guess_columns(splits, features, labels, self.group_id)
-        rows = splits.count("train")
         experiment = config_files.experiment_keys(
             self.model,
             self.dataset_id,

@@ -88,7 +88,7 @@ def has_locks(path: Path) -> bool:
     """Say whether the file system of a lock's file has locks; the file is made if need be."""
     # Taking the lock reports that the file may not be made.
     with suppress(OSError):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:

@@ -188,7 +188,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Have the content of a file on disk."""
+    """Have the content of a file on disk, and readable by whoever may read its new folder."""
+    # safetensors does not ask the umask. Some file systems cannot change permissions.
+    with suppress(PermissionError):
+        path.chmod(path.parent.stat().st_mode & 0o666)
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

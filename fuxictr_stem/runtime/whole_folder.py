@@ -113,8 +113,9 @@ def file_damage(path: Path, account: Mapping[str, Any], whole: bool = True) -> s
     except OSError as error:
         check_access(path, error)
         return f"{path} cannot be read: {error}"
-    if any(account.get(key) != value for key, value in actual.items()):
-        return f"{path} is not what was written: {actual} now, {dict(account)} then"
+    for key, value in actual.items():
+        if account.get(key) != value:
+            return f"{path} is not what was written: {key} {account.get(key)} then, {value} now"
     return ""
 
 

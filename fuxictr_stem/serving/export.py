@@ -38,6 +38,7 @@ from fuxictr_stem.serving.export_folder import (
 )
 from fuxictr_stem.serving.export_report import change_report, test_metrics
 from fuxictr_stem.serving.export_rows import RawRow, columns_of, raw_rows
+from fuxictr_stem.serving.inputs import listed_names
 from fuxictr_stem.serving.int8_maps import shrink_maps
 from fuxictr_stem.serving.run import Run, load
 from fuxictr_stem.serving.scoring_module import ScoringModule
@@ -82,7 +83,7 @@ def export(
         OutputError: The folder is not empty or cannot be written, or a program does not give the run's
             scores.
     """
-    out = Path(out)
+    out, formats = Path(out), listed_names(formats)
     _check(out, formats, tables, network)
     run = load(run_folder)
     rows = raw_rows(run)

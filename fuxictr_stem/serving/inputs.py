@@ -114,6 +114,11 @@ def is_pandas(data: Data) -> bool:
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
+def listed_names(names: Iterable[str]) -> list[str]:
+    """Return names as a list; a text is the name of one."""
+    return [names] if isinstance(names, str) else list(names)
+
+
 def column_names(data: Data) -> list[str]:
     """Return the names of a frame's columns.
 

@@ -24,7 +24,15 @@ from fuxictr_stem.run_data import check_device
 from fuxictr_stem.serving.embeddings import FieldVectors, Table, write_embeddings
 from fuxictr_stem.serving.evaluate import Evaluation, evaluate
 from fuxictr_stem.serving.gates import mean_gate_weights, row_gate_weights
-from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Wanted, is_pandas, open_rows
+from fuxictr_stem.serving.inputs import (
+    Data,
+    FileRows,
+    Frame,
+    Wanted,
+    is_pandas,
+    listed_names,
+    open_rows,
+)
 from fuxictr_stem.serving.predict import Predictor, predict_frame, rows_like, write_predictions
 from fuxictr_stem.serving.predict_on_ranks import RankPredictor
 from fuxictr_stem.training.precision import FP32, TF32
@@ -79,7 +87,7 @@ class Run:
                 are named.
             ConfigError: A kept column has the name of a score.
         """
-        wanted = Wanted(self.features, keep=tuple(keep))
+        wanted = Wanted(self.features, keep=listed_names(keep))
         return predict_frame(self._predictor, open_rows(self.encoder, data, wanted), data)
 
     def predict_to(
@@ -100,7 +108,7 @@ class Run:
                 ending.
             OutputError: It cannot be written.
         """
-        wanted = Wanted(self.features, keep=tuple(keep))
+        wanted = Wanted(self.features, keep=listed_names(keep))
         rows = open_rows(self.encoder, files, wanted)
         if not isinstance(rows, FileRows):
             raise DataError("files must name files. `predict` scores a frame.")
@@ -122,7 +130,7 @@ class Run:
             ConfigError: A metric is unknown, or needs groups that the run does not have.
             DataError: As `predict`; or a label is not what its task needs.
         """
-        names = list(self.params["metrics"] if metrics is None else metrics)
+        names = listed_names(self.params["metrics"] if metrics is None else metrics)
         return evaluate(self._predictor, self.params, self.tasks, names, data, by)
 
     def embeddings(self, field: str, unknown: bool = False) -> pl.DataFrame:
@@ -174,7 +182,8 @@ class Run:
             ConfigError: As `embeddings`, of all fields.
             OutputError: The folder cannot be written.
         """
-        return write_embeddings(self._vectors, Path(out), fields)
+        names = None if fields is None else listed_names(fields)
+        return write_embeddings(self._vectors, Path(out), names)
 
     def gate_weights(self, data: Data, by_row: bool = False) -> Frame:
         """Return which experts each task's gate listens to, averaged over rows.

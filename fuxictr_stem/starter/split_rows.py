@@ -10,6 +10,7 @@ import polars as pl
 
 from fuxictr_stem.data.source.columns import is_text
 from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.runtime.text_table import amount
 from fuxictr_stem.starter.logs import Logs
 
 SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
@@ -81,7 +82,8 @@ def _comparable(logs: Logs, time: str) -> pl.Expr:
     first = logs.frame.with_row_index(_ROW).filter(bad).select(_ROW, time).head(1).collect()
     if len(first):
         row, value = first.row(0)
-        raise DataError(f"--time {time}: {rule}, found {value!r} in row {row + 1:,} of the data.")
+        shown = "nothing" if value is None else repr(value)
+        raise DataError(f"--time {time}: {rule}, found {shown} in row {row + 1:,} of the data.")
     return column
 
 
@@ -93,7 +95,9 @@ def by_chance(logs: Logs) -> dict[str, pl.LazyFrame]:
     """
     draw = np.random.default_rng(_SEED).choice(len(SHARES), logs.rows, p=list(SHARES.values()))
     if len(np.unique(draw)) < len(SHARES):
-        raise ConfigError(f"--data: {logs.rows:,} rows are too few to split. Give some hundreds.")
+        raise ConfigError(
+            f"--data: {amount(logs.rows, 'row')}, too few to split. Give some hundreds."
+        )
     # What a row drew, found by its number: the rows may be more than memory holds, a byte each is not.
     drawn = pl.lit(pl.Series("draw", draw.astype(np.uint8)))
     numbered = logs.frame.with_row_index(_ROW)
@@ -113,7 +117,7 @@ def write_splits(logs: Logs, splits: Mapping[str, pl.LazyFrame], folder: Path) -
     paths = {split: folder / f"{split}.{logs.data_format}" for split in splits}
     for split, frame in splits.items():
         if logs.data_format == "csv":
-            frame.sink_csv(paths[split])
+            frame.sink_csv(paths[split], separator=logs.sep)
         else:
             frame.with_columns(gaps).sink_parquet(paths[split])
     return paths

@@ -19,7 +19,8 @@ from fuxictr_stem.metrics.tasks import BINARY, REGRESSION
 from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.whole_folder import fresh_folder, put_in_place
 from fuxictr_stem.starter.check_project import check_project
-from fuxictr_stem.starter.logs import Findings, Logs, look_at, read_logs
+from fuxictr_stem.starter.findings import Findings, look_at
+from fuxictr_stem.starter.logs import Logs, read_logs, with_numbers
 from fuxictr_stem.starter.split_rows import SHARES, by_chance, by_time, write_splits
 
 _USERS = re.compile(r"^(user|uid|member|customer|visitor|account)(_?id)?$", re.IGNORECASE)
@@ -32,13 +33,19 @@ _MOST_NAMED = 20
 _LONGEST_LABEL = 60
 _ABOUT = {
     "min_categr_count": "a rarer value counts as unknown",
+    "sep": "between two fields, as in the file",
     "null_values": "fields that mean that a value is missing",
     "group_id": "gAUC is the mean AUC within its values",
 }
 
 
 def init_project(
-    data: Sequence[str], labels: Sequence[str], time: str | None, group: str | None, out: Path
+    data: Sequence[str],
+    labels: Sequence[str],
+    time: str | None,
+    group: str | None,
+    sep: str | None,
+    out: Path,
 ) -> list[str]:
     """Write splits and configs for a file of logs.
 
@@ -47,6 +54,7 @@ def init_project(
         labels: The columns to predict.
         time: The column that says when a row was, by which the rows are split.
         group: The column whose values group rows for gAUC; None takes one that is called as users are.
+        sep: What sets the fields of CSV files apart; None guesses it.
         out: The folder to write, which must not be there.
 
     Returns:
@@ -58,9 +66,14 @@ def init_project(
     missing = [folder for folder in out.absolute().parents if not folder.exists()]
     check_new_folder(out, "--out")
     try:
-        return _write(data, labels, time, group, out)
+        with fresh_folder(out) as scratch:
+            return _write(read_logs(data, sep, scratch), labels, time, group, out)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise OutputError(f"--out {out} cannot be written: {first_line(error)}.") from error
+        text = first_line(error)
+        # So polars says what the system has refused.
+        if isinstance(error, OSError) or "(os error" in text:
+            raise OutputError(f"--out {out} cannot be written: {text}.") from error
+        raise DataError(f"--data: the rows cannot be read: {text}.") from error
     finally:
         # What was made for nothing: rmdir leaves what holds something.
         with suppress(OSError):
@@ -69,31 +82,31 @@ def init_project(
 
 
 def _write(
-    data: Sequence[str], labels: Sequence[str], time: str | None, group: str | None, out: Path
+    logs: Logs, labels: Sequence[str], time: str | None, group: str | None, out: Path
 ) -> list[str]:
-    with fresh_folder(out) as scratch:
-        logs = read_logs(data, scratch)
-        columns = logs.columns
-        _check_columns(columns, labels, time, group)
-        taken = {*labels, time}
-        group = group or next((n for n in columns if _USERS.match(n) and n not in taken), None)
-        features = [name for name in columns if name not in taken]
-        looked = look_at(logs, features, labels)
-        splits = by_chance(logs) if time is None else by_time(logs, time)
-        with fresh_folder(out) as fresh:
-            (fresh / "data").mkdir()
-            write_splits(logs, splits, fresh / "data")
-            project = _Project(out, logs, labels, time, group, looked)
-            lines = project.write(fresh)
-            check_project(fresh, out)
-            put_in_place(fresh, out)
+    columns = logs.columns
+    _check_columns(columns, labels, time, group)
+    taken = {*labels, time}
+    group = group or next((n for n in columns if _USERS.match(n) and n not in taken), None)
+    features = [name for name in columns if name not in taken]
+    logs = with_numbers(logs, labels)
+    looked = look_at(logs, features, labels)
+    splits = by_chance(logs) if time is None else by_time(logs, time)
+    with fresh_folder(out) as fresh:
+        (fresh / "data").mkdir()
+        write_splits(logs, splits, fresh / "data")
+        project = _Project(out, logs, labels, time, group, looked)
+        lines = project.write(fresh)
+        check_project(fresh, out)
+        put_in_place(fresh, out)
     return lines
 
 
 def _check_columns(
     columns: Sequence[str], labels: Sequence[str], time: str | None, group: str | None
 ) -> None:
-    there = f" There are: {', '.join(columns[:_MOST_NAMED])}."
+    hint = " If that is several, say by --sep what sets them apart." * (len(columns) == 1)
+    there = f" There are: {', '.join(columns[:_MOST_NAMED])}.{hint}"
     named = [*(("--labels", name) for name in labels), ("--time", time), ("--group", group)]
     problems = [
         f"{option}: there is no column {name!r}.{suggest(name, columns) or there}"
@@ -129,8 +142,8 @@ class _Project:
     def write(self, fresh: Path) -> list[str]:
         """Write the configs into a folder that has the splits; return what to say."""
         settings: dict[str, Any] = {"min_categr_count": _least_count(self.logs.rows)}
-        if self.looked.null_values:
-            settings["null_values"] = self.looked.null_values
+        settings |= {"sep": self.logs.sep} if self.logs.sep != "," else {}
+        settings |= {"null_values": self.looked.null_values} if self.looked.null_values else {}
         names = {split: f"data/{split}.{self.logs.data_format}" for split in SHARES}
         files = {split: fresh / name for split, name in names.items()}
         text = pl.String()
@@ -266,6 +279,8 @@ class _Project:
     def _summary(self, rows: Mapping[str, int], guesses: Guesses, grouped: bool) -> Iterator[str]:
         how = f"by {self.time}" if self.time else "by chance; --time COLUMN splits by time"
         yield f"Rows: {', '.join(f'{split} {count:,}' for split, count in rows.items())} ({how})."
+        if self.logs.sep != ",":
+            yield f"  separator: {self.logs.sep!r}"
         yield from column_summary(guesses)
         for name, (wish, why) in self.looked.wishes.items():
             if wish is None and name not in self.looked.left_out:

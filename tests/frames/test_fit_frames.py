@@ -249,6 +249,8 @@ def test_faulty_rows_are_named_by_split_and_row(fit, frames, tmp_path):
     assert str(tmp_path) not in text
     frames["test"] = frames["test"].iloc[:0]
     assert "test has no rows" in message(DataError, fit)
+    frames["train"] = frames["train"].iloc[:0]
+    assert "train: has no rows" in message(ConfigError, fit)
 
 
 def test_a_finished_run_is_replaced_only_if_told(fit, frames, tmp_path):
@@ -392,6 +394,11 @@ def test_odd_names_and_frames_are_one_message(fit, frames):
 
 
 def test_files_that_are_absent_or_damaged_are_one_message(fit, frames, tmp_path):
+    for split in ("train", "valid"):
+        frames[split].drop(columns="tags").to_csv(tmp_path / f"{split}.csv", index=False, sep=";")
+    paths = {split: tmp_path / f"{split}.csv" for split in ("train", "valid")}
+    text = message(ConfigError, fit, **paths, test=None)
+    assert "Is it several, set apart by sep=';'?" in text
     paths = {split: tmp_path / f"{split}.parquet" for split in frames}
     for split, path in paths.items():
         pl.from_pandas(frames[split]).write_parquet(path)

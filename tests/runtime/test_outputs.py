@@ -4,17 +4,19 @@ import json
 import os
 import resource
 import signal
+import stat
 import time
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime import outputs
+from fuxictr_stem.runtime.whole_folder import fresh_folder, put_in_place
 from fuxictr_stem.training.evaluation import Predictions
 from fuxictr_stem.training.predictions_file import write_predictions
 from fuxictr_stem.training.weights import open_tensors
@@ -51,6 +53,23 @@ WRITERS = {
     "predictions_test.parquet": lambda path, n: write_predictions(path, predictions(30_000 + n)),
     "model.safetensors": lambda path, n: Net(n).save_weights(str(path)),
 }
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_all_files_have_the_permissions_that_the_umask_gives(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        for name, write in WRITERS.items():
+            write(tmp_path / name, 0)
+        with fresh_folder(tmp_path / "folder") as fresh:
+            save_file({"a": torch.zeros(1)}, fresh / "model.safetensors")
+            (fresh / "text").touch()
+            put_in_place(fresh, tmp_path / "folder")
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == len(WRITERS) + 2
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666 & ~umask}
 
 
 @pytest.fixture(params=WRITERS)

@@ -69,7 +69,7 @@ def test_new_groups_stay_apart(finished, run):
     frame = frame.with_columns(user=pl.when(pl.col("user") != "new3").then("user"))
     scores = run.predict(frame)
     expected = gauc(frame["like"], scores["like_pred"], frame["user"].fill_null("").to_list())
-    assert run.evaluate(frame, ["gAUC"])["like_gAUC"] == pytest.approx(expected, abs=1e-12)
+    assert run.evaluate(frame, "gAUC")["like_gAUC"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_slices_are_the_rows_of_each_value(finished, run):

@@ -84,7 +84,7 @@ def test_batches_do_not_depend_on_where_files_and_blocks_end(
 
 def test_frames_come_back_as_what_they_are(finished):
     run, rows = fuxictr_stem.load(finished.folder), without_labels(finished)
-    frame = run.predict(rows, keep=["country"])
+    frame = run.predict(rows, keep="country")
     assert isinstance(frame, pl.DataFrame)
     assert frame.columns == ["country", *SCORES]
     assert_same(frame, finished)

@@ -134,6 +134,58 @@ def test_odd_columns_and_names(shop, capsys):
         assert cache.rows == {"train": 160, "valid": 20, "test": 20}
 
 
+@pytest.mark.parametrize("sep", [";", "\t", "|"])
+def test_another_separator_is_that_of_the_project(shop, capsys, sep):
+    rows = logs().drop("tags") if sep == "|" else logs()
+    text = rows.write_csv(separator=sep)
+    (shop.folder / "logs.csv").write_text(text)
+    assert shop() == 0
+    assert f"separator: {sep!r}" in capsys.readouterr().out
+    folder = shop.folder / "config" / "shop"
+    dataset, columns = columns_of(folder)
+    assert dataset["sep"] == sep
+    assert columns["price"]["type"] == "numeric"
+    splits = [(folder / "data" / f"{s}.csv").read_text() for s in ("train", "valid", "test")]
+    header, *lines = text.splitlines()
+    assert all(split.startswith(f"{header}\n") for split in splits)
+    assert sorted(line for split in splits for line in split.splitlines()[1:]) == sorted(lines)
+
+
+@pytest.mark.parametrize("sep", [";;", "\u00a7", '"', ""])
+def test_a_separator_is_one_character(shop, capsys, sep):
+    with pytest.raises(SystemExit, match="2"):
+        shop(sep=sep)
+    assert "must be one ASCII character" in capsys.readouterr().err
+
+
+def test_a_separator_that_two_characters_may_be_is_asked_for(shop, capsys):
+    (shop.folder / "odd.csv").write_text("a;b|y\n" + "1;2|0\n3;4|1\n" * 100)
+    assert shop("odd.csv", labels="y") == 2
+    assert "say by --sep" in capsys.readouterr().err
+    assert shop("odd.csv", labels="y", sep="|") == 0
+    assert {*columns_of(shop.folder / "config" / "shop")[1]} == {"a;b"}
+
+
+@pytest.mark.parametrize("data", ["answers.csv", "answers.parquet"])
+def test_labels_of_words(shop, data):
+    words = [["false", "No", "f", " N", "0"], ["True", "YES", "t", "Y ", "1.0"]]
+    click = [words[value][row % 5] for row, value in enumerate(logs()["click"])]
+    rows = logs().with_columns(click=pl.Series(click))
+    write = rows.write_csv if data == "answers.csv" else rows.write_parquet
+    write(data)
+    assert shop(data) == 0
+    folder = shop.folder / "config" / "shop"
+
+    def clicks():
+        cache = open_data(load_experiment(folder, "SharedBottom_shop"))
+        return [cache.label_stats[split]["click"]["positives"] for split in cache.rows]
+
+    assert sum(clicks()) == logs()["click"].sum()
+    # A run reads the words, too, as in the rows of tomorrow.
+    write(folder / "data" / data.replace("answers", "train"))
+    assert clicks()[0] == logs()["click"].sum()
+
+
 @pytest.mark.parametrize("time", [{}, {"time": "ts"}], ids=["by chance", "by time"])
 @pytest.mark.parametrize("data_format", ["csv", "parquet"])
 def test_every_row_is_in_one_split(shop, data_format, time):
@@ -222,7 +274,19 @@ def test_the_benchmark_file_is_one(shop):
         ({"time": "source"}, "must hold numbers, or dates"),
         ({"labels": "city"}, "--labels city: must hold 0 and 1"),
         ({"group": "click"}, "--group: 'click' is a label, too."),
-        ({"data": "odd.csv", "labels": "answer"}, "found 'no'"),
+        ({"data": "odd.csv", "labels": "x"}, "found 'x0'. Convert it first"),
+        (
+            {"data": "commas.csv", "labels": "y"},
+            "column 'x' has numbers with a comma, such as '1,5'",
+        ),
+        ({"data": "blank.csv", "labels": "y"}, "it has no header, only blank lines"),
+        ({"data": "workbook.csv", "labels": "y"}, "it is a workbook of Excel"),
+        ({"data": "utf16.csv", "labels": "y"}, "it is UTF-16"),
+        ({"data": "columns.csv", "labels": "y"}, "it is parquet, but its name does not say so"),
+        ({"data": "odd.csv", "labels": "y", "time": "late"}, "found nothing in row 1"),
+        ({"data": "odd.parquet", "labels": "y", "sep": ";"}, "--sep: is for csv files"),
+        ({"data": "excel.csv", "labels": "y"}, "its first line 'sep=;' is for Excel"),
+        ({"data": "rotten.parquet", "labels": "y"}, "--data: the rows cannot be read"),
         (
             {"data": "odd.csv", "labels": "rare", "time": "ts"},
             "has no positive among 20 rows of valid",
@@ -240,16 +304,24 @@ def test_the_benchmark_file_is_one(shop):
         ({"out": "x" * 250}, "name too long"),
         ({"data": "absent.csv"}, "absent.csv"),
         ({"data": "cut.csv"}, "cut.csv"),
-        ({"data": "one.csv"}, "1 rows are too few to split"),
+        ({"data": "one.csv"}, "1 row, too few to split"),
     ],
 )
 def test_mistakes_are_one_message(shop, capsys, options, text):
     (shop.folder / "cut.csv").write_text((shop.folder / "logs.csv").read_text()[:-9])
     (shop.folder / "one.csv").write_text("click,buy,user\n1,0,u\n")
+    (shop.folder / "commas.csv").write_text("x;y\n" + "1,5;0\n2,5;1\n3;1\n" * 9)
+    (shop.folder / "excel.csv").write_text("sep=;\nx;y\n" + "1;0\n2;1\n" * 9)
     (shop.folder / "pattern.csv").write_text("*,y\n" + "1,0\n" * 9)
     (shop.folder / "infinite.csv").write_text("x,y\n" + "1.5,0\n-inf,1\n2.5,1\n")
     odd().write_csv("odd.csv")
     odd().with_columns(time=np.append(np.nan, np.arange(199.0))).write_parquet("odd.parquet")
+    (shop.folder / "blank.csv").write_text("\n\r\n\n")
+    (shop.folder / "workbook.csv").write_bytes(b"PK\x03\x04\xff\x00")
+    (shop.folder / "utf16.csv").write_text("x,y\n1,0\n", encoding="utf-16")
+    whole = (shop.folder / "odd.parquet").read_bytes()
+    (shop.folder / "columns.csv").write_bytes(whole)
+    (shop.folder / "rotten.parquet").write_bytes(whole[:4] + bytes(400) + whole[404:])
     before = sorted(shop.folder.rglob("*"))
     assert shop(**options) == 2
     captured = capsys.readouterr()

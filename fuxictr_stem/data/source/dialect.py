@@ -17,7 +17,13 @@ UNREADABLE = (OSError, EOFError, zlib.error)
 """What reading a plain or a gzipped file may raise."""
 
 _BLOCK = 1 << 24
-_GZIP = b"\x1f\x8b"
+# What a file is that begins so.
+_OTHERS = {
+    b"\x1f\x8b": "gzipped, but its name does not say so. Rename it to end with .gz.",
+    b"PAR1": "parquet, but its name does not say so. Rename it to end with .parquet.",
+    b"PK\x03\x04": "a workbook of Excel or a zip file. Save it as CSV UTF-8, or unpack it.",
+    codecs.BOM_UTF16_LE: "UTF-16, such as Excel's Unicode text. Save it as CSV UTF-8.",
+}
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,9 @@ def where_not_utf8(path: Path) -> str | None:
             try:
                 decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                if lines == 0 and block.startswith(_GZIP):
-                    return "it is gzipped, but its name does not say so. Rename it to end with .gz."
+                for start, kind in _OTHERS.items():
+                    if lines == 0 and block.startswith(start):
+                        return f"it is {kind}"
                 # The decoder's own buffer comes before the block and holds no line end.
                 before = block[: max(0, error.start - kept)]
                 line = lines + before.count(b"\n") + 1

@@ -57,7 +57,8 @@ def find_files(dataset: Mapping[str, Any]) -> dict[str, list[Path]]:
         path = col.get("pretrained_emb")
         if path and col.get("active", True) and not Path(path).is_file():
             problems.append(f"pretrained_emb of column {col['name']!r}: no file {path!r}.")
-    raise_all(DataError, f"dataset {dataset['dataset_id']!r}", problems)
+    heading = f"dataset {dataset['dataset_id']!r}" if dataset["dataset_id"] else "files"
+    raise_all(DataError, heading, problems)
     return files
 
 

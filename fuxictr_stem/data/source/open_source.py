@@ -98,6 +98,17 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
         return {}, [_why_no_header(path, plan, str(error))]
     except (pl.exceptions.PolarsError, *UNREADABLE) as error:
         return {}, [f"cannot be read as {plan.data_format}: {first_line(error)}"]
+    if not header:
+        text = (
+            "it has no header, only blank lines. Write the names of its columns as its first line."
+        )
+        return {}, [text]
+    if re.fullmatch(r"(?i)sep=.?", header[0]):
+        sep = header[0][4:] or plan.dialect.sep
+        return {}, [
+            f"its first line 'sep={sep}' is for Excel. Delete that line, and write sep: {json.dumps(sep)} "
+            "in the config."
+        ]
     if ends == "\r":
         return {}, ["its lines end with CR alone. Save it with LF or CRLF as the end of a line."]
     return dict.fromkeys(header, pl.String()), [
@@ -131,23 +142,13 @@ def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
 
 def _header_problem(plan: Plan, header: Sequence[str]) -> list[str]:
     """Return why a CSV file's header has no name of the config, where that shows."""
-    if plan.data_format != "csv":
+    if plan.data_format != "csv" or len(header) != 1:
         return []
-    if not header:
-        return [
-            "it has no header, only blank lines. Write the names of its columns as its first line."
-        ]
     sep, first = plan.dialect.sep, header[0]
-    if re.fullmatch(r"(?i)sep=.?", first):
-        line = first + (sep if len(header) > 1 else "")
-        return [
-            f"its first line {line!r} is for Excel. Delete that line, and write sep: "
-            f"{json.dumps(first[4:] or sep)} in the config."
-        ]
-    if len(header) != 1:
-        return []
     others = [other for other in ",\t;|" if other != sep and other in first]
-    advice = f" Write sep: {json.dumps(others[0])}." if others else ""
+    advice = (
+        f" Write sep: {json.dumps(others[0])}, or set fields apart by {sep!r}." if others else ""
+    )
     return [f"its header {first!r} is one column: is sep {sep!r} right?{advice}"]
 
 

@@ -23,6 +23,7 @@ from fuxictr_stem.data.source.columns import (
     read_as_whole,
 )
 
+_YES, _NO = r"(?i)^(true|t|yes|y)$", r"(?i)^(false|f|no|n)$"
 FLOAT32_MAX = 3.4028234663852886e38
 # The least whole number that may have been its neighbour before it became a float.
 _FIRST_MERGED: dict[pl.DataType, float] = {pl.Float32(): 2.0**24, pl.Float64(): 2.0**53}
@@ -83,6 +84,11 @@ def readings(columns: Sequence[Column], types: Mapping[str, pl.DataType]) -> lis
     ]
     labels = {r.column.name: r for r in every if r.column.kind == "label"}
     return [_nested(r, labels[r.column.parent]) if r.column.parent else r for r in every]
+
+
+def answers_as_numbers(text: pl.Expr) -> pl.Expr:
+    """Return a label's text, in which true, yes, t and y are 1 and their opposites 0, in any case."""
+    return text.str.replace(_YES, "1").str.replace(_NO, "0")
 
 
 def finite(value: pl.Expr) -> pl.Expr:
@@ -179,6 +185,7 @@ def _parsed(column: Column, raw: pl.Expr, have: pl.DataType) -> tuple[pl.Expr, p
         return raw, _NEVER, _NEVER
     if is_text(have):
         text = _without_nulls(column, raw.cast(pl.String).str.strip_chars())
+        text = answers_as_numbers(text) if column.kind == "label" else text
         value = text.cast(want, strict=False)
         return value, value.is_null() & (text != "").fill_null(False), _NEVER
     value = raw.cast(want, strict=False)
@@ -204,7 +211,7 @@ def _number_faults(
     label, whole = column.kind == "label", column.dtype == "int"
     what = "number" if label else "whole number (int)" if whole else "number (float)"
     if label:
-        advice = "A label is a number."
+        advice = "A label is a number: 1 and 0, or also yes and no, true and false, t and f."
     elif column.raw_id:
         advice = "remap: false keeps integers of 64 bits. Leave it out and declare dtype: str."
     elif column.kind == "numeric":

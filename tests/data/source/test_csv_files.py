@@ -347,7 +347,7 @@ def test_null_values(tmp_path):
             "its first line 'sep=,' is for Excel. Delete that line, and ",
         ),
         ("sep=;\na;y;c\nx;1;2\n", ",", 'write sep: ";" in the config'),
-        ("a\ty\tc\nx\t1\t2\n", ",", "is one column: is sep ',' right? Write sep: \"\\t\"."),
+        ("a\ty\tc\nx\t1\t2\n", ",", "is one column: is sep ',' right? Write sep: \"\\t\", or "),
     ],
 )
 def test_a_wrong_separator_is_told_with_the_right_one(tmp_path, text, sep, says):
