@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,10 +52,15 @@ def _claims(what: str, group: str, ours: dict[str, str]) -> dict[str, EntryPoint
     return entries
 
 
+@cache
+def _of_other_packages() -> dict[str, str]:
+    """Return the places of other packages' models; all packages are looked through once per process."""
+    claims = _claims("models", ENTRY_POINT_GROUP, _MODELS)
+    return {name: entry.value for name, entry in claims.items()}
+
+
 def _table() -> dict[str, str]:
-    """Return every model's place, those of other packages included."""
-    others = _claims("models", ENTRY_POINT_GROUP, _MODELS)
-    return {**{name: entry.value for name, entry in others.items()}, **_MODELS}
+    return {**_of_other_packages(), **_MODELS}
 
 
 def list_models() -> list[str]:
