@@ -123,8 +123,7 @@ def _reached(expid: str) -> tuple[list[str], list[str], "np.ndarray"]:
     """Return parts, tasks, and for each pair 2 if the loss trains the part, 1 if it is only read."""
     import torch
 
-    from fuxictr_stem.analysis.gradient_flow import gradient_flow
-    from fuxictr_stem.analysis.model_parts import model_parts
+    from fuxictr_stem.analysis.gradient_flow import gradient_flow, model_parts
     from fuxictr_stem.analysis.synthetic_features import synthetic_feature_map
     from fuxictr_stem.config.experiment_config import load_experiment
     from fuxictr_stem.registry import build_model

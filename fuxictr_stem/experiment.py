@@ -16,7 +16,6 @@ from typing import Any
 
 import polars as pl
 import torch
-from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json
 
@@ -64,7 +63,6 @@ from fuxictr_stem.training.footprint import MemoryPlan
 from fuxictr_stem.training.predictions_file import write_predictions
 from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.trackers.adapters import make_trackers
-from fuxictr_stem.training.trackers.gate_means import NamedGates
 from fuxictr_stem.training.trackers.tracker import TrackedRun
 from fuxictr_stem.training.trackers.tracking import Tracking
 from fuxictr_stem.training.trainer import OnEvaluation, TrainingHistory
@@ -283,7 +281,7 @@ def _run(
         _copy_encoding(cache, folder)
     if tracking:
         tracking.run.params |= {f"params_{kind}": count for kind, count in counts.items()}
-        tracking.gates = list(_named_gates(model))
+        tracking.gates = list(gate_places(model))
     trainer = Trainer(model, tasks, params["max_gradient_norm"], ranks, tracking, on_evaluation)
     history = trainer.fit(train, valid, params["epochs"], saving)
     signals.check()
@@ -363,12 +361,6 @@ def _tracking(params: Mapping[str, Any], folder: Path) -> Tracking:
     name = params["model_id"] if group is None else f"{params['model_id']}, seed {params['seed']}"
     run = TrackedRun(name, params["dataset_id"], group, folder, settings)
     return Tracking(make_trackers(params["tracker"]), run, params["tracker_steps"])
-
-
-def _named_gates(model: MultiTaskModel) -> Iterator[NamedGates]:
-    for place in gate_places(model):
-        gates = [gate or "all" for gate in place.gates]
-        yield NamedGates(place.name, place.bank, gates, place.experts)
 
 
 def _copy_encoding(cache: Cache, folder: Path) -> None:

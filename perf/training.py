@@ -13,7 +13,6 @@ from fuxictr_stem.analysis.gates import gate_places
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.training import Trainer, keep_freed_memory
 from fuxictr_stem.training.trackers.adapters import make_trackers
-from fuxictr_stem.training.trackers.gate_means import NamedGates
 from fuxictr_stem.training.trackers.tracker import TrackedRun
 from fuxictr_stem.training.trackers.tracking import Tracking
 from perf.common import Side, alternate, peak_memory, ratio, timed
@@ -215,9 +214,7 @@ class EpochOfTraining:
         tasks = dict.fromkeys(label_names(self.setting.tasks), "binary_classification")
         run = TrackedRun("epoch", "drawn", None, self.folder)
         with Tracking(make_trackers(self.tracker), run, steps_between) as tracking:
-            for place in gate_places(self.model):
-                gates = [gate or "all" for gate in place.gates]
-                tracking.gates.append(NamedGates(place.name, place.bank, gates, place.experts))
+            tracking.gates = list(gate_places(self.model))
             trainer = Trainer(self.model, tasks, tracking=tracking)
             seconds, _ = timed(lambda: trainer.fit(self.train, self.valid, epochs=1))
         return seconds / len(self.train)

@@ -24,8 +24,13 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor, nn
 
-from fuxictr_stem.analysis.gradient_flow import Batch, GradientFlow, gradient_flow, gradient_norms
-from fuxictr_stem.analysis.model_parts import model_parts
+from fuxictr_stem.analysis.gradient_flow import (
+    Batch,
+    GradientFlow,
+    gradient_flow,
+    gradient_norms,
+    model_parts,
+)
 from fuxictr_stem.analysis.synthetic_features import synthetic_feature_map
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.layers import GateBank

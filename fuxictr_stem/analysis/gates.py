@@ -5,16 +5,17 @@ Symbols: N samples, Q gates, E experts, S slices, B batch.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from fuxictr_stem.analysis.gradient_flow import undisturbed
 from fuxictr_stem.analysis.slices import slice_numbers
@@ -23,6 +24,7 @@ from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.owners import expert_names, gate_owners
 from fuxictr_stem.training.evaluation import Batches
 from fuxictr_stem.training.task_loss import model_labels
+from fuxictr_stem.training.trackers.gate_means import NamedGates
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,10 @@ class GateWeights:
     slice_std: np.ndarray  # (S, Q, E) its standard deviation
 
 
-@dataclass(frozen=True)
-class GatePlace:
+@dataclass(frozen=True, eq=False)
+class GatePlace(NamedGates):
     """A place of a model where gates mix experts."""
 
-    name: str  # ``layer 1``, or the path of the gates
-    bank: GateBank
-    # Whose each gate is: a label, ``shared``, or None for one that serves all tasks, Q.
-    gates: Sequence[str | None]
-    experts: list[str]  # names of the experts, E
     owners: Sequence[str | None]  # whose each expert is: a label, ``shared`` or None, E
     layer: ExpertLayer | None  # the expert layer that holds gates and experts, or None
 
@@ -81,22 +78,25 @@ def gate_weights(
     numbers, count = np.zeros(0, np.int64), 0
     if slices is not None:
         numbers, count = slice_numbers("slices", slices, num_slices)
+    sums: dict[GatePlace, _Sums] = {}
     rows = 0
-    with _watched_gates(model) as gates:
-        sums = [_Sums(watched, count) for watched in gates]
+
+    def add(place: GatePlace, weights_BQE: np.ndarray) -> None:
+        of_place = sums.setdefault(place, _Sums(place, count))
+        of_place.add(weights_BQE, numbers[rows : rows + len(weights_BQE)])
+
+    with _watched(model, add):
         for batch in batches:
-            size = _rows(batch)
+            size = len(next(iter(batch.values())))
             if slices is not None and rows + size > len(numbers):
                 raise _wrong_number(len(numbers), "more")
             model(batch)
-            for place_sums in sums:
-                place_sums.add(numbers[rows : rows + size])
             rows += size
     if not rows:
         raise DataError("The gates cannot be averaged: the batches hold no sample.")
     if slices is not None and rows < len(numbers):
         raise _wrong_number(len(numbers), str(rows))
-    return [place_sums.result(rows) for place_sums in sums if place_sums.watched.inputs is not None]
+    return [of_place.result(rows) for of_place in sums.values()]
 
 
 def gate_weights_by_row(
@@ -107,15 +107,24 @@ def gate_weights_by_row(
     Returns:
         Each place whose gates the model uses, and its weights, (N, Q, E) float32.
     """
-    with _watched_gates(model) as gates:
-        parts: list[list[np.ndarray]] = [[] for _ in gates]
+    parts: dict[GatePlace, list[np.ndarray]] = defaultdict(list)
+    with _watched(model, lambda place, weights: parts[place].append(weights.astype(np.float32))):
         for batch in batches:
             model(batch)
-            for gate, weights in zip(gates, parts, strict=True):
-                if gate.inputs is not None:
-                    weights.append(gate.weights().astype(np.float32))
-    pairs = zip(gates, parts, strict=True)
-    return [(gate.place, np.concatenate(weights)) for gate, weights in pairs if weights]
+    return [(place, np.concatenate(weights)) for place, weights in parts.items()]
+
+
+@contextmanager
+def _watched(model: MultiTaskModel, see: Callable[[GatePlace, np.ndarray], None]) -> Iterator[None]:
+    """Have a function see each place's weights, (B, Q, E), in each batch; the model stays as it is."""
+
+    def watch(place: GatePlace, weights_QBE: Tensor) -> None:
+        see(place, weights_QBE.transpose(0, 1).double().cpu().numpy())
+
+    with undisturbed(model), torch.no_grad(), ExitStack() as stack:
+        for place in gate_places(model):
+            stack.enter_context(place.watched(partial(watch, place)))
+        yield
 
 
 def gate_places(model: MultiTaskModel) -> Iterator[GatePlace]:
@@ -129,64 +138,31 @@ def gate_places(model: MultiTaskModel) -> Iterator[GatePlace]:
             owners, names = expert_names(module, labels)
             number = path.rpartition(".")[2]
             name = f"layer {int(number) + 1}" if number.isdigit() else path
-            yield GatePlace(name, bank, gate_owners(bank, labels), names, owners, module)
+            yield GatePlace(name, bank, _titles(bank, labels), names, owners, module)
         elif isinstance(module, GateBank) and module not in inside:
             names = [str(number) for number in range(1, module.num_experts + 1)]
             nobody = [None] * module.num_experts
-            yield GatePlace(path, module, gate_owners(module, labels), names, nobody, None)
+            yield GatePlace(path, module, _titles(module, labels), names, nobody, None)
 
 
-def watch_inputs(bank: GateBank, see: Callable[[Tensor], None]) -> RemovableHandle:
-    """Call a function with what the gates read, whoever asks them for their weights."""
-    return bank.hidden.register_forward_pre_hook(lambda _, args: see(args[0]))
-
-
-class _Watched:
-    """A place and what its gates read last."""
-
-    def __init__(self, place: GatePlace) -> None:
-        self.place = place
-        self.inputs: Tensor | None = None
-
-    def observe(self, inputs: Tensor) -> None:
-        self.inputs = inputs
-
-    def weights(self) -> np.ndarray:
-        """Return the gates' weights in the batch that was observed last, (B, Q, E)."""
-        assert self.inputs is not None
-        return self.place.bank.weights(self.inputs).transpose(0, 1).double().cpu().numpy()
-
-
-@contextmanager
-def _watched_gates(model: MultiTaskModel) -> Iterator[list[_Watched]]:
-    """Yield the gates of a model, watched; it stays as it is."""
-    gates = [_Watched(place) for place in gate_places(model)]
-    with undisturbed(model), torch.no_grad(), ExitStack() as hooks:
-        for gate in gates:
-            hooks.callback(watch_inputs(gate.place.bank, gate.observe).remove)
-        yield gates
-
-
-def _rows(batch: dict[str, Tensor]) -> int:
-    return len(next(iter(batch.values())))
+def _titles(bank: GateBank, labels: list[str]) -> list[str]:
+    return [owner or "all" for owner in gate_owners(bank, labels)]
 
 
 class _Sums:
     """Sums of the weights and their squares at one place: one row per slice, the last for all samples."""
 
-    def __init__(self, watched: _Watched, slices: int) -> None:
-        self.watched = watched
-        shape = (slices + 1, len(watched.place.gates), len(watched.place.experts))
+    def __init__(self, place: GatePlace, slices: int) -> None:
+        self.place = place
+        shape = (slices + 1, len(place.gates), len(place.experts))
         self.first, self.second = np.zeros(shape), np.zeros(shape)
         self.rows = np.zeros(slices + 1, np.int64)
 
-    def add(self, numbers: np.ndarray) -> None:
-        """Add the weights of the batch that was observed last."""
-        if self.watched.inputs is None:
-            return
-        weights = self.watched.weights()
+    def add(self, weights_BQE: np.ndarray, numbers: np.ndarray) -> None:
+        """Add the weights of a batch, with the number of each sample's slice."""
         for row in range(len(self.rows)):
-            chosen = weights if row == len(self.rows) - 1 else weights[numbers == row]
+            is_all = row == len(self.rows) - 1
+            chosen = weights_BQE if is_all else weights_BQE[numbers == row]
             self.first[row] += chosen.sum(axis=0)
             self.second[row] += np.square(chosen).sum(axis=0)
             self.rows[row] += len(chosen)
@@ -196,12 +172,11 @@ class _Sums:
             mean = self.first / self.rows[:, None, None]
             variance = self.second / self.rows[:, None, None] - np.square(mean)
         std = np.sqrt(np.maximum(variance, 0))
-        place = self.watched.place
         return GateWeights(
-            place.name,
-            [owner or "all" for owner in place.gates],
-            place.experts,
-            place.reads(),
+            self.place.name,
+            self.place.gates,
+            self.place.experts,
+            self.place.reads(),
             mean[-1],
             std[-1],
             samples,

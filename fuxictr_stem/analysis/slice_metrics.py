@@ -124,7 +124,9 @@ def slice_lift(
             once = np.ones((1, len(ids)), np.int32)
             counts = np.concatenate([once, resample_counts(len(ids), resamples, seed)])
             ours, theirs = (
-                np.stack([_resampled(metric, y, score[rows], codes, counts) for score in scores])
+                np.stack(
+                    [bootstrap_metric(metric, y, score[rows], codes, counts) for score in scores]
+                )
                 for scores in (model, reference)
             )
             means = ours.mean(axis=0) - theirs.mean(axis=0)
@@ -138,12 +140,6 @@ def slice_lift(
         lifts.append((*lift, len(ids)))
     mean, low, high, groups = (np.array(values) for values in zip(*lifts, strict=True))
     return SliceLift(metric, confidence, mean, low, high, groups, len(model) if paired else 1)
-
-
-def _resampled(metric: str, *columns: np.ndarray) -> np.ndarray:
-    values = bootstrap_metric(metric, *columns)
-    assert values is not None, metric
-    return values
 
 
 def _codes(group_id: ArrayLike) -> np.ndarray:

@@ -21,6 +21,9 @@ from fuxictr_stem.metrics.pointwise import cross_entropies
 from fuxictr_stem.metrics.ranking import group_auc, mean_group_auc
 from fuxictr_stem.metrics.tasks import METRICS
 
+RATIOS = ("NE", "calibration", "calibration_error", "R2")
+"""The metrics that are no mean over samples, groups or pairs."""
+
 
 def resample_counts(num_groups: int, resamples: int, seed: int) -> np.ndarray:
     """Draw the groups with replacement, as many as there are, once per resample.
@@ -121,10 +124,10 @@ def bootstrap_gauc(
 
 def bootstrap_metric(
     metric: str, y_true: np.ndarray, y_pred: np.ndarray, group_id: np.ndarray, counts: np.ndarray
-) -> np.ndarray | None:
+) -> np.ndarray:
     """Return a metric by its name on each resample, (R,), with arguments as of `bootstrap_auc`.
 
-    None for a metric that is neither an AUC nor a mean over samples.
+    NaN where a resample has no such value.
     """
     ranking = {"AUC": bootstrap_auc, "prAUC": bootstrap_pr_auc}.get(metric)
     if ranking is not None:
@@ -133,43 +136,29 @@ def bootstrap_metric(
     if weight is not None:
         return bootstrap_gauc(y_true, y_pred, group_id, counts, weight)
     true, pred = y_true.astype(np.float64), y_pred.astype(np.float64)
-    if metric in ("logloss", "binary_crossentropy"):
-        losses = cross_entropies(true == 1, pred)
-    elif metric in ("MSE", "MAE"):
-        losses = np.square(pred - true) if metric == "MSE" else np.abs(pred - true)
-    else:
-        return None
-    total, samples = np.bincount(group_id, losses), np.bincount(group_id)
-    # Row by row: all of them as floating point numbers would take twice the counts' memory.
-    return np.array([(drawn @ total) / (drawn @ samples) for drawn in counts])
-
-
-def bootstrap_ratio(
-    metric: str, y_true: np.ndarray, y_pred: np.ndarray, group_id: np.ndarray, counts: np.ndarray
-) -> np.ndarray:
-    """Return NE, calibration, calibration_error or R2 on each resample, (R,): ratios of sums over rows.
-
-    Arguments are those of `bootstrap_auc`; NaN where a resample has no such value.
-    """
-    true, pred = y_true.astype(np.float64), y_pred.astype(np.float64)
 
     def total(values: np.ndarray) -> np.ndarray:
         of_group = np.bincount(group_id, values)
+        # Row by row: all of them as floating point numbers would take twice the counts' memory.
         return np.array([drawn[: len(of_group)] @ of_group for drawn in counts])
 
+    rows = total(np.ones(len(true)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        if metric == "R2":
-            rows, apart = total(np.ones(len(true))), true - true.mean()
+        if metric in ("MSE", "MAE"):
+            values = (
+                total(np.square(pred - true) if metric == "MSE" else np.abs(pred - true)) / rows
+            )
+        elif metric == "R2":
+            apart = true - true.mean()
             values = 1 - total((pred - true) ** 2) / (total(apart**2) - total(apart) ** 2 / rows)
-        elif metric == "NE":
-            rows = total(np.ones(len(true)))
-            share = total(true) / rows
-            entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
-            values = total(cross_entropies(true == 1, pred)) / rows / entropy
-        else:
+        elif metric in ("calibration", "calibration_error"):
             values = total(pred) / total(true)
-            if metric == "calibration_error":
-                values = np.abs(values - 1)
+            values = np.abs(values - 1) if metric == "calibration_error" else values
+        else:
+            values = total(cross_entropies(true == 1, pred)) / rows
+            if metric == "NE":
+                share = total(true) / rows
+                values /= -(share * np.log(share) + (1 - share) * np.log1p(-share))
     return np.where(np.isfinite(values), values, np.nan)
 
 

@@ -43,6 +43,6 @@ def row_gate_weights(model: MultiTaskModel, batches: Batches) -> pl.DataFrame:
             for q, gate in enumerate(at.gates):
                 for e, expert in enumerate(at.experts):
                     if reads[q, e]:
-                        yield pl.Series(f"{at.name}/{gate or 'all'}/{expert}", weights[:, q, e])
+                        yield pl.Series(f"{at.name}/{gate}/{expert}", weights[:, q, e])
 
     return pl.DataFrame(list(columns()))

@@ -11,7 +11,7 @@ import polars as pl
 
 from fuxictr_stem.errors import DataError, raise_all
 from fuxictr_stem.metrics import evaluate_task, mean_over_tasks, metric_names
-from fuxictr_stem.metrics.bootstrap import bootstrap_metric, bootstrap_ratio, resample_counts
+from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
 from fuxictr_stem.metrics.intervals import percentile_interval
 from fuxictr_stem.metrics.tasks import BINARY, undefined
 from fuxictr_stem.runtime.progress import track
@@ -160,8 +160,6 @@ def _intervals(
     intervals = {}
     for name in names:
         values = bootstrap_metric(name, y_true, y_pred, group, counts)
-        if values is None:
-            values = bootstrap_ratio(name, y_true, y_pred, group, counts)
         interval = percentile_interval(values, (1 - LEVEL) / 2)
         if interval is not None:
             intervals[name] = interval.low, interval.high

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fuxictr_stem.analysis.gradient_flow import gradient_flow
-from fuxictr_stem.analysis.model_parts import model_parts
+from fuxictr_stem.analysis.gradient_flow import gradient_flow, model_parts
 from tests.support.plain_models import PlainPLE, PlainSTEM
 from tests.support.small_models import (
     SMALL,

@@ -13,7 +13,6 @@ from fuxictr_stem.metrics.bootstrap import (
     bootstrap_gauc,
     bootstrap_metric,
     bootstrap_pr_auc,
-    bootstrap_ratio,
     resample_counts,
 )
 
@@ -172,8 +171,6 @@ def test_a_resampled_metric_is_that_of_the_resampled_rows(task, metric):
     pred = rng.random(120).astype("float32").round(1)
     counts = resample_counts(12, 8, seed=1)
     found = bootstrap_metric(metric, true, pred, group, counts)
-    if found is None:
-        found = bootstrap_ratio(metric, true, pred, group, counts)
     for value, drawn in zip(found, counts, strict=True):
         copies = [(g, c) for g in range(12) for c in range(drawn[g])]
         rows = np.concatenate([np.flatnonzero(group == g) for g, _ in copies])

@@ -23,8 +23,7 @@ from fuxictr_stem.analysis.audit import (
     with_values,
 )
 from fuxictr_stem.analysis.gates import GatePlace, gate_places
-from fuxictr_stem.analysis.gradient_flow import Batch, gradient_norms
-from fuxictr_stem.analysis.model_parts import Part, model_parts
+from fuxictr_stem.analysis.gradient_flow import Batch, Part, gradient_norms, model_parts
 from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.esmm import ESMM
@@ -195,7 +194,7 @@ def _esmm(model: ESMM, label: str, part: Part) -> bool:
 def _gate_findings(model: MultiTaskModel, at: GatePlace, found: Measured) -> Iterator[str]:
     defined = gate_definition(model, at)
     for q, owner in enumerate(at.gates):
-        place = f"{at.name[0].upper()}{at.name[1:]}, {f'gate {owner}' if owner else 'the gate'}: "
+        place = f"{at.name[0].upper()}{at.name[1:]}, {'the gate' if owner == 'all' else f'gate {owner}'}: "
         leak = _LEAK if isinstance(model, STEMNet) and owner == SHARED else ""
         for text in _weight_findings(at, found, defined.reads[q], q):
             yield place + text

@@ -16,7 +16,7 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
-from fuxictr_stem.analysis.gates import GatePlace, watch_inputs
+from fuxictr_stem.analysis.gates import GatePlace
 from fuxictr_stem.analysis.gradient_flow import Batch, undisturbed
 from fuxictr_stem.layers import GroupedMLP
 
@@ -82,7 +82,7 @@ def _observe(model: MultiTaskModel, batch: Batch, place: GatePlace) -> tuple[Ten
     """Return what the gates read on a batch, and the width of an expert."""
     read: list[Tensor] = []
     with ExitStack() as hooks, torch.no_grad():
-        handle = watch_inputs(place.bank, read.append)
+        handle = place.bank.hidden.register_forward_pre_hook(lambda _, args: read.append(args[0]))
         hooks.callback(handle.remove)
         mixed = _run(model, batch, place)
     return (read[0], mixed[0].shape[-1]) if read and mixed else None

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import ttest_rel
 
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, TaskPredictions
-from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
+from fuxictr_stem.metrics.bootstrap import RATIOS, bootstrap_metric, resample_counts
 from fuxictr_stem.metrics.intervals import Interval, percentile_interval, seeds_and_users
 
 ALPHA = 0.05
@@ -91,13 +91,10 @@ class UserBootstrap:
                         counts[samples] = resample_counts(len(ids), resamples, seed)
                         self._users[samples] = len(ids)
                         self.users.setdefault(label, len(ids))
+                    columns = predictions.y_true, predictions.y_pred, group, counts[samples]
                     for metric in finished.metrics:
-                        if np.isnan(trained.metric(label, metric)):
-                            continue
-                        values = bootstrap_metric(
-                            metric, predictions.y_true, predictions.y_pred, group, counts[samples]
-                        )
-                        if values is not None:
+                        if metric not in RATIOS and not np.isnan(trained.metric(label, metric)):
+                            values = bootstrap_metric(metric, *columns)
                             self._values[name, run_seed, label, metric] = values
 
     def same_samples(self, names: Sequence[str], label: str, seeds: Sequence[int]) -> bool:

@@ -6,7 +6,7 @@ Symbols: Q gates, E experts, B batch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,51 +26,46 @@ def figure_name(*parts: str) -> str:
     return "/".join(re.sub(r"[^\w.-]", "_", part) for part in parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NamedGates:
-    """The gates of a place of a model, and what they and their experts are called.
+    """The gates of a place of a model, and what they and their experts are called."""
 
-    Attributes:
-        place: The place, such as ``layer 1``.
-        bank: The gates.
-        gates: Whose each gate is, Q.
-        experts: Names of the experts, E.
-    """
-
-    place: str
+    name: str  # of the place, such as ``layer 1``
     bank: GateBank
-    gates: Sequence[str]
-    experts: Sequence[str]
+    gates: list[
+        str
+    ]  # whose each gate is: a label, ``shared``, or ``all`` where there is only one, Q
+    experts: list[str]  # names of the experts, E
 
     @contextmanager
-    def watched(self) -> Iterator[GateSums]:
-        """Yield the sums of the weights that the model computes meanwhile."""
-        sums = GateSums()
-        self.bank.watch = sums.add
+    def watched(self, see: Callable[[Tensor], None]) -> Iterator[None]:
+        """Have a function see the weights, (Q, B, E), that the model computes meanwhile."""
+        self.bank.watch = see
         try:
-            yield sums
+            yield
         finally:
             self.bank.watch = None
-
-    def figures(self, sums: GateSums) -> Iterator[tuple[str, float]]:
-        """Yield the mean weight of each expert that a gate reads; nothing where no row came by."""
-        if sums.sums_QE is None:
-            return
-        means = (sums.sums_QE / sums.rows).tolist()
-        for gate, reads, row in zip(self.gates, self.bank.reads, means, strict=True):
-            for expert in reads:
-                yield figure_name("gate", self.place, gate, self.experts[expert]), row[expert]
 
 
 class GateSums:
     """Sums of gate weights over rows, on the model's device."""
 
-    def __init__(self) -> None:
-        self.sums_QE: Tensor | None = None
-        self.rows = 0
+    def __init__(self, gates: NamedGates) -> None:
+        self._gates = gates
+        self._sums_QE: Tensor | None = None
+        self._rows = 0
 
     def add(self, weights_QBE: Tensor) -> None:
         """Add those of a batch."""
         sums_QE = weights_QBE.detach().sum(dim=1, dtype=torch.float64)
-        self.sums_QE = sums_QE if self.sums_QE is None else self.sums_QE + sums_QE
-        self.rows += weights_QBE.shape[1]
+        self._sums_QE = sums_QE if self._sums_QE is None else self._sums_QE + sums_QE
+        self._rows += weights_QBE.shape[1]
+
+    def figures(self) -> Iterator[tuple[str, float]]:
+        """Yield the mean weight of each expert that a gate reads; nothing where no row came by."""
+        if self._sums_QE is None:
+            return
+        means, place = (self._sums_QE / self._rows).tolist(), self._gates
+        for gate, reads, row in zip(place.gates, place.bank.reads, means, strict=True):
+            for expert in reads:
+                yield figure_name("gate", place.name, gate, place.experts[expert]), row[expert]

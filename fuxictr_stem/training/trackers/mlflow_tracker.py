@@ -6,13 +6,8 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar
 
 from fuxictr_stem.training.trackers.tracker import ALWAYS, Ending, Point, TrackedRun, Tracker
-
-Item = TypeVar("Item")
 
 # What the client would otherwise do: try for minutes, write to standard output, report its use.
 _CLIENT = {
@@ -87,24 +82,23 @@ class MLflow(Tracker):
     def _log_params(self, run: TrackedRun) -> None:
         from mlflow.entities import Param
 
-        params = (Param(name, str(value)[:_TEXT]) for name, value in run.params.items())
-        for some in _pieces(params, _PARAMS):
+        params = [Param(name, str(value)[:_TEXT]) for name, value in run.params.items()]
+        for start in range(0, len(params), _PARAMS):
+            some = params[start : start + _PARAMS]
             self._client.log_batch(self._id, params=some, synchronous=True)
 
     def log(self, points: list[Point]) -> None:
         """Send points; a request holds whole ones."""
-        most = max(len(point.figures) for point in points)
-        for some in _pieces(iter(points), max(_METRICS // most, 1)):
-            self._client.log_batch(self._id, metrics=self._metrics(some), synchronous=True)
-
-    def _metrics(self, points: Sequence[Point]) -> list[Any]:
         from mlflow.entities import Metric
 
-        return [
-            Metric(name, value, round(1000 * seconds), step)
-            for step, seconds, figures in points
-            for name, value in figures.items()
-        ]
+        size = max(_METRICS // max(len(point.figures) for point in points), 1)
+        for start in range(0, len(points), size):
+            metrics = [
+                Metric(name, value, round(1000 * seconds), step)
+                for step, seconds, figures in points[start : start + size]
+                for name, value in figures.items()
+            ]
+            self._client.log_batch(self._id, metrics=metrics, synchronous=True)
 
     def last_step(self) -> int:
         """Return the step of the last point that is there."""
@@ -121,8 +115,3 @@ class MLflow(Tracker):
         self._client.set_terminated(self._id, status=ending.status)
         if ending.result is not None:
             self._client.log_text(self._id, json.dumps(ending.result, indent=2), "result.json")
-
-
-def _pieces(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    while piece := list(islice(items, size)):
-        yield piece

@@ -13,69 +13,45 @@ ALWAYS = "train/loss"
 
 
 class Point(NamedTuple):
-    """Figures of a moment of training; each step has one point at most, and steps rise.
+    """Figures of a moment of training; each step has one point at most, and steps rise."""
 
-    Attributes:
-        step: Training steps so far.
-        time: Seconds since 1970.
-        figures: Finite numbers by name, such as ``valid/like_AUC``; a name may have slashes.
-    """
-
-    step: int
-    time: float
+    step: int  # training steps so far
+    time: float  # seconds since 1970
+    # Finite numbers by name, such as ``valid/like_AUC``; a name may have slashes.
     figures: dict[str, float]
 
 
 @dataclass
 class TrackedRun:
-    """A run as its trackers show it.
+    """A run as its trackers show it."""
 
-    Attributes:
-        name: For people.
-        dataset_id: What it trains on.
-        group: The runs that it belongs to, such as those of a benchmark, or None.
-        folder: Its folder.
-        params: Its settings, numbers and text by name.
-    """
-
-    name: str
+    name: str  # for people
     dataset_id: str
-    group: str | None
+    group: str | None  # the runs that it belongs to, such as those of a benchmark
     folder: Path
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)  # settings, numbers and text by name
 
 
 class Ending(NamedTuple):
-    """How a run has ended.
+    """How a run has ended."""
 
-    Attributes:
-        status: ``FINISHED``, ``FAILED``, or ``KILLED`` by a signal.
-        step: The last one.
-        result: The content of ``result.json``, or None.
-    """
-
-    status: str
-    step: int
-    result: Mapping[str, Any] | None
+    status: str  # ``FINISHED``, ``FAILED``, or ``KILLED`` by a signal
+    step: int  # the last one
+    result: Mapping[str, Any] | None  # the content of ``result.json``
 
     def figures(self) -> dict[str, float]:
         """Return the metrics of the test split as figures."""
-        return {
-            f"test/{name}": value for name, value in ((self.result or {}).get("test") or {}).items()
-        }
+        metrics = (self.result or {}).get("test") or {}
+        return {f"test/{name}": value for name, value in metrics.items()}
 
 
 class Tracker(ABC):
-    """An adapter: one thread calls `start`, then the others, each of which may raise anything.
+    """An adapter: one thread calls `start`, then the others, each of which may raise anything."""
 
-    Attributes:
-        name: What the config calls it; also that of the extra that installs it.
-        tries: How often a `log` that fails is tried; before another one, `last_step` is asked again.
-        settle_seconds: How long after `log` a kill of the process may still lose a point.
-    """
-
-    name: ClassVar[str]
+    name: ClassVar[str]  # what the config calls it, and the extra that installs it
+    # How often a `log` that fails is tried; before another one, `last_step` is asked again.
     tries: ClassVar[int] = 1
+    # How long after `log` a kill of the process may still lose a point.
     settle_seconds: ClassVar[float] = 0.0
 
     @abstractmethod

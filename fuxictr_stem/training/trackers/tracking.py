@@ -23,7 +23,7 @@ from torch import Tensor
 from fuxictr_stem.runtime.memory import peak_rss_bytes
 from fuxictr_stem.training.first_losses import TaskLosses
 from fuxictr_stem.training.trackers.delivery import Delivery
-from fuxictr_stem.training.trackers.gate_means import NamedGates, figure_name
+from fuxictr_stem.training.trackers.gate_means import GateSums, NamedGates, figure_name
 from fuxictr_stem.training.trackers.tracker import ALWAYS, Ending, Point, TrackedRun, Tracker
 
 _FAILED_SECONDS = 10.0
@@ -40,17 +40,11 @@ class _Ours(TaskLosses, Protocol):
 
 
 class Progress(NamedTuple):
-    """Where a training is.
+    """Where a training is: what it has done so far."""
 
-    Attributes:
-        step: Steps so far.
-        samples: Samples so far.
-        seconds: Seconds in steps so far.
-    """
-
-    step: int
+    step: int  # number of steps
     samples: int
-    seconds: float
+    seconds: float  # in steps
 
 
 @dataclass
@@ -76,7 +70,7 @@ class Tracking:
 
     def __init__(self, trackers: Sequence[Tracker], run: TrackedRun, steps: int) -> None:
         self.run = run
-        self.gates: list[NamedGates] = []
+        self.gates: Sequence[NamedGates] = []
         self._deliveries = [Delivery(tracker) for tracker in trackers]
         self._steps = steps
         self._model: MultiTaskModel
@@ -123,10 +117,12 @@ class Tracking:
     def validating(self, figures: dict[str, float]) -> Iterator[None]:
         """Add the gates' mean weights over the rows that the model sees meanwhile to some figures."""
         with ExitStack() as stack:
-            pairs = [(gates, stack.enter_context(gates.watched())) for gates in self.gates]
+            every = [GateSums(gates) for gates in self.gates]
+            for gates, sums in zip(self.gates, every, strict=True):
+                stack.enter_context(gates.watched(sums.add))
             yield
-        for gates, sums in pairs:
-            figures |= gates.figures(sums)
+        for sums in every:
+            figures |= sums.figures()
 
     def evaluated(
         self, progress: Progress, valid: Mapping[str, float], gates: Mapping[str, float]

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from fuxictr_stem.analysis.gates import gate_places, gate_weights
-from fuxictr_stem.experiment import _named_gates
 from fuxictr_stem.registry import list_models
 from fuxictr_stem.training import Trainer
 from fuxictr_stem.training.trackers import delivery
@@ -32,7 +31,7 @@ def trained(model, train, valid, folder, steps=2, epochs=2, tracked=True):
     with Tracking(
         [KeptPoints(service)] if tracked else [], TrackedRun("a", "toy", None, folder), steps
     ) as tracking:
-        tracking.gates = list(_named_gates(model))
+        tracking.gates = list(gate_places(model))
         history = Trainer(model, model_tasks(model), tracking=tracking).fit(train, valid, epochs)
         tracking.end({"test": {}})
     return figures_of(service.runs["run 0"]), history
