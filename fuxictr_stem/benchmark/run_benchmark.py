@@ -13,14 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fuxictr_stem.benchmark.report.html_report import write_report
-from fuxictr_stem.benchmark.report.leaderboard_files import write_leaderboard
+from fuxictr_stem.benchmark.report.report_files import write_leaderboard, write_report
 from fuxictr_stem.benchmark.run.benchmark_config import Benchmark, load_benchmark
 from fuxictr_stem.benchmark.run.plan import Plan
-from fuxictr_stem.benchmark.run.workspace import Workspace
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, collect_runs
-from fuxictr_stem.benchmark.score.model_analysis import analyse
-from fuxictr_stem.benchmark.score.slice_scores import slice_rows
+from fuxictr_stem.benchmark.score.model_analysis import analyse, slice_rows
 from fuxictr_stem.config.experiment_config import GROUP_KEY
 from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
@@ -75,16 +72,13 @@ def _run(
     warn_of_leaks(cache, params)
     slices = slice_rows(benchmark, cache)
     _check_resamples(benchmark.resamples, cache, params.get("group_id"))
-    data = {expid: cache.folder.name for expid, cache in caches.items()}
     software = versions()
     device = CPU if gpu < 0 else torch.cuda.get_device_name(gpu)
-    plan = Plan(benchmark, data, software, device, folder / "search.journal")
-    test_rows = {expid: cache.rows["test"] for expid, cache in caches.items()}
-    workspace = Workspace(plan, config_dir, folder, test_rows)
-    trials = max(plan.sampler(expid).total for expid in benchmark.experiments)
-    logger.info("%d runs, %d at a time; folder %s", plan.total(), jobs, folder)
+    plan = Plan(benchmark, caches, software, config_dir, folder, device)
+    trials = max(search.total for search in plan.searches.values())
+    logger.info("%d runs, %d at a time; folder %s", plan.total, jobs, folder)
     logger.info("Search: %d trials for each of %d experiments", trials, len(benchmark.experiments))
-    outcomes = execute(workspace, [gpu] * jobs)
+    outcomes = execute(plan, [gpu] * jobs)
     # Synthetic data says so in its source's name.
     source = (params.get("source") or {}).get("name", benchmark.dataset_id)
     rows = ", ".join(f"{count:,} {split}" for split, count in cache.rows.items())
@@ -101,7 +95,7 @@ def _run(
         "trials": trials,
         "versions": software,
     }
-    finished = collect_runs(plan, workspace, outcomes, facts)
+    finished = collect_runs(plan, outcomes, facts)
     if not finished.models:
         reasons = [f"{run}: {reason}" for run, reason in finished.failures.items()]
         raise_all(TrainingError, "No run succeeded", reasons)

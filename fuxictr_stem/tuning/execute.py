@@ -13,7 +13,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,7 +23,7 @@ from fuxictr_stem.errors import AccessError, DataError
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.runtime.memory import Share, available_bytes
 from fuxictr_stem.runtime.progress import Progress
-from fuxictr_stem.tuning.run_spec import RunSpec
+from fuxictr_stem.tuning.run_spec import Outcomes, RunSpec
 from fuxictr_stem.tuning.worker import work
 
 logger = logging.getLogger(__name__)
@@ -31,25 +31,17 @@ logger = logging.getLogger(__name__)
 _JOB = "run.json"
 
 
-@dataclass
-class Outcomes:
-    """What became of the runs, by key."""
-
-    done: dict[str, dict[str, Any]] = field(default_factory=dict)  # the content of ``result.json``
-    failed: dict[str, str] = field(default_factory=dict)  # the reason
-
-    def __contains__(self, spec: RunSpec) -> bool:
-        return spec.key in self.done or spec.key in self.failed
-
-
 class Runs(ABC):
-    """The runs to be made: which, where and how.
+    """The runs to be made.
 
     Args:
         config_dir: Folder of the model and dataset configs.
         csv_path: File of the results lines.
         threads: CPU threads of a run.
     """
+
+    total: int
+    """The number of all runs, if none fails."""
 
     prunes = False
     """Whether runs ask after each evaluation if they go on."""
@@ -65,24 +57,8 @@ class Runs(ABC):
         """
 
     @abstractmethod
-    def total(self) -> int:
-        """Return the number of all runs, if none fails."""
-
-    @abstractmethod
-    def folder(self, spec: RunSpec) -> Path:
-        """Return the folder of a run's log and arguments."""
-
-    @abstractmethod
-    def results(self, spec: RunSpec) -> Path:
-        """Return the folder of a run's result, weights and states."""
-
-    @abstractmethod
     def read(self, spec: RunSpec) -> dict[str, Any]:
         """Return the result of a finished run; raise a DataError that says why there is none."""
-
-    def settings(self, spec: RunSpec) -> dict[str, Any]:
-        """Return what replaces the config's settings in a run."""
-        return spec.overrides
 
     def may_start(self) -> bool:
         """Say whether another run may be started now."""
@@ -125,7 +101,7 @@ def execute(runs: Runs, gpus: Sequence[int]) -> Outcomes:
     # Forked from a process that has only imported the package: imports take longer than small runs.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fuxictr_stem.experiment"])
-    with Progress("Runs", runs.total(), "runs") as progress:
+    with Progress("Runs", runs.total, "runs") as progress:
         try:
             wanted = _pick_up(runs, outcomes, running, len(gpus))
             progress.skip(len(outcomes.done))
@@ -170,9 +146,9 @@ def _pick_up(runs: Runs, outcomes: Outcomes, running: Collection[str], free: int
 
 def _start(context: Any, runs: Runs, spec: RunSpec, slot: int, gpus: Sequence[int]) -> _Running:
     """Start a process, which goes on where a killed run has saved its state."""
-    folder = runs.folder(spec)
+    folder = spec.folder
     is_other = _key_of(folder / _JOB) not in (None, spec.key)
-    if (runs.results(spec) / "result.json").exists():
+    if (spec.results / "result.json").exists():
         try:
             runs.read(spec)
         except DataError as error:
@@ -180,14 +156,14 @@ def _start(context: Any, runs: Runs, spec: RunSpec, slot: int, gpus: Sequence[in
         is_other = True
     if is_other:
         # A state of other settings or data could not be gone on from.
-        shutil.rmtree(runs.results(spec), ignore_errors=True)
+        shutil.rmtree(spec.results, ignore_errors=True)
     outputs.check_writable(folder, "--out")
     share = Share(available_bytes() // len(gpus), gpus.count(gpus[slot]))
     job = {
         "config_dir": str(runs.config_dir.resolve()),
         "expid": spec.expid,
         "gpu": gpus[slot],
-        "overrides": {**runs.settings(spec), "verbose": 0},
+        "overrides": {**spec.overrides, "verbose": 0},
         "csv_path": str(runs.csv_path.resolve()),
         "threads": runs.threads,
         "share": share._asdict(),
@@ -250,7 +226,7 @@ def _settle(runs: Runs, run: _Running, outcomes: Outcomes) -> None:
             result = runs.read(spec)
         except DataError as error:
             if run.process.exitcode:
-                reason = _reason(runs.folder(spec) / "log.txt", run.process.exitcode)
+                reason = _reason(spec.folder / "log.txt", run.process.exitcode)
                 raise DataError(reason) from error
             raise
     except (DataError, AccessError) as error:

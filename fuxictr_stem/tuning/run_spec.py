@@ -1,11 +1,12 @@
-"""One run to be made, and a key that changes with whatever decides its numbers."""
+"""Runs to be made, with keys that change with whatever decides their numbers, and what became of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.config.decisive import NO_SETTINGS, as_json, decisive
@@ -22,10 +23,23 @@ class RunSpec:
     trial: dict[str, Any]  # what the search sets in it
     overrides: dict[str, Any]  # all settings that replace the config's
     key: str  # it changes as soon as anything that decides the numbers does
+    folder: Path  # of its log and arguments
+    results: Path  # folder of its result, weights and states
 
     def __str__(self) -> str:
         settings = "".join(f", {name} {value}" for name, value in self.trial.items())
         return f"{self.expid}, seed {self.seed}{settings}"
+
+
+@dataclass
+class Outcomes:
+    """What became of the runs, by key."""
+
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)  # the content of ``result.json``
+    failed: dict[str, str] = field(default_factory=dict)  # the reason
+
+    def __contains__(self, spec: RunSpec) -> bool:
+        return spec.key in self.done or spec.key in self.failed
 
 
 def run_digest(
@@ -44,9 +58,3 @@ def digest(content: Any) -> str:
         (True, False)
     """
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def monitored(monitor: str | Mapping[str, float], valid: Mapping[str, float]) -> float:
-    """Return the value of an experiment's monitor in the metrics of a split."""
-    weights = {monitor: 1.0} if isinstance(monitor, str) else monitor
-    return sum(weight * valid[name] for name, weight in weights.items())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,8 @@ from fuxictr_stem.runtime.text_table import text_table
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.training.trackers.adapters import make_trackers
 from fuxictr_stem.tuning.execute import execute
-from fuxictr_stem.tuning.run_spec import run_digest
 from fuxictr_stem.tuning.space import TPE
-from fuxictr_stem.tuning.trial import DONE, FAILED, PRUNED, Trial
+from fuxictr_stem.tuning.trials import STATES, Trial, Trials
 from fuxictr_stem.tuning.tuner_file import BEST, Tuner, load_tuner
 from fuxictr_stem.tuning.tuner_runs import TunerRuns
 
@@ -33,54 +34,44 @@ class FinishedTuner:
     """What a tuner has done."""
 
     tuner: Tuner
-    trials: list[Trial]  # that have ended, in order
+    trials: Trials  # that have ended
     total: int
     best: Trial
     best_expid: str
-    front: list[
-        Trial
-    ]  # no other is better in all objectives; the best one where there is one objective
+    # No other is better in all objectives; the best one where there is one objective.
+    front: list[Trial]
 
     def table(self) -> str:
         """Return the best trials, the best first, as a table."""
-        names = list(self.tuner.modes)
-        rows = [["trial", "settings", "state", "monitor", *names]]
-        for trial in self.ranked()[:_MOST_ROWS]:
+        rows = [["trial", "settings", "state", "monitor", *self.tuner.modes]]
+        for trial in self.trials.ranked()[:_MOST_ROWS]:
             settings = ", ".join(f"{name} {value}" for name, value in self.varied(trial).items())
-            state = trial.state + (", front" if trial in self.front and names else "")
-            figures = [trial.value, *(trial.objectives.get(name, float("nan")) for name in names)]
-            rows.append([trial.name, settings, state, *(f"{figure:.6f}" for figure in figures)])
+            figures = [f"{figure:.6f}" for figure in self.figures(trial)]
+            rows.append([trial.name, settings, self.state(trial), *figures])
         return text_table(rows, left=3)
 
     def summary(self) -> list[str]:
         """Return lines on what was done, which trial is the best, and how to run it."""
-        count = dict.fromkeys((DONE, PRUNED, FAILED), 0)
-        for trial in self.trials:
-            count[trial.state] += 1
-        states = ", ".join(f"{number} {state}" for state, number in count.items() if number)
+        count = Counter(trial.state for trial in self.trials.every)
+        states = ", ".join(f"{count[state]} {state}" for state in STATES if count[state])
         words = ["python", "run_expid.py", "--config", str(self.tuner.folder)]
         return [
-            f"{len(self.trials)} of {self.total} trials: {states}",
+            f"{len(self.trials.every)} of {self.total} trials: {states}",
             f"Best: {self.best.name}, also as the experiment id {self.best_expid}:",
             f"  {shlex.join([*words, '--expid', self.best_expid])}",
         ]
 
+    def state(self, trial: Trial) -> str:
+        """Return a trial's state, and whether it is on the front of several objectives."""
+        return trial.state + (", front" if trial in self.front and self.tuner.modes else "")
+
+    def figures(self, trial: Trial) -> list[float]:
+        """Return a trial's monitor and objectives; NaN where it has none."""
+        return [trial.value, *(trial.objectives.get(name, math.nan) for name in self.tuner.modes)]
+
     def varied(self, trial: Trial) -> dict[str, Any]:
         """Return a trial's settings that are not the same in all trials."""
-        return {
-            name: value
-            for name, value in trial.settings.items()
-            if any(other.settings[name] != value for other in self.trials)
-        }
-
-    def ranked(self) -> list[Trial]:
-        """Return the trials, the best first, those without a result last."""
-        sign = -1 if self.tuner.params["monitor_mode"] == "max" else 1
-
-        def rank(trial: Trial) -> tuple[int, float]:
-            return (DONE, PRUNED, FAILED).index(trial.state), sign * trial.value
-
-        return sorted(self.trials, key=rank)
+        return {name: trial.settings[name] for name in self.trials.varied}
 
 
 def run_tuner(path: Path, tag: str | None = None, gpus: Sequence[int] = (-1,)) -> FinishedTuner:
@@ -112,55 +103,33 @@ def run_tuner(path: Path, tag: str | None = None, gpus: Sequence[int] = (-1,)) -
 def _run(tuner: Tuner, tag: str, gpus: Sequence[int]) -> FinishedTuner:
     # Faulty data must end here with one message, not once per run.
     cache = open_data(dict(tuner.params))
-    software, search = versions(), tuner.search
     outputs.check_appendable(Path(f"{tuner.folder.resolve().name}.csv"))
-    decisive = run_digest(
-        {
-            key: value
-            for key, value in tuner.params.items()
-            if key not in ("model_id", "dataset_id")
-        },
-        cache.folder.name,
-        software,
-        *(search.digest(), tuner.modes),
-    )
-    modes = list(tuner.modes.values()) or [tuner.params["monitor_mode"]]
-    journal = tuner.folder / "study.journal"
-    sampler = search.make_sampler(tuner.own(), modes, journal, f"{tuner.base_expid}-{decisive}")
-    runs = TunerRuns(tuner, sampler, tag, len(gpus), software)
-    if not runs.total():
+    runs = TunerRuns(tuner, cache.folder.name, tag, len(gpus), versions())
+    if not runs.total:
         ids = [variant.expid for variant in runs.variants]
         raise ConfigError(f"--tag {tag}: no trial has it in its id. There are: {short(ids)}.")
-    logger.info("%d trials, %d at a time; folder %s", runs.total(), len(gpus), tuner.folder)
-    outcomes = execute(runs, gpus)
-    trials = runs.trials(outcomes)
-    done = [trial for trial in trials if trial.state == DONE]
-    if not done:
-        reasons = [f"{trial.name}: {trial.reason}" for trial in trials] or [
-            "budget_minutes is over."
-        ]
-        raise_all(TrainingError, "No trial succeeded", reasons)
-    sign = 1 if tuner.params["monitor_mode"] == "max" else -1
-    best = max(done, key=lambda trial: sign * trial.value)
+    logger.info("%d trials, %d at a time; folder %s", runs.total, len(gpus), tuner.folder)
+    trials = runs.search.trials(execute(runs, gpus))
+    if not trials.done:
+        reasons = [f"{trial.name}: {trial.reason}" for trial in trials.every]
+        raise_all(TrainingError, "No trial succeeded", reasons or ["budget_minutes is over."])
+    best = trials.ranked()[0]
     variant = tuner.variant(best.settings, BEST)
     runs.write_configs(variant)
-    return FinishedTuner(
-        tuner, trials, runs.total(), best, variant.expid, _front(done, tuner.modes) or [best]
-    )
+    front = _front(trials.done, tuner.modes) or [best]
+    return FinishedTuner(tuner, trials, runs.total, best, variant.expid, front)
 
 
 def _front(trials: Sequence[Trial], modes: dict[str, str]) -> list[Trial]:
     """Return the Pareto front: trials than which no other is better in one objective and worse in none."""
-    points = {
-        trial.number: [v if modes[n] == "max" else -v for n, v in trial.objectives.items()]
+    points = [
+        [value if modes[name] == "max" else -value for name, value in trial.objectives.items()]
         for trial in trials
         if modes
-    }
+    ]
 
-    def is_dominated(point: list[float]) -> bool:
-        return any(
-            other != point and all(a >= b for a, b in zip(other, point, strict=True))
-            for other in points.values()
-        )
+    def is_better(a: list[float], b: list[float]) -> bool:
+        return a != b and all(x >= y for x, y in zip(a, b, strict=True))
 
-    return [t for t in trials if t.number in points and not is_dominated(points[t.number])]
+    pairs = zip(trials, points, strict=False)
+    return [t for t, point in pairs if not any(is_better(other, point) for other in points)]

@@ -1,100 +1,68 @@
-"""Which settings a search tries next: all of a grid, by chance, or by what the trials before gave."""
+"""Which settings a search tries next: all of a grid, by chance, or by what its runs before gave."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.tuning.run_spec import digest
-from fuxictr_stem.tuning.space import GRID, RANDOM, Space, grid_of
-from fuxictr_stem.tuning.trial import Trial
+from fuxictr_stem.tuning.run_spec import Outcomes, RunSpec
+from fuxictr_stem.tuning.space import GRID, RANDOM, Search, grid_of
+from fuxictr_stem.tuning.trials import DONE, FAILED, PRUNED, Trial, Trials, monitored
+
+if TYPE_CHECKING:
+    from fuxictr_stem.tuning.tpe import TpeSampler
 
 _MOST_DRAWS = 100
 
 
-class Sampler(Protocol):
-    """Chooses the settings of trials."""
-
-    total: int
-
-    def known(self) -> int:
-        """Return how many trials have their settings by now; the first of them were there before."""
-
-    def settings(self, number: int) -> dict[str, Any]:
-        """Return a trial's settings, which are chosen now if it is the next one."""
-
-    def tell(self, trial: Trial) -> None:
-        """Learn what became of a trial."""
-
-
 class FixedSampler:
-    """Trials that do not depend on one another."""
+    """Chooses trials that do not depend on one another."""
 
     def __init__(self, points: Sequence[Mapping[str, Any]]) -> None:
         self.points = list(points)
         self.total = len(self.points)
 
     def known(self) -> int:
-        """Return the number of all trials."""
+        """Return how many trials have their settings by now."""
         return self.total
 
     def settings(self, number: int) -> dict[str, Any]:
-        """Return a trial's settings."""
+        """Return a trial's settings, which are chosen now if it is the next one."""
         return dict(self.points[number])
 
     def tell(self, trial: Trial) -> None:
-        """Learn nothing."""
+        """Learn what became of a trial, which is nothing here."""
 
 
-@dataclass(frozen=True)
-class Search:
-    """A search: what it may try, how, and how often.
+def make_sampler(
+    search: Search, own: Mapping[str, Any], modes: Sequence[str], journal: Path, name: str
+) -> FixedSampler | TpeSampler:
+    """Return the sampler of an experiment.
 
-    Attributes:
-        space: What each key may be.
-        sampler: One of `SAMPLERS`.
-        trials: How many there are; None for a grid.
-        seed: Of all chance.
+    Args:
+        search: What it may try, how, and how often.
+        own: The experiment's own settings of the keys that are searched: the first trial, unless
+            there is a grid.
+        modes: Whether each objective is best at its ``max`` or ``min``.
+        journal: File of the trials, for the samplers that learn from them; nobody else may write there.
+        name: Of the search within that file; it must change with what decides the numbers.
+
+    Raises:
+        ConfigError: A package is not installed.
     """
+    if search.sampler == GRID:
+        return FixedSampler(grid_of(search.space))
+    if search.sampler == RANDOM:
+        return FixedSampler(_drawn(search, own))
+    check_sampler(search.sampler)
+    from fuxictr_stem.tuning.tpe import TpeSampler
 
-    space: Space
-    sampler: str = GRID
-    trials: int | None = None
-    seed: int = 0
-
-    def digest(self) -> str:
-        """Return eight digits that change with what the trials are drawn from, not with their number."""
-        return digest([repr(self.space), self.sampler, self.seed])[:8]
-
-    def make_sampler(
-        self, own: Mapping[str, Any], modes: Sequence[str], journal: Path, name: str
-    ) -> Sampler:
-        """Return the sampler of an experiment.
-
-        Args:
-            own: The experiment's own settings of the keys that are searched: the first trial, unless
-                there is a grid.
-            modes: Whether each objective is best at its ``max`` or ``min``.
-            journal: File of the trials, for the samplers that learn from them.
-            name: Of the search within that file; it must change with what decides the numbers.
-
-        Raises:
-            ConfigError: A package is not installed.
-        """
-        if self.sampler == GRID:
-            return FixedSampler(grid_of(self.space))
-        assert self.trials is not None
-        if self.sampler == RANDOM:
-            return FixedSampler(_drawn(self.space, own, self.trials, self.seed))
-        check_sampler(self.sampler)
-        from fuxictr_stem.tuning.tpe import TpeSampler
-
-        return TpeSampler(self.space, own, self.trials, self.seed, modes, journal, name)
+    return TpeSampler(search, own, modes, journal, name)
 
 
 def check_sampler(sampler: str) -> None:
@@ -114,15 +82,81 @@ def check_sampler(sampler: str) -> None:
         ) from error
 
 
-def _drawn(space: Space, own: Mapping[str, Any], trials: int, seed: int) -> list[dict[str, Any]]:
+def _drawn(search: Search, own: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the own settings and others by chance, none twice; fewer where there are no more."""
     points = [dict(own)]
-    for number in range(1, trials):
+    for number in range(1, search.total):
         # A trial is the same however many there are.
-        rng = np.random.default_rng([seed, number])
+        rng = np.random.default_rng([search.seed, number])
         for _ in range(_MOST_DRAWS):
-            point = {name: values.draw(rng) for name, values in space.items()}
+            point = {name: values.draw(rng) for name, values in search.space.items()}
             if point not in points:
                 points.append(point)
                 break
     return points
+
+
+class SearchRuns:
+    """The runs of one experiment's search.
+
+    Args:
+        expid: The experiment.
+        params: Its parameters, with what it monitors.
+        sampler: Chooses the trials.
+        make: Returns the run of a trial, by its number from 0 and its settings.
+        objectives: Results on valid to make best; none: the monitor.
+    """
+
+    def __init__(
+        self,
+        expid: str,
+        params: Mapping[str, Any],
+        sampler: FixedSampler | TpeSampler,
+        make: Callable[[int, dict[str, Any]], RunSpec],
+        objectives: Iterable[str] = (),
+    ) -> None:
+        self._expid, self._params, self._sampler, self._make = expid, params, sampler, make
+        self._objectives = list(objectives)
+        self.total = sampler.total
+        self.known = [make(n, sampler.settings(n)) for n in range(sampler.known())]
+
+    def specs(self, may_choose: Callable[[], bool] = lambda: True) -> Iterator[RunSpec]:
+        """Yield the run of each trial; the next one is chosen when it is asked for."""
+        for number in range(self.total):
+            if number == len(self.known):
+                if not may_choose():
+                    return
+                self.known.append(self._make(number, self._sampler.settings(number)))
+            yield self.known[number]
+
+    def ended(self, spec: RunSpec, outcomes: Outcomes) -> None:
+        """Have the sampler learn from a run, for each trial that it is the run of."""
+        for number, trial in enumerate(self.known):
+            if trial.key == spec.key:
+                self._sampler.tell(self._trial(number, outcomes))
+
+    def trials(self, outcomes: Outcomes) -> Trials:
+        """Return the trials that have ended."""
+        every = [self._trial(n, outcomes) for n, s in enumerate(self.known) if s in outcomes]
+        return Trials(self._expid, self._params["monitor"], self._params["monitor_mode"], every)
+
+    def monitored(self, evaluations: Iterable[Mapping[str, Any]]) -> list[float]:
+        """Return the monitor at each evaluation of a run."""
+        return [monitored(self._params["monitor"], record["valid"]) for record in evaluations]
+
+    def _trial(self, number: int, outcomes: Outcomes) -> Trial:
+        spec = self.known[number]
+        place = number, spec.folder.name, spec.trial
+        if spec.key in outcomes.failed:
+            return Trial(*place, FAILED, reason=outcomes.failed[spec.key])
+        result = outcomes.done[spec.key]
+        value = monitored(self._params["monitor"], result["valid"])
+        return Trial(
+            *place,
+            PRUNED if result.get("pruned") else DONE,
+            value,
+            {name: result["valid"].get(name, math.nan) for name in self._objectives}
+            or {"monitor": value},
+            self.monitored(result["evaluations"]),
+            result.get("epochs"),
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from fuxictr_stem.config.reading import read_inner
 from fuxictr_stem.config.schema import REQUIRED, Shape
 from fuxictr_stem.config.schema import key as field
 from fuxictr_stem.errors import Problem, short
+from fuxictr_stem.tuning.run_spec import digest
 
 # Each is a training of every model; more is a slip of the finger, and takes minutes only to check.
 MOST_TRIALS = 256
@@ -100,6 +101,25 @@ class Range:
 Space = Mapping[str, Choices | Range]
 
 
+@dataclass(frozen=True)
+class Search:
+    """A search: what it may try, how, and how often."""
+
+    space: Space
+    sampler: str = GRID  # one of `SAMPLERS`
+    trials: int | None = None  # how many there are; None for a grid
+    seed: int = 0  # of all chance
+
+    @property
+    def total(self) -> int:
+        """The number of trials."""
+        return grid_size(self.space) if self.trials is None else self.trials
+
+    def digest(self) -> str:
+        """Return eight digits that change with what the trials are drawn from, not with their number."""
+        return digest([repr(self.space), self.sampler, self.seed])[:8]
+
+
 def read_space(space: Mapping[str, Any], sampler: str, where: str, problems: Problems) -> Space:
     """Return what each key may be: a list, a mapping of choices, a range, or a single value.
 
@@ -134,19 +154,14 @@ def _range_problems(place: str, values: Range, sampler: str) -> Iterator[Problem
         yield Problem(place, f"with log, low must be above 0, found {values.low}.")
 
 
-def search_problems(search: Space, keys: Mapping[str, set[str]]) -> Iterator[Problem]:
-    """Yield keys that are no setting of a model or that an experiment lacks."""
-    everything = set().union(*keys.values())
-    for key in search:
+def key_problems(where: str, searched: Iterable[str], hint: str) -> Iterator[Problem]:
+    """Yield keys that are no setting of a model, or by which trials are compared."""
+    for key in searched:
         if key in COMPARED_BY:
-            text = f"{key} decides how trials are compared, so it must be the same in all of them."
-            yield Problem("search", text, "Set it under settings.")
+            text = "decides how trials are compared, so it must have one value in all of them."
+            yield Problem(f"{where}.{key}", text, hint)
         elif key in NO_SETTINGS:
-            yield Problem("search", f"{key} changes no result.", "Leave it out.")
-        lacking = [expid for expid, names in keys.items() if key in everything - names]
-        if lacking:
-            text = f"{', '.join(lacking)} have no key {key!r}: the search is one budget for all models."
-            yield Problem("search", text, "Search keys that every model has.")
+            yield Problem(f"{where}.{key}", "changes no result.", hint)
 
 
 def budget_problems(
@@ -165,32 +180,13 @@ def budget_problems(
         yield Problem(where, text, "Name fewer values, or fewer keys.")
 
 
-def at_edge(trials: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return where a search chose the end of a grid, as in ``the lowest of 3``: better may lie beyond.
-
-    Keys whose values are no numbers have no end, and 0 or null, such as no dropout or penalty, is none:
-    nothing lies below. Each trial has its ``settings`` and whether it was ``chosen``.
-    """
-    chosen = [trial["settings"] for trial in trials if trial["chosen"]]
-    edges = {}
-    for key, value in chosen[0].items() if chosen else ():
-        grid = set(_numbers(trial["settings"].get(key) for trial in trials))
-        if len(grid) > 1 and any(_numbers([value])) and value in (min(grid), max(grid)):
-            edges[key] = f"the {'lowest' if value == min(grid) else 'highest'} of {len(grid)}"
-    return edges
-
-
-def _numbers(values: Iterable[Any]) -> list[float]:
-    """Return those that are numbers; null is 0, as of a penalty."""
-    plain = [0 if value is None else value for value in values]
-    return [v for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
-
-
-def probes(space: Space) -> list[dict[str, Any]]:
-    """Return settings that hold each value, and both ends of each range, at least once."""
+def points_to_check(search: Search) -> list[dict[str, Any]]:
+    """Return all of a grid, else settings that hold each value and both ends of each range once."""
+    if search.sampler == GRID:
+        return grid_of(search.space)
     lists = {
         name: values.values if isinstance(values, Choices) else [values.low, values.high]
-        for name, values in space.items()
+        for name, values in search.space.items()
     }
     most = max(map(len, lists.values()), default=0)
     return [{n: values[at % len(values)] for n, values in lists.items()} for at in range(most)]

@@ -21,8 +21,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fuxictr_stem.runtime.outputs import remove_file
-from fuxictr_stem.tuning.space import Choices, Range, Space
-from fuxictr_stem.tuning.trial import FAILED, PRUNED, Trial
+from fuxictr_stem.tuning.space import Choices, Range, Search
+from fuxictr_stem.tuning.trials import FAILED, PRUNED, Trial
 
 _DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 _NUMBER, _SETTINGS, _NAME = "number", "settings", "expid"
@@ -32,30 +32,19 @@ class TpeSampler:
     """Trials chosen by optuna, each kept in the journal as soon as it is.
 
     A trial that was running when the search was killed is taken up again with its settings, and so is one
-    that failed in an earlier start.
-
-    Args:
-        space: What each key may be.
-        own: The experiment's own settings, the first trial.
-        trials: The number of trials.
-        seed: Of all chance.
-        modes: Whether each objective is best at its ``max`` or ``min``.
-        journal: The file; nobody else may write there.
-        name: Of the study.
+    that failed in an earlier start. The arguments are those of `make_sampler`.
     """
 
     def __init__(
         self,
-        space: Space,
+        search: Search,
         own: Mapping[str, Any],
-        trials: int,
-        seed: int,
         modes: Sequence[str],
         journal: Path,
         name: str,
     ) -> None:
-        self.total, self._space, self._own = trials, space, dict(own)
-        self._distributions = {key: _distribution(values) for key, values in space.items()}
+        self.total, self._space, self._own = search.total, search.space, dict(own)
+        self._distributions = {key: _distribution(values) for key, values in self._space.items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         _recover(journal)
         self._study = optuna.create_study(
@@ -71,7 +60,7 @@ class TpeSampler:
         before = self._study.get_trials(deepcopy=False)
         # A sampler begins its random numbers anew, and would draw the first trials again.
         self._study.sampler = optuna.samplers.TPESampler(
-            seed=seed + len(before), constant_liar=len(modes) == 1
+            seed=search.seed + len(before), constant_liar=len(modes) == 1
         )
         self._trials: dict[int, FrozenTrial] = {
             trial.user_attrs[_NUMBER]: trial for trial in before if _NUMBER in trial.user_attrs

@@ -6,15 +6,15 @@ The form and the names are those of FuxiCTR's ``autotuner.enumerate_params``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic.fields import FieldInfo
 
 from fuxictr_stem.config import value_types as kinds
 from fuxictr_stem.config.dataset_config import find_dataset
-from fuxictr_stem.config.decisive import NO_SETTINGS, as_json
+from fuxictr_stem.config.decisive import as_json
 from fuxictr_stem.config.experiment_config import settle_experiment
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_keys
@@ -31,16 +31,17 @@ from fuxictr_stem.config.yaml_files import (
 from fuxictr_stem.errors import ConfigError, Problem, short, suggest
 from fuxictr_stem.metrics import produced_metrics
 from fuxictr_stem.tuning.run_spec import digest
-from fuxictr_stem.tuning.samplers import Search, check_sampler
+from fuxictr_stem.tuning.samplers import check_sampler
 from fuxictr_stem.tuning.space import (
     COMPARED_BY,
     GRID,
     SAMPLERS,
     Choices,
-    Space,
+    Range,
+    Search,
     budget_problems,
-    grid_of,
-    probes,
+    key_problems,
+    points_to_check,
     read_space,
 )
 
@@ -106,10 +107,9 @@ class Tuner:
     dataset: Section
     search: Search
     budget_minutes: float | None
-    modes: dict[
-        str, str
-    ]  # whether each objective is best at its ``max`` or ``min``; none: the monitor
     pruning: bool
+    # Whether each objective is best at its ``max`` or ``min``; none: the monitor.
+    modes: dict[str, str]
     params: dict[str, Any]  # the checked parameters of the experiment as it is
 
     @property
@@ -123,7 +123,7 @@ class Tuner:
         single = {
             name: values.values[0]
             for name, values in self.search.space.items()
-            if isinstance(values, Choices) and len(values.values) == 1
+            if _is_single(values)
         }
         return {name: single.get(name, settings[name]) for name in self.search.space}
 
@@ -150,6 +150,10 @@ class Tuner:
         section = Section(self.file, variant.expid, variant.experiment)
         dataset = Section(self.file, variant.dataset_id, variant.dataset)
         return settle_experiment(section, None, lambda _: (dataset, []))
+
+
+def _is_single(values: Choices | Range) -> TypeGuard[Choices]:
+    return isinstance(values, Choices) and len(values.values) == 1
 
 
 def _digits(settings: Mapping[str, Any]) -> str:
@@ -182,23 +186,25 @@ def load_tuner(path: Path) -> Tuner:
     in_order = _in_order(values["tuner_space"], experiment, dataset)
     space = read_space(in_order, sampler, "tuner_space", problems)
     problems.raise_any(subject)
-    problems.add_all(_constant_problems(space))
+    several = [key for key, values in space.items() if not _is_single(values)]
+    problems.add_all(key_problems("tuner_space", several, "Give it one value."))
     problems.add_all(budget_problems("tuner_space", space, sampler, trials, _MOST_VARIANTS))
     problems.raise_any(subject)
-    made = {
-        "file": path,
-        "base_expid": base_expid,
-        "experiment": experiment,
-        "dataset_id": dataset_id,
-        "dataset": dataset,
-        "search": Search(space, sampler, trials, values["sampler_seed"]),
-        "budget_minutes": values["budget_minutes"],
-        "pruning": values["pruning"],
-    }
-    tuner = Tuner(**made, modes={}, params={})
-    points = grid_of(space) if sampler == GRID else [tuner.own(), *probes(space)]
+    tuner = Tuner(
+        file=path,
+        base_expid=base_expid,
+        experiment=experiment,
+        dataset_id=dataset_id,
+        dataset=dataset,
+        search=Search(space, sampler, trials, values["sampler_seed"]),
+        budget_minutes=values["budget_minutes"],
+        pruning=values["pruning"],
+        modes={},
+        params={},
+    )
+    own = [] if sampler == GRID else [tuner.own()]
     params: dict[str, Any] = {}
-    for number, point in enumerate(points, 1):
+    for number, point in enumerate([*own, *points_to_check(tuner.search)], 1):
         try:
             checked = tuner.load(tuner.variant(point, f"{number:03d}"))
             params = params or checked
@@ -209,7 +215,7 @@ def load_tuner(path: Path) -> Tuner:
             break
     modes = _modes(values["objectives"] or [], params, problems) if params else {}
     problems.raise_any(subject)
-    return Tuner(**made, modes=modes, params=params)
+    return replace(tuner, modes=modes, params=params)
 
 
 def _sections(path: Path, values: Mapping[str, Any]) -> tuple[Section, Section]:
@@ -255,18 +261,6 @@ def _key_problems(
             yield Problem(
                 place, text, hint or "Add it there with the value it has without a search."
             )
-
-
-def _constant_problems(space: Space) -> Iterator[Problem]:
-    """Yield keys that have several values and must have one."""
-    for key, values in space.items():
-        if isinstance(values, Choices) and len(values.values) == 1:
-            continue
-        if key in COMPARED_BY:
-            text = "decides how trials are compared, so it must have one value."
-            yield Problem(f"tuner_space.{key}", text)
-        elif key in NO_SETTINGS:
-            yield Problem(f"tuner_space.{key}", "changes no result.", "Give it one value.")
 
 
 def _in_order(space: Mapping[str, Any], experiment: Section, dataset: Section) -> dict[str, Any]:

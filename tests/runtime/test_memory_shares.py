@@ -4,17 +4,18 @@ import json
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from fuxictr_stem.benchmark.run.workspace import Workspace
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.runtime import memory_shares as planned
 from fuxictr_stem.runtime.memory import Share
 from fuxictr_stem.runtime.memory_shares import Planned
 from fuxictr_stem.training import footprint, plan_memory
 from fuxictr_stem.tuning import execute
+from fuxictr_stem.tuning.run_spec import RunSpec
 from tests.support.processes import SECONDS, at_once, start
 from tests.support.project import Project, result_of
 from tests.support.small_models import categorical, feature_map
@@ -203,14 +204,12 @@ def test_a_benchmark_gives_each_of_its_runs_a_share(tmp_path, monkeypatch):
 
     monkeypatch.setattr(execute.multiprocessing, "get_context", lambda kind: Context())
     monkeypatch.setattr(execute, "available_bytes", lambda: FREE)
-    monkeypatch.setattr(Workspace, "read", lambda workspace, spec: pytest.fail("nothing to read"))
-    spec = type("Spec", (), {"key": "k", "expid": "e", "overrides": {}})()
-    benchmark = type("B", (), {"dataset_id": "d", "threads": 1})()
-    functions = {"total": lambda _: 1, "wanted": lambda *_: [spec]}
-    plan = type("Plan", (), {"benchmark": benchmark, **functions})()
+    spec = RunSpec("e", 1, {}, {}, "k", tmp_path / "runs" / "k", tmp_path / "results")
     monkeypatch.setattr(execute, "_pick_up", lambda *args: [spec])
+    runs = SimpleNamespace(total=1, prunes=False, threads=1)
+    runs.config_dir, runs.csv_path = tmp_path, tmp_path / "runs.csv"
     with pytest.raises(Started):
-        execute.execute(Workspace(plan, tmp_path, tmp_path, {}), [-1] * jobs)
+        execute.execute(runs, [-1] * jobs)
     (job,) = made
     assert jobs * Share(**job["share"]).host <= FREE
     assert (

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 
 from fuxictr_stem.benchmark.run.benchmark_config import load_benchmark
+from fuxictr_stem.benchmark.run.plan import Plan
 from fuxictr_stem.cli import main
 from tests.support.project import Project
 
@@ -48,6 +50,15 @@ def write(project):
 
 def load(project):
     return load_benchmark(write(project), Path("config"))
+
+
+def make_plan(benchmark, versions=(), folder=Path("out"), data=(), **more):
+    """Return the plan of a loaded benchmark; ``data`` are fingerprints by experiment, if any differs."""
+    caches = {
+        expid: SimpleNamespace(folder=Path(dict(data).get(expid, "data")), rows={"test": 200})
+        for expid in benchmark.experiments
+    }
+    return Plan(benchmark, caches, dict(versions), Path("config"), folder, **more)
 
 
 def run(project, *more):

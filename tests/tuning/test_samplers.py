@@ -3,9 +3,9 @@
 import optuna
 import pytest
 
-from fuxictr_stem.tuning.samplers import Search
-from fuxictr_stem.tuning.space import Choices, Range
-from fuxictr_stem.tuning.trial import DONE, FAILED, PRUNED, Trial
+from fuxictr_stem.tuning.samplers import make_sampler
+from fuxictr_stem.tuning.space import Choices, Range, Search
+from fuxictr_stem.tuning.trials import DONE, FAILED, PRUNED, Trial
 
 SPACE = {
     "learning_rate": Range(1e-4, 1e-1, log=True),
@@ -18,7 +18,7 @@ OWN = {"learning_rate": 0.01, "epochs": 2, "units": [8], "optimizer": "adam"}
 
 def make(folder, sampler="tpe", trials=8, own=OWN, modes=("max",), space=SPACE, seed=0):
     search = Search(space, sampler, trials, seed)
-    return search.make_sampler(own, list(modes), folder / "study.journal", "study")
+    return make_sampler(search, own, list(modes), folder / "study.journal", "study")
 
 
 def ended(number, settings, state=DONE, **objectives):

@@ -154,7 +154,7 @@ def test_a_run_that_leaves_no_whole_record_has_failed(tmp_path, monkeypatch, cap
         raise DataError("result.json is not whole.")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fuxictr_stem.benchmark.run.workspace.read_verified_run", refuse)
+    monkeypatch.setattr("fuxictr_stem.benchmark.run.plan.read_verified_run", refuse)
     assert run(one_model(tmp_path)) == 2
     error = capfd.readouterr().err
     assert "No run succeeded" in error

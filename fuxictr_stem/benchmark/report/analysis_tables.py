@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fuxictr_stem.benchmark.report.formatting import LACKING, Section, number, signed, span
-from fuxictr_stem.benchmark.report.render import Table
-from fuxictr_stem.benchmark.score.model_analysis import Analysis
-from fuxictr_stem.benchmark.score.slice_scores import Slices, interval_of
+from fuxictr_stem.benchmark.report.formatting import LACKING, Section, Table, number, signed, span
+from fuxictr_stem.benchmark.score.model_analysis import Analysis, Slices, interval_of
 
 
 def analysis_tables(analysis: Analysis, names: list[str]) -> dict[Section, list[Table]]:

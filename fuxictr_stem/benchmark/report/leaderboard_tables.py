@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fuxictr_stem.benchmark.report import formatting as form
-from fuxictr_stem.benchmark.report.formatting import LACKING, Section
-from fuxictr_stem.benchmark.report.render import Strong, Table, as_text, render
+from fuxictr_stem.benchmark.report.formatting import (
+    LACKING,
+    Section,
+    Strong,
+    Table,
+    as_text,
+    render,
+)
 from fuxictr_stem.benchmark.report.summary import remarks, verdicts
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
@@ -16,7 +22,6 @@ from fuxictr_stem.benchmark.score.leaderboard import (
     higher_is_better,
 )
 from fuxictr_stem.benchmark.score.significance import ALPHA, LEVEL
-from fuxictr_stem.tuning.space import at_edge
 
 _DIRECTIONS = {
     True: "higher is better: a positive difference is an improvement",
@@ -149,22 +154,20 @@ def _cost(leaderboard: Leaderboard) -> Table:
 
 def _search(finished: FinishedBenchmark) -> list[Table]:
     """Return what the search tried and chose; nothing where nothing was searched."""
-    if not any(trial["settings"] for trials in finished.trials.values() for trial in trials):
+    if not any(trial.settings for trials in finished.searches.values() for trial in trials.every):
         return []
     rows = []
-    for expid, trials in finished.trials.items():
-        values = [trial["value"] for trial in trials if trial["value"] is not None]
-        chosen = next((trial for trial in trials if trial["chosen"]), None)
-        total = len(trials)
+    for expid, trials in finished.searches.items():
+        values, best, total = [trial.value for trial in trials.done], trials.best, len(trials.every)
         rows.append(
             [
                 expid,
                 f"{len(values)} of {total}" if len(values) < total else str(total),
-                as_text(trials[0]["monitor"]) if trials else LACKING,
+                as_text(trials.monitor),
                 " to ".join(form.number(end(values)) for end in (min, max)) if values else LACKING,
-                form.number(chosen["value"]) if chosen else LACKING,
-                as_text(chosen["settings"]) if chosen else LACKING,
-                as_text(at_edge(trials)) if at_edge(trials) else "no",
+                form.number(best.value) if best else LACKING,
+                as_text(best.settings) if best else LACKING,
+                as_text(trials.edges()) if trials.edges() else "no",
             ]
         )
     header = ["experiment", "trials", "monitor", "valid, all trials", "valid, chosen", "settings"]

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from fuxictr_stem.benchmark.report.formatting import (
     LACKING,
+    Strong,
+    Table,
     mean_and_sd,
     p_value,
     seconds,
     signed,
     span,
 )
-from fuxictr_stem.benchmark.report.render import Strong, Table
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
     PROPOSED,
@@ -22,7 +23,6 @@ from fuxictr_stem.benchmark.score.leaderboard import (
 )
 from fuxictr_stem.benchmark.score.significance import ALPHA
 from fuxictr_stem.runtime.text_table import amount
-from fuxictr_stem.tuning.space import at_edge
 
 _AGAINST = "against "
 
@@ -126,12 +126,9 @@ def _negative_transfer(leaderboard: Leaderboard, label: str, metric: str) -> lis
 
 def _edges(finished: FinishedBenchmark) -> list[str]:
     """Return the sentence on searches that chose the end of a grid, if there are any."""
-    searched = {
-        expid: trials
-        for expid, trials in finished.trials.items()
-        if any(trial["settings"] for trial in trials)
-    }
-    edges = [at_edge(trials) for trials in searched.values()]
+    searches = finished.searches.values()
+    searched = [trials for trials in searches if any(trial.settings for trial in trials.every)]
+    edges = [trials.edges() for trials in searched]
     keys = dict.fromkeys(key for by_key in edges for key in by_key)
     if not keys:
         return []

@@ -17,15 +17,14 @@ from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.errors import ConfigError, Problem, short, suggest
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.metrics.tasks import BINARY
-from fuxictr_stem.tuning.samplers import Search, check_sampler
+from fuxictr_stem.tuning.samplers import check_sampler
 from fuxictr_stem.tuning.space import (
-    GRID,
     MOST_TRIALS,
+    Search,
     budget_problems,
-    grid_of,
-    probes,
+    key_problems,
+    points_to_check,
     read_space,
-    search_problems,
 )
 
 # The runner's own: a benchmark that set them would break its own bookkeeping.
@@ -84,8 +83,8 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
     # Each experiment would say again what is said.
     problems.raise_any(subject)
     check_sampler(sampler)
-    tried = grid_of(space) if sampler == GRID else probes(space)
-    experiments = _load_all(settings, tried, values, config_dir, problems)
+    search = Search(space, sampler, trials)
+    experiments = _load_all(settings, points_to_check(search), values, config_dir, problems)
     # The single-task experiments decide what is compared, or all.
     of_single = {expid: experiments[expid] for expid in single if expid in experiments}
     labels = list(values["labels"] or _in_order(_trained(of_single), experiments))
@@ -105,7 +104,7 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
         labels=labels,
         metrics=list(dict.fromkeys(values["metrics"])),
         settings=settings,
-        search=Search(space, sampler, trials),
+        search=search,
         **{name: values[name] for name in unchanged},
     )
     problems.add_all(_row_problems(benchmark))
@@ -190,7 +189,12 @@ def _settings_of_each(
             elif accepted and name not in accepted:
                 near = suggest(name, accepted)
                 problems.add(where, f"no experiment has a key {short(name)}.", near)
-    problems.add_all(search_problems(values["search"], keys))
+    hint = "Leave it out, or set it under settings."
+    problems.add_all(key_problems("search", values["search"], hint))
+    for key in values["search"]:
+        if lacking := [expid for expid, names in keys.items() if key in everything - names]:
+            text = f"{', '.join(lacking)} have no key {key!r}: the search is one budget for all models."
+            problems.add("search", text, "Search keys that every model has.")
     return of_each
 
 
@@ -301,23 +305,20 @@ def _slice_problems(
 
 def _row_problems(benchmark: Benchmark) -> Iterator[Problem]:
     """Yield experiments that would share a row, of which only one would be shown."""
-    by_label: dict[str, list[str]] = {}
-    by_row: dict[str, list[str]] = {}
+    sharing: dict[tuple[str, str | None], list[str]] = {}
     for expid, params in benchmark.experiments.items():
-        if expid in benchmark.single_task:
-            by_label.setdefault(params["task_labels"][0], []).append(expid)
-        else:
-            by_row.setdefault(benchmark.row(expid), []).append(expid)
-    for label, expids in by_label.items():
-        if len(expids) > 1:
-            text = f"{' and '.join(expids)} both train {label!r}."
-            yield Problem("single_task", text, "Name one per label, or exclude the others.")
-    for row, expids in by_row.items():
-        if row == SINGLE_TASK:
+        label = params["task_labels"][0] if expid in benchmark.single_task else None
+        sharing.setdefault((benchmark.row(expid), label), []).append(expid)
+    for (row, label), expids in sharing.items():
+        both = " and ".join(expids)
+        if row == SINGLE_TASK and label is None:
             text = (
                 f"{expids[0]} would be called {row}, as the single-task experiments together are."
             )
             yield Problem("experiments", text, "Exclude it, or name it under single_task.")
+        elif len(expids) > 1 and label is not None:
+            text = f"{both} both train {label!r}."
+            yield Problem("single_task", text, "Name one per label, or exclude the others.")
         elif len(expids) > 1:
-            text = f"{' and '.join(expids)} would both be called {row}."
+            text = f"{both} would both be called {row}."
             yield Problem("experiments", text, "Rename one, or exclude it.")

@@ -13,10 +13,9 @@ import polars as pl
 
 from fuxictr_stem.benchmark.run.benchmark_config import SINGLE_TASK
 from fuxictr_stem.benchmark.run.plan import Plan
-from fuxictr_stem.benchmark.run.workspace import Workspace
 from fuxictr_stem.training.predictions_file import GROUP
-from fuxictr_stem.tuning.execute import Outcomes
-from fuxictr_stem.tuning.run_spec import RunSpec, monitored
+from fuxictr_stem.tuning.run_spec import Outcomes
+from fuxictr_stem.tuning.trials import Trials
 from fuxictr_stem.tuning.verify_run import PREDICTIONS
 
 
@@ -92,8 +91,7 @@ class FinishedBenchmark:
     models: dict[str, dict[int, TrainedModel]]  # by model and seed, complete ones only
     single_task: str | None = None  # name of the single-task row, or None
     proposed: list[str] = field(default_factory=list)  # names of the rows that are no baselines
-    # Per experiment the search's record: settings and the validation metric of each trial.
-    trials: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    searches: dict[str, Trials] = field(default_factory=dict)  # by experiment
     failures: dict[str, str] = field(default_factory=dict)  # the reason, by name of the run
     facts: dict[str, Any] = field(default_factory=dict)  # versions, machine, command and the like
 
@@ -109,12 +107,10 @@ class FinishedBenchmark:
         return {seed: e.metric(label, metric, split) for seed, e in self.models[name].items()}
 
 
-def collect_runs(
-    plan: Plan, workspace: Workspace, outcomes: Outcomes, facts: Mapping[str, Any]
-) -> FinishedBenchmark:
+def collect_runs(plan: Plan, outcomes: Outcomes, facts: Mapping[str, Any]) -> FinishedBenchmark:
     """Return what is finished of a plan's runs; a model and seed of which a run failed is left out."""
     benchmark = plan.benchmark
-    final = {expid: plan.final(expid, outcomes.done) for expid in benchmark.experiments}
+    final = {expid: plan.final(expid, outcomes) for expid in benchmark.experiments}
     rows: dict[str, list[str]] = {}
     for expid in benchmark.experiments:
         rows.setdefault(benchmark.row(expid), []).append(expid)
@@ -129,14 +125,14 @@ def collect_runs(
                     settings={**benchmark.settings[spec.expid], **spec.trial},
                     labels=benchmark.experiments[spec.expid]["task_labels"],
                     result=outcomes.done[spec.key],
-                    folder=workspace.results(spec),
+                    folder=spec.results,
                 )
                 for spec in specs
                 if spec.key in outcomes.done
             ]
             if len(runs) == len(expids):
                 models.setdefault(name, {})[seed] = TrainedModel(name, seed, runs)
-    planned = [spec for expid in final for spec in [*plan.trials(expid), *final[expid][1:]]]
+    planned = [spec for expid in final for spec in [*plan.searches[expid].known, *final[expid][1:]]]
     failed = [spec for spec in planned if spec.key in outcomes.failed]
     return FinishedBenchmark(
         name=benchmark.name,
@@ -147,29 +143,7 @@ def collect_runs(
         models=models,
         single_task=SINGLE_TASK if SINGLE_TASK in models else None,
         proposed=[benchmark.row(expid) for expid in benchmark.proposed],
-        trials={expid: _search_record(plan, outcomes, expid, final[expid]) for expid in final},
+        searches={expid: search.trials(outcomes) for expid, search in plan.searches.items()},
         failures={str(spec): outcomes.failed[spec.key] for spec in failed},
         facts=dict(facts),
     )
-
-
-def _search_record(
-    plan: Plan, outcomes: Outcomes, expid: str, final: list[RunSpec]
-) -> list[dict[str, Any]]:
-    """Return the settings, the monitor's value and the epochs of each trial of an experiment."""
-    params = plan.benchmark.experiments[expid]
-    monitor = params["monitor"]
-    record = []
-    for spec in plan.trials(expid):
-        result = outcomes.done.get(spec.key)
-        record.append(
-            {
-                "settings": spec.trial,
-                "monitor": monitor,
-                "monitor_mode": params["monitor_mode"],
-                "value": monitored(monitor, result["valid"]) if result else None,
-                "epochs": result["epochs"] if result else None,
-                "chosen": spec in final[:1],
-            }
-        )
-    return record

@@ -9,8 +9,7 @@ from fuxictr_stem.analysis.gates import gate_weights
 from fuxictr_stem.analysis.gradient_flow import gradient_flow
 from fuxictr_stem.analysis.slice_metrics import slice_lift, slice_metrics
 from fuxictr_stem.analysis.table_similarity import compare_tables
-from fuxictr_stem.benchmark.score.model_analysis import Analysis
-from fuxictr_stem.benchmark.score.slice_scores import Slices
+from fuxictr_stem.benchmark.score.model_analysis import Analysis, Slices
 from tests.support.finished_benchmarks import make_benchmark
 from tests.support.small_models import batch, feature_map, small_model
 

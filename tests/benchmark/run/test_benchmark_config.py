@@ -57,13 +57,13 @@ MISTAKES = {
     "own": ({"settings": {"seed": 3}}, "seed is the benchmark's own"),
     "searched metrics": (
         {"search": {"metrics": [["AUC"], ["logloss"]]}},
-        "search: metrics decides how trials are compared, so it must be the same in all of them",
+        "search.metrics: decides how trials are compared, so it must have one value in all of them",
     ),
     "searched labels": (
         {"search": {"task_labels": [["like"], ["view"]]}},
-        "search: task_labels decides how trials are compared",
+        "search.task_labels: decides how trials are compared",
     ),
-    "searched for nothing": ({"search": {"verbose": [0, 1]}}, "search: verbose changes no result"),
+    "searched for nothing": ({"search": {"verbose": [0, 1]}}, "search.verbose: changes no result"),
     "too many trials": (
         {
             "search": {

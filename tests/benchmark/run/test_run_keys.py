@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuxictr_stem.benchmark.run.plan import Plan
 from fuxictr_stem.config import schema
 from fuxictr_stem.config.decisive import NO_SETTINGS, check_settings
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import ConfigError
-from tests.support.benchmark_project import load, make_project, run
+from tests.support.benchmark_project import load, make_plan, make_project, run
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +30,7 @@ NEW = schema.parameter(bool, "what a later version can do", False)
 
 
 def key_of(project):
-    plan = Plan(load(project), dict.fromkeys(project.experiments, "data"), {"torch": "1"})
+    plan = make_plan(load(project), {"torch": "1"})
     return plan.spec("STEMNet_toy", 1, {"learning_rate": 0.1}).key
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fuxictr_stem.benchmark.report.leaderboard_files import leaderboard_markdown
+from fuxictr_stem.benchmark.report.report_files import leaderboard_markdown
 from fuxictr_stem.benchmark.report.summary import verdicts
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
 from fuxictr_stem.benchmark.score.significance import holm

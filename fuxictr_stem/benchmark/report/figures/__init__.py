@@ -1,4 +1,4 @@
-"""The report's pictures: `score_figures` of the leaderboard, `analysis_figures` of the models' insides.
+"""The report's pictures: of the leaderboard's scores, of searches, of the models' insides.
 
-Both draw with `panels` (models one below the other) and `heat_maps`, in the colours and sizes of `style`.
+All are drawn with the panels, colours and sizes of `style`; `heat_maps` have a number in every cell.
 """

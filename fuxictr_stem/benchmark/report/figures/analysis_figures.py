@@ -13,12 +13,10 @@ from fuxictr_stem.analysis.gradient_flow import GradientFlow
 from fuxictr_stem.analysis.table_similarity import TableComparison
 from fuxictr_stem.benchmark.report.figures import style
 from fuxictr_stem.benchmark.report.figures.heat_maps import Grid, draw_heat_maps
-from fuxictr_stem.benchmark.report.figures.panels import Panel, draw_models
-from fuxictr_stem.benchmark.report.figures.style import Picture
+from fuxictr_stem.benchmark.report.figures.style import Panel, Picture, draw_models
 from fuxictr_stem.benchmark.report.formatting import Section, better, file_name, number
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, higher_is_better
-from fuxictr_stem.benchmark.score.model_analysis import Analysis
-from fuxictr_stem.benchmark.score.slice_scores import Slices, interval_of
+from fuxictr_stem.benchmark.score.model_analysis import Analysis, Slices, interval_of
 
 _MOST_FIELDS = 20
 # One scale for all models: what is dark in one picture is dark in the next.

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fuxictr_stem.benchmark.report.figures import style
-from fuxictr_stem.benchmark.report.figures.panels import Panel, draw_models
-from fuxictr_stem.benchmark.report.figures.style import Picture
+from fuxictr_stem.benchmark.report.figures.style import Panel, Picture, draw_models
 from fuxictr_stem.benchmark.report.formatting import Section, better, file_name
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run
 from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, Score, higher_is_better

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -16,73 +15,41 @@ from matplotlib.ticker import MaxNLocator
 
 from fuxictr_stem.benchmark.report.figures import style
 from fuxictr_stem.benchmark.report.figures.style import Picture
-from fuxictr_stem.benchmark.report.formatting import Section, number
-from fuxictr_stem.benchmark.report.render import as_text
-from fuxictr_stem.tuning.importance import importance
-from fuxictr_stem.tuning.trial import DONE, FAILED, PRUNED, Trial
+from fuxictr_stem.benchmark.report.formatting import Section, as_text, number
+from fuxictr_stem.tuning.trials import DONE, FAILED, PRUNED, Trial, Trials, importance
 
 _STATES = {DONE: (style.BLUE, "o"), PRUNED: (style.GREY, "v"), FAILED: (style.BLACK, "x")}
 _MOST_TICKS = 5
 _WIDE = 20  # ratio from which on an axis is logarithmic
 
 
-@dataclass(frozen=True)
-class ShownSearch:
-    """A search as pictures show it."""
-
-    name: str
-    monitor: str
-    is_max: bool  # whether the monitor is best at its largest
-    trials: list[Trial]  # that have ended, in order
-
-    @property
-    def done(self) -> list[Trial]:
-        """The trials with a result."""
-        return [trial for trial in self.trials if trial.state == DONE]
-
-    @property
-    def best(self) -> Trial:
-        """The trial with the best monitor, the first of equals."""
-        return max(self.done, key=lambda trial: trial.value if self.is_max else -trial.value)
-
-    @property
-    def keys(self) -> list[str]:
-        """The keys that differ between trials."""
-        names = dict.fromkeys(key for trial in self.trials for key in trial.settings)
-        return [key for key in names if len({repr(t.settings.get(key)) for t in self.trials}) > 1]
-
-
-def search_pictures(searches: Sequence[ShownSearch]) -> Iterator[Picture]:
+def search_pictures(searches: Sequence[Trials]) -> Iterator[Picture]:
     """Yield the pictures of searches; those of one trial are left out."""
-    shown = [search for search in searches if len(search.done) > 1 and search.keys]
+    shown = [search for search in searches if len(search.done) > 1 and search.varied]
     if shown:
         yield _by_trial(shown)
         yield _importance(shown)
         yield _parallel(shown)
 
 
-def _by_trial(searches: Sequence[ShownSearch]) -> Picture:
+def _by_trial(searches: Sequence[Trials]) -> Picture:
     columns = style.columns_of(len(searches))
     figure, axes = style.grid(len(searches), columns, 2.6, 0.5)
     for panel, search in zip(axes, searches, strict=True):
         panel.set_title(style.wrapped(search.name, 40), loc="left")
-        better = max if search.is_max else min
-        best, places = math.nan, []
-        for trial in search.trials:
-            if trial.state == DONE:
-                best = trial.value if math.isnan(best) else better(best, trial.value)
-            places.append(best)
-        numbers = [trial.number + 1 for trial in search.trials]
-        panel.step(numbers, places, where="post", color=style.VERMILLION, linewidth=1.2, zorder=1)
+        values = [trial.value if trial.state == DONE else math.nan for trial in search.every]
+        best = (np.fmax if search.mode == "max" else np.fmin).accumulate(values)
+        numbers = [trial.number + 1 for trial in search.every]
+        panel.step(numbers, best, where="post", color=style.VERMILLION, linewidth=1.2, zorder=1)
         for state, (colour, marker) in _STATES.items():
-            of_state = [t for t in search.trials if t.state == state != FAILED]
+            of_state = [t for t in search.every if t.state == state != FAILED]
             x, y = [t.number + 1 for t in of_state], [t.value for t in of_state]
             panel.scatter(x, y, color=colour, marker=marker, s=26, zorder=2)
-        failed = [trial.number + 1 for trial in search.trials if trial.state == FAILED]
+        failed = [trial.number + 1 for trial in search.every if trial.state == FAILED]
         bottom = panel.get_xaxis_transform()
         panel.scatter(failed, [0.02] * len(failed), color=style.BLACK, marker="x", transform=bottom)
         panel.set_xlabel("trial")
-        panel.set_ylabel(style.wrapped(f"{search.monitor} on valid", 30))
+        panel.set_ylabel(style.wrapped(f"{as_text(search.monitor)} on valid", 30))
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     style.legend(figure, _STATES, 3, "outside upper right")
     return Picture(
@@ -97,7 +64,7 @@ def _by_trial(searches: Sequence[ShownSearch]) -> Picture:
     )
 
 
-def _importance(searches: Sequence[ShownSearch]) -> Picture:
+def _importance(searches: Sequence[Trials]) -> Picture:
     shares = [
         importance([trial.settings for trial in s.done], [trial.value for trial in s.done])
         for s in searches
@@ -130,7 +97,7 @@ def _importance(searches: Sequence[ShownSearch]) -> Picture:
     )
 
 
-def _parallel(searches: Sequence[ShownSearch]) -> Picture:
+def _parallel(searches: Sequence[Trials]) -> Picture:
     figure, axes = style.grid(len(searches), 1, 2.9, 0.3)
     for panel, search in zip(axes, searches, strict=True):
         _draw_parallel(panel, search)
@@ -146,12 +113,11 @@ def _parallel(searches: Sequence[ShownSearch]) -> Picture:
     )
 
 
-def _draw_parallel(panel: Axes, search: ShownSearch) -> None:
+def _draw_parallel(panel: Axes, search: Trials) -> None:
     panel.set_title(style.wrapped(search.name, 60), loc="left", pad=10)
     panel.grid(visible=False)
     panel.spines[:].set_visible(False)
-    keys = [*search.keys, search.monitor]
-    columns = [[trial.settings.get(key) for trial in search.done] for key in search.keys]
+    columns = [[trial.settings.get(key) for trial in search.done] for key in search.varied]
     columns.append([trial.value for trial in search.done])
     heights = []
     for place, column in enumerate(columns):
@@ -169,14 +135,15 @@ def _draw_parallel(panel: Axes, search: ShownSearch) -> None:
                 bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6},
             )
     lines = np.array(heights).T
-    values = np.array([trial.value for trial in search.done]) * (1 if search.is_max else -1)
+    values = np.array([trial.value for trial in search.done]) * (1 if search.mode == "max" else -1)
     norm, colours = Normalize(values.min(), values.max()), matplotlib.colormaps[style.HEAT]
     for line, value in sorted(
         zip(lines.tolist(), values.tolist(), strict=True), key=lambda p: p[1]
     ):
         panel.plot(line, color=colours(norm(value)), linewidth=1.1, alpha=0.85, zorder=2)
-    best = search.done.index(search.best)
+    best = search.done.index(search.ranked()[0])
     panel.plot(lines[best], color=style.VERMILLION, linewidth=2.4, zorder=3)
+    keys = [*search.varied, as_text(search.monitor)]
     panel.set_xticks(range(len(keys)), [style.wrapped(key, 14) for key in keys])
     panel.set_xlim(-0.1, len(keys) - 1 + 0.35)
     panel.set_ylim(-0.06, 1.06)

@@ -1,15 +1,24 @@
-"""The leaderboard's files: Markdown for people, CSV and JSON for programs."""
+"""The files of a benchmark: the leaderboard as Markdown, CSV and JSON, and the page with its pictures."""
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
+from fuxictr_stem.benchmark.report.analysis_tables import analysis_tables
+from fuxictr_stem.benchmark.report.figures.analysis_figures import analysis_pictures
+from fuxictr_stem.benchmark.report.figures.score_figures import leaderboard_pictures
+from fuxictr_stem.benchmark.report.figures.search_figures import search_pictures
+from fuxictr_stem.benchmark.report.figures.style import STYLE, Picture
+from fuxictr_stem.benchmark.report.formatting import Section, Table, file_name, render
 from fuxictr_stem.benchmark.report.leaderboard_tables import leaderboard_tables, page_content
-from fuxictr_stem.benchmark.report.render import render
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
     Comparison,
@@ -18,9 +27,10 @@ from fuxictr_stem.benchmark.score.leaderboard import (
     build_leaderboard,
     higher_is_better,
 )
+from fuxictr_stem.benchmark.score.model_analysis import Analysis
 from fuxictr_stem.benchmark.score.significance import RESAMPLES
 from fuxictr_stem.runtime import outputs
-from fuxictr_stem.tuning.space import at_edge
+from fuxictr_stem.tuning.trials import DONE, Trials
 
 _ROLES = ("single_task", "baseline")
 _FACTS = ("name", "dataset_id", "labels", "metrics", "seeds", "single_task")
@@ -82,11 +92,26 @@ def _json(leaderboard: Leaderboard) -> dict[str, Any]:
         "users": leaderboard.users,
         "models": models,
         "notes": leaderboard.notes,
-        "search": finished.trials,
-        "search_edges": {expid: at_edge(trials) for expid, trials in finished.trials.items()},
+        "search": {expid: _search(trials) for expid, trials in finished.searches.items()},
+        "search_edges": {expid: trials.edges() for expid, trials in finished.searches.items()},
         "failures": finished.failures,
         "facts": finished.facts,
     }
+
+
+def _search(trials: Trials) -> list[dict[str, Any]]:
+    best = trials.best
+    return [
+        {
+            "settings": trial.settings,
+            "monitor": trials.monitor,
+            "monitor_mode": trials.mode,
+            "value": trial.value if trial.state == DONE else None,
+            "epochs": trial.epochs,
+            "chosen": trial is best,
+        }
+        for trial in trials.every
+    ]
 
 
 def _score(metric: str, score: Score) -> dict[str, Any]:
@@ -130,3 +155,80 @@ def _csv(leaderboard: Leaderboard) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
+
+
+def write_report(leaderboard: Leaderboard, analysis: Analysis | None, folder: Path) -> None:
+    """Write ``report.html`` and ``figures/*.png``, in place of an older report's pictures."""
+    tables = leaderboard_tables(leaderboard)
+    if analysis is not None:
+        tables |= analysis_tables(analysis, leaderboard.finished.names)
+
+    def pictures() -> Iterator[Picture]:
+        yield from leaderboard_pictures(leaderboard)
+        yield from search_pictures(list(leaderboard.finished.searches.values()))
+        if analysis is not None:
+            yield from analysis_pictures(analysis, leaderboard)
+
+    write_page(folder, tables, pictures, page_content(leaderboard))
+
+
+def write_page(
+    folder: Path,
+    tables: Mapping[Section, list[Table]],
+    pictures: Callable[[], Iterator[Picture]],
+    content: Mapping[str, Any],
+) -> None:
+    """Write ``report.html`` and ``figures/*.png``, in place of an older page's pictures.
+
+    The page holds everything and needs no network; its only script sorts tables. ``content`` is what it
+    begins and ends with.
+    """
+    figures = folder / "figures"
+    outputs.check_writable(figures, "--out")
+    older = set(figures.glob("*.png"))
+    drawn: dict[Section, list[tuple[Picture, str]]] = {}
+    with matplotlib.rc_context(STYLE):
+        for picture in pictures():
+            path = figures / f"{picture.name}.png"
+            older.discard(path)
+            drawn.setdefault(picture.section, []).append((picture, _write(picture, path)))
+    sections = [
+        _section(section.value, tables.get(section, []), drawn.get(section, []))
+        for section in Section
+        if section in tables or section in drawn
+    ]
+    outputs.write_text(folder / "report.html", render("report.html", sections=sections, **content))
+    for path in older:
+        outputs.remove_file(path)
+
+
+def _section(
+    heading: str, tables: list[Table], pictures: list[tuple[Picture, str]]
+) -> dict[str, Any]:
+    """Return a part of the page: its pictures, each with the table of its numbers, and other tables."""
+    by_picture = {table.picture: table for table in tables}
+    names = {picture.name for picture, _ in pictures}
+    shown: list[tuple[str, Picture | None, str, Table | None]] = [
+        (picture.title, picture, data, by_picture.get(picture.name)) for picture, data in pictures
+    ]
+    shown += [(table.title, None, "", table) for table in tables if table.picture not in names]
+    entries = [
+        {
+            "title": title,
+            "picture": picture,
+            "data": data,
+            "table": table,
+            "anchor": file_name(heading, title, str(number)),
+        }
+        for number, (title, picture, data, table) in enumerate(shown)
+    ]
+    return {"heading": heading, "anchor": file_name(heading), "entries": entries}
+
+
+def _write(picture: Picture, path: Path) -> str:
+    """Write a picture's file; return its bytes in base64."""
+    buffer = io.BytesIO()
+    picture.figure.savefig(buffer, format="png")
+    with outputs.replacing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    return base64.b64encode(buffer.getvalue()).decode()

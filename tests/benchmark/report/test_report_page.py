@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.image import imread
 
-from fuxictr_stem.benchmark.report.html_report import write_report
+from fuxictr_stem.benchmark.report.report_files import write_report
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
+from fuxictr_stem.tuning.trials import DONE, FAILED, Trial, Trials
 
 pytestmark = pytest.mark.slow
 
@@ -124,14 +125,12 @@ def test_a_benchmark_without_single_task_baseline_or_second_seed(finished, tmp_p
 
 def test_a_search_has_its_table_and_pictures(finished, tmp_path):
     trials = [
-        {
-            **{"settings": {"learning_rate": rate, "units": [rate]}, "epochs": 2},
-            **{"monitor": "AUC", "monitor_mode": "max"},
-            **{"value": value, "chosen": value == 0.72},
-        }
-        for rate, value in ((0.1, 0.7), (0.01, 0.72), (0.001, None))
+        Trial(0, "a", {"learning_rate": 0.1, "units": [1]}, DONE, 0.7),
+        Trial(1, "b", {"learning_rate": 0.01, "units": [2]}, DONE, 0.72),
+        Trial(2, "c", {"learning_rate": 0.001, "units": [3]}, FAILED),
     ]
-    searched = dataclasses.replace(finished, trials={"MMoE_toy": trials, "STEMNet_toy": trials})
+    searches = {name: Trials(name, "AUC", "max", trials) for name in ("MMoE_toy", "STEMNet_toy")}
+    searched = dataclasses.replace(finished, searches=searches)
     page = _report(searched, tmp_path)
     names = {path.stem for path in (tmp_path / "figures").iterdir()} - LEADERBOARD
     assert names == {"search-trials", "search-importance", "search-parallel"}

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from fuxictr_stem.analysis.slices import positive_balance
-from fuxictr_stem.benchmark.score.slice_scores import SliceRows, interval_of, measure_slices
+from fuxictr_stem.benchmark.score.model_analysis import SliceRows, interval_of, measure_slices
 from fuxictr_stem.metrics import auc
 from fuxictr_stem.tuning.verify_run import PREDICTIONS
 from tests.support.finished_benchmarks import make_benchmark
@@ -30,10 +30,11 @@ def balance(finished):
 def measured(finished, balance, like=BINARY):
     """Return the slices of a benchmark whose train has the users of test."""
     experiment = {"task_labels": ["click", "like"], "task": [BINARY, like], "group_id": "user"}
-    slices = {"relative_to": "base_rate", "smoothing": 20.0, "group": None, "min_rows": 5}
-    benchmark = SimpleNamespace(experiments={"MMoE": experiment}, slices=slices, resamples=20)
+    benchmark = SimpleNamespace(experiments={"MMoE": experiment}, resamples=20)
     group = finished.models["MMoE"][1].predictions("click").group_id
-    return measure_slices(benchmark, finished, SliceRows(balance, balance.assign(group)))
+    return measure_slices(
+        benchmark, finished, SliceRows(balance, "By user.", balance.assign(group))
+    )
 
 
 def relabel(finished, name, change):

@@ -7,12 +7,13 @@ import json
 import polars as pl
 import pytest
 
-from fuxictr_stem.benchmark.report.leaderboard_files import write_leaderboard
+from fuxictr_stem.benchmark.report.report_files import write_leaderboard
 from fuxictr_stem.benchmark.score.leaderboard import build_leaderboard
 from fuxictr_stem.errors import OutputError
+from fuxictr_stem.tuning.trials import DONE, FAILED, Trial, Trials
 from fuxictr_stem.tuning.verify_run import PREDICTIONS
 from tests.support.finished_benchmarks import METRICS, make_benchmark
-from tests.tuning.test_space import trials
+from tests.tuning.test_trials import trials
 
 NOISES = {"MMoE": 1.3, "STEMNet": 0.9, "SingleTask": 1.2, "PLE": 1.0, "ESMM": 0.1}
 
@@ -66,30 +67,17 @@ def test_without_groups_there_is_no_interval(tmp_path):
 def test_the_files_hold_every_model_and_are_the_same_each_time(finished, tmp_path):
     finished = dataclasses.replace(
         finished,
-        trials={
-            "PLE_toy": [
-                {
-                    "settings": {"lr": 0.1},
-                    "monitor": "AUC",
-                    "value": 0.7,
-                    "epochs": 2,
-                    "chosen": False,
-                },
-                {
-                    "settings": {"lr": 0.2},
-                    "monitor": "AUC",
-                    "value": 0.8,
-                    "epochs": 2,
-                    "chosen": True,
-                },
-                {
-                    "settings": {"lr": 9.0},
-                    "monitor": "AUC",
-                    "value": None,
-                    "epochs": None,
-                    "chosen": False,
-                },
-            ]
+        searches={
+            "PLE_toy": Trials(
+                "PLE_toy",
+                "AUC",
+                "max",
+                [
+                    Trial(0, "a", {"lr": 0.1}, DONE, 0.7, epochs=2),
+                    Trial(1, "b", {"lr": 0.2}, DONE, 0.8, epochs=2),
+                    Trial(2, "c", {"lr": 9.0}, FAILED, reason="diverged"),
+                ],
+            )
         },
         failures={"OMoE_toy, seed 2": "The loss is nan | lower <b>it</b>\n- at once"},
     )
@@ -136,6 +124,16 @@ def test_the_files_hold_every_model_and_are_the_same_each_time(finished, tmp_pat
         else:
             assert line["baseline_difference"] == ""
     assert content["failures"] == finished.failures
+    assert content["search"]["PLE_toy"][1:] == [
+        {
+            **{"settings": {"lr": 0.2}, "monitor": "AUC", "monitor_mode": "max"},
+            **{"value": 0.8, "epochs": 2, "chosen": True},
+        },
+        {
+            **{"settings": {"lr": 9.0}, "monitor": "AUC", "monitor_mode": "max"},
+            **{"value": None, "epochs": None, "chosen": False},
+        },
+    ]
 
 
 @pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.csv", "leaderboard.json"])
@@ -164,7 +162,7 @@ def test_a_choice_at_the_edge_of_its_grid_is_said(finished, tmp_path):
         "PLE_toy": trials(2e-3, 1e-3, 5e-4, chosen=5e-4),
         "MMoE_toy": trials(2e-3, 1e-3, 5e-4, chosen=1e-3),
     }
-    write_leaderboard(dataclasses.replace(finished, trials=searched), tmp_path, resamples=5)
+    write_leaderboard(dataclasses.replace(finished, searches=searched), tmp_path, resamples=5)
     text = (tmp_path / "leaderboard.md").read_text()
     assert "- For 1 of 2 experiments the search chose the lowest or highest value" in text
     assert "| learning_rate 0.0005 | learning_rate the lowest of 3 |" in text
