@@ -91,9 +91,16 @@ def positive_balance(
         >>> balance.thresholds, balance.names[balance.slice_of_group[0]]
         ((-1.0, 1.0), 'comparable')
     """
-    first, second = _check_choices(
-        list(labels), pair, relative_to, smoothing, thresholds, quantiles
-    )
+    first, second = _check_pair(pair, list(labels))
+    if relative_to not in RELATIVE_TO:
+        rule = f"relative_to must be {' or '.join(RELATIVE_TO)}"
+        raise ConfigError(f"{rule}, but is {relative_to!r}.{suggest(relative_to, RELATIVE_TO)}")
+    if not smoothing >= 0:
+        raise ConfigError(f"smoothing must be at least 0 pseudo-rows, but is {smoothing}.")
+    if not thresholds[0] <= thresholds[1]:
+        raise ConfigError(f"thresholds must be (low, high), but are {thresholds}.")
+    if quantiles is not None and not 0 <= quantiles[0] <= quantiles[1] <= 1:
+        raise ConfigError(f"quantiles must be two rising shares of 0 to 1, but are {quantiles}.")
     groups, codes = np.unique(column("group_id", group_id), return_inverse=True)
     counts = [_count(label, labels[label], codes, len(groups)) for label in (first, second)]
     rows, positives = (np.stack(arrays) for arrays in zip(*counts, strict=True))
@@ -165,14 +172,7 @@ def _count(
     return rows, positives
 
 
-def _check_choices(
-    labels: list[str],
-    pair: tuple[str, str] | None,
-    relative_to: str,
-    smoothing: float,
-    thresholds: tuple[float, float],
-    quantiles: tuple[float, float] | None,
-) -> tuple[str, str]:
+def _check_pair(pair: tuple[str, str] | None, labels: list[str]) -> tuple[str, str]:
     if pair is None and len(labels) != 2:
         raise ConfigError(f"pair: there are {len(labels)} tasks, {labels}. Name two of them.")
     first, second = pair or labels
@@ -182,15 +182,6 @@ def _check_choices(
             raise ConfigError(f"pair: {label!r} is not among the labels {labels}.{near}")
     if first == second:
         raise ConfigError(f"pair must name two tasks, but names {first!r} twice.")
-    if relative_to not in RELATIVE_TO:
-        rule = f"relative_to must be {' or '.join(RELATIVE_TO)}"
-        raise ConfigError(f"{rule}, but is {relative_to!r}.{suggest(relative_to, RELATIVE_TO)}")
-    if not smoothing >= 0:
-        raise ConfigError(f"smoothing must be at least 0 pseudo-rows, but is {smoothing}.")
-    if not thresholds[0] <= thresholds[1]:
-        raise ConfigError(f"thresholds must be (low, high), but are {thresholds}.")
-    if quantiles is not None and not 0 <= quantiles[0] <= quantiles[1] <= 1:
-        raise ConfigError(f"quantiles must be two rising shares of 0 to 1, but are {quantiles}.")
     return first, second
 
 

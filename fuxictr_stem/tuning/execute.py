@@ -32,13 +32,7 @@ _JOB = "run.json"
 
 
 class Runs(ABC):
-    """The runs to be made.
-
-    Args:
-        config_dir: Folder of the model and dataset configs.
-        csv_path: File of the results lines.
-        threads: CPU threads of a run.
-    """
+    """The runs to be made: their configs, the file of their results lines, the CPU threads of each."""
 
     total: int
     """The number of all runs, if none fails."""

@@ -99,12 +99,8 @@ def _drawn(search: Search, own: Mapping[str, Any]) -> list[dict[str, Any]]:
 class SearchRuns:
     """The runs of one experiment's search.
 
-    Args:
-        expid: The experiment.
-        params: Its parameters, with what it monitors.
-        sampler: Chooses the trials.
-        make: Returns the run of a trial, by its number from 0 and its settings.
-        objectives: Results on valid to make best; none: the monitor.
+    ``make`` returns the run of a trial by its number from 0 and its settings. ``objectives`` are results on
+    valid to make best; none: the monitor of the experiment's ``params``.
     """
 
     def __init__(

@@ -17,14 +17,12 @@ from optuna.distributions import (
 )
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fuxictr_stem.runtime.outputs import remove_file
 from fuxictr_stem.tuning.space import Choices, Range, Search
 from fuxictr_stem.tuning.trials import FAILED, PRUNED, Trial
 
-_DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 _NUMBER, _SETTINGS, _NAME = "number", "settings", "expid"
 
 
@@ -50,7 +48,7 @@ class TpeSampler:
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(journal))),
             study_name=name,
-            directions=[_DIRECTIONS[mode] for mode in modes],
+            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
             load_if_exists=True,
         )
         for trial in self._study.get_trials(deepcopy=False):

@@ -33,21 +33,12 @@ _NAMES = ("model_id", "dataset_id", "device", "data")
 class TunerRuns(Runs):
     """A tuner's trials, each under the id that FuxiCTR would give it.
 
-    Args:
-        tuner: The tuner.
-        data: Fingerprint of the experiment's data as it is.
-        tag: Only trials with this text in their id are made.
-        processes: How many run at a time.
-        versions: Those of the software, which decide whether a finished run still counts.
+    ``data`` is the fingerprint of the experiment's data as it is. Only trials with the ``tag`` in their id
+    are made, so many ``processes`` at a time.
     """
 
     def __init__(
-        self,
-        tuner: Tuner,
-        data: str,
-        tag: str,
-        processes: int,
-        versions: Mapping[str, str],
+        self, tuner: Tuner, data: str, tag: str, processes: int, versions: Mapping[str, str]
     ) -> None:
         csv_path = Path(f"{tuner.folder.resolve().name}.csv")
         super().__init__(tuner.folder, csv_path, max(1, torch.get_num_threads() // processes))

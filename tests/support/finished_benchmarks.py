@@ -97,7 +97,7 @@ def make_benchmark(
                 )
                 for part in parts
             ]
-            models.setdefault(name, {})[seed] = TrainedModel(name, seed, runs)
+            models.setdefault(name, {})[seed] = TrainedModel(runs)
     return FinishedBenchmark(
         name="small",
         dataset_id="toy",

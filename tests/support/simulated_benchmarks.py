@@ -74,7 +74,7 @@ def simulate(rng, noises, seeds, users=25, rows_of_user=8, labels=("click", "lik
                 made[label] = TaskPredictions(test.y_true, y_pred, test.user, test.row)
             result = {**figures, **COST, "peak_rss_bytes": 1}
             run = Run(name, seed, {}, list(labels), result, None)
-            models.setdefault(name, {})[seed] = Simulated(name, seed, [run], made)
+            models.setdefault(name, {})[seed] = Simulated([run], made)
     return FinishedBenchmark(
         name="simulated",
         dataset_id="toy",

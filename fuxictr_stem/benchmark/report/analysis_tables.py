@@ -29,10 +29,7 @@ def _slices(slices: Slices, names: list[str]) -> list[Table]:
         tables.append(Table(f"{label}: the slices", slices.definition, header, sizes))
         for metric in ("AUC", "gAUC"):
             rows = [
-                [
-                    name,
-                    *map(_or_lacking, np.mean([getattr(s, metric.lower()) for s in seeds], axis=0)),
-                ]
+                [name, *map(number, np.mean([getattr(s, metric.lower()) for s in seeds], axis=0))]
                 for name, seeds in by_model.items()
             ]
             title, note = f"{label}, {metric} by slice", "Mean over seeds, on test."
@@ -77,14 +74,10 @@ def _ranks(analysis: Analysis) -> list[Table]:
     rows = []
     for model, table in first.items():
         ranks = dict(zip(table.tables, table.effective_rank, strict=True))
-        texts = [_or_lacking(ranks.get(name, np.nan), 2) for name in names]
+        texts = [number(ranks.get(name, np.nan), 2) for name in names]
         rows.append([model, f"{table.ids:,}", *texts])
     note = (
         "exp of the entropy of the singular values' shares (Roy and Vetterli, 2007): from 1 to the "
         "width of the table. A model with one table has the shared one only."
     )
     return [Table("Effective rank", note, ["model", "ids", *names], rows)] if rows else []
-
-
-def _or_lacking(value: float, digits: int = 4) -> str:
-    return LACKING if np.isnan(value) else number(float(value), digits)

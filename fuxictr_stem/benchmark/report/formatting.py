@@ -41,7 +41,7 @@ def file_name(*parts: str) -> str:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return a number without a leading zero, as in ``.7572``; five figures from 10 on.
+    """Return a number without a leading zero, as in ``.7572``; five figures from 10 on; a dash for NaN.
 
     What is not zero is not written as zero: it gets as many digits as its first figure needs.
 
@@ -49,6 +49,8 @@ def number(value: float, digits: int = 4) -> str:
         >>> number(0.75724), number(-0.00002), number(12345.678)
         ('.7572', '-.00002', '12346')
     """
+    if math.isnan(value):
+        return LACKING
     if 0 < abs(value) < 0.5 * 10**-digits:
         digits = -math.floor(math.log10(abs(value)))
     if digits > _MOST_DIGITS:
@@ -88,10 +90,15 @@ def p_value(p: float) -> str:
     return "< .001" if p < 0.0005 else number(p, digits)
 
 
+def direction(metric: str) -> str:
+    """Return which way a metric is better."""
+    words = {True: "higher", False: "lower", None: "neither higher nor lower"}
+    return f"{words[higher_is_better(metric)]} is better"
+
+
 def better(metric: str) -> str:
     """Return which way a metric is better, as the end of a label."""
-    higher = higher_is_better(metric)
-    return "" if higher is None else f", {'higher' if higher else 'lower'} is better"
+    return "" if higher_is_better(metric) is None else f", {direction(metric)}"
 
 
 class Strong(str):
@@ -145,20 +152,16 @@ def escape_markdown(text: object) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", flat)
 
 
-def _environment(**options: Any) -> Environment:
-    return Environment(
+# Markdown escapes by its own rules, in `finalize`; sentences are escaped where they are shown.
+_ENVIRONMENTS = {
+    ending: Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        **options,
+        autoescape=ending == ".html",
+        finalize=escape_markdown if ending == ".md" else None,
     )
-
-
-# Markdown escapes by its own rules, in `finalize`; sentences are escaped where they are shown.
-_ENVIRONMENTS = {
-    ".html": _environment(autoescape=True),
-    ".md": _environment(autoescape=False, finalize=escape_markdown),
-    ".txt": _environment(autoescape=False),
+    for ending in (".html", ".md", ".txt")
 }

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fuxictr_stem.benchmark.report import formatting as form
-from fuxictr_stem.benchmark.report.formatting import (
-    LACKING,
-    Section,
-    Strong,
-    Table,
-    as_text,
-    render,
-)
+from fuxictr_stem.benchmark.report.formatting import LACKING, Section, Strong, Table
 from fuxictr_stem.benchmark.report.summary import remarks, verdicts
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
@@ -23,11 +16,6 @@ from fuxictr_stem.benchmark.score.leaderboard import (
 )
 from fuxictr_stem.benchmark.score.significance import ALPHA, LEVEL
 
-_DIRECTIONS = {
-    True: "higher is better: a positive difference is an improvement",
-    False: "lower is better: a negative difference is an improvement",
-    None: "neither higher nor lower is better",
-}
 _INTERVALS = ["over seeds and users", "over users only"]
 _DIFFERENCE = ["model", "task", "difference", *_INTERVALS, "p over seeds only", "Holm p"]
 
@@ -45,7 +33,7 @@ def page_content(leaderboard: Leaderboard) -> dict[str, Any]:
         "title": f"Benchmark {finished.name} on {finished.dataset_id}",
         "verdicts": verdicts(leaderboard),
         "remarks": remarks(leaderboard),
-        "facts": [(key, as_text(value)) for key, value in made.items() if value != []],
+        "facts": [(key, form.as_text(value)) for key, value in made.items() if value != []],
         "definitions": _definitions(leaderboard),
     }
 
@@ -79,8 +67,7 @@ def _quality(leaderboard: Leaderboard) -> list[Table]:
             ]
             seeds = sorted({len(score.values) for score in scores.values() if score})
             rows.append([name, *cells, "/".join(map(str, seeds)) or LACKING])
-        direction = _DIRECTIONS[higher_is_better(metric)].split(":")[0]
-        note = f"Mean ± standard deviation over seeds, on test; {direction}."
+        note = f"Mean ± standard deviation over seeds, on test; {form.direction(metric)}."
         header = ["model", *finished.labels, "seeds"]
         tables.append(Table(metric, note, header, rows, picture=form.file_name("quality", metric)))
     return tables
@@ -98,7 +85,10 @@ def _differences(leaderboard: Leaderboard, role: Reference) -> list[Table]:
             for name in finished.names
             if (comparison := getattr(leaderboard.score(name, label, metric), role, None))
         ]
-        direction = _DIRECTIONS[higher_is_better(metric)]
+        direction, higher = form.direction(metric), higher_is_better(metric)
+        if higher is not None:
+            sign = "positive" if higher else "negative"
+            direction += f": a {sign} difference is an improvement"
         note = f"{metric}: {direction}.{_tested(leaderboard, metric, role)}"
         title = f"{metric}, difference to {reference}"
         picture = form.file_name("transfer", metric) if role == "single_task" else ""
@@ -163,11 +153,11 @@ def _search(finished: FinishedBenchmark) -> list[Table]:
             [
                 expid,
                 f"{len(values)} of {total}" if len(values) < total else str(total),
-                as_text(trials.monitor),
+                form.as_text(trials.monitor),
                 " to ".join(form.number(end(values)) for end in (min, max)) if values else LACKING,
                 form.number(best.value) if best else LACKING,
-                as_text(best.settings) if best else LACKING,
-                as_text(trials.edges()) if trials.edges() else "no",
+                form.as_text(best.settings) if best else LACKING,
+                form.as_text(trials.edges()) if trials.edges() else "no",
             ]
         )
     header = ["experiment", "trials", "monitor", "valid, all trials", "valid, chosen", "settings"]
@@ -201,7 +191,7 @@ def _definitions(leaderboard: Leaderboard) -> list[str]:
     if over_seeds_alone and basis != "seeds":
         labels = ", ".join(over_seeds_alone)
         basis += f" (on {labels} over seeds alone: the metric has no interval over users)"
-    text = render(
+    text = form.render(
         "definitions.txt",
         single_task=leaderboard.finished.single_task,
         best_baseline=leaderboard.best_baseline,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -159,23 +160,20 @@ def _csv(leaderboard: Leaderboard) -> str:
 
 def write_report(leaderboard: Leaderboard, analysis: Analysis | None, folder: Path) -> None:
     """Write ``report.html`` and ``figures/*.png``, in place of an older report's pictures."""
-    tables = leaderboard_tables(leaderboard)
+    tables, finished = leaderboard_tables(leaderboard), leaderboard.finished
+    pictures = chain(
+        leaderboard_pictures(leaderboard), search_pictures(list(finished.searches.values()))
+    )
     if analysis is not None:
-        tables |= analysis_tables(analysis, leaderboard.finished.names)
-
-    def pictures() -> Iterator[Picture]:
-        yield from leaderboard_pictures(leaderboard)
-        yield from search_pictures(list(leaderboard.finished.searches.values()))
-        if analysis is not None:
-            yield from analysis_pictures(analysis, leaderboard)
-
+        tables |= analysis_tables(analysis, finished.names)
+        pictures = chain(pictures, analysis_pictures(analysis, leaderboard))
     write_page(folder, tables, pictures, page_content(leaderboard))
 
 
 def write_page(
     folder: Path,
     tables: Mapping[Section, list[Table]],
-    pictures: Callable[[], Iterator[Picture]],
+    pictures: Iterable[Picture],
     content: Mapping[str, Any],
 ) -> None:
     """Write ``report.html`` and ``figures/*.png``, in place of an older page's pictures.
@@ -188,7 +186,7 @@ def write_page(
     older = set(figures.glob("*.png"))
     drawn: dict[Section, list[tuple[Picture, str]]] = {}
     with matplotlib.rc_context(STYLE):
-        for picture in pictures():
+        for picture in pictures:
             path = figures / f"{picture.name}.png"
             older.discard(path)
             drawn.setdefault(picture.section, []).append((picture, _write(picture, path)))
@@ -208,20 +206,17 @@ def _section(
     """Return a part of the page: its pictures, each with the table of its numbers, and other tables."""
     by_picture = {table.picture: table for table in tables}
     names = {picture.name for picture, _ in pictures}
-    shown: list[tuple[str, Picture | None, str, Table | None]] = [
-        (picture.title, picture, data, by_picture.get(picture.name)) for picture, data in pictures
+    entries: list[dict[str, Any]] = [
+        {"title": p.title, "picture": p, "data": data, "table": by_picture.get(p.name)}
+        for p, data in pictures
     ]
-    shown += [(table.title, None, "", table) for table in tables if table.picture not in names]
-    entries = [
-        {
-            "title": title,
-            "picture": picture,
-            "data": data,
-            "table": table,
-            "anchor": file_name(heading, title, str(number)),
-        }
-        for number, (title, picture, data, table) in enumerate(shown)
+    entries += [
+        {"title": table.title, "picture": None, "table": table}
+        for table in tables
+        if table.picture not in names
     ]
+    for number, entry in enumerate(entries):
+        entry["anchor"] = file_name(heading, entry["title"], str(number))
     return {"heading": heading, "anchor": file_name(heading), "entries": entries}
 
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fuxictr_stem.benchmark.report.formatting import (
-    LACKING,
-    Strong,
-    Table,
-    mean_and_sd,
-    p_value,
-    seconds,
-    signed,
-    span,
-)
+from fuxictr_stem.benchmark.report import formatting as form
+from fuxictr_stem.benchmark.report.formatting import LACKING, Strong, Table
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
     PROPOSED,
@@ -38,16 +30,16 @@ def verdicts(leaderboard: Leaderboard) -> Table:
         for name in dict.fromkeys([best, leaderboard.best(label, metric, PROPOSED)])
         if name is not None
     ]
-    higher = higher_is_better(metric)
-    way = "" if higher is None else f" {'Higher' if higher else 'Lower'} is better."
-    note = f"Mean ± standard deviation over seeds, on test.{way}"
+    note = "Mean ± standard deviation over seeds, on test."
+    if higher_is_better(metric) is not None:
+        note += f" {form.direction(metric).capitalize()}."
     header = list(dict.fromkeys(key for row in rows for key in row))
     # Where no model is compared with a reference, there is no column for it.
     header = [key for key in header if any(row[key] != LACKING for row in rows)]
     if any(key.startswith(_AGAINST) for key in header):
         note += (
             f" A difference is real if another draw of seeds and test users would hardly remove it: "
-            f"Holm p below {p_value(ALPHA)}."
+            f"Holm p below {form.p_value(ALPHA)}."
         )
     texts = tuple(key for key in header if key != metric)
     return Table("In short", note, header, [[row[key] for key in header] for row in rows], texts)
@@ -62,7 +54,7 @@ def _row(leaderboard: Leaderboard, label: str, name: str, place: str) -> dict[st
     return {
         "task": label,
         "model": f"{name}, {place if len(leaderboard.costs) > 1 else 'the only one'}",
-        metric: mean_and_sd(score),
+        metric: form.mean_and_sd(score),
         f"{_AGAINST}{single}": _verdict(score.single_task, metric),
         f"{_AGAINST}{baseline}, the best baseline": _verdict(against, metric),
         "cost": _cost(leaderboard, name),
@@ -73,15 +65,15 @@ def _verdict(comparison: Comparison | None, metric: str) -> str:
     """Return a difference, its interval, and whether it is more than chance."""
     if comparison is None:
         return LACKING
-    text, both = signed(comparison.difference), comparison.seeds_and_users
+    text, both = form.signed(comparison.difference), comparison.seeds_and_users
     if both is not None:
-        text += f" {span(both.low, both.high)}"
+        text += f" {form.span(both.low, both.high)}"
     if comparison.p_holm is None:
         return f"{text}, not tested"
     if not comparison.is_significant:
-        return f"{text}, may be chance (Holm p {p_value(comparison.p_holm)})"
+        return f"{text}, may be chance (Holm p {form.p_value(comparison.p_holm)})"
     word = "better" if comparison.is_better(metric) else "worse"
-    real = f"{text}, really {word} (Holm p {p_value(comparison.p_holm)})"
+    real = f"{text}, really {word} (Holm p {form.p_value(comparison.p_holm)})"
     return Strong(real) if word == "better" else real
 
 
@@ -90,7 +82,7 @@ def _cost(leaderboard: Leaderboard, name: str) -> str:
     cost = leaderboard.costs[name]
     times = {other: c.seconds_per_epoch for other, c in leaderboard.costs.items()}
     cheapest = min(times, key=lambda other: times[other])
-    text = f"{seconds(cost.seconds_per_epoch)} s per epoch"
+    text = f"{form.seconds(cost.seconds_per_epoch)} s per epoch"
     if name != cheapest and times[cheapest] > 0:
         text += f", {cost.seconds_per_epoch / times[cheapest]:.1f} times {cheapest}"
     return f"{text}; {cost.peak_mib:,.0f} MiB"

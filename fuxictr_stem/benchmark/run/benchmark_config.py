@@ -88,13 +88,6 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
     # The single-task experiments decide what is compared, or all.
     of_single = {expid: experiments[expid] for expid in single if expid in experiments}
     labels = list(values["labels"] or _in_order(_trained(of_single), experiments))
-    types = label_types(experiments)
-    tasks = [types[label] for label in labels if label in types]
-    problems.add_all(_label_problems(values, labels, experiments, single))
-    problems.add_all(_metric_problems(values["metrics"], tasks))
-    if values["slices"]:
-        problems.add_all(_slice_problems(values["slices"], experiments, single, types))
-    problems.raise_any(subject)
     unchanged = ("dataset_id", "seeds", "threads", "resamples", "slices")
     benchmark = Benchmark(
         name=path.stem,
@@ -107,7 +100,8 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
         search=search,
         **{name: values[name] for name in unchanged},
     )
-    problems.add_all(_row_problems(benchmark))
+    for rule in (_label_problems, _metric_problems, _slice_problems, _row_problems):
+        problems.add_all(rule(benchmark))
     problems.raise_any(subject)
     return benchmark
 
@@ -240,29 +234,26 @@ def _load_all(
     return experiments
 
 
-def _label_problems(
-    values: Params, labels: list[str], experiments: Mapping[str, Params], single: list[str]
-) -> Iterator[Problem]:
+def _label_problems(benchmark: Benchmark) -> Iterator[Problem]:
     """Yield labels that are not trained or compared, and single-task experiments of several."""
-    for expid in single:
-        trained_labels = experiments.get(expid, {}).get("task_labels", [""])
-        if len(trained_labels) != 1:
-            text = f"{expid} trains {', '.join(trained_labels)}, not one label."
-            yield Problem("single_task", text)
-    if not experiments:
-        return
-    trained = _trained(experiments)
-    for label in labels:
+    for expid in benchmark.single_task:
+        of_expid = benchmark.experiments.get(expid, {}).get("task_labels", [""])
+        if len(of_expid) != 1:
+            yield Problem("single_task", f"{expid} trains {', '.join(of_expid)}, not one label.")
+    labels, trained = benchmark.labels, _trained(benchmark.experiments)
+    for label in labels if trained else ():
         if label not in trained:
             near = suggest(label, trained)
             yield Problem("labels", f"no experiment trains {short(label)}.", near)
-    for label in (values["slices"] or {}).get("labels", []):
+    for label in benchmark.slices["labels"] if benchmark.slices and trained else ():
         if label not in labels:
             yield Problem("slices.labels", f"{label!r} is not compared.", suggest(label, labels))
 
 
-def _metric_problems(metrics: list[str], tasks: list[str]) -> Iterator[Problem]:
+def _metric_problems(benchmark: Benchmark) -> Iterator[Problem]:
     """Yield metrics that no compared task has, and tasks without a metric: they would stay empty."""
+    types, metrics = label_types(benchmark.experiments), benchmark.metrics
+    tasks = [types[label] for label in benchmark.labels if label in types]
     fitting = [name for name, metric in METRICS.items() if metric.task in tasks]
     for name in metrics if tasks else ():
         if name not in fitting:
@@ -275,24 +266,26 @@ def _metric_problems(metrics: list[str], tasks: list[str]) -> Iterator[Problem]:
             yield Problem("metrics", f"has none for the {task} tasks.", hint)
 
 
-def _slice_problems(
-    slices: Params, experiments: Mapping[str, Params], single: list[str], types: Mapping[str, str]
-) -> Iterator[Problem]:
+def _slice_problems(benchmark: Benchmark) -> Iterator[Problem]:
     """Yield slices by labels that have no positives, and by groups that the cache merges."""
-    if not single:
+    slices, experiments = benchmark.slices, list(benchmark.experiments.values())
+    if slices is None:
+        return
+    if not benchmark.single_task:
         text = "show the lift over single-task models, but there are none."
         yield Problem("slices", text, "Name some under single_task, or leave slices out.")
-    if any(params.get("group_id") is None for params in experiments.values()):
+    if any(params.get("group_id") is None for params in experiments):
         yield Problem("slices", "need the users: set group_id of the dataset to their column.")
     if slices["thresholds"] is not None and slices["quantiles"] is not None:
         text = "have both thresholds and quantiles, of which only one can bound them."
         yield Problem("slices", text)
+    types = label_types(benchmark.experiments)
     for label in slices["labels"]:
         if types.get(label, BINARY) != BINARY:
             text = f"{label!r} is a {types[label]} task: it has no positives."
             yield Problem("slices.labels", text)
     group = slices["group"]
-    for params in experiments.values():
+    for params in experiments:
         kept = [c["name"] for c in params["feature_cols"] if c["active"] and c["type"] == META]
         if group is not None and group not in kept:
             text = (

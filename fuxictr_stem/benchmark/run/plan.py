@@ -19,15 +19,8 @@ class Plan(Runs):
     """The runs of a benchmark, below ``runs/`` of its folder.
 
     Every experiment is trained once per trial with the first seed. The trial with the best validation
-    monitor is then trained with the other seeds; its first run counts as that of the first seed.
-
-    Args:
-        benchmark: The benchmark.
-        caches: The data of each experiment.
-        versions: Those of what decides a run's numbers.
-        config_dir: Folder of the model and dataset configs.
-        folder: The benchmark's.
-        device: Name of the device of all runs.
+    monitor is then trained with the other seeds; its first run counts as that of the first seed. ``caches``
+    holds the data of each experiment, ``versions`` those of what decides a run's numbers.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,8 +47,6 @@ class Run:
 class TrainedModel:
     """One model at one seed: one run, or for the single-task model one run per label."""
 
-    name: str
-    seed: int
     runs: list[Run]
 
     @property
@@ -102,6 +100,13 @@ class FinishedBenchmark:
             self.models, key=lambda name: (name != self.single_task) + (name in self.proposed)
         )
 
+    def trained(self, label: str) -> Iterator[tuple[str, int, TrainedModel]]:
+        """Yield the models that have a task, each with its name and seed."""
+        for name, by_seed in self.models.items():
+            for seed, trained in by_seed.items():
+                if label in trained.labels:
+                    yield name, seed, trained
+
     def values(self, name: str, label: str, metric: str, split: str = "test") -> dict[int, float]:
         """Return a model's metric of one task on a split, by seed."""
         return {seed: e.metric(label, metric, split) for seed, e in self.models[name].items()}
@@ -131,7 +136,7 @@ def collect_runs(plan: Plan, outcomes: Outcomes, facts: Mapping[str, Any]) -> Fi
                 if spec.key in outcomes.done
             ]
             if len(runs) == len(expids):
-                models.setdefault(name, {})[seed] = TrainedModel(name, seed, runs)
+                models.setdefault(name, {})[seed] = TrainedModel(runs)
     planned = [spec for expid in final for spec in [*plan.searches[expid].known, *final[expid][1:]]]
     failed = [spec for spec in planned if spec.key in outcomes.failed]
     return FinishedBenchmark(

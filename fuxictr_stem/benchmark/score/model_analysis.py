@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,20 +166,13 @@ def measure_slices(
     slices = Slices(names, rows.definition, finished.single_task)
     types = label_types(benchmark.experiments)
     for label in finished.labels:
-        by_model = {
-            name: {
-                seed: trained.predictions(label)
-                for seed, trained in models.items()
-                if label in trained.labels
-            }
-            for name, models in finished.models.items()
-        }
-        reference = by_model[finished.single_task]
-        if not reference or types[label] != BINARY:
+        by_model: dict[str, dict[int, TaskPredictions]] = {}
+        for name, seed, trained in finished.trained(label):
+            by_model.setdefault(name, {})[seed] = trained.predictions(label)
+        reference = by_model.get(finished.single_task)
+        if reference is None or types[label] != BINARY:
             continue
         for name, by_seed in by_model.items():
-            if not by_seed:
-                continue
             logger.info("Slices of %s: %s", label, name)
             slices.metrics.setdefault(name, {})[label] = [
                 slice_metrics(p.y_true, p.y_pred, _ids(p), rows.of_test[p.row], len(names))
@@ -192,19 +184,15 @@ def measure_slices(
                 logger.warning("Slices of %s: %s has other samples, so no lift.", label, name)
             elif name != finished.single_task and pairs:
                 first = pairs[0][0]
-                lift = partial(
-                    slice_lift,
-                    first.y_true,
-                    [ours.y_pred for ours, _ in pairs],
-                    [theirs.y_pred for _, theirs in pairs],
-                    _ids(first),
-                    rows.of_test[first.row],
-                    resamples=benchmark.resamples,
-                    num_slices=len(names),
+                ours, theirs = (
+                    [p.y_pred for p in of_model] for of_model in zip(*pairs, strict=True)
                 )
-                metrics = [metric for metric in finished.metrics if metric in RANKING]
+                users, numbers = _ids(first), rows.of_test[first.row]
+                options = {"resamples": benchmark.resamples, "num_slices": len(names)}
                 slices.lifts.setdefault(name, {})[label] = [
-                    lift(metric=metric) for metric in metrics
+                    slice_lift(first.y_true, ours, theirs, users, numbers, metric, **options)
+                    for metric in finished.metrics
+                    if metric in RANKING
                 ]
     return slices
 

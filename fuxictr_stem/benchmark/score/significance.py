@@ -77,25 +77,21 @@ class UserBootstrap:
         self.users: dict[str, int] = {}
         for label in finished.labels:
             counts: dict[str, np.ndarray] = {}
-            for name, models in finished.models.items():
-                for run_seed, trained in models.items():
-                    if label not in trained.labels:
-                        continue
-                    predictions = trained.predictions(label)
-                    samples = _fingerprint(predictions)
-                    self._samples[name, run_seed, label] = samples
-                    if predictions.group_id is None:
-                        continue
-                    ids, group = np.unique(predictions.group_id, return_inverse=True)
-                    if samples not in counts:
-                        counts[samples] = resample_counts(len(ids), resamples, seed)
-                        self._users[samples] = len(ids)
-                        self.users.setdefault(label, len(ids))
-                    columns = predictions.y_true, predictions.y_pred, group, counts[samples]
-                    for metric in finished.metrics:
-                        if metric not in RATIOS and not np.isnan(trained.metric(label, metric)):
-                            values = bootstrap_metric(metric, *columns)
-                            self._values[name, run_seed, label, metric] = values
+            for name, run_seed, trained in finished.trained(label):
+                predictions = trained.predictions(label)
+                samples = self._samples[name, run_seed, label] = _fingerprint(predictions)
+                if predictions.group_id is None:
+                    continue
+                ids, group = np.unique(predictions.group_id, return_inverse=True)
+                if samples not in counts:
+                    counts[samples] = resample_counts(len(ids), resamples, seed)
+                    self._users[samples] = len(ids)
+                    self.users.setdefault(label, len(ids))
+                columns = predictions.y_true, predictions.y_pred, group, counts[samples]
+                for metric in finished.metrics:
+                    if metric not in RATIOS and not np.isnan(trained.metric(label, metric)):
+                        values = bootstrap_metric(metric, *columns)
+                        self._values[name, run_seed, label, metric] = values
 
     def same_samples(self, names: Sequence[str], label: str, seeds: Sequence[int]) -> bool:
         """Say whether models were tested on the same samples of a task."""

@@ -20,6 +20,7 @@ from fuxictr_stem.tuning.trials import DONE, FAILED, PRUNED, Trial, Trials, impo
 
 _STATES = {DONE: (style.BLUE, "o"), PRUNED: (style.GREY, "v"), FAILED: (style.BLACK, "x")}
 _MOST_TICKS = 5
+_BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
 _WIDE = 20  # ratio from which on an axis is logarithmic
 
 
@@ -125,15 +126,7 @@ def _draw_parallel(panel: Axes, search: Trials) -> None:
         at, ticks = _scale(column)
         heights.append(at)
         for height, text in ticks:
-            panel.text(
-                place + 0.03,
-                height,
-                text,
-                fontsize=8,
-                va="center",
-                zorder=4,
-                bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6},
-            )
+            panel.text(place + 0.03, height, text, fontsize=8, va="center", zorder=4, bbox=_BOX)
     lines = np.array(heights).T
     values = np.array([trial.value for trial in search.done]) * (1 if search.mode == "max" else -1)
     norm, colours = Normalize(values.min(), values.max()), matplotlib.colormaps[style.HEAT]
@@ -172,11 +165,13 @@ def _scale(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]
     ]
 
 
-def front_picture(
+def front_pictures(
     trials: Sequence[Trial], front: Sequence[Trial], modes: Mapping[str, str]
-) -> Picture:
-    """Return the picture of several objectives, a panel for each two, with the Pareto front."""
+) -> Iterator[Picture]:
+    """Yield the picture of several objectives, if there are some: a panel for each two, and the front."""
     pairs = list(combinations(modes, 2))
+    if not pairs:
+        return
     figure, axes = style.grid(len(pairs), style.columns_of(len(pairs)), 3.0, 0.5)
     for panel, (first, second) in zip(axes, pairs, strict=True):
         ends = sorted((t.objectives[first], t.objectives[second]) for t in front)
@@ -191,7 +186,7 @@ def front_picture(
             axis(f"{name}, {'higher' if modes[name] == 'max' else 'lower'} is better")
     looks = {"trial": (style.BLUE, "o"), "Pareto front": (style.VERMILLION, "s")}
     style.legend(figure, looks, 2, "outside upper right")
-    return Picture(
+    yield Picture(
         Section.SEARCH,
         "search-front",
         "Objectives against each other",

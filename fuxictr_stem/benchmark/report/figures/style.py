@@ -26,6 +26,8 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
 OF_ROLE = {SINGLE_TASK: (BLACK, "D"), BASELINE: (BLUE, "o"), PROPOSED: (VERMILLION, "s")}
 HEAT = "cividis"
+_NOTE: Any = {"ha": "center", "va": "center", "fontsize": 9}
+_NOTE |= {"color": DARK_GREY, "backgroundcolor": "white"}
 
 WIDTH = 7.5  # inches: fonts stay readable when a page or a phone shows the whole width
 DPI = 150
@@ -158,17 +160,7 @@ def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str], roles: Mapping[s
         axes.axvline(panel.line, color=GREY, linestyle="--", linewidth=1.2)
     for y, name in enumerate(names):
         if name not in panel.points:
-            axes.text(
-                0.5,
-                y,
-                "no result",
-                transform=axes.get_yaxis_transform(),
-                ha="center",
-                va="center",
-                fontsize=9,
-                color=DARK_GREY,
-                backgroundcolor="white",
-            )
+            axes.text(0.5, y, "no result", transform=axes.get_yaxis_transform(), **_NOTE)
             continue
         value, low, high = panel.points[name]
         colour, marker = OF_ROLE[roles[name]]
