@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic.dataclasses import dataclass as checked
 
 from fuxictr_stem.config import value_types as kinds
 from fuxictr_stem.config.decisive import NO_SETTINGS
@@ -40,14 +41,6 @@ SearchSpace = Annotated[
 ]
 
 
-class RangeShape(Shape):
-    """A range of numbers, from which a sampler draws: whole ones if both ends are."""
-
-    low: int | kinds.Number = field("the least value", REQUIRED)
-    high: int | kinds.Number = field("the largest value", REQUIRED)
-    log: bool = field("draw its logarithm, as for a learning rate", False)
-
-
 class ChoicesShape(Shape):
     """Values to choose from; the same as a list."""
 
@@ -65,13 +58,13 @@ class Choices:
         return self.values[rng.integers(len(self.values))]
 
 
-@dataclass(frozen=True)
+@checked(frozen=True)
 class Range:
     """The numbers between two, both included; whole ones if both ends are."""
 
-    low: float
-    high: float
-    log: bool = False
+    low: int | kinds.Number = field("the least value", REQUIRED)
+    high: int | kinds.Number = field("the largest value", REQUIRED)
+    log: bool = field("draw its logarithm, as for a learning rate", False)
 
     @property
     def is_whole(self) -> bool:
@@ -129,7 +122,8 @@ def read_space(space: Mapping[str, Any], sampler: str, where: str, problems: Pro
     for name, values in space.items():
         place = f"{where}.{name}"
         if isinstance(values, dict) and {"low", "high"} & values.keys():
-            ends = read_inner(RangeShape.model_fields, values, place, problems)
+            fields = Range.__pydantic_fields__  # type: ignore[attr-defined]
+            ends = read_inner(fields, values, place, problems)
             if {"low", "high"} <= ends.keys():
                 read[name] = limits = Range(**ends)
                 problems.add_all(_range_problems(place, limits, sampler))
