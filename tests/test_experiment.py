@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -374,29 +373,6 @@ def test_numbers_declared_as_text_are_fine(project):
         for split, frame in project.frames.items()
     }
     assert project.run() == 0
-
-
-def test_run_expid_word_for_word(tmp_path):
-    """The script itself, from another folder, in a process of its own."""
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    (copy / "run_expid.py").write_text((ROOT / "run_expid.py").read_text())
-    for part in ("config", "fuxictr_stem"):
-        (copy / part).symlink_to(ROOT / part)
-    command = [sys.executable, str(copy / "run_expid.py"), "--expid"]
-    done = subprocess.run(
-        [*command, "SharedBottom_test"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    result = copy / "checkpoints" / "tiny_sample" / "SharedBottom_test" / "result.json"
-    assert json.loads(result.read_text())["test"]["AUC"] > 0.5
-    assert (copy / "config.csv").read_text().count("\n") == 1
-    wrong = subprocess.run(
-        [*command, "SharedBotom_test"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert wrong.returncode == 2
-    assert "Traceback" not in wrong.stderr
-    assert "SharedBottom_test" in wrong.stderr
 
 
 def test_every_shipped_config_is_valid(monkeypatch):

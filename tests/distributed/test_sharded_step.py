@@ -26,16 +26,16 @@ MODELS = sorted(list_models())
 # An epoch has few batches here, so that weights by epoch change soon.
 EPOCH = 5
 
-# A model, its largest gradient norm, its parameters, and steps.
-Case = tuple[str, float, dict, int]
+# A model, its largest gradient norm, its parameters, and the numbers of its batches.
+Case = tuple[str, float, dict, range]
 
 LONG_RUNS: list[Case] = [
-    ("STEMNet", CLIPPED, {}, 100),
-    ("MMoE", FREE, {"row_sparse": True}, 100),
+    ("STEMNet", CLIPPED, {}, range(100)),
+    ("MMoE", FREE, {"row_sparse": True}, range(100)),
 ]
 # Of each batch that is special one is among them: without labels of a task, and of one row.
 EVERY_MODE: list[Case] = [
-    (name, max_norm, {"row_sparse": row_sparse}, 10)
+    (name, max_norm, {"row_sparse": row_sparse}, range(4, 10))
     for name in MODELS
     for row_sparse in (False, True)
     for max_norm in (CLIPPED, FREE)
@@ -43,7 +43,7 @@ EVERY_MODE: list[Case] = [
 # One mode per model; over the models all four are met.
 SOME_MODES = [case for i, case in enumerate(EVERY_MODE) if (i + i // 4) % 4 == 0]
 SPECIAL: list[Case] = [
-    (name, CLIPPED, params, 3 * EPOCH)
+    (name, CLIPPED, params, range(3 * EPOCH))
     for name, params in [
         ("STEMNet", {"sample_spaces": {"y1": "y0"}}),
         ("PLE", {"sample_weight": "w"}),
@@ -92,7 +92,7 @@ def trace_one(ranks, folder, case):
     model._max_gradient_norm = max_norm
     model.train()
     losses = []
-    for step in range(steps):
+    for step in steps:
         model._epoch_index = step // EPOCH
         columns = uneven_batch(fmap, step)
         if ranks is not None:

@@ -27,26 +27,19 @@ def test_a_mistake_on_one_rank_is_one_message(torchrun):
     assert "exitcode  : 2" in said
 
 
-def test_a_killed_or_stopped_run_goes_on_to_the_same_bits(project, torchrun):
-    """A kill, after which torchrun starts the ranks again; and SIGTERM to torchrun."""
+def test_a_killed_and_stopped_run_goes_on_to_the_same_bits(project, torchrun):
+    """A kill, after which torchrun starts the ranks again; then SIGTERM to torchrun."""
     folder, forked = torchrun.folder, Forked(torchrun.folder)
     forked.end(forked.start())
     weights = folder / HOME / "model.safetensors"
     expected = outcome(project), weights.read_bytes()
     os.rename(folder / "checkpoints", folder / "unbroken")
 
-    process = torchrun.start("--resume", restarts=2, AT_STEP="33 1 SIGKILL")
+    process = torchrun.start("--resume", restarts=2, AT_STEP="33 1 SIGKILL, 5 1 SIGTERM")
     said = torchrun.end(process)
-    assert process.returncode == 0, said
     assert said.count("error: ") == said.count("--resume: going on from") == 1
     assert "error: Rank 1 of 2 (counted from 0) has ended" in said
-    assert (outcome(project), weights.read_bytes()) == expected
-    os.rename(folder / "checkpoints", folder / "killed")
-
-    process = torchrun.start(AT_STEP="5 1 SIGTERM")
-    said = torchrun.end(process)
     assert said.count("Stopped by SIGTERM after step") == said.count("The state is saved") == 1
-    assert "error: " not in said
     assert list((folder / HOME / "states").glob("state-*"))
     run = forked.start("--resume")
     said = forked.end(run)

@@ -4,7 +4,6 @@ Also for the script that does this at length.
 """
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from tests.support.processes import start
 from tests.support.project import Project, toy_rows
 
 # With these a split of some hundred rows has several windows.
@@ -77,14 +77,8 @@ class Runner:
 
     def start(self, resume: bool = False) -> Any:
         """Start a run and return its process."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(
-            ["fuxictr_stem.experiment", "fuxictr_stem.data.encoding.fit"]
-        )
         out = str(self.folder / "out.txt")
-        process = context.Process(target=_run, args=(str(self.folder), self.expid, resume, out))
-        process.start()
-        return process
+        return start(_run, str(self.folder), self.expid, resume, out)
 
     def run(self, resume: bool = False, kill_after: float | None = None) -> int | None:
         """Run to the end, or to a kill -9 after some seconds; return the exit code."""

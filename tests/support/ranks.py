@@ -159,16 +159,19 @@ def run_as_rank(options):
 
     ANSWER_SECONDS: how long ranks wait for one that does not answer. WRONG_RANK: one that makes a mistake.
     AT_STEP, such as "33 1 SIGKILL": what rank 1 does to itself before its 33rd step; SIGTERM it sends to
-    torchrun. Ranks that are started again make no fault.
+    torchrun. After a comma, what happens to ranks that torchrun has started again.
     """
     environment = os.environ
     if "ANSWER_SECONDS" in environment:
         session.TIMEOUT = timedelta(seconds=int(environment["ANSWER_SECONDS"]))
     if environment.get("WRONG_RANK") == environment["RANK"]:
         experiment.make_loader = _no_file
-    step, rank, name = environment.get("AT_STEP", "0 none SIGKILL").split()
-    if rank == environment["RANK"] and environment.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
-        _signal_at(int(step), getattr(signal, name))
+    faults = dict(enumerate(environment.get("AT_STEP", "").split(",")))
+    fault = faults.get(int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")))
+    if fault:
+        step, rank, name = fault.split()
+        if rank == environment["RANK"]:
+            _signal_at(int(step), getattr(signal, name))
     command_line(["run", "--config", "config", "--expid", "toy_test", *options])
 
 
