@@ -98,7 +98,7 @@ def test_the_tables_hold_what_the_runs_report(finished):
                 assert value in reported
 
 
-def test_a_second_start_trains_nothing(finished, monkeypatch):
+def test_a_second_start_trains_nothing(finished, monkeypatch, no_pictures):
     monkeypatch.chdir(finished)
     first = tables()
     stamps = {path: path.stat().st_mtime_ns for path in Path("out/runs").rglob("*")}
