@@ -149,13 +149,13 @@ _FORM = {"dataset_id": str, "valid": dict, "test": dict, "stand_in": bool, "sett
 def read(folder: Path) -> dict[str, Any] | None:
     """Return a finished run's ``result.json``, or None where there is none."""
     path = folder / RESULT
-    if not path.exists():
-        return None
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         if not all(isinstance(result[key], kind) for key, kind in _FORM.items()):
             raise ValueError("it has other values")
         return dict(result)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         check_access(path, error)
         raise DataError(

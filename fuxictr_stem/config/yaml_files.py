@@ -118,11 +118,15 @@ class _Loader(yaml.SafeLoader):
 def config_files(config_dir: str | Path, kind: str) -> list[Path]:
     """Return the files of ``model_config`` or ``dataset_config``, sorted."""
     folder = Path(config_dir)
-    if not os.path.isdir(folder):
+    try:
+        os.listdir(folder)
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError)
+        what = "is not there" if absent else f"cannot be read: {error.strerror}"
         raise ConfigError(
-            f"The config folder {str(folder)!r} is not there. Name the folder that holds "
-            f"model_config and dataset_config by --config (of a benchmark: --config-dir)."
-        )
+            f"The config folder {str(folder)!r} {what}. Name the folder that holds model_config and "
+            f"dataset_config by --config (of a benchmark: --config-dir)."
+        ) from None
     single = folder / f"{kind}.yaml"
     files = [single] if os.path.isfile(single) else sorted((folder / kind).glob("*.yaml"))
     if not files:

@@ -207,7 +207,7 @@ def _wish(
     # pandas makes floats of whole numbers as soon as one is missing.
     if whole and (have.is_float() or values.get("points")):
         return CATEGORICAL, "whole numbers, written as floats"
-    if not number and values.get("numbers"):
+    if not number and values.get("odd") is not None and values["numbers"]:
         return None, f"text: not all are numbers, such as {values['odd']!r}"
     if not number and {*values.get("markers", ())} & {*markers}:
         return None, "text, in which a field of null_values is missing, too"

@@ -100,6 +100,8 @@ def test_files_that_cannot_be_read(toy):
         load_experiment(toy, "exp")
     with pytest.raises(ConfigError, match=r"config folder '.*/nowhere' is not there"):
         list_experiments(toy / "nowhere")
+    with pytest.raises(ConfigError, match=r"dataset_config.yaml' cannot be read: Not a directory"):
+        list_experiments(toy / "dataset_config.yaml")
     (toy / "dataset_config.yaml").unlink()
     put(toy, a=SMALL)
     with pytest.raises(ConfigError, match=r"exp.dataset_id: .* neither dataset_config.yaml"):

@@ -124,6 +124,13 @@ def test_kept_columns_have_their_values_and_types(finished, capsys):
     rows.drop("when", "list", "bytes").write_csv("new.csv")
     assert predict(finished, "--data", "new.csv", "--keep", "code") == 0
     assert pl.read_parquet("out.parquet")["code"].to_list() == rows["code"].to_list()
+    answers = rows.drop("when", "list", "bytes").with_columns(like=pl.lit("yes"))
+    answers.write_csv("new.csv")
+    assert predict(finished, "--data", "new.csv", "--keep", "like") == 0
+    assert pl.read_parquet("out.parquet")["like"].unique().to_list() == [1.0]
+    answers.with_columns(like=pl.lit("maybe")).write_csv("new.csv")
+    assert predict(finished, "--data", "new.csv", "--keep", "like") == 2
+    assert "column 'like' is not a number in 200 rows" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -52,6 +52,8 @@ class Column:
     @property
     def described(self) -> str:
         """How messages call it."""
+        if self.kind == KEPT:
+            return f"column {self.origin!r}"
         name = f"{'label' if self.kind == 'label' else 'column'} {self.name!r}"
         if self.combines:
             return f"{name} (both {' and '.join(map(repr, self.combines))})"

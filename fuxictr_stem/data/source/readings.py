@@ -99,7 +99,7 @@ def finite(value: pl.Expr) -> pl.Expr:
 def _reading(column: Column, have: pl.DataType) -> Reading:
     raw = pl.col(column.origin)
     if column.kind == KEPT:
-        return Reading(column, raw, _kept(column, raw, have))
+        return _kept(column, raw, have)
     if column.kind == "embedding":
         return _vectors(column, raw)
     if column.kind == "sequence":
@@ -141,11 +141,14 @@ def _written_whole(column: Column, raw: pl.Expr, have: pl.DataType) -> Reading:
     return replace(whole, column=column, value=whole.value.cast(pl.String), faults=faults)
 
 
-def _kept(column: Column, raw: pl.Expr, have: pl.DataType) -> pl.Expr:
-    """Return a column as it is, or what can be read of a CSV file's in its declared type."""
+def _kept(column: Column, raw: pl.Expr, have: pl.DataType) -> Reading:
+    """Return a column as it is; one of a CSV file in its declared type."""
     if column.dtype in ("int", "float"):
-        return _parsed(column, raw, have)[0]
-    return _text(column, raw, have) if column.dtype or is_text(have) else raw
+        value, bad, _ = _parsed(column, raw, have)
+        advice = "Fix the value, or do not keep the column."
+        return Reading(column, raw, value, faults=(Fault("not a number", advice, bad),))
+    as_text = column.dtype or is_text(have)
+    return Reading(column, raw, _text(column, raw, have) if as_text else raw)
 
 
 def _without_nulls(column: Column, text: pl.Expr) -> pl.Expr:
@@ -185,7 +188,7 @@ def _parsed(column: Column, raw: pl.Expr, have: pl.DataType) -> tuple[pl.Expr, p
         return raw, _NEVER, _NEVER
     if is_text(have):
         text = _without_nulls(column, raw.cast(pl.String).str.strip_chars())
-        text = answers_as_numbers(text) if column.kind == "label" else text
+        text = answers_as_numbers(text) if column.kind in ("label", KEPT) else text
         value = text.cast(want, strict=False)
         return value, value.is_null() & (text != "").fill_null(False), _NEVER
     value = raw.cast(want, strict=False)
