@@ -13,6 +13,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -141,7 +142,10 @@ def _pick_up(runs: Runs, outcomes: Outcomes, running: Collection[str], free: int
 def _start(context: Any, runs: Runs, spec: RunSpec, slot: int, gpus: Sequence[int]) -> _Running:
     """Start a process, which goes on where a killed run has saved its state."""
     folder = spec.folder
-    is_other = _key_of(folder / _JOB) not in (None, spec.key)
+    before = None
+    with suppress(OSError, ValueError, AttributeError):
+        before = json.loads((folder / _JOB).read_text(encoding="utf-8")).get("key")
+    is_other = before not in (None, spec.key)
     if (spec.results / "result.json").exists():
         try:
             runs.read(spec)
@@ -171,15 +175,6 @@ def _start(context: Any, runs: Runs, spec: RunSpec, slot: int, gpus: Sequence[in
         theirs.close()
     logger.info("Started: %s", spec)
     return _Running(spec, process, slot, time.monotonic(), ours)
-
-
-def _key_of(path: Path) -> str | None:
-    """Return the key of the run that was last started in a folder, None where that is not known."""
-    try:
-        key = json.loads(path.read_text(encoding="utf-8")).get("key")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return str(key) if key is not None else None
 
 
 def _wait(runs: Runs, running: dict[str, _Running], outcomes: Outcomes) -> None:
@@ -216,16 +211,13 @@ def _settle(runs: Runs, run: _Running, outcomes: Outcomes) -> None:
     """Note what became of a run whose process has ended."""
     spec = run.spec
     try:
-        try:
-            result = runs.read(spec)
-        except DataError as error:
-            if run.process.exitcode:
-                reason = _reason(spec.folder / "log.txt", run.process.exitcode)
-                raise DataError(reason) from error
-            raise
+        result = runs.read(spec)
     except (DataError, AccessError) as error:
-        outcomes.failed[spec.key] = str(error)
-        logger.warning("Failed: %s: %s", spec, error)
+        reason, code = str(error), run.process.exitcode
+        if code and isinstance(error, DataError):
+            reason = _reason(spec.folder / "log.txt", code)
+        outcomes.failed[spec.key] = reason
+        logger.warning("Failed: %s: %s", spec, reason)
     else:
         outcomes.done[spec.key] = result
         split = "valid" if result.get("pruned") else "test"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -125,15 +126,8 @@ def _load_run(run: Run, config_dir: Path) -> tuple[dict[str, Any], MultiTaskMode
 
 def _plain(value: Any) -> Any:
     """Return arrays as lists and NaN as None, for JSON."""
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value
+    text = json.dumps(value, default=lambda array: array.tolist())
+    return json.loads(text, parse_constant=lambda _: None)
 
 
 def slice_rows(benchmark: Benchmark, cache: Cache) -> SliceRows | None:

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from fuxictr_stem.benchmark.report.figures import style
@@ -154,15 +154,11 @@ def _scale(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]
         return places, [(place / last, style.wrapped(n, 16)) for place, n in enumerate(names)]
     numbers = np.asarray(column, dtype=float)
     is_wide = numbers.min() > 0 and numbers.max() > _WIDE * numbers.min()
-    scaled = np.log(numbers) if is_wide else numbers
-    low, span = scaled.min(), float(np.ptp(scaled)) or 1.0
+    norm = (LogNorm if is_wide else Normalize)(numbers.min(), numbers.max())
     shown = sorted(set(numbers.tolist()))
     if len(shown) > _MOST_TICKS:
         shown = [shown[0], shown[-1]]
-    ends = [((math.log(v) if is_wide else v) - low) / span for v in shown]
-    return ((scaled - low) / span).tolist(), [
-        (float(end), f"{value:.4g}") for end, value in zip(ends, shown, strict=True)
-    ]
+    return norm(numbers).tolist(), [(float(norm(value)), f"{value:.4g}") for value in shown]
 
 
 def front_pictures(
