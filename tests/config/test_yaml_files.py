@@ -11,7 +11,7 @@ from fuxictr.utils import load_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuxictr_stem import registry
+from fuxictr_stem import list_models, registry
 from fuxictr_stem.config import schema
 from fuxictr_stem.config.dataset_config import load_dataset
 from fuxictr_stem.config.experiment_config import list_experiments, load_experiment
@@ -264,17 +264,13 @@ def test_all_shipped_configs_are_found():
 
 
 @pytest.mark.parametrize("expid", shipped("model_config"))
-def test_a_shipped_experiment_is_valid(expid):
-    params = load_experiment(SHIPPED, expid)
-    assert params["model_id"] == expid
-    stand_in = params.get("prepare", {}).get("stand_in")
+def test_a_shipped_experiment_is_valid_and_fuxictrs_own_loader_reads_the_same(expid):
+    ours, theirs = load_experiment(SHIPPED, expid), load_config(str(SHIPPED), expid)
+    assert ours["model_id"] == expid
+    assert ours["model"] in list_models()
+    stand_in = ours.get("prepare", {}).get("stand_in")
     if stand_in is not None:
         assert load_experiment(SHIPPED, expid, dataset_id=stand_in)["dataset_id"] == stand_in
-
-
-@pytest.mark.parametrize("expid", shipped("model_config"))
-def test_fuxictrs_own_loader_reads_the_same(expid):
-    ours, theirs = load_experiment(SHIPPED, expid), load_config(str(SHIPPED), expid)
     per_task, penalties = ("task", "loss"), ("embedding_regularizer", "net_regularizer")
     for key in theirs.keys() - {"feature_cols", "label_col", "prepare"}:
         value = theirs[key]
