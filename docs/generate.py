@@ -27,18 +27,18 @@ def commands() -> str:
         "# Every command\n",
         "`python -m fuxictr_stem COMMAND`, or `fuxictr_stem COMMAND` after an installation.",
         "`run_expid.py` is `run`, `run_benchmark.py` is `benchmark`, `run_param_tuner.py` is `tune`.",
-        "A command ends with 0, or with 2 after one message about what you can fix; 130, 143 and 129",
-        "are Ctrl-C, SIGTERM and a closed terminal. `audit` and `cache verify` end with 1 where they",
-        "find something.",
+        "Exit codes: 0; 2 after a message about something that you can fix; 130, 143 and 129 after Ctrl-C,",
+        "SIGTERM and a closed terminal; 1 if `audit` or `cache verify` finds a fault.",
     ]
     for name, meaning, parser in _commands(cli.parser()):
         lines += [f"\n## {name}\n", f"{meaning[0].upper()}{meaning[1:]}.\n"]
-        options = [action for action in parser._actions if action.dest != "help"]
+        options = [action for action in parser._actions if action.dest not in ("help", "action")]
         if options:
             lines += ["| option | meaning | default |", "| --- | --- | --- |"]
         for action in options:
             option = " ".join([*action.option_strings[:1], *_value(action)])
-            default = "needed" if action.required else _default(action)
+            needed = action.required and action.nargs != "*"
+            default = "needed" if needed else _default(action)
             lines.append(f"| `{option}` | {_cell(action.help or '')} | {default} |")
     return "\n".join(lines) + "\n"
 
@@ -70,9 +70,9 @@ def keys() -> str:
     """Return the page of all keys of the configs."""
     lines = [
         "# Every key\n",
-        "What a config may say. An unknown key, or a value that is not allowed, is reported before",
-        "anything runs.",
-        "`python -m fuxictr_stem keys` prints this; `config/schema/` has it as JSON schemas, for editors.",
+        "Everything that a config may contain. Unknown keys and values that are not allowed are reported",
+        "before anything runs. `python -m fuxictr_stem keys` prints this page; `config/schema/` has it as",
+        "JSON schemas, for editors.",
     ]
     for name, (where, fields) in SECTIONS.items():
         lines += [f"\n## {name}\n", f"{where[0].upper()}{where[1:]}.\n"]

@@ -120,8 +120,8 @@ def _prepare(args: argparse.Namespace) -> None:
     dataset = load_dataset(args.config, args.dataset)
     if "prepare" not in dataset:
         raise ConfigError(
-            f"--dataset {args.dataset}: its config has no `prepare`, so its split files are its own: "
-            f"{dataset['train_data']}, {dataset['valid_data']}."
+            f"--dataset {args.dataset}: its config has no `prepare`, so there is nothing to do; "
+            f"its files are {dataset['train_data']}, {dataset['valid_data']}."
         )
     if args.raw_dir is not None:
         dataset["prepare"]["raw_dir"] = args.raw_dir
@@ -197,7 +197,7 @@ def _score(
             work(run)
         run.join()
 
-    _on_ranks(score, "Nothing was written. Start it again.")
+    _on_ranks(score, "Nothing was written. Start the command again.")
 
 
 def _embeddings(args: argparse.Namespace) -> None:
@@ -278,26 +278,26 @@ def _separator(text: str) -> str:
 
 # What a command runs, and its help; a command of two words is an action of a group.
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None] | None, str]] = {
-    "init": (_init, "look at a file of logs, split its rows, and write configs that run"),
-    "run": (_run, "run one experiment id, from config to test metrics"),
-    "prepare": (_prepare, "make a dataset's splits from its official files"),
-    "benchmark": (_benchmark, "compare many experiments, with a report"),
-    "tune": (_tune, "try settings of an experiment, by FuxiCTR's tuner file"),
-    "predict": (_predict, "score the rows of files by a finished run"),
-    "evaluate": (_evaluate, "measure a finished run on labelled files"),
-    "embeddings": (_embeddings, "write the vectors of a finished run's fields by raw value"),
-    "export": (_export, "write a finished run as programs that score elsewhere"),
+    "init": (_init, "split the rows of a file of logs, and write configs for it"),
+    "run": (_run, "train and test one experiment id"),
+    "prepare": (_prepare, "split the official files of a dataset"),
+    "benchmark": (_benchmark, "compare many experiments, and write a report"),
+    "tune": (_tune, "search for the best settings of an experiment, by a FuxiCTR tuner file"),
+    "predict": (_predict, "score rows with a finished run"),
+    "evaluate": (_evaluate, "measure a finished run on labelled rows"),
+    "embeddings": (_embeddings, "write the embedding vectors of a finished run, by raw value"),
+    "export": (_export, "export a finished run as ONNX and other programs"),
     "audit": (_audit, "show which task's loss reaches which part of a model; needs no data"),
     "cache": (None, "list, verify or clear the caches of encoded data"),
-    "cache list": (_cache, "show each cache, and whether the config still asks for it"),
-    "cache verify": (_cache, "read all of them; exit code 1 if a file is damaged"),
-    "cache clear": (_cache, "remove those that are old, damaged or unfinished"),
+    "cache list": (_cache, "list the caches, and whether the config still uses them"),
+    "cache verify": (_cache, "read every cache; exit code 1 if one is damaged"),
+    "cache clear": (_cache, "remove caches that are old, damaged or unfinished"),
     "keys": (_keys, "explain every key of the configs, with its default"),
     "list": (_list, "list the experiment ids and the models"),
 }
 # The commands that several processes do together.
 _TOGETHER = (_run, _predict, _evaluate)
-_SAME_COMMAND = "The same command goes on where it was."
+_SAME_COMMAND = "The same command continues it."
 _GO_ON = {"run": RESUME_GOES_ON, "benchmark": _SAME_COMMAND, "tune": _SAME_COMMAND}
 
 _CACHES = ["cache list", "cache verify", "cache clear"]
@@ -314,13 +314,14 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     (
         "--time",
         {"metavar": "COL"},
-        "the column by which rows are split: the last tenths are valid and test; by default by chance",
+        "column of the time: the last two tenths become valid and test; by default rows are split "
+        "at random",
         ["init"],
     ),
     (
         "--group",
         {"metavar": "COL"},
-        "the column whose values group rows for gAUC, such as the user; guessed by its name",
+        "column of the groups of gAUC, such as the user; by default guessed from the names",
         ["init"],
     ),
     (
@@ -334,40 +335,40 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     (
         "--resume",
         _FLAG,
-        "go on from the last saved state; a finished run only shows its result",
+        "continue from the last saved state; a finished run only shows its result",
         ["run"],
     ),
     (
         "--no-stand-in",
         _FLAG,
-        "stop if official files are absent, rather than run on synthetic data",
+        "stop if official files are absent, instead of running on synthetic data",
         ["run"],
     ),
     (
         "--init-from",
         {**_FOLDER, "metavar": "RUN_FOLDER"},
-        "start from the weights of a finished run; table rows are matched by raw token",
+        "start from the weights of a finished run; table rows are matched by raw value",
         ["run"],
     ),
     ("--dataset", _NEEDED, "the dataset id, e.g. kuairand_pure", ["prepare"]),
     ("--raw-dir", {}, "folder of the official files", ["prepare"]),
-    ("--allow-missing-log", _FLAG, "KuaiRand: go on with one of the two log files", ["prepare"]),
+    ("--allow-missing-log", _FLAG, "KuaiRand: continue with one of the two log files", ["prepare"]),
     ("--config", _FOLDER | _NEEDED, "the benchmark's YAML file", ["benchmark"]),
-    ("--out", _FOLDER | _NEEDED, "folder of runs, leaderboard and report", ["benchmark"]),
+    ("--out", _FOLDER | _NEEDED, "folder for runs, leaderboard and report", ["benchmark"]),
     ("--config", _FILE | _NEEDED, "the tuner's YAML file", ["tune"]),
     (
         "--tag",
         {"metavar": "TEXT"},
-        "only trials with this text in their id, such as 001 for the first",
+        "run only trials with this text in their id, such as 001 for the first",
         ["tune"],
     ),
     (
         "--gpu",
         {"type": int, "nargs": "+", "default": [-1]},
-        "a CUDA device, or -1 for the CPU, for each trial that runs at a time",
+        "one CUDA device for each trial that runs at the same time; -1 is the CPU",
         ["tune"],
     ),
-    ("--jobs", {"type": _count, "default": 1}, "runs at a time", ["benchmark"]),
+    ("--jobs", {"type": _count, "default": 1}, "number of runs at the same time", ["benchmark"]),
     (
         "--run",
         {**_FOLDER, **_NEEDED, "dest": "run_folder", "metavar": "FOLDER"},
@@ -380,15 +381,15 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "csv, tsv (also gzipped) or parquet files, folders of them, or patterns",
         [*_SCORES, "init"],
     ),
-    ("--out", _FILE | _NEEDED, "file of the scores: .parquet or .csv", ["predict"]),
-    ("--out", _FOLDER | _NEEDED, "new folder, with a parquet file per field", ["embeddings"]),
-    ("--fields", _LIST, "the fields; by default all that have a table", ["embeddings"]),
-    ("--keep", {**_LIST, "default": ""}, "columns of the data to carry along", ["predict"]),
-    ("--out", _FOLDER | _NEEDED, "folder of the export; it must not be there yet", ["export"]),
+    ("--out", _FILE | _NEEDED, "file for the scores: .parquet or .csv", ["predict"]),
+    ("--out", _FOLDER | _NEEDED, "new folder, for one parquet file per field", ["embeddings"]),
+    ("--fields", _LIST, "the fields; by default all that have an embedding table", ["embeddings"]),
+    ("--keep", {**_LIST, "default": ""}, "columns of the data to add to the scores", ["predict"]),
+    ("--out", _FOLDER | _NEEDED, "new folder for the export", ["export"]),
     (
         "--format",
         {"default": "onnx,program", "metavar": "NAME,NAME"},
-        "onnx, program (torch.export), aot (AOTInductor, needs g++); by default onnx,program",
+        "onnx, program (torch.export), aot (AOTInductor, needs a C++ compiler); by default onnx,program",
         ["export"],
     ),
     (
@@ -404,8 +405,8 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         ["export"],
     ),
     ("--metrics", _LIST, "metrics, e.g. AUC,gAUC; by default those of training", ["evaluate"]),
-    ("--by", {"metavar": "COL"}, "a column of the data: metrics for each value", ["evaluate"]),
-    ("--out", _FILE, "JSON file of the metrics", ["evaluate"]),
+    ("--by", {"metavar": "COL"}, "a column: metrics for each of its values", ["evaluate"]),
+    ("--out", _FILE, "JSON file for the metrics", ["evaluate"]),
     (
         "--gpu",
         {"type": int, "default": -1},
@@ -415,24 +416,24 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     (
         "--config-dir",
         _FOLDER,
-        "folder of the model and dataset configs; by default that above the file's, if it has some",
+        "folder of the configs; by default the parent of the file's folder, if it has any",
         ["benchmark"],
     ),
     ("--dataset", {}, "only the caches of this dataset id", _CACHES),
-    ("--data-root", _FOLDER, "folder of the caches; by default those of the datasets", _CACHES),
-    ("--all", _FLAG, "remove sound ones, too", ["cache clear"]),
+    ("--data-root", _FOLDER, "folder of the caches; by default each dataset's data_root", _CACHES),
+    ("--all", _FLAG, "also remove caches that the config uses", ["cache clear"]),
     ("--dry-run", _FLAG, "only show what would be removed", ["cache clear"]),
     ("section", {"nargs": "*"}, "experiment, dataset, feature, ...; by default all", ["keys"]),
     (
         "--json-schema",
         {**_FOLDER, "metavar": "FOLDER"},
-        "write JSON schemas of the config files, for editors, instead",
+        "write JSON schemas of the config files, for editors, into this folder instead",
         ["keys"],
     ),
     (
         "--config",
         _FOLDER,
-        "folder of the configs; by default ./config, if it has some, else the packaged ones",
+        "folder of the configs; by default ./config if it has any, else those of the package",
         ["run", "prepare", "audit", "list", *_CACHES],
     ),
 ]
@@ -448,7 +449,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if started_by_torchrun():
-            raise ConfigError(f"{self.prog}: {message}. {self.prog} --help shows what there is.")
+            raise ConfigError(f"{self.prog}: {message}. Run {self.prog} --help for the options.")
         super().error(message)
 
 

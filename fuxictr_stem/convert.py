@@ -39,7 +39,7 @@ def load_reference_state_dict(model: MultiTaskNet, state_dict: Mapping[str, Any]
     if not isinstance(state_dict, Mapping):
         raise ConfigError(
             f"state_dict must map names to tensors, found {short(state_dict)}. Read a file by "
-            f"torch.load(path, weights_only=True), which runs nothing that the file says."
+            "torch.load(path, weights_only=True), which executes nothing from the file."
         )
     rule = _RULES.get(type(model))
     if rule is None:
@@ -102,7 +102,7 @@ def _check_storage(model: MultiTaskNet) -> None:
     if embedding.pretrained_of or projected:
         raise ConfigError(
             f"The published weights of {sorted({*embedding.pretrained_of, *projected})} cannot be "
-            f"read: pretrained vectors and projections are kept for each table by itself here."
+            "read: here each table has pretrained vectors and projections of its own."
         )
 
 

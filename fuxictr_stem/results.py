@@ -121,8 +121,8 @@ def append_csv_line(
             os.close(handle)
     except OSError as error:
         raise OutputError(
-            f"The file {path} did not take the line of {expid} ({error}): {line.strip()}\n"
-            "Free some space there; with --resume the run goes on to write it."
+            f"The results of {expid} could not be appended to {path} ({error}): {line.strip()}\n"
+            "Free some space there, and run again with --resume, which writes them."
         ) from error
 
 
@@ -159,8 +159,8 @@ def read(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         check_access(path, error)
         raise DataError(
-            f"{path} is not the whole result of a run ({type(error).__name__}: {error}). Remove it, and "
-            f"run again with --resume."
+            f"{path} is not the complete result of a run ({type(error).__name__}: {error}). Remove "
+            "it, and run again with --resume."
         ) from error
 
 
@@ -190,8 +190,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     train_again = "Train the experiment again, without --resume."
     if not (folder / RUN).exists():
         raise DataError(
-            f"{folder} has no {RUN}: it is of a version of fuxictr_stem before there was one, or its model "
-            f"is of another package, whose weights only that package reads. {train_again}"
+            f"{folder} has no {RUN}: it was written by an older version of fuxictr_stem, or its model "
+            f"is from another package, and only that package can read its weights. {train_again}"
         )
     try:
         run = read_account(folder / RUN, _RUN_FORMAT)
@@ -199,13 +199,13 @@ def read_run(folder: Path) -> dict[str, Any]:
         damage = next(filter(None, damages), "")
     except OtherFormat as error:
         raise DataError(
-            f"{error}, but of another version of fuxictr_stem. Use the one that {folder / RESULT} names "
-            f"under versions, or train the experiment again with this one."
+            f"{error}, but written by another version of fuxictr_stem. Use the version that "
+            f"{folder / RESULT} names, or train the experiment again with this one."
         ) from error
     except Damaged as error:
-        raise DataError(f"{error}. Copy the folder anew. {train_again}") from error
+        raise DataError(f"{error}. Copy the folder again. {train_again}") from error
     if damage:
-        raise DataError(f"{damage}. Copy the folder anew. {train_again}")
+        raise DataError(f"{damage}. Copy the folder again. {train_again}")
     params: dict[str, Any] = run["params"]
     for label in params["label_col"]:
         # JSON has no NaN.
@@ -237,7 +237,7 @@ def read_feature_map(folder: Path, params: Mapping[str, Any]) -> FeatureMap:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DataError(
             f"{folder / FEATURE_MAP} is not that of this run ({type(error).__name__}: {error}). "
-            "Copy the folder anew, or train the experiment again, without --resume."
+            "Copy the folder again, or train the experiment again, without --resume."
         ) from error
     feature_map.data_dir = None
     return feature_map

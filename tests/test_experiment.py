@@ -406,7 +406,7 @@ def test_ctrl_c_ends_in_one_line(project, place, monkeypatch, capfd):
     monkeypatch.setattr(place, interrupted)
     assert project.run() == 130
     error = capfd.readouterr().err
-    assert error.endswith("\nStopped by Ctrl-C. A run goes on by the same command with --resume.\n")
+    assert error.endswith("\nStopped by Ctrl-C. The same command with --resume continues a run.\n")
     assert "Traceback" not in error
 
 

@@ -251,7 +251,7 @@ MISTAKES = {
         lambda p: p.frames.update(
             train=p.frames["train"].with_columns(weight=pl.col("weight") - 0.5)
         ),
-        "'weight' is negative in train, where its least value is -0.5",
+        "'weight' is negative in train, where its lowest value is -0.5",
     ),
     "weights of zero": (
         lambda p: p.frames.update(train=p.frames["train"].with_columns(weight=pl.lit(0.0))),

@@ -25,7 +25,7 @@ def test_keys_are_explained(capsys):
             assert any(field.description in line and must_be(field) in line for line in lines)
     assert "  seed: 2023" in lines
     assert "  model  (required)" in lines
-    rule = "seed of weights and order; must be a whole number from 0 to 4294967295"
+    rule = "seed of the first weights and the order of rows; must be a whole number from 0 to 4294967295"
     assert f"      {rule}" in lines
     assert main(["keys", "label"]) == 0
     said = capsys.readouterr().out

@@ -55,7 +55,7 @@ def _problems(
     yield from relations.name_problems(features, labels)
     for entry in labels:
         if {"missing", "fill_na"} <= entry.values.keys():
-            text = "comes with fill_na: a missing label is either filled or left out."
+            text = "and fill_na exclude each other: a missing label is either filled or left out."
             yield entry.problem("missing", text, "Keep one of them.")
     if readable["label_col"]:
         yield from relations.combined_problems(labels)
@@ -113,7 +113,7 @@ def _column_problems(entry: Column, data_format: str | None) -> Iterator[Problem
         yield entry.problem("dtype", f"must be str for a sequence in a CSV file, found {dtype!r}.")
     if kind == words.EMBEDDING:
         if is_csv:
-            yield entry.problem("type", "embedding holds lists of numbers: it needs parquet.")
+            yield entry.problem("type", "embedding needs parquet, since it holds lists of numbers.")
         if "pretrain_dim" not in col:
             text = "an embedding column needs pretrain_dim, the width of its vectors."
             yield Problem(entry.place, text)

@@ -135,7 +135,7 @@ def _group_problem(
         text = f"names {name!r}, a column of type {col['type']}, which cannot be copied as groups."
         return Problem(key, text, "Name a column with one id per row, best of type meta.")
     if words.function_call(col.get("preprocess"), name):
-        text = f"names {name!r}, which no file holds: it is {col['preprocess']}."
+        text = f"names {name!r}, which is in no file: it is made by {col['preprocess']}."
         return Problem(key, text, "Name a column of the files.")
     return None
 

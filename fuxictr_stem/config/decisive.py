@@ -117,11 +117,12 @@ def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str
         for line in differences(before.get(key), now.get(key), key)
     ]
     if before.get("data") != now.get("data"):
-        changed.append("data: the source files, or the columns' config, are others now")
+        changed.append("data: the source files, or the config of the columns, have changed")
     if changed:
         lines = "\n".join(f"  {line}" for line in changed)
         raise ConfigError(
-            f"--resume: {place} is of other settings:\n{lines}\nSet them back to go on, or run without "
+            f"--resume: {place} was made with other settings:\n{lines}\nSet them back to continue, or "
+            "run without "
             f"--resume to start from the beginning."
         )
 

@@ -196,7 +196,7 @@ def _prediction_problems(params: Mapping[str, Any], tasks: Mapping[str, str]) ->
         **{f"{label}_pred": f"outputs of {label!r}" for label in tasks},
     }
     for label in names.keys() & tasks.keys():
-        text = f"{label!r} is what the {names[label]} are called in saved predictions."
+        text = f"{label!r} is also the name of the {names[label]} in saved predictions."
         hint = "Rename that label, with preprocess: copy_from(...), or set save_predictions: False."
         yield Problem("task_labels", text, hint)
     names |= dict.fromkeys(tasks, "labels")

@@ -54,12 +54,12 @@ def copy_problems(features: Sequence[Column], labels: Sequence[Column]) -> Itera
 def _source_problems(entry: Column, source: str, by_name: Columns) -> Iterator[Problem]:
     """Yield why a column cannot be copied by another one."""
     if source not in by_name:
-        near = suggest(source, by_name) or "Declare it; active: False if nothing else uses it."
+        near = suggest(source, by_name) or "Declare it, with active: False if nothing else uses it."
         text = f"copies {source!r}, which is not a column of feature_cols or label_col."
         yield entry.problem("preprocess", text, near)
         return
     made = by_name[source].get("preprocess")
-    text = f"copies {source!r}, which no file holds: it is {made}."
+    text = f"copies {source!r}, which is in no file: it is made by {made}."
     if "type" in by_name[source]:
         if words.function_call(made, source):
             hint = "Write the same preprocess here, or copy a column of the files."

@@ -65,47 +65,47 @@ class Experiment(Shape):
     model: kinds.Text = key("name of the model", REQUIRED)
     dataset_id: kinds.Text = key("name of the dataset", REQUIRED)
     task_labels: kinds.Several[kinds.Text] | None = key(
-        "labels to train, in order; null for those of the files", None
+        "labels to train, in order; null for all labels of the files", None
     )
     task: kinds.OneOrSeveral[_Task] = key("task type, one for all labels or a list", TASKS[0])
-    num_tasks: kinds.Count | None = key("number of tasks, if it is to be checked", None)
-    loss: kinds.OneOrSeveral[_Loss] | None = key("loss, by default by the task type", None)
+    num_tasks: kinds.Count | None = key("number of tasks; it is only checked", None)
+    loss: kinds.OneOrSeveral[_Loss] | None = key("loss; by default that of the task type", None)
     loss_weight: kinds.LossWeight = key("how the tasks' losses are weighted", EQUAL)
     gradient_balancing: Annotated[str, kinds.OneOf(METHODS)] | None = key(
         "how the tasks' gradients of shared weights are combined", None
     )
     sample_spaces: kinds.SampleSpaces | None = key(
-        "label -> label whose 1 makes a row one of its samples", None
+        "a label's samples are only the rows where another label is 1", None
     )
-    sample_weight: kinds.Text | None = key("column of label_col that weighs the losses' rows", None)
+    sample_weight: kinds.Text | None = key("column of label_col that weighs the rows", None)
     metrics: kinds.OneOrSeveral[_Metric] = key("metrics that the tasks report", ["logloss", "AUC"])
     monitor: kinds.Monitor | None = key(
-        "metric that decides early stopping, or a mapping to weights", None
+        "metric that decides early stopping, or a mapping of metrics to weights", None
     )
     monitor_mode: Annotated[str, kinds.OneOf(("max", "min"))] | None = key(
-        "direction of the monitor, by default the metric's", None
+        "whether a high or a low monitor is better, by default as for its metric", None
     )
-    early_stop_patience: kinds.Count = key("evaluations without improvement before the stop", 2)
-    reduce_lr_on_plateau: bool = key("a tenth of the learning rate without improvement", True)
+    early_stop_patience: kinds.Count = key("evaluations without improvement before stopping", 2)
+    reduce_lr_on_plateau: bool = key("divide the learning rate by 10 without improvement", True)
     save_best_only: bool = key(
-        "False also keeps the last weights, as model_last next to the best ones", True
+        "False also keeps the last weights, as model_last, next to the best ones", True
     )
-    eval_steps: kinds.Count | None = key("steps between evaluations; null for an epoch", None)
-    epochs: kinds.Count = key("the most passes over the training split", 1)
+    eval_steps: kinds.Count | None = key("steps between evaluations; null: once per epoch", None)
+    epochs: kinds.Count = key("maximum number of passes over the training split", 1)
     batch_size: kinds.Count = key("samples per step", 4096)
     shuffle: bool = key("shuffle the training split every epoch", True)
-    seed: kinds.Seed = key("seed of weights and order", 2023)
+    seed: kinds.Seed = key("seed of the first weights and the order of rows", 2023)
     optimizer: Annotated[str, kinds.OneOf(kinds.OPTIMIZERS)] = key(
         "optimizer of torch.optim", "adam"
     )
     learning_rate: kinds.PositiveNumber = key("learning rate", 1e-3)
-    row_sparse: bool = key("update only the rows of tables that a batch holds", False)
+    row_sparse: bool = key("update only the table rows that a batch contains", False)
     precision: Annotated[str, kinds.OneOf(PRECISIONS)] = key(
         "precision of the matrix products", FP32
     )
     exchange_precision: Annotated[str, kinds.OneOf(EXCHANGE_PRECISIONS)] = key(
-        "numbers in which processes send each other rows of tables to train on: fp32 is exact, bf16 and "
-        "fp16 halve the bytes (their gradients go as bf16); one process sends none",
+        "format in which several processes send each other table rows in training: fp32 is exact, "
+        "bf16 and fp16 halve the bytes (gradients are then sent as bf16)",
         FP32,
     )
     max_gradient_norm: kinds.PositiveNumber = key("norm to which gradients are clipped", 10.0)
@@ -113,23 +113,23 @@ class Experiment(Shape):
     net_regularizer: kinds.Penalty = key("penalty on all other weights", None)
     embedding_dim: kinds.Width = key("width of an embedding", 10)
     embedding_initializer: kinds.Initializer = key("initializer of the embeddings")
-    group_id: kinds.Text | None = key("column of the groups of gAUC", None)
+    group_id: kinds.Text | None = key("column of the groups of gAUC, such as the user", None)
     use_features: kinds.Several[kinds.Text] | None = key("features to use; null for all", None)
     feature_specs: list[_FeatureChange] | None = key("changes to columns for this experiment", None)
     model_root: kinds.FilePath = key("folder of checkpoints, logs and results", "./checkpoints/")
     verbose: Annotated[int, Field(ge=0, le=2)] = key("0 for no progress bars", 1)
     save_predictions: bool = key("write the predictions of valid and test as parquet", False)
     prediction_columns: kinds.Several[kinds.Text] | None = key(
-        "columns of the files that saved predictions also get", None
+        "columns of the files to add to saved predictions", None
     )
     state_steps: kinds.Count | None = key("steps between two training states", None)
     state_minutes: kinds.PositiveNumber | None = key("minutes between two training states", 10.0)
-    states_kept: kinds.Count = key("training states that are kept", 2)
+    states_kept: kinds.Count = key("number of training states to keep", 2)
     memory_budget: kinds.Count | None = key(
-        "bytes that a split may take in memory; by default the splits share half of what training leaves"
+        "bytes of memory for a split; by default the splits share half of what training leaves free"
     )
     file_locks: bool = key(
-        "end where a file system has no locks; False goes on there, where nothing then keeps runs apart "
+        "stop if the file system has no locks; with False, go on, though nothing keeps apart runs "
         "that share data_root or model_root",
         True,
     )
@@ -138,20 +138,20 @@ class Experiment(Shape):
         None,
     )
     tracker_steps: kinds.Count = key(
-        "steps between two points of a tracker; each evaluation is one, too", 50
+        "steps between two points that a tracker gets; each evaluation adds one", 50
     )
     tracker_group: kinds.Text | None = key(
-        "name of the runs that a tracker shows together; a benchmark's runs have one", None
+        "name under which a tracker groups runs; a benchmark sets its own", None
     )
     build_together: bool = key(
-        "several processes build the cache together, each its share of the files and rows; by default the "
-        "first one does, and the others wait",
+        "several processes build the cache together; by default the first one builds it and the "
+        "others wait",
         False,
     )
-    num_workers: kinds.CountOrZero = key("FuxiCTR's; of no effect here", 3)
-    pickle_feature_encoder: bool = key("FuxiCTR's; of no effect here")
-    debug_mode: bool = key("FuxiCTR's tuner reads it; of no effect on a run")
-    feature_config: None = key("FuxiCTR's; null")
+    num_workers: kinds.CountOrZero = key("for FuxiCTR; has no effect here", 3)
+    pickle_feature_encoder: bool = key("for FuxiCTR; has no effect here")
+    debug_mode: bool = key("for FuxiCTR's tuner; has no effect on a run")
+    feature_config: None = key("for FuxiCTR")
 
 
 def parameter(kind: Any, meaning: str, default: Any = ABSENT) -> FieldInfo:
@@ -171,9 +171,9 @@ MODEL: dict[str, FieldInfo] = {
         _Shares,
         "dropout, one for all hidden layers or a list",
     ),
-    "num_*layers": parameter(kinds.Depth, "a number of layers"),
-    "num_*experts": parameter(kinds.Depth, "a number of experts"),
-    "num_*": parameter(kinds.Count, "a number of whatever the model has"),
+    "num_*layers": parameter(kinds.Depth, "number of layers"),
+    "num_*experts": parameter(kinds.Depth, "number of experts"),
+    "num_*": parameter(kinds.Count, "number of other parts of the model"),
     "batch_norm": parameter(bool, "batch-normalise hidden layers"),
     "gate_input": parameter(
         Annotated[str, kinds.OneOf(("task_plus_shared", "task"))], "what STEM's gates read"
@@ -205,40 +205,40 @@ _SEQUENCES = (words.SEQUENCE,)
 class Feature(Shape):
     """An entry of a dataset's feature_cols."""
 
-    name: kinds.OneOrSeveral[kinds.Text] = key("name of the column, or of several alike", REQUIRED)
+    name: kinds.OneOrSeveral[kinds.Text] = key("name of one column, or of several", REQUIRED)
     active: bool = key("whether the column is used", True)
     type: Annotated[str, kinds.OneOf(words.COLUMN_TYPES)] = key("what the column is", REQUIRED)
     dtype: Annotated[str, kinds.OneOf(words.DTYPES)] = key(
         "what its values are in the files", REQUIRED
     )
     source: str = key("FuxiCTR's group of features")
-    fill_na: kinds.PlainValue = key("value for missing ones")
+    fill_na: kinds.PlainValue = key("value that replaces a missing one")
     preprocess: kinds.FeatureSource | None = key(
-        "copy another column, or make it by a function of a package"
+        "copy another column, or compute it by a function of an installed package"
     )
-    remap: bool = key("number the values; False keeps a meta column's integers")
-    min_categr_count: kinds.Count = key("as for the dataset, for this column", columns=_IDS)
+    remap: bool = key("number the values; False keeps the integers of a meta column")
+    min_categr_count: kinds.Count = key("as for the dataset, for this column only", columns=_IDS)
     embedding_dim: kinds.Width = key("width of its embedding", columns=_FIELDS)
     emb_output_dim: kinds.Width = key("width after its encoder", columns=_FIELDS)
-    feature_encoder: kinds.Encoder = key("pooling of a sequence, linear maps", columns=_FIELDS)
-    share_embedding: kinds.Text | None = key("earlier column whose table it reads", columns=_IDS)
+    feature_encoder: kinds.Encoder = key("pooling of a sequence, or linear layers", columns=_FIELDS)
+    share_embedding: kinds.Text | None = key("earlier column whose table it shares", columns=_IDS)
     pretrained_emb: kinds.PretrainedFile | None = key("file of pretrained vectors", columns=_IDS)
     pretrain_dim: kinds.Width = key(
-        "width of given vectors; by default embedding_dim", columns=(*_IDS, words.EMBEDDING)
+        "width of the vectors; by default embedding_dim", columns=(*_IDS, words.EMBEDDING)
     )
     pretrain_usage: Annotated[str, kinds.OneOf(("init", "sum", "concat"))] = key(
-        "use of the vectors", columns=_IDS
+        "how pretrained vectors are used", columns=_IDS
     )
-    freeze_emb: bool = key("keep the vectors as they are", columns=_IDS)
+    freeze_emb: bool = key("do not train the pretrained vectors", columns=_IDS)
     normalizer: Annotated[str, kinds.OneOf(("StandardScaler", "MinMaxScaler"))] | None = key(
-        "scaling", columns=(words.NUMERIC,)
+        "how numbers are scaled", columns=(words.NUMERIC,)
     )
-    splitter: kinds.Splitter = key("between tokens", columns=_SEQUENCES)
+    splitter: kinds.Splitter = key("text between two tokens", columns=_SEQUENCES)
     max_len: Annotated[int, Field(ge=0, le=2**20)] = key(
-        "the most tokens; 0 for the longest of train", columns=_SEQUENCES
+        "maximum number of tokens; 0 for the longest in train", columns=_SEQUENCES
     )
     padding: Annotated[str, kinds.OneOf(("pre", "post"))] = key(
-        "side of padding and of cutting", columns=_SEQUENCES
+        "side on which sequences are padded and cut", columns=_SEQUENCES
     )
 
 
@@ -249,13 +249,13 @@ class Label(Shape):
     dtype: Annotated[str, kinds.OneOf(("int", "float"))] = key(
         "what its values are in the files", REQUIRED
     )
-    active: Annotated[bool, kinds.OneOf((True,))] = key("FuxiCTR's; choose labels by task_labels")
+    active: Annotated[bool, kinds.OneOf((True,))] = key("for FuxiCTR; choose labels by task_labels")
     preprocess: kinds.LabelSource | None = key(
-        "copy another column, or be 1 where two labels both are"
+        "copy another column, or be 1 where two labels are both 1"
     )
-    parent: kinds.Text | None = key("label without which this one is 0")
-    fill_na: kinds.Number = key("value for missing ones")
-    missing: kinds.Missing = key("value that says that a row has no such label")
+    parent: kinds.Text | None = key("label that is 1 wherever this one is 1")
+    fill_na: kinds.Number = key("value that replaces a missing one")
+    missing: kinds.Missing = key("value that means that a row has no such label")
 
 
 class Prepare(Shape):
@@ -286,38 +286,42 @@ _ENCODED = (
 class Dataset(Shape):
     """A dataset, in dataset_config."""
 
-    dataset_id: kinds.Text = key("FuxiCTR's tuner writes it; the id is the name of the entry")
+    dataset_id: kinds.Text = key("written by FuxiCTR's tuner; the id is the name of the entry")
     data_root: kinds.FilePath = key("folder of the caches", "./data/")
     data_format: Annotated[str, kinds.OneOf(("csv", "parquet"), _ENCODED)] = key(
         "format of the split files", "csv"
     )
     train_data: kinds.FilePath = key(f"training split: {_FILES}", REQUIRED)
-    valid_data: kinds.FilePath = key(f"validation split: {_FILES}", REQUIRED)
-    test_data: kinds.FilePath | None = key(f"test split: {_FILES}", None)
+    valid_data: kinds.FilePath = key("validation split, named like train_data", REQUIRED)
+    test_data: kinds.FilePath | None = key("test split, named like train_data", None)
     sep: kinds.SpecialCharacter = key(r'separator of CSV files, also of .tsv, which need "\t"', ",")
     csv_quote: kinds.SpecialCharacter | None = key(
-        """around fields of CSV files, by default '"'; null for no quoting"""
+        """character around fields of CSV files, by default '"'; null for no quoting"""
     )
     csv_escape: kinds.SpecialCharacter | None = key(
-        "before a character of CSV files that is taken as it is; by default none"
+        "character of CSV files that takes the next one literally; by default none"
     )
     null_values: list[str] = key(
-        "fields of CSV files that mean a missing value, besides empty ones"
+        "texts in CSV files that mean a missing value, in addition to empty fields"
     )
-    min_categr_count: kinds.Count = key("least count of a token that gets an id of its own", 1)
+    min_categr_count: kinds.Count = key(
+        "how often a token must occur in train to get an id of its own", 1
+    )
     feature_cols: SkipValidation[list[Feature]] = key("the features", REQUIRED)
     label_col: SkipValidation[Label | list[Label]] = key("the labels", REQUIRED)
-    group_id: kinds.Text | None = key("column of the groups of gAUC")
-    source: kinds.PlainMapping | None = key("facts of the source, for people")
+    group_id: kinds.Text | None = key("column of the groups of gAUC, such as the user")
+    source: kinds.PlainMapping | None = key(
+        "facts about the source, such as its published numbers of rows"
+    )
     prepare: SkipValidation[Prepare | None] = key(
         "how the split files come from official raw files"
     )
     # FuxiCTR's: only what they are without a word.
     rebuild_dataset: Annotated[bool, kinds.OneOf((True,), _ENCODED)] = key(
-        "FuxiCTR's; the cache knows when to rebuild"
+        "for FuxiCTR; the cache is rebuilt when needed"
     )
     data_block_size: Annotated[int, kinds.OneOf((0,), _STREAMED)] = key(
-        "FuxiCTR's; the cache is one file per split"
+        "for FuxiCTR; the cache has one file per split"
     )
 
 
@@ -331,7 +335,7 @@ FEATURE_CHANGES = {
 }
 
 # Keys that are known and rejected, with the reason and the next step.
-_BUCKETS = "FuxiCTR 2.3.10 cannot encode the rows of such a column. Bucket the values beforehand."
+_BUCKETS = "FuxiCTR 2.3.10 cannot encode such a column. Bucket the values beforehand."
 _OWN_SPLITS = "FuxiCTR 2.3.10 cannot split the data itself. Name the files of the splits."
 REJECTED: Mapping[str, str] = {
     "category_processor": _BUCKETS,
@@ -342,7 +346,7 @@ REJECTED: Mapping[str, str] = {
     "split_type": _OWN_SPLITS,
     "streaming": _STREAMED,
     "partition_block_size": _STREAMED,
-    "use_hdf5": "Leave it out: the cache is used again while config and files are the same.",
+    "use_hdf5": "Leave it out: the cache is reused as long as config and files are the same.",
     "gpu": "The device is given on the command line: --gpu N.",
     "model_id": "The experiment's id is its model_id. Leave it out.",
 }

@@ -93,8 +93,8 @@ def meet(timeout: timedelta) -> tuple[distributed.Store, int, int]:
                 raise SystemExit(2) from None
             minutes = timeout.total_seconds() / 60
             raise TrainingError(
-                f"{names_of(missing.numbers, count)} did not come within {minutes:g} minutes. Look for "
-                f"what that process says, and start all again."
+                f"{names_of(missing.numbers, count)} did not start within {minutes:g} minutes. "
+                "Look at what that process printed, and start all of them again."
             ) from None
     return distributed.PrefixStore(attempt, store), number, count
 

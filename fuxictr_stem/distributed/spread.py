@@ -48,12 +48,12 @@ def check_several(params: Mapping[str, Any]) -> None:
 
 def _several_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
     if params["gpu"] >= 0:
-        yield Problem("--gpu", "several processes train on the CPU only.", "Leave it out.")
+        yield Problem("--gpu", "several processes train only on the CPU.", "Leave it out.")
     if not issubclass(get_model(params["model"]), MultiTaskNet):
-        yield Problem("model", f"{params['model']} is none of ours, so its tables cannot be split.")
+        yield Problem("model", f"{params['model']} is not of this package: it cannot be split.")
     optimizer = str(params["optimizer"])
     if optimizer.lower() != "adam":
-        yield Problem("optimizer", f"several processes train by adam only, found {optimizer}.")
+        yield Problem("optimizer", f"several processes train only with adam, found {optimizer}.")
     regularizer = params["embedding_regularizer"]
     if l2_penalty(regularizer) is None:
         yield Problem(
@@ -142,7 +142,7 @@ def _norm_problems(model: nn.Module) -> Iterator[Problem]:
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         yield Problem(
             "batch_norm",
-            "the model normalises by its batch (batch_norm or Dice), of which each process sees a part.",
+            "batch_norm and Dice need the whole batch, and each process sees only a part of it.",
             "Set batch_norm: False and other hidden_activations, or train without torchrun.",
         )
 

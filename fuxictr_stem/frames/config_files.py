@@ -173,7 +173,7 @@ def write(
     """
     start = "" if init_from is None else f" --init-from {shlex.quote(str(init_from))}"
     head = [
-        f"{MARK}, which writes it anew when it is called again.",
+        f"{MARK}, which overwrites it when it is called again.",
         "# The same run from a shell, to the last digit:",
         f"#     python -m fuxictr_stem run --config {shlex.quote(str(final))} --expid {expid}{start}",
         "# Every key, with its meaning and default: python -m fuxictr_stem keys",

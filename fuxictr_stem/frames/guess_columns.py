@@ -219,7 +219,7 @@ def _by_type(
     if kind == SEQUENCE and is_text(have):
         return Guess({"type": SEQUENCE, "dtype": "str", "feature_encoder": _POOLING}, "text")
     if not (is_text(have) or have.is_numeric() or have == pl.Boolean):
-        return f"holds {have}, which is no column. Leave it out: ignore=[{name!r}]."
+        return f"holds {have}, which no feature can be. Leave it out: ignore=[{name!r}]."
     if kind is None:
         kind = NUMERIC if have.is_float() or isinstance(have, pl.Decimal) else CATEGORICAL
     if kind == NUMERIC:

@@ -75,13 +75,13 @@ def column_names(split: str, rows: Any) -> list[str]:
         names = rows.collect_schema().names() if lazy else list(rows.columns)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{split}: the lazy frame fails: {first_line(error)}") from error
-    odd = [f"{short(name)} is no text" for name in names if not isinstance(name, str)]
+    odd = [f"{short(name)} is not text" for name in names if not isinstance(name, str)]
     odd += [
-        f"{name!r} is a pattern to polars"
+        f"{name!r} would be read as a pattern by polars"
         for name in names
         if name == "*" or str(name).startswith("^") and str(name).endswith("$")
     ]
-    odd += [f"{name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    odd += [f"{name!r} appears twice" for name in dict.fromkeys(names) if names.count(name) > 1]
     if odd:
         raise DataError(f"{split}: names of columns: {'; '.join(odd)}. Rename them.")
     return names

@@ -39,22 +39,22 @@ def check_free(out: Path, run: Path, overwrite: bool, resume: bool) -> None:
         OutputError: It holds a finished run, or configs of another origin.
     """
     if os.path.lexists(out) and not out.is_dir():
-        raise OutputError(f"out: {out} is no folder. Choose another out.")
+        raise OutputError(f"out: {out} is not a folder. Choose another out.")
     config = out / "config"
     # The folder is replaced as a whole.
     inside = sorted(config.iterdir()) if config.is_dir() else []
     foreign = [path for path in inside if path.name not in CONFIGS or not _is_ours(path)]
     if foreign:
         raise OutputError(
-            f"out: {foreign[0]} was not written by fuxictr_stem.fit, and stays as it is. Choose another "
-            "out."
+            f"out: {foreign[0]} was not written by fuxictr_stem.fit, so nothing is overwritten. "
+            "Choose another out."
         )
     finished = [path for path in (run, *runs_in_place(out)) if (path / "result.json").exists()]
     if finished and not (overwrite or resume):
         raise OutputError(
-            f"out: {out} holds a finished run ({finished[0].name}). Choose another out; or "
-            f"overwrite=True replaces it, resume=True returns it if it is of the same data and settings. "
-            f"fuxictr_stem.load({str(finished[0])!r}) opens it."
+            f"out: {out} holds a finished run ({finished[0].name}). Choose another out, or pass "
+            "overwrite=True to replace it, or resume=True to return it if data and settings are "
+            f"the same. fuxictr_stem.load({str(finished[0])!r}) opens it."
         )
 
 

@@ -53,7 +53,7 @@ def fit_problems(there: Anatomy, here: Anatomy) -> Iterator[str]:
         yield f"its model is {there.params['model']}, this one's {here.params['model']}."
         return
     if not set(there.labels) & set(here.labels):
-        yield f"its tasks are {', '.join(there.labels)}, this one's {', '.join(here.labels)}: none is both."
+        yield f"its tasks are {', '.join(there.labels)}, this one's {', '.join(here.labels)}: none is in both."
         return
     for label in here.labels:
         types = [
@@ -91,8 +91,8 @@ def _field_problems(there: Anatomy, here: Anatomy) -> Iterator[str]:
             yield f"field {name!r}: {', '.join(changed)}."
     if set(theirs) == set(ours) and list(theirs) != list(ours):
         yield (
-            f"the order of the fields is {', '.join(theirs)} there, {', '.join(ours)} here, and the first "
-            f"layers read them in this order: order feature_cols (or use_features) as there."
+            f"the order of the fields is {', '.join(theirs)} there, {', '.join(ours)} here, and the "
+            "first layers read them in this order. Put feature_cols (or use_features) in the same order."
         )
 
 

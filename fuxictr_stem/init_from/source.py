@@ -75,8 +75,8 @@ def anatomy(params: Mapping[str, Any]) -> Anatomy:
         model = build_model(made, synthetic_feature_map(params))
     if not isinstance(model, MultiTaskNet):
         raise ConfigError(
-            f"--init-from: {params['model']} is a model of another package. Weights can be taken over by "
-            "those that are built on fuxictr_stem.models.MultiTaskNet."
+            f"--init-from: {params['model']} is a model of another package. Only models built on "
+            "fuxictr_stem.models.MultiTaskNet can take over weights."
         )
     return anatomy_of(model, params)
 

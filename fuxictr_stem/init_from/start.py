@@ -93,8 +93,8 @@ class InitialWeights:
         """
         if digest != self.digest:
             raise ConfigError(
-                f"--init-from {self.folder} is another run for {who} than for rank 0. Give all hosts the "
-                "same folder, or copies of it."
+                f"--init-from {self.folder} is a different run on {who} than on rank 0. Give all "
+                "hosts the same folder, or copies of it."
             )
 
     def take_over(self, model: MultiTaskModel, encoder_folder: Path) -> dict[str, Any]:
@@ -118,15 +118,15 @@ class InitialWeights:
         source = self._source
         if source is None:
             raise ConfigError(
-                f"--resume: no state of this run is whole, and the run that it starts from, "
-                f"{self.folder}, is not there any more. Put it back, or start from another one."
+                "--resume: no state of this run is intact, and the run that it starts from, "
+                f"{self.folder}, no longer exists. Put it back, or start from another one."
             )
         path, encoder = source.folder / results.WEIGHTS, RowEncoder.load(encoder_folder)
         try:
             # One file throughout, though another process may meanwhile replace it.
             with path.open("rb") as held:
                 if results.weights_digest(source.folder) != self.digest:
-                    raise DataError("they are of another training now. Start again.")
+                    raise DataError("that run has been trained again since. Start again.")
                 held_path = f"/dev/fd/{held.fileno()}"
                 record = _take_over(held_path, source, model, self._params, encoder)
         except (DataError, SafetensorError, OSError, RuntimeError) as error:

@@ -27,8 +27,8 @@ def column(name: str, values: ArrayLike) -> np.ndarray:
         ) from error
     if np.ma.is_masked(values):
         raise DataError(
-            f"{name} has {np.ma.count_masked(values)} of {array.size} values masked, and metrics know "
-            f"no mask. Leave these rows out of all columns: values[~mask]."
+            f"{name} has {np.ma.count_masked(values)} of {array.size} values masked, and metrics "
+            "do not support masks. Leave these rows out of all columns: values[~mask]."
         )
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]

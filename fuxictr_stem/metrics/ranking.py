@@ -152,8 +152,8 @@ def mean_group_auc(per_group: GroupAUC, weight: str) -> float:
     if not both.any():
         raise DataError(
             f"gAUC needs a group with both classes, but none of the {len(both)} groups has a "
-            f"positive and a negative. Check group_id (one group a row?) and the label, or leave "
-            f"gAUC out of the metrics."
+            "positive and a negative. Check group_id (is each row its own group?) and the label, "
+            "or leave gAUC out of the metrics."
         )
     values = per_group.auc[both]
     if weight == "equal":

@@ -50,7 +50,7 @@ class STEMAL(STEMNet):
             yield Problem(
                 "auxiliary_labels",
                 f"all labels that are trained, {', '.join(labels)}, are auxiliary.",
-                "Leave a main task.",
+                "Leave at least one main task.",
             )
 
     def rules(self) -> Callable[..., GateRules]:

@@ -45,6 +45,6 @@ def check_access(path: Path, error: BaseException) -> None:
     if not number or number in _OF_CONTENT:
         return
     raise AccessError(
-        f"{path} cannot be read now: {os.strerror(number)}. That says nothing about its content, so "
-        f"nothing was changed. {_ADVICE.get(number, 'Remove the cause.')} Then start again."
+        f"{path} cannot be read now: {os.strerror(number)}. This says nothing about its content, "
+        f"so nothing was changed. {_ADVICE.get(number, 'Remove the cause.')} Then start again."
     ) from error

@@ -14,8 +14,8 @@ from fuxictr_stem.runtime.logs import log_to_console
 
 logger = logging.getLogger(__name__)
 
-RESUME_GOES_ON = "A run goes on by the same command with --resume."
-LOST_RANK_GOES_ON = "The same command with --resume goes on from the last state, if one was saved."
+RESUME_GOES_ON = "The same command with --resume continues a run."
+LOST_RANK_GOES_ON = "The same command with --resume continues from the last state, if there is one."
 
 
 def run_guarded(run: Callable[[], int | None], advice: str) -> int:
@@ -31,7 +31,7 @@ def run_guarded(run: Callable[[], int | None], advice: str) -> int:
             code = run()
             signals.check()
     except UserError as error:
-        logger.debug("Stopped by a mistake of the user.", exc_info=True)
+        logger.debug("Stopped by a user error.", exc_info=True)
         _complain(f"error: {error}")
         return 2
     except BaseException as error:

@@ -74,11 +74,11 @@ def check_locks(path: Path, key: str, required: bool = True) -> bool:
     place = f"{key}: the file system of {path.parent} has no locks"
     if required:
         raise OutputError(
-            f"{place}. Choose a folder on another one; or set file_locks: False, and then start no two "
-            "runs at once that share data_root or model_root: nothing would keep them apart."
+            f"{place}. Choose a folder on another file system. Or set file_locks: False, and never "
+            "run two at once that share data_root or model_root: nothing would keep them apart."
         )
     logger.warning(
-        "%s, and file_locks is False: nothing keeps another run, or `cache clear`, out of it.",
+        "%s, and file_locks is False: nothing protects it from another run or from `cache clear`.",
         place,
     )
     return False

@@ -46,7 +46,7 @@ def check_new_folder(folder: Path, key: str) -> None:
     empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
     if os.path.lexists(folder) and not empty:
         raise OutputError(
-            f"{key} {folder}: there is something already. Choose a new folder, or remove that one."
+            f"{key} {folder}: already exists. Choose a new folder, or remove that one."
         )
     place = folder.absolute()
     check_writable(place.parent, key)
@@ -68,8 +68,8 @@ def check_appendable(path: Path) -> None:
                 pass
     except OSError as error:
         raise OutputError(
-            f"The file {os.path.abspath(path)} cannot be written: {error.strerror or error}. Change its "
-            f"permissions, or run where it can be."
+            f"The file {os.path.abspath(path)} cannot be written: {error.strerror or error}. "
+            "Change its permissions, or run in another folder."
         ) from error
 
 

@@ -153,7 +153,7 @@ def stop_requests(enabled: bool, shared: bool = False) -> Iterator[StopRequest]:
         if request.noted is not None:
             return
         restore(but=SIGHUP)
-        logger.info("%s: the run saves its state and stops; again stops at once.", names[number])
+        logger.info("%s: the run saves its state and stops; repeat to stop at once.", names[number])
         request.note(number)
 
     for number in names:

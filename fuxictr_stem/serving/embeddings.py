@@ -59,7 +59,8 @@ class FieldVectors:
             labels = ", ".join(repr(label) for label in names if label != SHARED)
             there = f"those of {labels}, and the shared one" if labels else "the shared one alone"
             raise ConfigError(
-                f"task: no table is that of {task!r}.{suggest(name, names)} The tables are {there} (None)."
+                f"task: there is no table for {task!r}.{suggest(name, names)} The tables are "
+                f"{there} (None)."
             )
         blocks = list(self._blocks(field, unknown))
         vectors = np.concatenate([vectors[:, names[name]] for _, vectors in blocks])

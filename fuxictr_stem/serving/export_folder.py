@@ -57,7 +57,9 @@ def check_export(folder: Path, names: Collection[str] | None = None) -> dict[str
     try:
         manifest = read_account(folder / MANIFEST, FORMAT)
     except OtherFormat as damage:
-        raise DataError(f"{damage}: it is of another version of fuxictr_stem. {_AGAIN}") from damage
+        raise DataError(
+            f"{damage}: it is from another version of fuxictr_stem. {_AGAIN}"
+        ) from damage
     except Damaged as damage:
         raise DataError(f"{damage}. {_AGAIN}") from damage
     chosen = {

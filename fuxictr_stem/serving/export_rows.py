@@ -29,8 +29,8 @@ def raw_rows(run: Run) -> list[RawRow]:
     train_again = "Train the experiment again, without --resume."
     if not path.exists():
         raise DataError(
-            f"{run.folder} has no {results.ROWS}, the raw rows that an export is tried on: the run is of a "
-            f"version of fuxictr_stem before there were some, or its files were gone. {train_again}"
+            f"{run.folder} has no {results.ROWS}, the raw rows that an export is checked with: the run "
+            f"was made by an older version of fuxictr_stem, or its data files were gone. {train_again}"
         )
     try:
         frame = pl.read_parquet(path, glob=False)

@@ -238,7 +238,7 @@ def _part(block: Block, start: int, stop: int) -> Block:
 def _warn_of_unknown(tallies: Mapping[str, Tally], in_train: Mapping[str, float]) -> None:
     shares = {name: (t.unknown or 0) / t.values for name, t in tallies.items() if t.values}
     texts = [
-        f"column {name!r}: {percent(share)} of the ids are unknown, {percent(in_train[name])} of train's."
+        f"column {name!r}: {percent(share)} of the ids are unknown ({percent(in_train[name])} in train)."
         for name, share in shares.items()
         if mostly_unknown(share, in_train[name])
     ]

@@ -85,8 +85,8 @@ def to_onnx(program: ExportedProgram, module: ScoringModule) -> torch.onnx.ONNXP
     both = set(module.names) & set(module.outputs)
     if both:
         raise ConfigError(
-            f"--format onnx: a graph has each name once, and {', '.join(sorted(both))} is a column and the "
-            f"scores of a task. Rename the column, or leave onnx out: --format program."
+            f"--format onnx: {', '.join(sorted(both))} is the name of both a column and a task's "
+            "scores, which ONNX does not allow. Rename the column, or leave onnx out: --format program."
         )
     with quiet():
         written = torch.onnx.export(

@@ -74,7 +74,7 @@ def _is_column(values: Any) -> bool:
 def _columns(rows: Sequence[Any], needed: Sequence[str]) -> dict[str, list[Any]]:
     """Return rows as columns; one that no row has is left out."""
     problems = [
-        f"row {number:,} is no dict, but {short(row)}."
+        f"row {number:,} must be a dict, found {short(row)}."
         for number, row in enumerate(rows, 1)
         if not isinstance(row, Mapping)
     ]
@@ -87,7 +87,7 @@ def _columns(rows: Sequence[Any], needed: Sequence[str]) -> dict[str, list[Any]]
         elif len(lacking) < len(rows):
             near = suggest(name, rows[lacking[0] - 1])
             problems.append(
-                f"row {lacking[0]:,} has no {name!r}, others have.{near} A missing value is None."
+                f"row {lacking[0]:,} lacks {name!r}, others have it.{near} Write None if it is missing."
             )
     raise_all(DataError, _HEADING, problems)
     return columns
@@ -98,7 +98,9 @@ def _frame(columns: Mapping[str, Any], floats: Collection[str]) -> pl.DataFrame:
     series, problems = [], []
     for name, values in columns.items():
         if not _is_column(values):
-            problems.append(f"column {name!r} is {short(values)}, where others are columns.")
+            problems.append(
+                f"column {name!r} must be a list, as others are, found {short(values)}."
+            )
             continue
         try:
             series.append(_series(name, values, name in floats))

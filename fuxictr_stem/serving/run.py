@@ -111,7 +111,7 @@ class Run:
         wanted = Wanted(self.features, keep=listed_names(keep))
         rows = open_rows(self.encoder, files, wanted)
         if not isinstance(rows, FileRows):
-            raise DataError("files must name files. `predict` scores a frame.")
+            raise DataError("files must be paths. Use `predict` for a data frame.")
         return write_predictions(Path(path), self._predictor, rows)
 
     def evaluate(
@@ -250,7 +250,7 @@ def load(folder: str | Path, gpu: int = -1, ranks: Ranks | None = None) -> Run:
     if ranks.count > 1:
         _check_ranks(folder, gpu, ranks)
     if params["precision"] == TF32 and gpu < 0:
-        logger.info("precision: the CPU has no tf32, so the products are in fp32.")
+        logger.info("precision: the CPU has no tf32, so fp32 is used.")
         params["precision"] = FP32
     encoder = RowEncoder.load(folder / ENCODER_FOLDER)
     feature_map = results.read_feature_map(folder, params)
@@ -268,12 +268,12 @@ def _check_ranks(folder: Path, gpu: int, ranks: Ranks) -> None:
     """Reject a device that several processes cannot use, and runs that differ among them."""
     if gpu >= 0:
         raise ConfigError(
-            f"--gpu {gpu}: several processes score on the CPU only. Leave it out, or score in one process, "
-            "without torchrun."
+            f"--gpu {gpu}: several processes score only on the CPU. Leave it out, or score in one "
+            "process, without torchrun."
         )
     weights = results.weights_digest(folder)
     if ranks.from_first(lambda: weights) != weights:
         raise DataError(
-            f"{folder} is another run for {ranks.name} than for rank 0. Give all hosts the same folder, or "
-            "copies of it."
+            f"{folder} is a different run on {ranks.name} than on rank 0. Give all hosts the same "
+            "folder, or copies of it."
         )

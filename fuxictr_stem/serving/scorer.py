@@ -121,11 +121,12 @@ class Scorer:
                 for score in (float(together[label][place]), float(alone[label][0])):
                     if not abs(score - must) <= tolerance * max(1.0, abs(must)):
                         problems.append(
-                            f"row {place + 1} gets {score:.7g} for {label!r}, must get {must:.7g}."
+                            f"row {place + 1} gets {score:.7g} for {label!r}, but must get {must:.7g}."
                         )
         if problems:
             advice = "Install another version of onnxruntime, or export the run again."
-            raise_all(DataError, f"{folder}: its rows get other scores here", [*problems, advice])
+            heading = f"{folder}: its test rows get other scores on this machine"
+            raise_all(DataError, heading, [*problems, advice])
 
 
 class _BoundRow:

@@ -41,9 +41,9 @@ def by_time(logs: Logs, time: str) -> dict[str, pl.LazyFrame]:
     }
     if not moments[0] < first < second:
         raise ConfigError(
-            f"--time {time}: {len(moments):,} rows have {moments.n_unique():,} different times, too few to "
-            "cut off the last tenths for valid and test. Name a finer column, or leave --time out to split "
-            "by chance."
+            f"--time {time}: {len(moments):,} rows have {moments.n_unique():,} different times, "
+            "too few to make valid and test of the last two tenths. Name a finer column, or leave "
+            "--time out to split by chance."
         )
     return splits
 
@@ -65,7 +65,7 @@ def _comparable(logs: Logs, time: str) -> pl.Expr:
         if len(looked["zones"]) > 1:
             names = ", ".join(sorted(name or "none" for name in looked["zones"])[:_MOST_NAMED])
             raise DataError(
-                f"--time {time}: holds times of several zones ({names}). Convert them to one, such as UTC."
+                f"--time {time}: holds several time zones ({names}). Convert them to one, such as UTC."
             )
         if looked["whole"] < looked["numbers"]:
             whole = number

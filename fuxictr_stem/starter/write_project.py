@@ -200,7 +200,7 @@ class _Project:
     def _nesting(self, label: Guess) -> str:
         name = label.entry["name"]
         if name in self.looked.regression:
-            return "a regression: it holds other numbers than 0 and 1"
+            return "a regression: it holds numbers other than 0 and 1"
         parent = self.looked.nested.get(name)
         if parent is None:
             return ""
@@ -214,15 +214,15 @@ class _Project:
         )
         keys = [(key, value, _ABOUT.get(key, comment)) for key, value, comment in keys]
         head = [
-            "# Guessed by `fuxictr_stem init`: read it, and change what is wrong. A whole number that is",
+            "# Guessed by `fuxictr_stem init`. Read it, and change what is wrong. A whole number that is",
             "# an amount: {type: numeric, dtype: float, normalizer: StandardScaler}. What else there is:",
             "#     python -m fuxictr_stem keys feature label dataset",
         ]
         if self.time is not None:
             head.append(
-                f"# {self.time} is no feature: the rows are split by it, and tomorrow's is new."
+                f"# {self.time} is not a feature: the rows are split by it, and tomorrow's values are new."
             )
-        head += [f"# {name} is no feature: {why}." for name, why in self.looked.left_out.items()]
+        head += [f"# {name} is not a feature: {why}." for name, why in self.looked.left_out.items()]
         path = folder / "dataset_config.yaml"
         config_files.write_dataset(path, head, self.name, keys, guesses.features, guesses.labels)
 
@@ -262,10 +262,10 @@ class _Project:
             f"dataset_id: {config_files.inline(self.name)}",
             'experiments: "*"',
             *(
-                [f'single_task: "SingleTask_{self.name}_*"   # what a task reaches by itself']
+                [f'single_task: "SingleTask_{self.name}_*"   # what a task reaches on its own']
                 * alone
             ),
-            f"proposed: STEMNet_{self.name}   # no baseline",
+            f"proposed: STEMNet_{self.name}   # the model under test",
             "seeds: [1, 2, 3]",
             "search: {learning_rate: [2.e-3, 1.e-3, 5.e-4]}   # the same for every model",
         ]

@@ -119,7 +119,7 @@ def warn_of_constants(
         if not 0 < share < 1 or loss <= constant * (1 + 1e-9):
             continue
         if weighted:
-            level, advice = logging.INFO, "sample_weight may move its predictions so"
+            level, advice = logging.INFO, "sample_weight may cause this"
         elif steps < _FEW_STEPS and loss < 1.05 * math.log(2):
             level, advice = logging.INFO, "train longer (epochs)"
         else:

@@ -93,7 +93,7 @@ class GraphedStep:
             with torch.cuda.graph(graph):
                 self._loss = self.step(self._inputs, max_norm)
         except RuntimeError as error:
-            logger.warning("The step is not recorded as a CUDA graph, it runs slower: %s", error)
+            logger.warning("The step cannot be a CUDA graph, so it runs more slowly: %s", error)
             self._can_record = False
             return
         self._graph = graph

@@ -56,6 +56,6 @@ def _write_joined(path: Path, frame: polars.DataFrame, blocks: Iterable[polars.D
     if rows != frame.height:
         raise DataError(
             f"{path.name}: {frame.height:,} rows were predicted, but the source files have "
-            f"{'at least ' if rows > frame.height else ''}{rows:,}: they changed meanwhile. Put them "
-            "back; --resume then goes on."
+            f"{'at least ' if rows > frame.height else ''}{rows:,}: they have changed since. Put "
+            "them back; --resume then continues."
         )

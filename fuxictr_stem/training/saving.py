@@ -99,7 +99,7 @@ class Saving:
             self._read(model, folder, content)
         except (RuntimeError, ValueError, SafetensorError) as error:
             raise DataError(
-                f"--resume: the state {folder} is not one of this model: {first_line(error)}. Run "
+                f"--resume: the state {folder} does not fit this model: {first_line(error)}. Run "
                 "with the code that saved it, or without --resume to start from the beginning."
             ) from error
         self.started = content.get("init_from")
@@ -107,11 +107,11 @@ class Saving:
         for name, version in content["versions"].items():
             if self.versions.get(name) != version:
                 logger.warning(
-                    "The state is of %s %s, this is %s: the result may differ from that of an unbroken "
-                    "run.",
+                    "The state was saved with %s %s, and this is %s: the result may differ from "
+                    "that of an uninterrupted run.",
                     *(name, version, self.versions.get(name)),
                 )
-        logger.info("--resume: going on from %s", folder)
+        logger.info("--resume: continuing from %s", folder)
         return dict(content["progress"])
 
     def _start(self, model: MultiTaskModel) -> None:
@@ -125,14 +125,14 @@ class Saving:
         advice = "choose another model_root, or keep fewer (states_kept)"
         check_space(states.folder, needed, what, advice)
         if self.resume and any_there:
-            logger.warning("--resume: no state is whole; the run starts from the beginning.")
+            logger.warning("--resume: no saved state is intact; the run starts from the beginning.")
         elif self.resume:
             logger.info("--resume: no state is saved, so the run starts from the beginning.")
         elif any_there:
             self._older = True
             logger.warning(
-                "A stopped run has left its state in %s. This run starts from the beginning, and "
-                "its first state replaces that one; to go on there, stop it now and use --resume.",
+                "A stopped run left its state in %s. This run starts from the beginning, and its "
+                "first state replaces that one. To continue the old run, stop now and use --resume.",
                 states.folder,
             )
 

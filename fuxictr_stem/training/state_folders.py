@@ -60,7 +60,7 @@ class TrainingStates:
             try:
                 return folder, read(folder)
             except whole_folder.Damaged as damage:
-                logger.warning("The training state %s is damaged and left out: %s", folder, damage)
+                logger.warning("The training state %s is damaged and skipped: %s", folder, damage)
                 self._damaged.append(folder)
         return None
 

@@ -211,11 +211,11 @@ class Trainer:
         try:
             yield
         except OutputError as error:
-            raise OutputError(f"{error} --resume goes on from the last state.") from error
+            raise OutputError(f"{error} --resume continues from the last state.") from error
         except (OSError, SafetensorError) as error:
             raise OutputError(
-                f"The weights could not be written to {path}: {error}. Make room there; "
-                f"--resume goes on from the last state."
+                f"The weights could not be written to {path}: {error}. Make room there; --resume "
+                "continues from the last state."
             ) from error
 
     def _train_epoch(self) -> None:
@@ -346,9 +346,9 @@ class Trainer:
         number = self._request.signal
         assert number is not None
         where = f"after step {self.model._total_steps:,}, in epoch {self.history.epochs}"
-        go_on = "The state could not be saved; --resume goes on from the one before."
+        go_on = "The state could not be saved; --resume continues from the one before."
         if self._save(finished):
-            go_on = "The state is saved: the same command with --resume goes on from there."
+            go_on = "The state is saved: the same command with --resume continues from there."
         raise Stopped(number, f"Stopped by {stop_signals()[number]} {where}. {go_on}")
 
 

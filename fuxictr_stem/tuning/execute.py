@@ -150,7 +150,7 @@ def _start(context: Any, runs: Runs, spec: RunSpec, slot: int, gpus: Sequence[in
         try:
             runs.read(spec)
         except DataError as error:
-            logger.warning("%s: %s The run is made again.", spec, error)
+            logger.warning("%s: %s The run is repeated.", spec, error)
         is_other = True
     if is_other:
         # A state of other settings or data could not be gone on from.

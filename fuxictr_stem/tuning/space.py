@@ -164,7 +164,7 @@ def budget_problems(
     """Yield what is wrong with how many trials there are."""
     count = grid_size(space) if sampler == GRID else trials
     if sampler == GRID and trials is not None:
-        text = f"a grid has as many trials as its values make: {short(count)}."
+        text = f"a grid always has as many trials as combinations of values: {short(count)}."
         yield Problem("trials", text, "Leave trials out, or set sampler: random, or tpe.")
     elif count is None:
         yield Problem("trials", f"must say how many trials sampler: {sampler} makes.")

@@ -48,37 +48,39 @@ from fuxictr_stem.tuning.space import (
 # No shape: pydantic has another use for the name ``model_config``.
 TUNER: Mapping[str, FieldInfo] = {
     "base_config": parameter(
-        kinds.FilePath | None, "folder of the configs; by default that of this file", None
+        kinds.FilePath | None, "folder of the configs; by default the folder of this file", None
     ),
     "base_expid": parameter(kinds.Text, "the experiment whose settings are varied", REQUIRED),
-    "dataset_id": parameter(kinds.Text | None, "a dataset instead of the experiment's", None),
+    "dataset_id": parameter(kinds.Text | None, "dataset to use instead of the experiment's", None),
     "model_config": parameter(
-        kinds.PlainMapping | None, "the experiment by its id, instead of one in base_config", None
+        kinds.PlainMapping | None,
+        "the experiment under its id, instead of one in base_config",
+        None,
     ),
     "dataset_config": parameter(
-        kinds.PlainMapping | None, "the dataset by its id, instead of one in base_config", None
+        kinds.PlainMapping | None, "the dataset under its id, instead of one in base_config", None
     ),
     "tuner_space": parameter(
         Annotated[kinds.PlainMapping, kinds.must(bool, "Name a key and its values.")],
-        "values to try by key of the experiment or dataset: a list, {choices: [...]}, a range "
-        "{low, high, log}, or a single value; a list as a value is a list in the list",
+        "values to try, by key of the experiment or dataset: a list, {choices: [...]}, a range {low, "
+        "high, log}, or a single value; write lists of lists for values that are lists",
         REQUIRED,
     ),
     "sampler": parameter(
-        Annotated[str, kinds.OneOf(SAMPLERS)], "how trials are chosen: all, by chance, by TPE", GRID
+        Annotated[str, kinds.OneOf(SAMPLERS)], "how trials are chosen: all, at random, by TPE", GRID
     ),
-    "sampler_seed": parameter(kinds.Seed, "seed of the sampler's chance", 0),
-    "trials": parameter(kinds.Count | None, "number of trials; a grid has its own", None),
+    "sampler_seed": parameter(kinds.Seed, "seed of the sampler", 0),
+    "trials": parameter(kinds.Count | None, "number of trials; leave it out for a grid", None),
     "budget_minutes": parameter(
-        kinds.PositiveNumber | None, "no trial starts after so many minutes of all starts", None
+        kinds.PositiveNumber | None, "no trial starts after so many minutes of tuning in all", None
     ),
     "objectives": parameter(
         kinds.Several[kinds.Text] | None,
-        "results on valid to make best, such as [click_AUC, buy_AUC]; by default the monitor",
+        "validation metrics to optimise, such as [click_AUC, buy_AUC]; by default the monitor",
         None,
     ),
     "pruning": parameter(
-        bool, "stop a trial whose monitor is below the median of the others", False
+        bool, "end a trial early if its monitor is worse than the median of the others", False
     ),
 }
 BEST = "best"
@@ -168,7 +170,7 @@ def load_tuner(path: Path) -> Tuner:
     """
     if path.suffix != ".yaml":
         raise ConfigError(
-            f"{path}: the name must end in .yaml, since the folder of what is written has it without that."
+            f"{path}: the name must end in .yaml: the output folder has the same name without it."
         )
     problems = Problems(lambda key: f"{path.name}, {key}")
     subject = f"Tuner {path}"
@@ -275,7 +277,7 @@ def _same_tasks(
     """Yield that a trial is measured otherwise than the first."""
     for key in COMPARED_BY:
         if tried.get(key) != params.get(key):
-            text = f"{short(point)} changes {key}, by which trials are compared."
+            text = f"{short(point)} changes {key}, which must be the same in all trials."
             yield Problem("tuner_space", text)
 
 

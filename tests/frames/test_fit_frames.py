@@ -384,10 +384,10 @@ def test_configs_of_another_origin_stay(fit, tmp_path):
 
 def test_odd_names_and_frames_are_one_message(fit, frames):
     twice = frames["train"].rename(columns={"age": "user"})
-    assert "train: names of columns: 'user' is there twice" in message(DataError, fit, train=twice)
+    assert "train: names of columns: 'user' appears twice" in message(DataError, fit, train=twice)
     odd = frames["train"].rename(columns={"age": 3, "tags": "^t.*$"})
     text = message(DataError, fit, train=odd)
-    assert "3 is no text; '^t.*$' is a pattern to polars" in text
+    assert "3 is no text; '^t.*$' would be read as a pattern by polars" in text
     lazy = {split: pl.from_pandas(frame).lazy() for split, frame in frames.items()}
     lazy["valid"] = lazy["valid"].select("nothing")
     assert "valid: the lazy frame fails" in message(DataError, fit, **lazy)
@@ -414,7 +414,7 @@ def test_files_that_are_absent_or_damaged_are_one_message(fit, frames, tmp_path)
 
 def test_an_error_within_training_says_resume_as_python_does(fit, monkeypatch):
     def stop(*_):
-        raise TrainingError("Saved: the same command with --resume goes on from there.")
+        raise TrainingError("Saved: the same command with --resume continues from there.")
 
     monkeypatch.setattr("fuxictr_stem.training.trainer.Trainer._evaluate", stop)
     text = message(TrainingError, fit)

@@ -95,8 +95,8 @@ RUN, BENCHMARK = ["run", "--expid", "x"], ["benchmark", "--config", "x.yaml", "-
 @pytest.mark.parametrize(
     ("arguments", "early", "said"),
     [
-        (RUN, False, "Stopped by Ctrl-C. A run goes on by the same command with --resume.\n"),
-        (BENCHMARK, False, "Stopped by Ctrl-C. The same command goes on where it was.\n"),
+        (RUN, False, "Stopped by Ctrl-C. The same command with --resume continues a run.\n"),
+        (BENCHMARK, False, "Stopped by Ctrl-C. The same command continues it.\n"),
         (RUN, True, ""),
     ],
 )

@@ -299,7 +299,7 @@ def test_the_benchmark_file_is_one(shop):
         ({"data": "odd.csv", "labels": "y", "time": "hours"}, "found '2026-01-01 1:00'"),
         ({"data": "infinite.csv", "labels": "y"}, "column 'x' is infinite in 1 row."),
         ({"data": "odd.parquet", "labels": "y", "time": "time"}, "found nan in row 1"),
-        ({"data": "pattern.csv", "labels": "y"}, "'*' is a pattern to polars"),
+        ({"data": "pattern.csv", "labels": "y"}, "'*' would be read as a pattern by polars"),
         ({"out": "~"}, "neither '~' nor variables are expanded"),
         ({"out": "x" * 250}, "name too long"),
         ({"data": "absent.csv"}, "absent.csv"),

@@ -151,7 +151,7 @@ def test_a_finished_run_shows_its_result(toy, capfd):
     assert "learning_rate: 0.01 then, 0.5 now" in capfd.readouterr().err
     (done.folder / "checkpoints" / "toy" / "toy_test" / "result.json").write_text("{}")
     assert done.run("--resume") == 2
-    assert "is not the whole result of a run" in capfd.readouterr().err
+    assert "is not the complete result of a run" in capfd.readouterr().err
 
 
 def test_a_finished_run_without_the_predictions_that_are_wanted_now(toy, capfd):

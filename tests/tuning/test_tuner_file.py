@@ -100,7 +100,7 @@ FILES = {
     "unknown key": ({"tuner_spac": {}}, "Did you mean 'tuner_space'"),
     "sampler": ({"sampler": "tpa"}, "Did you mean 'tpe'"),
     "no number": ({"sampler": "random"}, "trials: must say how many"),
-    "number": ({"trials": 3}, "a grid has as many trials as its values make: 2"),
+    "number": ({"trials": 3}, "a grid always has as many trials as combinations of values: 2"),
     "experiment": ({"base_expid": "toy_tset"}, "Did you mean 'toy_test'"),
     "objective": ({"objectives": ["like_AUX"]}, "Did you mean 'like_AUC'"),
     "folder": ({"base_config": "./nowhere/"}, "'nowhere' is not there"),

@@ -146,7 +146,7 @@ def test_a_damaged_run_is_made_again(finished, monkeypatch, capfd, name):
     assert tables() == first
     error = capfd.readouterr().err
     assert said in error
-    assert error.count("The run is made again.") == 1
+    assert error.count("The run is repeated.") == 1
 
 
 def test_a_run_that_leaves_no_whole_record_has_failed(tmp_path, monkeypatch, capfd):

@@ -134,10 +134,10 @@ def _cost(leaderboard: Leaderboard) -> Table:
     ]
     header = ["model", "runs", "dense parameters", "embedding parameters", "s per epoch", "epochs"]
     note = (
-        "Times are those of the fastest seed, since what else a machine does only makes a run slower; "
-        "epochs and memory are means. An epoch's seconds hold its evaluation on valid, samples/s do not. "
-        "Of a model with several runs (one per task), parameters and seconds are the sums over its runs, "
-        "samples/s are those that pass through all of them, and memory is the largest."
+        "Times are those of the fastest seed, because other load on the machine only makes a run "
+        "slower; epochs and memory are means. The seconds of an epoch include its evaluation on valid; "
+        "samples/s do not. For a model with several runs (one per task), parameters and seconds are "
+        "sums over its runs, samples/s are those that pass through all of them, and memory is the largest."
     )
     return Table("Cost", note, [*header, "samples/s", "peak memory, MiB"], rows)
 
@@ -162,9 +162,9 @@ def _search(finished: FinishedBenchmark) -> list[Table]:
         )
     header = ["experiment", "trials", "monitor", "valid, all trials", "valid, chosen", "settings"]
     note = (
-        "Every experiment was given the same trials, with the first seed; valid decided, not test. The "
-        "best trial's run is also that seed's run in the tables above. At an edge: the chosen value is the "
-        "lowest or highest that was tried, so a better one may lie beyond."
+        "Every experiment had the same budget of trials, with the first seed. The best one was chosen "
+        "on valid, not on test; its run is also that seed's run in the tables above. At an edge: the "
+        "chosen value is the lowest or highest that was tried, so a better one may lie beyond."
     )
     texts = ("monitor", "settings", "at an edge")
     return [Table("Search", note, [*header, "at an edge"], rows, texts)]

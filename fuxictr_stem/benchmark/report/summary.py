@@ -94,7 +94,7 @@ def remarks(leaderboard: Leaderboard) -> Iterator[str]:
     for label in finished.labels:
         yield from _negative_transfer(leaderboard, label, finished.metrics[0])
     if max((len(score.values) for score in leaderboard.scores.values()), default=2) < 2:
-        yield "One seed only: nothing is known of the spread over seeds, and no t test was made."
+        yield "Only one seed: the spread over seeds is unknown, and there is no t test."
     yield from _edges(finished)
     if finished.failures:
         yield f"{amount(len(finished.failures), 'run')} failed; see Failures."
@@ -125,7 +125,7 @@ def _edges(finished: FinishedBenchmark) -> list[str]:
     if not keys:
         return []
     return [
-        f"For {sum(map(bool, edges))} of {len(searched)} experiments the search chose the lowest or "
-        f"highest value of its grid ({', '.join(keys)}): a wider grid might have found better, and "
-        "changed the order of the models; see Search."
+        f"For {sum(map(bool, edges))} of {len(searched)} experiments the search chose the lowest "
+        f"or highest value of its grid ({', '.join(keys)}): a wider grid might find better "
+        "settings, and change the order of the models; see Search."
     ]

@@ -35,7 +35,7 @@ def write_tuner_page(finished: FinishedTuner) -> None:
             ("date", date.today().isoformat()),
         ],
         "definitions": [
-            "The monitor is the experiment's own, on valid. Test decided nothing.",
+            "The monitor is the experiment's own, measured on valid. Test was not used to choose.",
             f"{LACKING} means that a trial has no such value.",
         ],
     }

@@ -139,7 +139,7 @@ def _chosen(
             if not matches:
                 folder = f"the folder {str(config_dir)!r}, which has {len(expids)}."
                 hint = f"{suggest(pattern, expids)} --config-dir names another folder."
-                problems.add(name, f"no experiment id fits {short(pattern)} in {folder}", hint)
+                problems.add(name, f"no experiment id matches {short(pattern)} in {folder}", hint)
             fitting[name] = list(dict.fromkeys([*fitting[name], *matches]))
     exclude, proposed = fitting["exclude"], fitting["proposed"]
     single = [expid for expid in fitting["single_task"] if expid not in exclude]
@@ -147,7 +147,7 @@ def _chosen(
     if not problems:
         stray = [expid for expid in proposed if expid not in chosen]
         if not chosen:
-            problems.add("experiments", "names no experiment that is not excluded.")
+            problems.add("experiments", "names only experiments that are excluded.")
         elif stray:
             problems.add("proposed", f"{', '.join(stray)}: not among the experiments.")
     return chosen, single, proposed
@@ -172,14 +172,16 @@ def _settings_of_each(
     for pattern, settings in values["experiment_settings"].items():
         fitting = [expid for expid in keys if fnmatchcase(expid, pattern)]
         if keys and not fitting:
-            problems.add("experiment_settings", f"no experiment here fits {short(pattern)}.")
+            problems.add(
+                "experiment_settings", f"no experiment of this benchmark matches {short(pattern)}."
+            )
         for expid in fitting:
             wanted.append((f"experiment_settings, {short(pattern)}", settings, keys[expid]))
             of_each[expid] |= settings
     for where, settings, accepted in wanted:
         for name in settings:
             if name in _RUNNERS:
-                problems.add(where, f"{name} is the benchmark's own.", "Leave it out.")
+                problems.add(where, f"{name} is set by the benchmark.", "Leave it out.")
             elif accepted and name not in accepted:
                 near = suggest(name, accepted)
                 problems.add(where, f"no experiment has a key {short(name)}.", near)
@@ -226,7 +228,7 @@ def _load_all(
         experiments[expid] = params
         if params["dataset_id"] != values["dataset_id"]:
             dataset, wanted = params["dataset_id"], short(values["dataset_id"])
-            hint = "A benchmark compares on one dataset: narrow the glob, or exclude it."
+            hint = "A benchmark compares on one dataset: narrow the pattern, or exclude it."
             problems.add("experiments", f"{expid} is on {dataset!r}, not on {wanted}.", hint)
     if any(params["test_data"] is None for params in experiments.values()):
         text = f"{short(values['dataset_id'])} has no test_data, on which a benchmark compares."
@@ -258,7 +260,7 @@ def _metric_problems(benchmark: Benchmark) -> Iterator[Problem]:
     for name in metrics if tasks else ():
         if name not in fitting:
             hint = f"Metrics of these tasks: {', '.join(fitting)}."
-            yield Problem("metrics", f"no task that is compared has {name}.", hint)
+            yield Problem("metrics", f"{name} does not apply to any task that is compared.", hint)
     for task in dict.fromkeys(tasks):
         of_task = [name for name in fitting if METRICS[name].task == task]
         if not set(of_task) & set(metrics):
@@ -288,9 +290,7 @@ def _slice_problems(benchmark: Benchmark) -> Iterator[Problem]:
     for params in experiments:
         kept = [c["name"] for c in params["feature_cols"] if c["active"] and c["type"] == META]
         if group is not None and group not in kept:
-            text = (
-                f"{group!r} is no meta column of the dataset; of others, all rare values are one."
-            )
+            text = f"{group!r} is not a meta column of the dataset; in others, rare values share one id."
             hint = suggest(group, kept) or f"Add one that copies it. There are: {', '.join(kept)}."
             yield Problem("slices.group", text, hint)
             break
@@ -306,7 +306,8 @@ def _row_problems(benchmark: Benchmark) -> Iterator[Problem]:
         both = " and ".join(expids)
         if row == SINGLE_TASK and label is None:
             text = (
-                f"{expids[0]} would be called {row}, as the single-task experiments together are."
+                f"{expids[0]} would be called {row}, which is the name of the single-task "
+                "experiments together."
             )
             yield Problem("experiments", text, "Exclude it, or name it under single_task.")
         elif len(expids) > 1 and label is not None:

@@ -35,7 +35,7 @@ _Seeds = Annotated[
 ]
 _SettingsByGlob = Annotated[
     dict[str, kinds.PlainMapping],
-    kinds.named("a mapping of ids or globs to mappings", type="object"),
+    kinds.named("a mapping of ids or patterns to mappings", type="object"),
 ]
 
 
@@ -45,25 +45,25 @@ class Slices(Shape):
     labels: _TwoLabels = key("the two tasks whose positive feedback is compared", REQUIRED)
     group: kinds.Text | None = key("column of the groups; by default group_id", None)
     relative_to: Annotated[str, kinds.OneOf(RELATIVE_TO)] = key(
-        "what a count is measured by", "base_rate"
+        "compare rates relative to each task's base rate, or plain counts", "base_rate"
     )
-    smoothing: kinds.NumberOrZero = key("pseudo-rows of a group", 20.0)
-    thresholds: _Thresholds | None = key("bounds of the comparable log2 ratio", None)
-    quantiles: _Quantiles | None = key("the same as quantiles over groups", None)
-    min_rows: kinds.CountOrZero = key("fewer train rows make a group cold", 5)
+    smoothing: kinds.NumberOrZero = key("pseudo-rows added to each group's counts", 20.0)
+    thresholds: _Thresholds | None = key("log2 ratios between which groups are comparable", None)
+    quantiles: _Quantiles | None = key("the same, as quantiles over groups", None)
+    min_rows: kinds.CountOrZero = key("groups with fewer training rows count as cold", 5)
 
 
 class BenchmarkFile(Shape):
     """A benchmark's file."""
 
     dataset_id: kinds.Text = key("the dataset", REQUIRED)
-    experiments: kinds.OneOrSeveral[kinds.Text] = key("experiment ids or globs of them", REQUIRED)
-    exclude: kinds.Text | list[kinds.Text] = key("ids or globs of experiments to leave out", [])
+    experiments: kinds.OneOrSeveral[kinds.Text] = key("experiments, as ids or patterns", REQUIRED)
+    exclude: kinds.Text | list[kinds.Text] = key("experiments to leave out, as ids or patterns", [])
     single_task: kinds.OneOrSeveral[kinds.Text] | None = key(
-        "ids or globs, each an experiment of one label", None
+        "single-task experiments, as ids or patterns; each trains one label", None
     )
     proposed: kinds.Text | list[kinds.Text] = key(
-        "ids or globs of the models that are no baselines", []
+        "models under test, as ids or patterns; all others are baselines", []
     )
     labels: kinds.Several[kinds.Text] | None = key("tasks to compare; null for all", None)
     metrics: kinds.OneOrSeveral[Annotated[str, kinds.OneOf(METRICS)]] = key(
@@ -72,13 +72,13 @@ class BenchmarkFile(Shape):
     seeds: _Seeds = key("seeds of the runs", REQUIRED)
     settings: kinds.PlainMapping = key("settings for every experiment that has the key", {})
     experiment_settings: _SettingsByGlob = key(
-        "settings for some experiments, after those for all", {}
+        "settings for some experiments, which override those for all", {}
     )
-    search: SearchSpace = key("what the search tries by key: lists of values, or ranges", {})
+    search: SearchSpace = key("values that the search tries for each key: lists or ranges", {})
     sampler: Annotated[str, kinds.OneOf(SAMPLERS)] = key(
-        "how the search's trials are chosen: all, by chance, by TPE", GRID
+        "how trials are chosen: all combinations, at random, or by TPE", GRID
     )
-    trials: kinds.Count | None = key("trials of each experiment; a grid has its own number", None)
+    trials: kinds.Count | None = key("trials per experiment; leave it out for a grid", None)
     threads: kinds.Count = key("CPU threads of a run", 1)
     # More takes memory and hours, and p values below 1 / 5000 tell nothing more.
     resamples: Annotated[int, Field(ge=100, le=10_000)] = key("resamples of the bootstrap", 1000)

@@ -52,7 +52,7 @@ def verify_caches(config_dir: Path, data_root: Path | None, dataset_id: str | No
         tell("\nNot checked:", *(f"  {why}" for why in unread))
     if damages:
         tell("\nDamaged:", *(f"  {text}" for text in damages))
-        tell("`fuxictr_stem cache clear` removes damaged caches; the next run builds them anew.")
+        tell("`fuxictr_stem cache clear` removes damaged caches; the next run rebuilds them.")
     else:
         tell("\nNothing else is damaged." if unread else "\nNothing is damaged.")
     return int(bool(unread or damages))
@@ -84,7 +84,7 @@ def clear_caches(
             failed += 1
             continue
         if cache.state is State.BUILDING or size is None:
-            tell(f"kept {cache.folder}: a run is using it, or has just built it anew")
+            tell(f"kept {cache.folder}: a run is using it, or has just rebuilt it")
             continue
         count, freed = count + 1, freed + size
         tell(f"{verb} {cache.folder} ({cache.state.value}, {format_bytes(size)})")

@@ -92,7 +92,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise Damaged(f"{path} belongs to another cache")
     names = {*manifest["files"], *(f"{split}.h5" for split in manifest["rows"])}
     if not all(map(is_cache_file, names)) or not set(manifest["rows"]) <= set(SPLITS):
-        raise Damaged(f"{path} names files that are no cache's: {', '.join(sorted(names))}")
+        raise Damaged(f"{path} names files that are not a cache's: {', '.join(sorted(names))}")
     return manifest
 
 

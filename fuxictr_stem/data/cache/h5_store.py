@@ -132,7 +132,7 @@ def check(file: h5py.File, owner: str, columns: Collection[str]) -> None:
     with _damage_named(file.filename):
         label, names = file.attrs.get(_OWNER), set(file)
     if not isinstance(label, bytes) or label != owner.encode():
-        raise DataError(f"{file.filename} is not of {owner}: another file is in its place.")
+        raise DataError(f"{file.filename} is not part of {owner}: another file took its place.")
     if names != set(columns):
         raise DataError(f"{file.filename} has other columns than its manifest.")
 
@@ -148,7 +148,7 @@ def column(file: h5py.File, name: str) -> h5py.Dataset:
         numbers = data.ndim in (1, 2) and data.dtype.kind in "iuf"
     if not numbers:
         raise DataError(
-            f"{file.filename}: column {name!r} is no array of numbers by row: rejected."
+            f"{file.filename}: column {name!r} is not an array of numbers, so it is not read."
         )
     return data
 
@@ -175,6 +175,5 @@ def _damage_named(path: str | Path, part: str = "it") -> Iterator[None]:
         check_access(Path(path), error)
         raise DataError(
             f"{path} is damaged: {part} cannot be read ({error}). Run `fuxictr_stem cache clear`, which "
-            f"removes damaged caches, or delete the folder {Path(path).parent}; the next run builds it "
-            "anew."
+            f"removes damaged caches, or delete the folder {Path(path).parent}; the next run rebuilds it."
         ) from error

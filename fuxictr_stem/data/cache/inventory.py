@@ -111,7 +111,7 @@ def clear(cache: FoundCache, dry_run: bool = False) -> int | None:
             return cache.size if free and not locks.is_held(lock) else None
     if not locks.has_locks(lock):
         raise OutputError(
-            "its file system has no locks, so it cannot be told whether a run uses it; delete the folder "
+            "its file system has no locks, so a run may be using it; delete the folder yourself "
             "when none does"
         )
     try:
@@ -126,9 +126,9 @@ def clear(cache: FoundCache, dry_run: bool = False) -> int | None:
             f"it cannot be removed ({error}); that needs write permission for it and its lock"
         ) from error
     if folder.exists() and not freed:
-        raise OutputError("it holds no file of a cache")
+        raise OutputError("it holds no cache files")
     if folder.exists():
-        logger.warning("%s stays: it holds files that are no cache's.", folder)
+        logger.warning("%s was kept: it holds files that do not belong to a cache.", folder)
     return freed
 
 

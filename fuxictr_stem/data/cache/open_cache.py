@@ -123,7 +123,7 @@ def _open_or_build(dataset: Mapping[str, Any], group: Group) -> Cache:
     try:
         cache = _open(folder)
     except Damaged as damage:
-        logger.warning("The cache is damaged and built anew: %s", damage)
+        logger.warning("The cache is damaged and is rebuilt: %s", damage)
     if cache is None:
         check_writable(home, "data_root")
         builder, required = "another run that builds this cache", dataset.get("file_locks", True)
@@ -193,14 +193,15 @@ def _help(dataset: Mapping[str, Any], fresh: Path, group: Group) -> None:
     """Do this process' share of building into a folder."""
     if not fresh.is_dir():
         raise DataError(
-            f"build_together: process {group.number} of {group.count} does not see {fresh}, where the "
-            "first one builds. Put data_root in a folder that all hosts share, or leave build_together out."
+            f"build_together: process {group.number} of {group.count} does not see {fresh}, the "
+            "folder in which the first one builds. Put data_root in a folder that all hosts "
+            "share, or leave build_together out."
         )
     files, name = find_files(dataset), final_name(fresh.name)
     if fingerprint(dataset, files) != name:
         raise DataError(
             f"build_together: the source files, settings or packages of process {group.number} of "
-            f"{group.count} are not those of the first one. Give all hosts the same."
+            f"{group.count} differ from those of the first one. Give all hosts the same."
         )
     with _written(fresh.parent):
         build(plan_columns(dataset), files, name, fresh, group=group)

@@ -99,8 +99,8 @@ class SplitWriter:
                 progress.update(count)
         if done != rows:
             raise DataError(
-                f"dataset {self._source.plan.dataset_id!r}: {split} had {rows:,} rows and then {done:,}: "
-                "its files changed meanwhile. Start again when they are complete."
+                f"dataset {self._source.plan.dataset_id!r}: {split} had {rows:,} rows and then "
+                f"{done:,}: its files changed while they were read. Start again when they are complete."
             )
         logger.debug("Encoded %s: %s rows in %.1f s", split, f"{rows:,}", time.monotonic() - start)
         return tallies

@@ -100,8 +100,8 @@ def check_samples(
             )
         elif sample_weight is not None and stats[sample_weight]["min"] < 0:
             problems.append(
-                f"sample_weight {sample_weight!r} is negative in {split}, where its least value is "
-                f"{stats[sample_weight]['min']:g}. A weight is 0 or more."
+                f"sample_weight {sample_weight!r} is negative in {split}, where its lowest value "
+                f"is {stats[sample_weight]['min']:g}. A weight is 0 or more."
             )
         for label, space in spaces.items():
             y, needed = _samples(cache, split, label, space), metric_names(tasks[label], metrics)
@@ -138,8 +138,8 @@ def check_groups(
         missing = cache.missing.get(split, {}).get(group_id, 0)
         if missing:
             logger.warning(
-                "group_id: %s has no value in %s of %s rows of %s. Metrics within groups take these for "
-                "one group, and a large one; drop them, or give each an id of its own.",
+                "group_id: %s has no value in %s of %s rows of %s. Metrics within groups treat "
+                "these rows as one large group. Drop the rows, or give each an id.",
                 *(group_id, f"{missing:,}", f"{cache.rows[split]:,}", split),
             )
         group = cache.column(split, group_id)
@@ -151,9 +151,9 @@ def check_groups(
             least = np.fmin.reduceat(y, starts)
             if not (least < np.fmax.reduceat(y, starts)).any():
                 problems.append(
-                    f"label {label!r} has one class only in each of the {len(starts):,} groups "
-                    f"({group_id}) of {split}: no gAUC can be measured. Choose another group_id, or "
-                    "leave the metrics within groups out."
+                    f"label {label!r} has only one class in each of the {len(starts):,} groups "
+                    f"({group_id}) of {split}: gAUC cannot be measured. Choose another group_id, "
+                    "or leave out the metrics within groups."
                 )
     raise_all(DataError, "metrics", problems)
 
@@ -206,15 +206,13 @@ def _one_class(
             continue
         lacks = f"has no {kind} among {amount(samples, 'row')} of {split}{where}"
         if split == "train" or not samples:
-            return (
-                f"{lacks}: there is nothing to tell apart. Take other rows, or leave the label out."
-            )
+            return f"{lacks}: there is nothing to learn. Use other rows, or leave the label out."
         needing = [name for name in metrics if label in METRICS[name].classes]
         if needing:
             others = [name for name in metrics if name not in needing] or ["logloss"]
             return (
-                f"{lacks}, which {' and '.join(needing)} cannot do without. Take other rows, or "
-                f"metrics that can, such as {' and '.join(others)}."
+                f"{lacks}, without which {' and '.join(needing)} cannot be computed. Use other "
+                f"rows, or other metrics, such as {' and '.join(others)}."
             )
     return None
 
@@ -227,6 +225,6 @@ def _constant(
     if split == "train" or least != most or not needing:
         return None
     return (
-        f"is {least:g} in all rows of {split}{where}, and {' and '.join(needing)} divides by its variance. "
-        "Take other rows, or leave the metric out."
+        f"is {least:g} in all rows of {split}{where}, and {' and '.join(needing)} divides by its "
+        "variance. Use other rows, or leave the metric out."
     )

@@ -88,7 +88,7 @@ def read_encoder(folder: Path) -> Fitted:
     except Damaged as error:
         raise DataError(f"{error}. Copy the folder again, or train again.") from error
     except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{folder / ENCODER} is no encoder ({error!r}).") from error
+        raise DataError(f"{folder / ENCODER} is not an encoder ({error!r}).") from error
 
 
 def copy_encoder(folder: Path, place: Path) -> None:
@@ -108,7 +108,7 @@ def copy_encoder(folder: Path, place: Path) -> None:
 def _files(folder: Path, account: Mapping[str, Any]) -> dict[str, Any]:
     files = account["files"]
     if not all(map(FILES.fullmatch, files)):
-        raise Damaged(f"{folder / ENCODER} names files that are no encoder's")
+        raise Damaged(f"{folder / ENCODER} names files that do not belong to an encoder")
     return files
 
 

@@ -176,7 +176,7 @@ class Processor(FeatureProcessor):
         if name in self._derived:
             return (
                 f"the preprocess function of column {name!r} makes {token!r} {times}. FuxiCTR's "
-                f"vocabularies reserve this text; have it make another value."
+                "vocabularies reserve this text; let it make another value."
             )
         column = self.source.plan.source_of(name)
         sequence = column.kind == "sequence"
@@ -185,7 +185,7 @@ class Processor(FeatureProcessor):
         )
         return (
             f"{column.described} holds {token!r} {times}; first in {place}. FuxiCTR's vocabularies "
-            "reserve this text. Write another value; a missing one is left empty (null)."
+            "reserve this text. Use another value, or leave a missing one empty (null)."
         )
 
 

@@ -160,8 +160,8 @@ def _fill_text(fill: Fill, counts: Mapping[str, Tally], rows: Mapping[str, int])
         others = (mean * count - fill.value * filled) / (count - filled)
         such = f", such as {others:.4g}, the mean of the others"
     return (
-        f"column {fill.name!r}: {share} has no value and becomes {fill.value!r}. Set fill_na to a number "
-        f"that you mean{such}."
+        f"column {fill.name!r}: {share} has no value and becomes {fill.value!r}. Set fill_na to "
+        f"the number that you want{such}."
     )
 
 
@@ -187,9 +187,9 @@ def _rounded_remarks(tallies: Tallies) -> Iterator[Remark]:
         if counts:
             count, (value, stored) = sum(t.rounded for t in counts), counts[0].example
             text = (
-                f"{name!r}: {amount(count, 'number')} of at least 2^24 are rounded, such as {value} to "
-                f"{stored:.0f}: neighbouring numbers become one. Give a feature a normalizer, or "
-                "subtract a constant (and divide) before."
+                f"{name!r}: {amount(count, 'number')} of at least 2^24 are rounded, such as "
+                f"{value} to {stored:.0f}: neighbouring numbers become equal. Give a feature a "
+                "normalizer, or subtract a constant (and divide) before."
             )
             yield Remark(ROUNDED, name, text)
 
@@ -283,8 +283,8 @@ def unsplit(name: str, tokens: pl.DataFrame, splitter: str) -> Iterator[Remark]:
     if 2 * counts["some"] > counts["all"]:
         most = max(others, key=lambda separator: counts[separator])
         text = (
-            f"column {name!r}: {percent(counts['some'] / counts['all'])} of its values in train hold "
-            f"{most!r}, but its splitter is {splitter!r}, so that each is one token. Set splitter: "
-            f"{json.dumps(most)}."
+            f"column {name!r}: {percent(counts['some'] / counts['all'])} of its values in train "
+            f"hold {most!r}, but its splitter is {splitter!r}, so each value becomes a single "
+            f"token. Set splitter: {json.dumps(most)}."
         )
         yield Remark(UNSPLIT, name, text)

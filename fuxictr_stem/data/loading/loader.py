@@ -219,7 +219,7 @@ class H5Loader:
             raise ConfigError(
                 f"{self.path}: there is no epoch {epoch}, batch {batch:,}: an epoch has "
                 f"{self.num_batches:,} batches of {self.batch_size:,}. Resume with the batch_size "
-                "and the data of the run that is continued."
+                "and the data of the run to be continued."
             )
         self._epoch, self._batch = epoch, batch
         self._used = False

@@ -160,15 +160,15 @@ def _check_columns(logs: Sequence[RawFile], features: Mapping[str, pl.DataFrame]
     if first.columns != last.columns:
         raise DataError(
             f"{last.path}: its columns must be those of the other log, in the same order "
-            f"({', '.join(first.columns)}), found {', '.join(last.columns)}. Fetch both logs from "
-            "one source."
+            f"({', '.join(first.columns)}), found {', '.join(last.columns)}. Download both logs "
+            "from the same source."
         )
     columns = [*first.columns, "hour", "duration_bucket"]
     for id_column, table in features.items():
         twice = [name for name in table.columns if name in columns and name != id_column]
         if twice:
             raise DataError(
-                f"{', '.join(twice)}: a column of the {id_column} features and of the log."
+                f"{', '.join(twice)}: these columns are in both the {id_column} features and the log."
             )
         columns = [*columns, *table.columns]
 

@@ -21,7 +21,9 @@ from fuxictr_stem.runtime.file_errors import check_access
 from fuxictr_stem.runtime.progress import track
 
 _BLOCK_BYTES = 1 << 22
-_ADVICE = "The file is damaged or incomplete: compare its size with the source's, fetch it again."
+_ADVICE = (
+    "The file is damaged or incomplete. Compare its size with the source's; download it again."
+)
 
 
 class Rule(NamedTuple):

@@ -67,8 +67,8 @@ def run(job: Job) -> None:
     published = (job.source.get("rows") or {}).get("raw")
     if record and isinstance(published, int) and rows != published:
         logger.warning(
-            "The raw files of dataset %s hold %s rows, the published data set %s: "
-            "results on them do not compare with published ones.",
+            "The raw files of dataset %s hold %s rows, the published data set %s: results cannot "
+            "be compared with published ones.",
             *(job.dataset_id, f"{rows:,}", f"{published:,}"),
         )
 
@@ -89,7 +89,7 @@ def _verdict(job: Job) -> tuple[bool, str]:
     record, why = _read_record(job)
     absent = [str(path) for path in job.paths.values() if not path.exists()]
     if record is None and not absent:
-        return False, f"no {RECORD} is about them: taken as your own files"
+        return False, f"no {RECORD} describes them, so they are your own files"
     if record is None and len(absent) < len(job.paths):
         present = (str(path) for path in job.paths.values() if path.exists())
         raise DataError(
@@ -118,7 +118,7 @@ def _read_record(job: Job) -> tuple[dict[str, Any] | None, str]:
     try:
         return whole_folder.read_account(job.folder / RECORD, FORMAT), ""
     except whole_folder.OtherFormat:
-        return None, "those of an earlier version are CSV files; they stay and are no longer read"
+        return None, "an earlier version wrote CSV files, which stay but are no longer read"
     except whole_folder.Damaged:
         return {}, f"the last preparation was cut off, or {RECORD} is damaged"
 
@@ -148,7 +148,7 @@ def _find_raw(job: Job) -> list[Path]:
         others = [str(path) for path in raw if not path.is_file()]
     except OSError as error:
         raise DataError(
-            f"prepare.raw_dir: the raw files cannot be looked for in {short(str(job.raw_dir))}: "
+            f"prepare.raw_dir: the folder of the raw files cannot be read: {short(str(job.raw_dir))}: "
             f"{error.strerror}. Name another folder, or fix its permissions."
         ) from error
     if others:

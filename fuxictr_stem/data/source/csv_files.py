@@ -72,8 +72,8 @@ def read_csv(
         rows = text.copied(types, copy)
     if rows != shape.records - 1:
         raise DataError(
-            f"{shape.records - 1:,} rows by its line ends and quotes, {rows:,} by another reader. Write "
-            "the file again, with every value quoted, or as parquet."
+            f"{shape.records - 1:,} rows are found by its line ends and quotes, {rows:,} by "
+            "another reader. Write the file again, with every value quoted, or as parquet."
         )
     if copy is None and (special := _special(path, dialect, header, shape)):
         raise DataError(
@@ -187,8 +187,8 @@ class _BadRows:
         rows = f"{amount(self._count, 'row')} {'has' if self._count == 1 else 'have'}"
         place = "the first of them" if number is None else f"row {number:,} (the header is row 1)"
         raise DataError(
-            f"{rows} another number of fields than the header's {fields}: {place} has {actual}. "
-            f"Is a value with {sep!r} not quoted, or the file cut off?"
+            f"{rows} another number of fields than the header's {fields}: {place} has {actual}. Is "
+            f"a value with {sep!r} not quoted, or is the file cut off?"
         )
 
 

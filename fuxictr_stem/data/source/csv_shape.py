@@ -102,16 +102,16 @@ class _Scan:
         escapes = at[(index - np.maximum.accumulate(np.where(first, index, 0))) % 2 == 0]
         cut = len(raw)
         if len(escapes) and final and self._data[escapes[-1] + 1 :] in (b"", b"\n", b"\r"):
-            raise DataError(f"{self._place(int(escapes[-1]))}: the file ends with an escape.")
+            raise DataError(f"{self._place(int(escapes[-1]))}: the file ends within an escape.")
         if len(escapes) and escapes[-1] == len(raw) - 1:
             escapes, cut = escapes[:-1], len(raw) - 1
         wanted = (ord(escape), self._quote, self._sep, _LF, _CR)
         idle = ~np.isin(raw[escapes + 1], wanted)
         if idle.any():
             raise DataError(
-                f"{self._place(int(escapes[idle.argmax()]))}: the escape is before a character that "
-                f"needs none; some readers keep it, others drop it. Double it ({escape * 2}), or "
-                "leave csv_escape out."
+                f"{self._place(int(escapes[idle.argmax()]))}: the escape character is before a "
+                "character that needs none. Some readers keep it, others drop it. Double it "
+                f"({escape * 2}), or leave csv_escape out."
             )
         self._special = self._special or "has escaped characters"
         ordinary = raw.copy()
@@ -187,8 +187,8 @@ class _Scan:
         lone = self._outside(at[after != _LF], toggles)
         if len(lone):
             raise DataError(
-                f"{self._place(int(lone[0]))}: a CR without LF, outside of quotes: for some readers a "
-                "line ends there. End lines with LF or CRLF, or quote the value."
+                f"{self._place(int(lone[0]))}: a CR without LF, outside of quotes, which only some "
+                "readers take for the end of a line. End lines with LF or CRLF, or quote the value."
             )
 
     def _count(self, cut: int, toggles: Array) -> None:

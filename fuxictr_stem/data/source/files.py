@@ -134,7 +134,7 @@ def _files_of(name: str, endings: Endings) -> tuple[list[Path], list[str], list[
     parts = [p for p in paths if p not in folders]
     # Of a folder that ** has looked into, the parts are there.
     missed = [folder for folder in folders if not any(folder in p.parents for p in parts)]
-    problems = [f"{name!r} fits the folder {str(f)!r}, which is no file." for f in missed]
+    problems = [f"{name!r} matches the folder {str(f)!r}, which is not a file." for f in missed]
     return parts, problems if paths else [_nothing_there(name, endings)], []
 
 
@@ -186,8 +186,8 @@ def _problems(parts: Sequence[Path], endings: Endings) -> Iterator[str]:
     first_of = {e: str(part) for e in endings for part in reversed(parts) if str(part).endswith(e)}
     if len(first_of) > 1:
         yield (
-            f"{' and '.join(map(repr, first_of.values()))} end differently: the same rows may be in "
-            f"both. Keep files of one ending, or write a pattern such as *{next(iter(first_of))}."
+            f"{' and '.join(map(repr, first_of.values()))} have different endings, so the same rows may "
+            f"be in both. Keep only one kind of file, or write a pattern such as *{next(iter(first_of))}."
         )
     seen: dict[tuple[int, int], Path] = {}
     for part in parts:
@@ -223,8 +223,8 @@ def _nothing_there(name: str, endings: Endings) -> str:
         return f"{name!r} is neither a file nor a folder."
     if has_magic(name):
         return (
-            f"no file fits {name!r} and ends with {_either(endings)}. Names that begin with '.' or '_' "
-            "are not read unless the pattern writes that character."
+            f"no file matches {name!r} and ends with {_either(endings)}. Names that begin with '.' "
+            "or '_' are not read unless the pattern writes that character."
         )
     what = "file" if name.endswith(endings) else f"folder of *{_either(endings)} parts"
     near = os.listdir(path.parent) if os.path.isdir(path.parent) else []
@@ -243,7 +243,7 @@ def _warn_of_others(key: str, folder: str, parts: int, others: tuple[Path, ...])
     more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
     logger.warning(
         "%s: %s of folder %r %s read; not read are %s. Move them away; or, if they belong to the "
-        "split, write a pattern that fits all of its files.",
+        "split, write a pattern that matches all of its files.",
         key,
         amount(parts, "part"),
         folder,

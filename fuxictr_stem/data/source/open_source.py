@@ -110,7 +110,7 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
             "in the config."
         ]
     if ends == "\r":
-        return {}, ["its lines end with CR alone. Save it with LF or CRLF as the end of a line."]
+        return {}, ["its lines end with CR only. Save it with LF or CRLF line ends."]
     return dict.fromkeys(header, pl.String()), [
         f"its header names column {name!r} {header.count(name)} times."
         for name in sorted(set(header))
@@ -213,6 +213,6 @@ def _clash(columns: Sequence[Column], places: Sequence[tuple[Part, str]]) -> Ite
     such = "" if dates else f", such as {example}"
     shared = ", which share a table" if len(columns) > 1 else ""
     yield (
-        f"{types}{shared}: as {dtype} the same value would be two tokens{such}. Write it with one "
-        "type everywhere."
+        f"{types}{shared}: as {dtype}, one value would become two different tokens{such}. Write it "
+        "with one type everywhere."
     )

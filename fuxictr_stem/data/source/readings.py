@@ -40,8 +40,8 @@ _WAS_WHOLE = (
     "as their text."
 )
 _NO_LABEL = (
-    "A missing label is no negative: declare missing: nan to leave it out, give the label a fill_na, or "
-    "drop these rows."
+    "A missing label is not a negative: declare missing: nan to leave it out, give the label a "
+    "fill_na, or drop these rows."
 )
 
 
@@ -226,7 +226,7 @@ def _number_faults(
         faults.append(Fault("NaN", _NO_NAN, nan))
     if column.kind in (CATEGORICAL, META):
         advice = _NO_FLOATS + ("" if whole else " Declare dtype: int or str.")
-        faults.append(Fault("a float in which neighbouring ids are one", advice, merged))
+        faults.append(Fault("a float, in which neighbouring ids become equal", advice, merged))
     if column.required:
         advice = _NO_LABEL if label else "Give the column a fill_na, or an id in every row."
         faults.append(Fault("missing", advice, unfilled))

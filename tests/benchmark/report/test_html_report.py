@@ -72,7 +72,7 @@ def test_the_page_holds_everything_and_the_pictures_are_files(finished, tmp_path
     pictures = [link for link in page.links if not link.startswith("#")]
     assert all(link.startswith("data:image/png;base64,") for link in pictures)
     assert not page.tags & {"link", "iframe"}
-    # Every entry of the contents leads somewhere, and no name is there twice.
+    # Every entry of the contents leads somewhere, and no name appears twice.
     assert anchors
     assert anchors <= set(page.anchors)
     assert len(set(page.anchors)) == len(page.anchors)

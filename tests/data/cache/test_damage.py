@@ -188,7 +188,7 @@ OUTSIDE = {
     "rows that are no number": {"rows": {"train": "4"}},
     "shares that are no mapping": {"unknown": []},
     "remarks that are no list": {"remarks": {}},
-    "a remark that is no text": {"remarks": [["a heading", "cat", 1]]},
+    "a remark that is not text": {"remarks": [["a heading", "cat", 1]]},
 }
 
 

@@ -188,7 +188,7 @@ def test_a_space_in_which_a_number_is_constant_has_no_r2(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "valid", "message"),
     [
-        ([1.0, -0.5, 1.0], None, "'w' is negative in train, where its least value is -0.5"),
+        ([1.0, -0.5, 1.0], None, "'w' is negative in train, where its lowest value is -0.5"),
         ([1.0, 1.0, 1.0], [1.0, -2.0], "'w' is negative in valid"),
         ([0.0, 0.0, 0.0], None, "'w' is 0 in all rows of train that 'y' learns from"),
         ([0.0, 1.0, 0.0], None, "'w' is 0 in all rows of train that 'y' learns from"),
@@ -223,7 +223,7 @@ def test_groups_count_the_samples_only(tmp_path):
     y, z = [1.0, 1.0, 1.0, 0.0, None, 1.0], [1.0, 1.0, 1.0, 0.0, 1.0, 1.0]
     cache = cache_of(tmp_path, frame(y, z))
     check_groups(cache, "user", {"y": BINARY})
-    with pytest.raises(DataError, match="'y' has one class only in each of the 3 groups"):
+    with pytest.raises(DataError, match="'y' has only one class in each of the 3 groups"):
         check_groups(cache, "user", {"y": BINARY}, {"y": "z"})
 
 

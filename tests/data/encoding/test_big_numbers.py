@@ -90,7 +90,9 @@ def test_ids_stored_as_floats_are_refused_where_neighbours_merge(tmp_path, dtype
     if column["type"] == "meta":
         assert found == [first - 1, 1 - first, 0, 0]
     merged = [0.0, float(first), None, -float(first)]
-    message = "'g' is a float in which neighbouring ids are one in 2 rows of train.*row 2, value"
+    message = (
+        "'g' is a float, in which neighbouring ids become equal in 2 rows of train.*row 2, value"
+    )
     with pytest.raises(DataError, match=message):
         open_column(tmp_path / "merged", merged, column, dtype)
     # What is a number and no id may be rounded.

@@ -409,7 +409,9 @@ def test_ids_that_a_float_cannot_tell_apart(tmp_path, kind, data_format):
     features = [feature("cat"), feature("x", kind, "float")]
     with pytest.raises(DataError) as caught:
         opened(tmp_path, columns, features, data_format)
-    text = "column 'x' is a float in which neighbouring ids are one in 2 rows of train; first in"
+    text = (
+        "column 'x' is a float, in which neighbouring ids become equal in 2 rows of train; first in"
+    )
     assert text in str(caught.value)
     assert "Declare dtype: int or str." in str(caught.value)
     features[1]["dtype"] = "int"

@@ -102,7 +102,9 @@ def test_missing_numbers_are_named_with_the_mean_of_the_others(tmp_path, data_fo
     assert set(found) == {"much", "whole"}
     assert f"'much': 2.0 % of {split} has no value and becomes 0.0." in found["much"]
     others = np.mean([value for value in train["much"] if value is not None])
-    assert f"Set fill_na to a number that you mean, such as {others:.4g}, the mean" in found["much"]
+    assert (
+        f"Set fill_na to the number that you want, such as {others:.4g}, the mean" in found["much"]
+    )
     assert f"2.0 % of {split} has no value and becomes 0." in found["whole"]
 
 

@@ -129,8 +129,7 @@ def test_a_header_of_blank_lines(tmp_path):
     Path(dataset["valid_data"]).write_text("\n\n")
     found = message(dataset)
     assert found.endswith(
-        "(valid): it has no header, only blank lines. Write the names of its columns "
-        "as its first line."
+        "(valid): it has only blank lines. Write the column names as its first line."
     )
 
 

@@ -40,7 +40,7 @@ def text(raw: Any) -> str | None:
         return raw.date().isoformat() if midnight else str(raw)
     if isinstance(raw, (date, time, timedelta)):
         return str(raw)
-    raise NoReading(f"a {type(raw).__name__} is no text")
+    raise NoReading(f"a {type(raw).__name__} is not text")
 
 
 def number(raw: Any, dtype: str, doubts: set[str]) -> int | float | None:

@@ -45,7 +45,7 @@ def _quality(leaderboard: Leaderboard, metric: str) -> Picture:
         single = points.get(finished.single_task) if finished.single_task else None
         panels.append(Panel(label, points, single[0] if single else None, higher_is_better=higher))
     many = any(len(score.values) > 1 for score in leaderboard.scores.values())
-    spread = "mean ± standard deviation over seeds" if many else "one seed, so no spread is known"
+    spread = "mean ± standard deviation over seeds" if many else "one seed, spread unknown"
     line = f" The dashed line is the mean of {finished.single_task}{_shaded(metric)}."
     return Picture(
         Section.QUALITY,
@@ -175,7 +175,7 @@ def _curves(leaderboard: Leaderboard) -> Iterator[Picture]:
         "training-loss",
         "Training loss",
         f"One line per run ({_seeds(finished)}): the mean loss since the evaluation before, regularisers "
-        "included. Losses of models with other tasks or loss weights do not compare.",
+        "included. Losses of models with different tasks or loss weights cannot be compared.",
         f"Training loss by epoch, one panel for each of {len(lines)} models.",
         _draw_curves(lines, leaderboard, "training loss"),
     )

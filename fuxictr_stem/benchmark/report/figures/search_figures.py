@@ -57,9 +57,9 @@ def _by_trial(searches: Sequence[Trials]) -> Picture:
         Section.SEARCH,
         "search-trials",
         "Monitor by trial",
-        "Each point is a trial; the line is the best so far. A pruned trial is at its last evaluation, a "
-        "failed one has no value and is marked at the bottom. A line that still moves at its end asks for "
-        "more trials.",
+        "Each point is a trial; the line is the best so far. A pruned trial is at its last "
+        "evaluation, a failed one has no value and is marked at the bottom. If a line still "
+        "improves at its end, more trials may help.",
         f"Monitor on valid by trial of {len(searches)} searches, with the best so far.",
         figure,
     )
@@ -90,9 +90,9 @@ def _importance(searches: Sequence[Trials]) -> Picture:
         Section.SEARCH,
         "search-importance",
         "Importance of the keys",
-        "How much of the variance of the monitor between finished trials each key explains by itself, less "
-        "what it would by chance. Keys that only matter together have none. After TPE, which tries good "
-        "values more often, it is of the region that was tried.",
+        "How much of the variance of the monitor between finished trials each key explains by "
+        "itself, beyond what chance would explain. Keys that only matter together have none. TPE "
+        "tries good values more often, so its trials show the importance in that region only.",
         f"Share of the variance that each key explains, of {len(searches)} searches.",
         figure,
     )
@@ -186,8 +186,8 @@ def front_pictures(
         Section.SEARCH,
         "search-front",
         "Objectives against each other",
-        "Each point is a finished trial. No other trial is better in one objective than one of the front "
-        "without being worse in another.",
+        "Each point is a finished trial. The front has the trials that no other trial beats in "
+        "one objective without being worse in another.",
         f"{len(trials)} trials by {', '.join(modes)}; {len(front)} are on the Pareto front.",
         figure,
     )
