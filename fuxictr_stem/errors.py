@@ -1,6 +1,6 @@
-"""What a user can fix: each error names the argument, the rule, the value found and the next step.
+"""Errors that a user can fix. Each names the argument, the rule, the value found and the next step.
 
-A command ends with the message alone and exit code 2; a traceback is left for our own defects.
+A command then prints only the message and ends with exit code 2; tracebacks are for defects.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class OutputError(UserError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was told to stop by a signal; the text says what is saved and how to go on.
+    """A signal stopped a run; the text says what is saved and how to continue.
 
     Args:
         signal: Number of the signal.

@@ -1,4 +1,4 @@
-"""The words of a column's config that reading data takes, too: its types and its ``preprocess``.
+"""Column types and forms of ``preprocess``, for configs and for reading data.
 
 It imports nothing but the standard library: scoring rows needs it, and neither models nor pydantic.
 """

@@ -1,4 +1,4 @@
-"""What of an experiment's settings decides its numbers, besides its data and the software."""
+"""Which settings decide an experiment's results, besides its data and the software."""
 
 from __future__ import annotations
 

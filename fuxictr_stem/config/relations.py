@@ -1,4 +1,4 @@
-"""What the columns of a dataset must be to each other: names, copies, shared tables, nested labels."""
+"""Rules between the columns of a dataset: names, copies, shared tables, nested labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes that train as one: `torchrun` starts them, `torch.distributed` (gloo) carries.
+"""Several processes that train as one: `torchrun` starts them, `torch.distributed` (gloo) carries messages.
 
 A batch is dealt to the ranks (`data.loading`). Its rows of all tables come from the ranks that keep them by
 one exchange, and their gradients go back by another (`row_exchange`); what is dense is the same everywhere.

@@ -1,4 +1,4 @@
-"""What makes an experiment of one process one of several, and what cannot be."""
+"""Split a model over several processes, and reject what cannot be split."""
 
 from __future__ import annotations
 

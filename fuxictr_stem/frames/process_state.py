@@ -1,4 +1,4 @@
-"""The process after a training in it: random numbers and logging are as they were before."""
+"""Random states and logging of the process, restored after a training."""
 
 from __future__ import annotations
 

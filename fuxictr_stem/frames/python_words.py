@@ -1,4 +1,4 @@
-"""Messages about configs, files and options, in the words of somebody who called a function."""
+"""Messages about configs, files and options, reworded for the caller of a Python function."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def fit_problems(there: Anatomy, here: Anatomy) -> Iterator[str]:
         yield f"its model is {there.params['model']}, this one's {here.params['model']}."
         return
     if not set(there.labels) & set(here.labels):
-        yield f"its tasks are {', '.join(there.labels)}, this one's {', '.join(here.labels)}: none is in both."
+        yield f"its tasks are {', '.join(there.labels)}, this one's {', '.join(here.labels)}: no overlap."
         return
     for label in here.labels:
         types = [

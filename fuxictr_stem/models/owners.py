@@ -1,4 +1,4 @@
-"""Whose each table, gate and expert of a model is: a task's, or all tasks'."""
+"""Which task owns each table, gate and expert of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's weights cut into parts that bear names of their own, so that those of two runs can be matched.
+"""A model's weights as named parts, so that those of two runs can be matched.
 
 The names say what a part is for: a task by its label, an expert by its task and number. So the parts of two
 models of one kind have the same names, whatever the order and number of the tasks. Rows of tables are no

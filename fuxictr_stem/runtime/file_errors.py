@@ -1,4 +1,4 @@
-"""Errors of the system at a file, told apart from those that say something about the file's content.
+"""System errors while reading a file, kept apart from faults in its content.
 
 A lock, a missing permission or too many open files say nothing about what a file holds: taken for damage,
 they would replace what is whole.

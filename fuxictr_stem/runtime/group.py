@@ -1,4 +1,4 @@
-"""Processes that do something together, as each of them sees the others; `distributed` has several."""
+"""A group of processes that work together, as one of them sees it; `distributed` has several."""
 
 from __future__ import annotations
 

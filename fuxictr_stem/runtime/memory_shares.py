@@ -1,4 +1,4 @@
-"""What the runs of a user on this machine have planned to take of its memory, and not taken yet.
+"""Memory of this machine that other runs of the user have planned to take, but not taken yet.
 
 Runs that begin at once each see the same memory free. So each leaves a note of its plan, locked as long as
 it runs, and plans with what the notes of the others leave. Where no notes can be left, as on a file system

@@ -1,4 +1,4 @@
-"""What `torchrun` says of the processes that it has started."""
+"""What `torchrun` tells the processes that it starts."""
 
 from __future__ import annotations
 

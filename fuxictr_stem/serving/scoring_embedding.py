@@ -1,4 +1,4 @@
-"""The embedding of all features as it scores: one read of each table for all its columns.
+"""The embedding of all features, for scoring: one read of each table for all its columns.
 
 An id outside its vocabulary reads the row of the vocabulary's unknown value, never a neighbour's.
 

@@ -1,4 +1,4 @@
-"""The layers as they score: what each computes, in the form that an exported graph runs fastest.
+"""The layers, for scoring: what each computes, in the form that an exported graph runs fastest.
 
 Maps are plain (B, in) to (B, out) products, which a runtime fuses with bias and activation. Batch norm is
 part of the map before it. There are no masks of training, no dropout and no blocks of rows.

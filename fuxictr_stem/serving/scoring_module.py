@@ -1,4 +1,4 @@
-"""A model as it scores: what `torch.export` takes, and what an exported program computes.
+"""A model, for scoring: what `torch.export` takes, and what an exported program computes.
 
 The model's own `forward` runs; the layers that training needs in another form (`scoring_layers`,
 `scoring_embedding`) are replaced, and nothing but training needs is left out. Tables keep their memory.

@@ -1,4 +1,4 @@
-"""Would a run accept what was written? Asked of the checks that a run makes, before the folder appears."""
+"""Check a new project as a run would, before its folder appears."""
 
 from __future__ import annotations
 

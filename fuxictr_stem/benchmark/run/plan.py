@@ -1,4 +1,4 @@
-"""Which runs a benchmark needs, given those that are done, so that it can go on."""
+"""Which runs a benchmark needs, given those that are finished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Has each task labels, samples, weights and groups to learn from and to be measured on?
+"""Check that each task has labels, samples, weights and groups to learn from and be measured on.
 
 A task's samples are the rows that have its label and, where it has a sample space, a 1 there.
 """

@@ -1,4 +1,4 @@
-"""Does a single feature tell a label? Then it is usually a copy of it, or was known only afterwards.
+"""Warn of a feature that alone predicts a label: usually a copy of it, or known only afterwards.
 
 Measured on a sample of train, so that it costs a second at most on any data. A number is measured by its
 own order, in either direction. The ids of a categorical feature are ordered by the mean label that they

@@ -1,4 +1,4 @@
-"""What a tracker's adapter does; it knows no more of training than points of figures."""
+"""The interface of a tracker's adapter, which receives points of figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trackers get to know of a training: points of figures, made without waiting for the device.
+"""What trackers receive: points of figures, collected without waiting for the device.
 
 A point comes every so many steps, and with each evaluation. Losses are means over the steps since the
 point before; the gradient's norm is that of the point's step, before clipping; samples per second leave
