@@ -22,8 +22,8 @@ from fuxictr.utils import print_to_json
 from fuxictr_stem import results
 from fuxictr_stem.analysis.gates import gate_places
 from fuxictr_stem.config.column_words import META
-from fuxictr_stem.config.decisive import check_settings, result_settings
 from fuxictr_stem.config.experiment_config import GROUP_KEY, load_experiment
+from fuxictr_stem.config.result_settings import check_settings, result_settings
 from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, Cache
 from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
@@ -35,14 +35,14 @@ from fuxictr_stem.data.source.first_rows import PLACES, first_rows
 from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
 from fuxictr_stem.distributed.rank_saving import make_saving
 from fuxictr_stem.distributed.same_data import open_same_data
-from fuxictr_stem.distributed.spread import (
-    build_spread,
+from fuxictr_stem.distributed.split_model import (
+    build_split,
     check_same_settings,
     check_several,
     part_of,
 )
 from fuxictr_stem.errors import DataError, OutputError
-from fuxictr_stem.init_from.start import InitialWeights
+from fuxictr_stem.init_from.copy_weights import InitialWeights
 from fuxictr_stem.models.base import MultiTaskNet, parameter_counts
 from fuxictr_stem.run_data import check_batches, check_device, make_loader, name_of_data, open_data
 from fuxictr_stem.runtime import outputs, signals
@@ -59,7 +59,7 @@ from fuxictr_stem.training.evaluation import (
     predict,
     warn_of_constants,
 )
-from fuxictr_stem.training.footprint import MemoryPlan
+from fuxictr_stem.training.memory_plan import MemoryPlan
 from fuxictr_stem.training.predictions_file import write_predictions
 from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.trackers.adapters import make_trackers
@@ -259,7 +259,7 @@ def _run(
     plan = partial(_plan, params, cache, share, planned, ranks)
     # The first rank of a host keeps the splits for all, in what they leave.
     memory = ranks.host.before_first(plan)
-    model = build_spread(params, feature_map, ranks)
+    model = build_split(params, feature_map, ranks)
     counts = parameter_counts(model)
     logger.info("%s", _header(params, cache, counts))
 

@@ -15,7 +15,7 @@ from typing import Any
 from fuxictr.features import FeatureMap
 from fuxictr.utils import Monitor, print_to_list
 
-from fuxictr_stem.config.decisive import NO_SETTINGS, as_json
+from fuxictr_stem.config.result_settings import NO_SETTINGS, as_json
 from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, load_feature_map
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.metrics import METRICS

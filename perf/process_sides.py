@@ -18,7 +18,7 @@ from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.distributed.rank_saving import make_saving
 from fuxictr_stem.distributed.session import run_on_ranks
-from fuxictr_stem.distributed.spread import spread
+from fuxictr_stem.distributed.split_model import split_tables
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.training import Trainer, keep_freed_memory
 from fuxictr_stem.training.precision import FP32
@@ -105,7 +105,7 @@ class Rank:
 
     def messages(self, batch_size: int, exchange_precision: str) -> Messages:
         """Return what a step on a batch of some rows sends."""
-        spread(self._model, _ranks(self._part), exchange_precision)
+        split_tables(self._model, _ranks(self._part), exchange_precision)
         (batch,) = self._parts(replace(self._setting, batch_size=batch_size), 1)
         with CountMessages() as counted:
             self._model.train_step(batch)
@@ -140,7 +140,7 @@ def _model(setting: Setting, row_sparse: bool, ranks: Ranks) -> MultiTaskModel:
         return our_model(setting, row_sparse, same_weights=False)
     with rows_split(ranks.number, ranks.count):
         model = our_model(setting, row_sparse, same_weights=False)
-    spread(model, ranks, FP32)
+    split_tables(model, ranks, FP32)
     return model
 
 

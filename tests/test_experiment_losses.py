@@ -227,7 +227,7 @@ MISTAKES = {
     ),
     "filled and missing": (
         lambda p: p.dataset["label_col"][1].update(fill_na=0),
-        "view.*missing: comes with fill_na",
+        "view.*missing: and fill_na exclude each other",
     ),
     "an empty label beside -1": (
         lambda p: p.frames.update(

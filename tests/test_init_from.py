@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
-from fuxictr_stem.distributed.spread import build_spread
+from fuxictr_stem.distributed.split_model import build_split
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.experiment import open_data, run_experiment
-from fuxictr_stem.init_from.start import InitialWeights
+from fuxictr_stem.init_from.copy_weights import InitialWeights
 from fuxictr_stem.models import STEMNet
 from fuxictr_stem.registry import list_models
 from fuxictr_stem.training import Trainer
@@ -176,7 +176,7 @@ def first_weights(ranks, folder, source):
     params = load_experiment("config", "day2") | {"gpu": -1}
     cache = open_data(params)
     torch.manual_seed(params["seed"])
-    model = build_spread(params, cache.feature_map(params), ranks)
+    model = build_split(params, cache.feature_map(params), ranks)
     initial = InitialWeights(source, folder / "none", params)
     record = initial.take_over(model, cache.folder)
     model.save_weights(str(folder / f"first-{ranks.count}"))
@@ -442,7 +442,7 @@ def test_without_a_whole_state_the_source_is_needed(tmp_path, monkeypatch, root_
         (state / "weights.safetensors").write_bytes(b"")
     shutil.rmtree(project.folder_of("day1"))
     assert project.train("day2", "--resume", "--init-from", "checkpoints/day1/day1") == 2
-    assert "no state of this run is whole" in capfd.readouterr().err
+    assert "no state of this run is intact" in capfd.readouterr().err
 
 
 SEQUENCE = {

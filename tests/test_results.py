@@ -10,8 +10,8 @@ import shutil
 import pytest
 
 from fuxictr_stem import results
-from fuxictr_stem.config.decisive import as_json
 from fuxictr_stem.config.experiment_config import load_experiment
+from fuxictr_stem.config.result_settings import as_json
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.results import read_run
 from tests.support.kills import spoil
@@ -81,7 +81,7 @@ def test_a_line_that_finds_no_room_leaves_nothing_and_is_told(tmp_path, monkeypa
         return write(handle, data[:-50])
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(OutputError, match="did not take the line of two .*No space left.*AUC: 1"):
+    with pytest.raises(OutputError, match="results of two could not be appended .*No space left.*AUC: 1"):
         append(path, "two", {"AUC": 1})
     assert path.read_bytes() == before
 
@@ -124,5 +124,5 @@ def test_a_file_of_a_run_that_is_damaged_or_of_another_version_is_named(project)
             shutil.rmtree(copy)
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**run, "format": 99}))
-    with pytest.raises(DataError, match=r"another version of fuxictr_stem. Use the one that"):
+    with pytest.raises(DataError, match=r"another version of fuxictr_stem. Use the version that"):
         read_run(folder)

@@ -34,7 +34,7 @@ from fuxictr_stem.analysis.gradient_flow import (
 from fuxictr_stem.analysis.synthetic_features import synthetic_feature_map
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.layers import GateBank
-from fuxictr_stem.models.owners import SHARED
+from fuxictr_stem.models.part_owners import SHARED
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training.precision import FP32
 from fuxictr_stem.training.synthetic_batch import synthetic_batch

@@ -21,7 +21,7 @@ from fuxictr_stem.analysis.gradient_flow import undisturbed
 from fuxictr_stem.analysis.slices import slice_numbers
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.layers import ExpertLayer, GateBank
-from fuxictr_stem.models.owners import expert_names, gate_owners
+from fuxictr_stem.models.part_owners import expert_names, gate_owners
 from fuxictr_stem.training.evaluation import Batches
 from fuxictr_stem.training.task_loss import model_labels
 from fuxictr_stem.training.trackers.gate_means import NamedGates

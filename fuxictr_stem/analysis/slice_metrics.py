@@ -15,7 +15,7 @@ from fuxictr_stem.analysis.slices import slice_numbers
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.metrics import METRICS, auc, gauc
 from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
-from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
+from fuxictr_stem.metrics.check_arrays import binary_labels, column, numbers, same_length
 from fuxictr_stem.metrics.intervals import percentile_interval, seeds_and_users
 from fuxictr_stem.metrics.tasks import undefined
 

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fuxictr_stem.errors import ConfigError, DataError, suggest
-from fuxictr_stem.metrics.inputs import column, same_length
+from fuxictr_stem.metrics.check_arrays import column, same_length
 
 RELATIVE_TO = ("base_rate", "counts")
 A_DOMINATES, COMPARABLE, B_DOMINATES, COLD = range(4)

@@ -30,7 +30,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import FieldTables
 from fuxictr_stem.models.features import TaskEmbedding
-from fuxictr_stem.models.owners import stream_names
+from fuxictr_stem.models.part_owners import stream_names
 from fuxictr_stem.training.task_loss import model_labels
 
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fuxictr_stem.config import column_rules, schema
 from fuxictr_stem.config import column_words as words
-from fuxictr_stem.config import relations, schema
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import Column, read_entries
 from fuxictr_stem.errors import Problem, short
@@ -52,19 +52,19 @@ def _problems(
     for entry in features:
         if entry.complete:
             yield from _column_problems(entry, data_format)
-    yield from relations.name_problems(features, labels)
+    yield from column_rules.name_problems(features, labels)
     for entry in labels:
         if {"missing", "fill_na"} <= entry.values.keys():
             text = "and fill_na exclude each other: a missing label is either filled or left out."
             yield entry.problem("missing", text, "Keep one of them.")
     if readable["label_col"]:
-        yield from relations.combined_problems(labels)
-        yield from relations.parent_problems(labels)
+        yield from column_rules.combined_problems(labels)
+        yield from column_rules.parent_problems(labels)
     # Columns would be blamed for what others, which could not be read, lack.
     if all(readable.values()):
-        yield from relations.copy_problems(features, labels)
+        yield from column_rules.copy_problems(features, labels)
     if readable["feature_cols"]:
-        yield from relations.sharing_problems(features)
+        yield from column_rules.sharing_problems(features)
 
 
 def misfit_problems(entry: Column, column_type: str) -> Iterator[Problem]:

@@ -2,8 +2,8 @@
 
 A batch is dealt to the ranks (`data.loading`). Its rows of all tables come from the ranks that keep them by
 one exchange, and their gradients go back by another (`row_exchange`); what is dense is the same everywhere.
-So each step (`sharded_step`) is that of one process to rounding. `spread` puts a model on the ranks and
-says what cannot be; `whole_weights` writes its weights into the file that one process writes; the ranks'
+So each step (`sharded_step`) is that of one process to rounding. `split_model` splits a model and rejects
+what cannot be split; `gathered_weights` writes its weights into one file, as one process does; the ranks'
 messages are in `messages`. `session` is what the ranks agree on outside steps, and how all end with one
 message when one of them ends.
 """

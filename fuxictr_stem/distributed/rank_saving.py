@@ -15,9 +15,9 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import safe_open
 
-from fuxictr_stem.distributed import whole_weights
+from fuxictr_stem.distributed import gathered_weights
+from fuxictr_stem.distributed.gathered_weights import open_from_first
 from fuxictr_stem.distributed.messages import receive, send_to
-from fuxictr_stem.distributed.whole_weights import open_from_first
 from fuxictr_stem.training import snapshot
 from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.saving import Position, Saving
@@ -64,9 +64,9 @@ class RankSaving(Saving):
             return bool(self._ranks.from_first(lambda: saved))
         if self._ranks.from_first(bool):
             send_to(torch.get_rng_state(), 0)
-            whole_weights.send(model.state_dict(), shards_of(model))
+            gathered_weights.send(model.state_dict(), shards_of(model))
             tensors, _ = snapshot.state(model)
-            whole_weights.send(tensors, snapshot.optimizer_shards(model, tensors))
+            gathered_weights.send(tensors, snapshot.optimizer_shards(model, tensors))
         return bool(self._ranks.from_first(bool))
 
     def _by_clock(self) -> bool:
@@ -94,11 +94,11 @@ class RankSaving(Saving):
             receive(tensors[self._random_name(number)], number)
         try:
             weights = model.state_dict()
-            whole_weights.write(weights, shards_of(model), folder / snapshot.WEIGHTS)
+            gathered_weights.write(weights, shards_of(model), folder / snapshot.WEIGHTS)
         finally:
             # Whatever has become of the weights, the others send these, too.
             shards = snapshot.optimizer_shards(model, tensors)
-            whole_weights.write(tensors, shards, folder / snapshot.TENSORS)
+            gathered_weights.write(tensors, shards, folder / snapshot.TENSORS)
         return content
 
     def _random_name(self, number: int) -> str:

@@ -22,8 +22,8 @@ from torch import distributed
 
 from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.distributed.meeting import Keys, meet, names_of, store_lost
 from fuxictr_stem.distributed.messages import RankLost, highest, lost_ranks, receive, send_to
+from fuxictr_stem.distributed.rendezvous import Keys, meet, names_of, store_lost
 from fuxictr_stem.errors import Stopped, TrainingError
 from fuxictr_stem.runtime import signals
 from fuxictr_stem.runtime.group import Group

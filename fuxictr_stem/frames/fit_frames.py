@@ -17,7 +17,7 @@ from fuxictr_stem.frames import run_place
 from fuxictr_stem.frames.process_state import random_numbers_kept
 from fuxictr_stem.frames.python_words import python_words
 from fuxictr_stem.frames.request import Request
-from fuxictr_stem.init_from.start import InitialWeights
+from fuxictr_stem.init_from.copy_weights import InitialWeights
 from fuxictr_stem.results import result_table
 from fuxictr_stem.run_data import check_device, open_data
 from fuxictr_stem.runtime.locks import locked

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fuxictr_stem import results
-from fuxictr_stem.config.decisive import check_settings, result_settings
 from fuxictr_stem.config.experiment_config import list_experiments, load_experiment
+from fuxictr_stem.config.result_settings import check_settings, result_settings
 from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.data.cache.cache_folder import is_cache
 from fuxictr_stem.data.cache.cache_folder import remove as remove_cache

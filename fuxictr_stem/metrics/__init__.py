@@ -1,6 +1,6 @@
 """Metrics: pure functions on arrays, without a Python loop over rows or groups.
 
-`inputs` checks the arrays; `ranking` and `pointwise` hold the metrics; `tasks` knows them by their names in
+`check_arrays` checks arguments; `ranking` and `pointwise` hold the metrics; `tasks` finds them by name in
 configs and averages over tasks; `bootstrap` and `intervals` say how far they could be chance.
 """
 

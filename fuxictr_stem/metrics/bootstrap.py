@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
+from fuxictr_stem.metrics.check_arrays import binary_labels, column, numbers, same_length
 from fuxictr_stem.metrics.pointwise import cross_entropies
 from fuxictr_stem.metrics.ranking import group_auc, mean_group_auc
 from fuxictr_stem.metrics.tasks import METRICS

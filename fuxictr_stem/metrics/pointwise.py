@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.metrics.inputs import binary_labels, numbers, same_length
+from fuxictr_stem.metrics.check_arrays import binary_labels, numbers, same_length
 
 
 def logloss(y_true: ArrayLike, y_pred: ArrayLike) -> float:

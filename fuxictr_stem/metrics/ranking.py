@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.metrics.inputs import binary_labels, column, numbers, same_length
+from fuxictr_stem.metrics.check_arrays import binary_labels, column, numbers, same_length
 
 GROUP_WEIGHTS = ("samples", "equal", "positives")
 

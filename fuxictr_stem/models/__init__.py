@@ -2,8 +2,8 @@
 
 Each is a `base.MultiTaskNet`, which holds tasks, losses and towers. `features` embeds a batch: it reads the
 feature map, `encoders` and `expressions` (FuxiCTR's ``feature_encoder`` and initializers, never evaluated)
-and `pretrained_vectors`, and sets up the tables of `layers` where `field_layout` places them. `nesting`
-says which labels are nested, `owners` which task a table, gate or expert is for.
+and `pretrained_vectors`, and sets up the tables of `layers` where `field_layout` places them.
+`nested_labels` says which labels are nested, `part_owners` which task a table, gate or expert is for.
 """
 
 from fuxictr_stem.models.aitm import AITM

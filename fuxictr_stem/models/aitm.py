@@ -14,7 +14,7 @@ from fuxictr_stem.errors import Problem, raise_first
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.nesting import ancestors
+from fuxictr_stem.models.nested_labels import ancestors
 
 
 class AITM(MultiTaskNet):

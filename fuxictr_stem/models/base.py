@@ -25,8 +25,8 @@ from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 from fuxictr_stem.runtime.outputs import replacing
 from fuxictr_stem.training.adam_step import AdamStep, l2_penalty, row_sparse_problems
 from fuxictr_stem.training.balancing import GradientBalancer
+from fuxictr_stem.training.cuda_graph_step import GraphedStep
 from fuxictr_stem.training.evaluation import Batches, evaluate_predictions, predict
-from fuxictr_stem.training.graphed_step import GraphedStep
 from fuxictr_stem.training.loss_sums import LossSums
 from fuxictr_stem.training.loss_weights import EQUAL, DynamicWeightAverage, LossWeight, weights_of
 from fuxictr_stem.training.precision import FP32, autocast, precision_problems, products_in, widen
@@ -281,7 +281,7 @@ class MultiTaskNet(MultiTaskModel):
             graphed = self.device.type == "cuda" and not looks
             self._adam_step = GraphedStep(step) if graphed else step
 
-    def spread(
+    def split_tables(
         self,
         wrap: Callable[[AdamStep], AdamStep],
         save: Callable[[str], None],

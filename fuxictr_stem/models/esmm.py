@@ -12,7 +12,7 @@ from torch import Tensor
 from fuxictr_stem.errors import Problem, raise_first
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.nesting import Labels, ancestors
+from fuxictr_stem.models.nested_labels import Labels, ancestors
 from fuxictr_stem.training.precision import widen
 
 

@@ -24,7 +24,7 @@ from fuxictr_stem.config.column_words import CATEGORICAL, SEQUENCE
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import ConfigError, OutputError, listed, suggest
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.owners import SHARED
+from fuxictr_stem.models.part_owners import SHARED
 from fuxictr_stem.runtime.outputs import check_new_folder, check_space
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.runtime.whole_folder import fresh_folder, put_in_place

@@ -11,7 +11,7 @@ import polars as pl
 from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
 from fuxictr_stem.errors import ConfigError, DataError, raise_all, suggest
 from fuxictr_stem.metrics import METRICS
-from fuxictr_stem.serving.evaluation import Evaluation
+from fuxictr_stem.serving.evaluation_result import Evaluation
 from fuxictr_stem.serving.inputs import Data, Wanted, open_rows
 from fuxictr_stem.serving.measure import Samples, measure
 from fuxictr_stem.serving.predict import Predictor

@@ -26,7 +26,7 @@ from fuxictr_stem.runtime.logs import tell
 from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.runtime.whole_folder import file_account, fresh_folder, put_in_place, sealed
-from fuxictr_stem.serving import compiled, export_folder, programs
+from fuxictr_stem.serving import aot_program, export_folder, programs
 from fuxictr_stem.serving.export_folder import (
     AOT,
     ENCODER,
@@ -152,7 +152,7 @@ def _check(out: Path, formats: Sequence[str], tables: str, network: str) -> None
     if "onnx" in formats:
         programs.check_onnx()
     if "aot" in formats:
-        compiled.check_compiler()
+        aot_program.check_compiler()
     check_new_folder(out, "--out")
 
 

@@ -15,7 +15,7 @@ from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
 from fuxictr_stem.metrics.intervals import percentile_interval
 from fuxictr_stem.metrics.tasks import BINARY, undefined
 from fuxictr_stem.runtime.progress import track
-from fuxictr_stem.serving.evaluation import LEVEL, Evaluation, Figure, Slice
+from fuxictr_stem.serving.evaluation_result import LEVEL, Evaluation, Figure, Slice
 
 MOST_VALUES = 20
 """The most values of a column whose rows are measured by themselves."""

@@ -17,7 +17,7 @@ from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
-from fuxictr_stem.distributed.spread import build_to_score
+from fuxictr_stem.distributed.split_model import build_to_score
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.run_data import check_device

@@ -1,7 +1,7 @@
 """Training of any FuxiCTR `MultiTaskModel`.
 
-`footprint` plans the memory before a model is built. `trainer` runs the loop: each batch goes to the
-model's ``train_step``, which for Adam is `adam_step` (on CUDA devices recorded by `graphed_step`, in the
+`memory_plan` plans the memory before a model is built. `trainer` runs the loop: each batch goes to the
+model's ``train_step``, which for Adam is `adam_step` (on CUDA devices recorded by `cuda_graph_step`, in the
 `precision` chosen); `task_loss` gives each task's mean loss, `loss_weights` weighs them, `balancing`
 combines their gradients, `loss_sums` keeps what is reported. `nan_guard` and `first_losses` look at the
 losses; `evaluation` predicts and measures. `saving` writes states by `snapshot` into `state_folders` and
@@ -9,7 +9,7 @@ reads them for ``--resume``; `weights` reads safetensors; `predictions_file` wri
 """
 
 from fuxictr_stem.runtime.allocator import keep_freed_memory
-from fuxictr_stem.training.footprint import plan_memory
+from fuxictr_stem.training.memory_plan import plan_memory
 from fuxictr_stem.training.saving import Saving
 from fuxictr_stem.training.trainer import Trainer, TrainingHistory
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.config.decisive import NO_SETTINGS, as_json, decisive
+from fuxictr_stem.config.result_settings import NO_SETTINGS, as_json, decisive
 
 CPU = "CPU"
 

@@ -12,9 +12,9 @@ import numpy as np
 from pydantic.dataclasses import dataclass as checked
 
 from fuxictr_stem.config import value_types as kinds
-from fuxictr_stem.config.decisive import NO_SETTINGS
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_inner
+from fuxictr_stem.config.result_settings import NO_SETTINGS
 from fuxictr_stem.config.schema import REQUIRED, Shape
 from fuxictr_stem.config.schema import key as field
 from fuxictr_stem.errors import Problem, short

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from fuxictr_stem.config.decisive import as_json
+from fuxictr_stem.config.result_settings import as_json
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import ConfigError, DataError

@@ -176,7 +176,7 @@ BAD_DATASETS = {
         (column(pretrained_emb="x.npz", pretrain_dim=4), "There is no such file"),
         (column(pretrained_emb=__file__, pretrain_dim=4), "pretrained_emb: must be a .h5"),
         ({**column(type="embedding", dtype="float"), **PARQUET}, "needs pretrain_dim"),
-        (column(type="embedding", dtype="float", pretrain_dim=4), "it needs parquet"),
+        (column(type="embedding", dtype="float", pretrain_dim=4), "needs parquet"),
         (
             {**column(type="embedding", dtype="float", pretrain_dim=4, fill_na=0), **PARQUET},
             "fill_na: is not for an embedding column",

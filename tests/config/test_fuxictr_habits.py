@@ -40,7 +40,7 @@ OLD_EXPERIMENT_KEYS = {
     "debug": (False, "Write debug_mode."),
     "ordered_features": (None, "Write use_features."),
     "every_x_epochs": (1, "Write eval_steps, which counts steps"),
-    "use_hdf5": (True, "Leave it out: the cache is used again"),
+    "use_hdf5": (True, "Leave it out: the cache is reused"),
     "partition_block_size": (-1, "Leave it out: a split is one file here"),
     "streaming": (True, "Leave it out: a split is one file here"),
 }

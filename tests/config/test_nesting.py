@@ -12,7 +12,7 @@ from fuxictr_stem import fuxictr_entry as drop_in
 from fuxictr_stem import registry
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.errors import ConfigError, DataError
-from fuxictr_stem.models.nesting import ancestors
+from fuxictr_stem.models.nested_labels import ancestors
 from tests.support.config_files import Net, load
 from tests.support.config_files import problems as config_problems
 from tests.support.datasets import SPLITS, built, feature, label, write_dataset
@@ -99,8 +99,8 @@ def test_circles_of_parents_are_named(tmp_path, net):
 def test_nothing_copies_a_label_that_no_file_holds(tmp_path, net):
     copy = {"name": "x", "dtype": "float", "preprocess": "copy_from(click_buy)"}
     (line,) = config_problems(tmp_path, dataset=labels(both(), copy))
-    assert "copies 'click_buy', which no file holds: it is both(click, buy)." in line
-    for kind, message in (("numeric", "would see the answer"), ("meta", "which no file holds")):
+    assert "copies 'click_buy', which is in no file: it is made by both(click, buy)." in line
+    for kind, message in (("numeric", "would see the answer"), ("meta", "which is in no file")):
         features = [{"name": "user", "dtype": "str", "type": "categorical"}, {**copy, "type": kind}]
         changes = {**labels(both()), "feature_cols": features}
         (line,) = config_problems(tmp_path, dataset=changes)

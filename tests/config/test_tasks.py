@@ -117,7 +117,7 @@ def test_mistakes(tmp_path, changes, message):
     [
         ({"missing": "none"}, "buy.*missing: must be a finite number, or nan"),
         ({"missing": math.inf}, "must be a finite number, or nan"),
-        ({"missing": -1, "fill_na": 0}, "comes with fill_na.* Keep one"),
+        ({"missing": -1, "fill_na": 0}, "fill_na exclude each other.* Keep one"),
     ],
 )
 def test_mistakes_of_labels(tmp_path, label, message):

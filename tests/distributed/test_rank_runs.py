@@ -108,7 +108,7 @@ def test_a_mistake_on_one_rank_or_on_all_is_one_message(project, forked):
     project.model["optimizer"] = "SGD"
     project.write()
     said = ends(forked, [2, 2])
-    assert said.count("error: ") == said.count("optimizer: several processes train by adam") == 1
+    assert said.count("error: ") == said.count("optimizer: several processes train only with adam") == 1
     assert not (forked.folder / HOME / "result.json").exists()
 
 
@@ -149,7 +149,7 @@ def test_a_killed_run_goes_on_bit_for_bit_with_as_many_ranks(project, forked):
     assert "error: Rank 0 of 2 (counted from 0) has ended" in said
     assert not (forked.folder / HOME / "result.json").exists()
     said = ends(forked, [0, 0], "--resume")
-    assert said.count("--resume: going on from") == 1
+    assert said.count("--resume: continuing from") == 1
     assert (outcome(project), weights.read_bytes()) == expected
     assert not (forked.folder / HOME / "states").exists()
     said = ends(forked, [0, 0], "--resume")

@@ -8,7 +8,7 @@ from torch import distributed
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fuxictr_stem.distributed.row_exchange import RowExchange
-from fuxictr_stem.distributed.spread import build_spread
+from fuxictr_stem.distributed.split_model import build_split
 from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.layers import FieldTables
 from fuxictr_stem.layers.row_shards import rows_split
@@ -157,5 +157,5 @@ def test_a_model_without_a_table_takes_its_steps(one_rank):
 def test_one_process_says_that_it_sends_nothing(caplog):
     fmap = feature_map()
     params = {"model": "SharedBottom", "exchange_precision": "bf16", "task_labels": fmap.labels}
-    build_spread({**params, "task": ["binary_classification"] * 2}, fmap, Ranks())
+    build_split({**params, "task": ["binary_classification"] * 2}, fmap, Ranks())
     assert "exchange_precision: bf16 has no effect" in caplog.text

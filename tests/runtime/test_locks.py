@@ -43,7 +43,7 @@ def test_where_the_config_says_so_it_goes_on_and_warns(tmp_path, without_locks, 
     with locks.locked(tmp_path / "a.lock", "data_root", "another", required=False):
         entered.append(1)
     assert entered
-    assert "nothing keeps another run" in caplog.text
+    assert "nothing protects it from another run" in caplog.text
     assert not locks.is_held(tmp_path / "a.lock")
 
 

@@ -13,7 +13,7 @@ from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.runtime import memory_shares as planned
 from fuxictr_stem.runtime.memory import Share
 from fuxictr_stem.runtime.memory_shares import Planned
-from fuxictr_stem.training import footprint, plan_memory
+from fuxictr_stem.training import memory_plan, plan_memory
 from fuxictr_stem.tuning import execute
 from fuxictr_stem.tuning.run_spec import RunSpec
 from tests.support.processes import SECONDS, at_once, start
@@ -48,7 +48,7 @@ def params():
 
 @pytest.fixture
 def fields(monkeypatch):
-    monkeypatch.setattr(footprint, "available_bytes", lambda: FREE)
+    monkeypatch.setattr(memory_plan, "available_bytes", lambda: FREE)
     return feature_map({"x": categorical(1000)})
 
 
@@ -67,7 +67,7 @@ def test_a_share_that_is_too_small_is_refused(params, fields):
 def test_runs_share_a_cuda_device(params, fields, monkeypatch):
     # Two of eight have taken their share.
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (60 << 30, 80 << 30))
-    monkeypatch.setattr(footprint, "_estimate", lambda *args: footprint.Footprint(0))
+    monkeypatch.setattr(memory_plan, "_estimate", lambda *args: memory_plan.Footprint(0))
     on_gpu = params | {"gpu": 0}
     assert plan_memory(on_gpu, fields, Share(None, 8)).free == 10 << 30
     assert plan_memory(on_gpu, fields, Share(None, 1)).free == 60 << 30
@@ -176,7 +176,7 @@ def test_train_and_valid_do_not_both_take_the_same_memory(tmp_path, monkeypatch)
     train, valid, _ = loaders
     assert train.memory_bytes > valid.memory_bytes
     # Either of the two fits, and not both.
-    monkeypatch.setattr(footprint, "available_bytes", lambda: needs + 2 * train.memory_bytes + 2)
+    monkeypatch.setattr(memory_plan, "available_bytes", lambda: needs + 2 * train.memory_bytes + 2)
     del plans[:], loaders[:]
     assert project.run() == 0
     assert [loader.in_memory for loader in loaders] == [True, False, True], (

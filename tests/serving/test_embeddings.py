@@ -122,7 +122,7 @@ def test_fields_without_vectors_are_one_message(run, tmp_path, capfd):
         said = capfd.readouterr().err
         assert all(part in said for part in parts), said
         assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    with pytest.raises(ConfigError, match="no table is that of 'lik'. Did you mean 'like'?"):
+    with pytest.raises(ConfigError, match="there is no table for 'lik'. Did you mean 'like'?"):
         run.table("item", "lik")
     with pytest.raises(ConfigError, match="there is no field 'nothing'"):
         run.embeddings("nothing")
@@ -132,7 +132,7 @@ def test_a_folder_that_is_there_stays_as_it_is(run, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine").write_text("kept")
-    with pytest.raises(OutputError, match="there is something already"):
+    with pytest.raises(OutputError, match="already exists"):
         run.write_embeddings(out)
     assert (out / "mine").read_text() == "kept"
 

@@ -18,7 +18,7 @@ import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
-from fuxictr_stem.serving import compiled, programs
+from fuxictr_stem.serving import aot_program, programs
 from fuxictr_stem.serving.export import export
 from fuxictr_stem.serving.export_folder import check_export
 from fuxictr_stem.serving.export_rows import columns_of
@@ -114,7 +114,7 @@ def test_the_command_and_its_formats(finished, capsys):
     (Path("there/export") / "mine").write_text("kept")
     assert main(arguments) == 2
     assert Path("there/export/mine").read_text() == "kept"
-    assert "there is something already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_one_message(finished, tmp_path):
@@ -125,7 +125,7 @@ def test_what_cannot_be_exported_is_one_message(finished, tmp_path):
     assert "'int4' is none of float32, float16, int8" in str(caught.value)
     with pytest.raises(ConfigError, match="names none of onnx, program, aot"):
         export(finished.folder, tmp_path / "out", [])
-    with pytest.raises(OutputError, match="there is something already"):
+    with pytest.raises(OutputError, match="already exists"):
         export(finished.folder, finished.folder / "run.json")
     (finished.folder / "sample_rows.parquet").write_bytes(b"PAR1 damaged PAR1")
     with pytest.raises(DataError, match=r"sample_rows.parquet cannot be read.*Train .* again"):
@@ -339,7 +339,9 @@ def test_a_compiled_program_gives_the_runs_scores(finished, tmp_path, capsys, mo
     assert not names(tmp_path / "system")
     manifest = check_export(out)
     assert manifest["machine"] == platform.machine()
-    program = compiled.load_compiled(out / "aot.pt2", [spec["name"] for spec in manifest["inputs"]])
+    program = aot_program.load_compiled(
+        out / "aot.pt2", [spec["name"] for spec in manifest["inputs"]]
+    )
     run = fuxictr_stem.load(finished.folder)
     columns = columns_of(run, finished.test.to_dicts())
     for rows in (1, 2, 200):

@@ -157,7 +157,7 @@ def test_threads_get_what_one_gets(loaded, rows):
         ({"usr": "u1", "age": 1.0}, ["'user'. Did you mean 'usr'?", "'author'"]),
         ([{"usr": "u1"}] * 2, ["'user'. Did you mean 'usr'?", "'author'"]),
         (pl.DataFrame({"usr": ["u1"]}), ["'user'. Did you mean 'usr'?", "'author'"]),
-        ([{"user": "u1"}, 7], ["row 2 is no dict, but 7"]),
+        ([{"user": "u1"}, 7], ["row 2 must be a dict, found 7"]),
         ("run.parquet", ["found 'str'"]),
         (None, ["found 'NoneType'"]),
         (7, ["found 'int'"]),

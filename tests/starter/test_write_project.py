@@ -336,5 +336,5 @@ def test_nothing_is_overwritten(shop, capsys):
     place.mkdir(parents=True)
     (place / "mine.yaml").write_text("mine")
     assert shop() == 2
-    assert "there is something already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert [path.name for path in place.iterdir()] == ["mine.yaml"]

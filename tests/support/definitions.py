@@ -28,7 +28,7 @@ from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.esmm import ESMM
 from fuxictr_stem.models.mmoe import MMoE
-from fuxictr_stem.models.owners import SHARED
+from fuxictr_stem.models.part_owners import SHARED
 from fuxictr_stem.models.ple import PLE
 from fuxictr_stem.models.shared_bottom import SharedBottom
 from fuxictr_stem.models.stem_al import STEMAL

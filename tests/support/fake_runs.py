@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 from safetensors.numpy import save_file
 
-from fuxictr_stem.config.decisive import result_settings
 from fuxictr_stem.config.experiment_config import load_experiment
+from fuxictr_stem.config.result_settings import result_settings
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.runtime.versions import versions

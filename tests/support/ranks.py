@@ -19,7 +19,7 @@ from torch import distributed
 from fuxictr_stem import experiment
 from fuxictr_stem.cli import command_line
 from fuxictr_stem.distributed import session
-from fuxictr_stem.distributed.spread import spread
+from fuxictr_stem.distributed.split_model import split_tables
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.models.base import MultiTaskNet
@@ -150,7 +150,7 @@ def first_model(name: str, fmap, ranks, exchange_precision="fp32", **params):
         return get_model(name)(fmap, **settings)
     with rows_split(ranks.number, ranks.count):
         model = get_model(name)(fmap, **settings)
-    spread(model, ranks, exchange_precision)
+    split_tables(model, ranks, exchange_precision)
     return model
 
 

@@ -40,7 +40,7 @@ def test_weights_of_rows_may_move_predictions_so_that_is_no_warning(caplog):
     )
     (record,) = caplog.records
     assert record.levelname == "INFO"
-    assert "sample_weight may move" in record.getMessage()
+    assert "sample_weight may cause" in record.getMessage()
     assert "normalizer" not in record.getMessage()
 
 

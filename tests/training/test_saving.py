@@ -11,7 +11,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from torch import nn
 
 from fuxictr_stem import registry
-from fuxictr_stem.config.decisive import check_settings
+from fuxictr_stem.config.result_settings import check_settings
 from fuxictr_stem.config.value_types import OPTIMIZERS
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import OutputError
@@ -106,8 +106,8 @@ def test_with_all_states_damaged_or_none_it_starts_from_the_beginning(toy, capfd
         spoil(folder / NAME, "cut")
     assert broken.run("--resume") == 0
     said = capfd.readouterr().err
-    assert said.count("is damaged and left out") == 2
-    assert "no state is whole; the run starts from the beginning" in said
+    assert said.count("is damaged and skipped") == 2
+    assert "no saved state is intact; the run starts from the beginning" in said
     assert broken.left() == unbroken.left()
 
 
@@ -293,7 +293,7 @@ def test_a_new_start_tells_of_the_state_it_replaces(toy, capfd):
     newest, content = broken.states.newest()
     with pytest.raises(Crash):
         broken.run(crash_at=1)
-    assert "to go on there, stop it now and use --resume" in capfd.readouterr().err
+    assert "To continue the old run, stop now and use --resume" in capfd.readouterr().err
     assert broken.states.newest() == (newest, content)
     with pytest.raises(Crash):
         broken.run(crash_at=3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fuxictr_stem.config.decisive import check_settings
+from fuxictr_stem.config.result_settings import check_settings
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.training import Saving, Trainer

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from fuxictr_stem.distributed import spread
+from fuxictr_stem.distributed import split_model
 from fuxictr_stem.models import STEMNet
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training import Saving
@@ -40,7 +40,7 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(toy, number, monkeyp
     name = {signal.SIGINT: "Ctrl-C"}.get(number, number.name)
     error = capfd.readouterr().err
     assert f"Stopped by {name} after step 6, in epoch 1" in error
-    assert "The state is saved: the same command with --resume goes on" in error
+    assert "The state is saved: the same command with --resume continues" in error
     assert "Traceback" not in error
     assert broken.run("--resume") == 0
     assert broken.left() == unbroken.left()
@@ -109,7 +109,7 @@ def test_a_signal_that_python_drops_is_obeyed_later(toy, monkeypatch):
         return build_model(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(spread, "build_model", building)
+        patch.setattr(split_model, "build_model", building)
         assert broken.run() == 143
     assert not broken.states
     assert broken.run("--resume") == 0

@@ -29,7 +29,7 @@ def test_a_damaged_state_is_found_and_the_one_before_taken(toy, file, damage, ca
     capfd.readouterr()
     assert broken.run("--resume") == 0
     said = capfd.readouterr().err
-    assert said.count("is damaged and left out") == 1
+    assert said.count("is damaged and skipped") == 1
     assert f"{newest.name}/{file}" in said
     assert broken.left() == unbroken.left()
 

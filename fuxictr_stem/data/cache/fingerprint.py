@@ -13,7 +13,7 @@ import fuxictr
 
 from fuxictr_stem import registry
 from fuxictr_stem.config.column_words import function_call
-from fuxictr_stem.config.decisive import decisive_columns
+from fuxictr_stem.config.result_settings import decisive_columns
 from fuxictr_stem.data.source.dialect import dialect_of
 from fuxictr_stem.data.source.partitions import folder_values
 from fuxictr_stem.errors import DataError

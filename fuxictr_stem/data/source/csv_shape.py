@@ -102,7 +102,7 @@ class _Scan:
         escapes = at[(index - np.maximum.accumulate(np.where(first, index, 0))) % 2 == 0]
         cut = len(raw)
         if len(escapes) and final and self._data[escapes[-1] + 1 :] in (b"", b"\n", b"\r"):
-            raise DataError(f"{self._place(int(escapes[-1]))}: the file ends within an escape.")
+            raise DataError(f"{self._place(int(escapes[-1]))}: the file ends after an escape.")
         if len(escapes) and escapes[-1] == len(raw) - 1:
             escapes, cut = escapes[:-1], len(raw) - 1
         wanted = (ord(escape), self._quote, self._sep, _LF, _CR)

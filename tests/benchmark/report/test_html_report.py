@@ -120,7 +120,7 @@ def test_a_benchmark_without_single_task_baseline_or_second_seed(finished, tmp_p
     assert names == {name for name in LEADERBOARD if not name.startswith("transfer")}
     text = " ".join(page.words)
     assert "Against the best baseline" not in text
-    assert "One seed only" in text
+    assert "Only one seed" in text
 
 
 def test_a_search_has_its_table_and_pictures(finished, tmp_path):

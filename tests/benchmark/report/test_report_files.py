@@ -37,7 +37,7 @@ def test_one_seed_has_no_deviation_and_no_t_test(tmp_path):
     assert score.single_task.p_holm is None
     assert score.single_task.interval is not None
     text = (tmp_path / "leaderboard.md").read_text()
-    assert "One seed only" in text
+    assert "Only one seed" in text
     assert "Holm p ." not in text.split("## Definitions")[0]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fuxictr_stem.config import schema
-from fuxictr_stem.config.decisive import NO_SETTINGS, check_settings
+from fuxictr_stem.config.result_settings import NO_SETTINGS, check_settings
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import ConfigError

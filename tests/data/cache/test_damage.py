@@ -81,7 +81,7 @@ def check_rebuilt(dataset, built, caplog, path):
     caplog.clear()
     again = open_cache(dataset)
     assert_same(cached(again), cached(built[1]))
-    told = [r.message for r in caplog.records if "built anew" in r.message]
+    told = [r.message for r in caplog.records if "is rebuilt" in r.message]
     assert len(told) == 1
     assert str(path) in told[0]
     assert sum(r.message.startswith("Built the cache") for r in caplog.records) == 1

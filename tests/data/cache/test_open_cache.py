@@ -261,7 +261,7 @@ def test_a_damaged_cache_is_built_anew(dataset, caplog, damage):
     assert again == cache
     assert_same(cached(again), sound)
     warnings = [r.message for r in caplog.records if r.levelno == logging.WARNING]
-    assert len([w for w in warnings if str(path) in w and "built anew" in w]) == 1
+    assert len([w for w in warnings if str(path) in w and "is rebuilt" in w]) == 1
     assert builds(caplog) == 1
     assert not list(home(dataset).glob("*.tmp-*"))
 

@@ -421,7 +421,7 @@ def test_ids_that_a_float_cannot_tell_apart(tmp_path, kind, data_format):
 
 def test_ids_that_a_float32_cannot_tell_apart(tmp_path):
     columns = {"train": {"x": pl.Series([2.0**24, 5.0], dtype=pl.Float32)}}
-    with pytest.raises(DataError, match="neighbouring ids are one in 1 row of train"):
+    with pytest.raises(DataError, match="neighbouring ids become equal in 1 row of train"):
         opened(tmp_path, columns, [feature("x", dtype="float")], "parquet")
     columns["train"]["x"] = columns["train"]["x"].cast(pl.Float64)
     assert opened(tmp_path / "64", columns, [feature("x", dtype="float")], "parquet").rows

@@ -136,7 +136,7 @@ def test_files_of_the_users_own_are_left_alone(tiktok, tmp_path, raw_there, capl
     with caplog.at_level(logging.INFO):
         prepare(tiktok)
     assert set(files_of(tiktok).values()) == {b"mine"}
-    assert "taken as your own files" in caplog.text
+    assert "so they are your own files" in caplog.text
 
 
 def test_incomplete_files_of_the_users_own_are_not_overwritten(tiktok):
@@ -231,13 +231,13 @@ def test_csv_files_of_an_earlier_version_are_made_anew(tiktok, tmp_path, caplog)
         (folder / name).write_text(text)
     (tmp_path / "raw").rename(tmp_path / "away")
     with pytest.raises(
-        RawFilesMissing, match=r"prepared again \(those of an earlier version are CSV"
+        RawFilesMissing, match=r"prepared again \(an earlier version wrote CSV"
     ):
         prepare(tiktok)
     (tmp_path / "away").rename(tmp_path / "raw")
     with caplog.at_level(logging.INFO):
         prepare(tiktok)
-    assert "an earlier version are CSV files; they stay and are no longer read" in caplog.text
+    assert "an earlier version wrote CSV files, which stay but are no longer read" in caplog.text
     assert {name: (folder / name).read_text() for name in old} == old
     assert sum(frame.height for frame in read_splits(tiktok).values()) == 100
 
@@ -390,5 +390,5 @@ def test_a_link_to_nothing_is_refused(tmp_path):
 def test_a_folder_that_cannot_be_looked_into_is_named(tmp_path):
     long = "/".join(["y" * 200] * 20) + "y" * 60
     dataset = dataset_in(tmp_path, "kuairand_pure", raw_dir=long)
-    with pytest.raises(DataError, match=r"prepare.raw_dir: the raw files .* File name too long"):
+    with pytest.raises(DataError, match=r"prepare.raw_dir: the folder .* File name too long"):
         prepare(dataset)

@@ -71,7 +71,7 @@ def test_types_that_are_written_unlike(tmp_path, case, kind, where):
     split = "train" if where == "part" else where
     assert f"is {one.dtype} in {tmp_path}" in found
     assert f" is {other.dtype} in {tmp_path}" in found
-    assert f"({split}): as str the same value would be two tokens" in found
+    assert f"({split}): as str, one value would become two different tokens" in found
     # '1' and '1.0' are no dates.
     assert ("'1.0'" in found) != (one.dtype.is_temporal() or other.dtype.is_temporal())
 
@@ -82,7 +82,7 @@ def test_lists_of_types_that_are_written_unlike(tmp_path, case):
         pl.Series("x", [values.to_list()] * 2, pl.List(values.dtype)) for values in UNLIKE[case]
     ]
     found = message(two_types(tmp_path, *lists, [feature("x", "sequence")]))
-    assert "as str the same value would be two tokens" in found
+    assert "as str, one value would become two different tokens" in found
 
 
 ALIKE = {
@@ -115,7 +115,7 @@ def test_ids_that_are_floats_of_two_precisions(tmp_path):
         cat = [] if kind == "categorical" else [feature("cat", preprocess="copy_from(x)")]
         features = [*cat, feature("x", kind, "float")]
         found = message(two_types(tmp_path / str(i), one, other, features))
-        assert "as float the same value would be two tokens" in found
+        assert "as float, one value would become two different tokens" in found
     price = [feature("x", "numeric", "float"), feature("cat", "categorical", "int")]
     frames = {
         "train": with_labels({"x": one, "cat": [1, 2]}),
@@ -166,7 +166,7 @@ def test_columns_that_share_a_table(tmp_path, sharing, types):
     found = message(write_dataset(tmp_path, frames, features, data_format="parquet"))
     assert f"column 'user' is {types[0]} in" in found
     assert f"is {types[1]} in" in found
-    assert "which share a table: as str the same value would be two tokens" in found
+    assert "which share a table: as str, one value would become two different tokens" in found
 
 
 def test_shared_numbers_meet_as_int(tmp_path):

@@ -232,8 +232,8 @@ def test_files_without_one_right_reading(tmp_path, text, line):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a,y,c\nx\\z,1,2\n", "line 2, at x\\z,1,2: the escape is before a character"),
-        ("a,y,c\nx,1,2\\", "line 2, at x,1,2\\: the file ends with an escape"),
+        ("a,y,c\nx\\z,1,2\n", "line 2, at x\\z,1,2: the escape character is before a character"),
+        ("a,y,c\nx,1,2\\", "line 2, at x,1,2\\: the file ends after an escape"),
         ('a,y,c\n"x"z,1,2\n', "Escape or double a quote within a quoted value."),
     ],
 )
@@ -310,7 +310,7 @@ def test_gzipped_and_tab_separated_files(tmp_path, name):
     dataset = dataset_of(tmp_path, text, sep=sep) | {"train_data": str(folder)}
     assert open_cache(dataset).rows["train"] == 2
     (folder / "train.csv").write_text(text)
-    with pytest.raises(DataError, match="end differently: the same rows may be in both"):
+    with pytest.raises(DataError, match="have different endings, so the same rows may be in both"):
         open_cache(dataset)
 
 

@@ -262,9 +262,9 @@ def test_a_config_names_installed_functions_only(package, tmp_path, monkeypatch)
     assert load(tmp_path, dataset=columns({**sequence, "splitter": "^"}))
     copy = {"name": "z", **more, "preprocess": "copy_from(x)"}
     (line,) = problems(tmp_path, dataset=columns(entry, copy))
-    assert "copies 'x', which no file holds: it is hour(user)" in line
+    assert "copies 'x', which is in no file: it is made by hour(user)" in line
     (line,) = problems(tmp_path, {"group_id": "x"}, columns(entry))
-    assert "names 'x', which no file holds" in line
+    assert "names 'x', which is in no file" in line
 
 
 def test_a_package_that_cannot_be_imported_is_named(package, tmp_path):

@@ -72,7 +72,7 @@ def test_a_path_that_writes_the_character_means_it(here):
         ("_*/*.csv", ["_raw/part-1.csv"]),
     ):
         assert found(train) == right
-    assert "no file fits 'tr/*.csv'" in told("tr/*.csv")
+    assert "no file matches 'tr/*.csv'" in told("tr/*.csv")
     assert "such as '.part-0.csv', are not read" in told("tr")
 
 
@@ -136,7 +136,7 @@ def test_links_that_lead_back_are_not_followed(here):
 def test_a_pattern_that_fits_a_folder_is_refused(here):
     put("out/day1.csv/part-0.csv")
     put("out/day2.csv")
-    assert "fits the folder 'out/day1.csv', which is no file" in told("out/*.csv")
+    assert "matches the folder 'out/day1.csv', which is not a file" in told("out/*.csv")
     assert found("out/day1.csv") == ["out/day1.csv/part-0.csv"]
     assert found("out/**/*.csv") == ["out/day1.csv/part-0.csv", "out/day2.csv"]
 

@@ -142,7 +142,7 @@ def test_blocks_of_any_size_stand_beside_their_rows(sizes, tmp_path):
 @pytest.mark.parametrize("rows", [9, 11])
 def test_other_rows_beside_predictions_are_refused(rows, tmp_path):
     blocks = [pl.DataFrame({"k": range(6)}), pl.DataFrame({"k": range(rows - 6)})]
-    with pytest.raises(DataError, match=rf"10 rows were predicted, .* {rows}: they changed"):
+    with pytest.raises(DataError, match=rf"10 rows were predicted, .* {rows}: they have changed"):
         write_predictions(tmp_path / "p.parquet", predictions(10), blocks)
     assert not list(tmp_path.iterdir())
 

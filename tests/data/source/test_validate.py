@@ -163,7 +163,7 @@ def test_missing_labels(tmp_path, data_format):
     found = message(small(tmp_path, data_format, change={"valid": frame}))
     assert "label 'y' is missing in 2 rows of valid" in found
     assert f"valid.{data_format}, row 3" in found
-    assert "A missing label is no negative" in found
+    assert "A missing label is not a negative" in found
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e39])
@@ -399,7 +399,7 @@ def test_a_split_of_one_class_is_fine_where_no_metric_needs_two(metrics, needs, 
             check_labels(found, BOTH, metrics)
         assert f"{lacks} among 7,500 rows of test" in str(caught.value)
     found["train"] = found["valid"]
-    with pytest.raises(DataError, match=f"{lacks} among .* train: there is nothing to tell apart"):
+    with pytest.raises(DataError, match=f"{lacks} among .* train: there is nothing to learn"):
         check_labels(found, BOTH, metrics)
 
 

@@ -13,10 +13,10 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import nn
 
-from fuxictr_stem.config.decisive import decisive, differences, result_settings
+from fuxictr_stem.config.result_settings import decisive, differences, result_settings
+from fuxictr_stem.distributed.gathered_weights import open_from_first, save
 from fuxictr_stem.distributed.row_exchange import RowExchange
 from fuxictr_stem.distributed.sharded_step import ShardedStep
-from fuxictr_stem.distributed.whole_weights import open_from_first, save
 from fuxictr_stem.errors import ConfigError, Problem, raise_all, raise_first
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.models.base import MultiTaskNet
@@ -96,7 +96,7 @@ def part_of(
     return {**params, "batch_size": -(-params["batch_size"] // ranks.count)}, part
 
 
-def build_spread(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) -> MultiTaskModel:
+def build_split(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) -> MultiTaskModel:
     """Return the model of an experiment, with a part of each table where there are other ranks.
 
     Raises:
@@ -111,7 +111,7 @@ def build_spread(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) 
         return build_model(params, feature_map)
     with rows_split(ranks.number, ranks.count):
         model = build_model(params, feature_map)
-    spread(model, ranks, precision)
+    split_tables(model, ranks, precision)
     if not ranks.is_first:
         # The same dropout on each rank's rows would not be one process' on all.
         torch.manual_seed(params["seed"] + ranks.number)
@@ -147,7 +147,7 @@ def _norm_problems(model: nn.Module) -> Iterator[Problem]:
         )
 
 
-def spread(model: MultiTaskNet, ranks: Ranks, exchange_precision: str) -> None:
+def split_tables(model: MultiTaskNet, ranks: Ranks, exchange_precision: str) -> None:
     """Have a model that was made with a part of each table (`rows_split`) train with the other ranks'.
 
     Args:
@@ -161,7 +161,7 @@ def spread(model: MultiTaskNet, ranks: Ranks, exchange_precision: str) -> None:
     raise_first(_norm_problems(model))
     exchange = RowExchange(model.embedding_layer.field_tables(), exchange_precision)
     model.embedding_layer.row_source = exchange
-    model.spread(
+    model.split_tables(
         lambda step: ShardedStep(step, model, exchange),
         partial(save, model, ranks),
         partial(open_from_first, ranks),

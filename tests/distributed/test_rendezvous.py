@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 from torch import distributed
 
-from fuxictr_stem.distributed import meeting
-from fuxictr_stem.distributed.meeting import Keys, meet
+from fuxictr_stem.distributed import rendezvous
+from fuxictr_stem.distributed.rendezvous import Keys, meet
 from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.runtime import signals
 from tests.support.processes import start
@@ -20,7 +20,7 @@ from tests.support.processes import start
 @pytest.fixture
 def as_rank(monkeypatch):
     """Have this process be a rank of three, which finds a store."""
-    monkeypatch.setattr(meeting, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(rendezvous, "_POLL_SECONDS", 0.001)
     store = distributed.HashStore()
     monkeypatch.setattr(distributed, "rendezvous", lambda *_, **__: iter([(store, 0, 0)]))
 
@@ -47,7 +47,7 @@ def test_ranks_that_are_started_again_agree_on_a_new_name_in_the_same_store():
             jobs = []
             for number in sorted(range(3), key=lambda n: (n - first_to_come) % 3):
                 args = (keys, number, end) if number else (keys, 3, end)
-                jobs.append(pool.submit(meeting._follow if number else meeting._lead, *args))
+                jobs.append(pool.submit(rendezvous._follow if number else rendezvous._lead, *args))
                 # Whoever comes first meets only what earlier ranks have left.
                 time.sleep(0.1)
             of_ranks = {job.result() for job in jobs}
@@ -59,9 +59,9 @@ def test_ranks_that_are_started_again_agree_on_a_new_name_in_the_same_store():
 def test_a_rank_that_does_not_come_is_named_once(as_rank):
     as_rank(0)
     message = str(end_of_meeting())
-    assert message.startswith("Rank 1 and 2 of 3 (counted from 0) did not come within 0.0")
+    assert message.startswith("Rank 1 and 2 of 3 (counted from 0) did not start within 0.0")
     as_rank(1)
-    assert str(end_of_meeting()).startswith("Rank 0 of 3 (counted from 0) did not come")
+    assert str(end_of_meeting()).startswith("Rank 0 of 3 (counted from 0) did not start")
     as_rank(2)
     assert end_of_meeting().code == 2
 

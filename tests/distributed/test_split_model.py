@@ -3,7 +3,12 @@
 import pytest
 
 from fuxictr_stem.config.experiment_config import load_experiment
-from fuxictr_stem.distributed.spread import check_same_settings, check_several, part_of, spread
+from fuxictr_stem.distributed.split_model import (
+    check_same_settings,
+    check_several,
+    part_of,
+    split_tables,
+)
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.training.ranks import Ranks
@@ -66,8 +71,8 @@ def test_settings_of_another_host_are_rejected(project):
 def test_a_norm_over_the_batch_is_rejected(params):
     with rows_split(0, 2):
         model = small_model("STEMNet", feature_map(), **params)
-    with pytest.raises(ConfigError, match="batch_norm: the model normalises by its batch"):
-        spread(model, Ranks(), "fp32")
+    with pytest.raises(ConfigError, match="batch_norm: batch_norm and Dice need the whole batch"):
+        split_tables(model, Ranks(), "fp32")
 
 
 def test_a_part_of_an_experiment_to_plan_its_memory():

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fuxictr_stem.config.decisive import as_json
 from fuxictr_stem.config.model_parameters import (
     constructor_parameters,
     find_model,
     model_fields,
 )
+from fuxictr_stem.config.result_settings import as_json
 from fuxictr_stem.errors import ConfigError, raise_all
-from fuxictr_stem.init_from.source import Anatomy, Source, anatomy
+from fuxictr_stem.init_from.source_run import Anatomy, Source, anatomy
 from fuxictr_stem.models.initial_weights import misfits
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.runtime.memory import Share, available_bytes
 from fuxictr_stem.runtime.text_table import format_bytes
-from fuxictr_stem.training.graphed_step import GraphedStep
+from fuxictr_stem.training.cuda_graph_step import GraphedStep
 from fuxictr_stem.training.nan_guard import LOOK_TOGETHER
 from fuxictr_stem.training.synthetic_batch import synthetic_batch
 

@@ -8,7 +8,7 @@ from typing import Any
 from fuxictr_stem.config import column_words as words
 from fuxictr_stem.config.reading import Column
 from fuxictr_stem.errors import Problem, suggest
-from fuxictr_stem.models.nesting import ancestors
+from fuxictr_stem.models.nested_labels import ancestors
 
 _ANSWER = "the model would see the answer."
 _REMOVE = "Remove the feature, or the label."

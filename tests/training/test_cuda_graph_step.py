@@ -14,13 +14,13 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fuxictr_stem.config.decisive import check_settings
+from fuxictr_stem.config.result_settings import check_settings
 from fuxictr_stem.errors import ConfigError, TrainingError
 from fuxictr_stem.layers import device
 from fuxictr_stem.layers.row_gradients import RowGradients
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.training import Saving, Trainer, trainer
-from fuxictr_stem.training.graphed_step import WARM_UP, GraphedStep
+from fuxictr_stem.training.cuda_graph_step import WARM_UP, GraphedStep
 from fuxictr_stem.training.nan_guard import finite_losses
 from tests.support.small_models import (
     MIXED,
@@ -351,4 +351,4 @@ def test_what_cannot_be_recorded_runs_all_the_same(graphed, monkeypatch, caplog)
 
     monkeypatch.setattr(torch.cuda, "graph", refuse)
     assert steps(model, fmap, 8) == steps(twin, fmap, 8)
-    assert caplog.text.count("not recorded as a CUDA graph") == 1
+    assert caplog.text.count("cannot be a CUDA graph") == 1

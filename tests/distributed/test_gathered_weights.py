@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_model
 
-from fuxictr_stem.distributed import whole_weights
+from fuxictr_stem.distributed import gathered_weights
 from fuxictr_stem.models.base import parameter_counts
 from fuxictr_stem.training.weights import shards_of
 from tests.support.ranks import columns_of, first_model, on_ranks, write_vectors
@@ -17,18 +17,18 @@ FULL = Path("/dev/full")  # a disk without room
 
 def write(ranks, folder):
     """Write a model in small blocks, after two writes that fail on the first rank."""
-    whole_weights.BLOCK_BYTES = 200
+    gathered_weights.BLOCK_BYTES = 200
     model = first_model(NAME, columns_of(NAME, folder), ranks)
     tensors, shards = model.state_dict(), shards_of(model)
     failures = []
     for path in (folder / "no folder" / "weights", FULL):
         if ranks.is_first:
             try:
-                whole_weights.write(tensors, shards, path)
+                gathered_weights.write(tensors, shards, path)
             except OSError as error:
                 failures.append(error.errno)
         else:
-            whole_weights.send(tensors, shards)
+            gathered_weights.send(tensors, shards)
     model.save_weights(str(folder / "model.safetensors"))
     before = {name: tensor.clone() for name, tensor in tensors.items()}
     for tensor in tensors.values():
