@@ -81,7 +81,9 @@ def test_a_line_that_finds_no_room_leaves_nothing_and_is_told(tmp_path, monkeypa
         return write(handle, data[:-50])
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(OutputError, match="results of two could not be appended .*No space left.*AUC: 1"):
+    with pytest.raises(
+        OutputError, match="results of two could not be appended .*No space left.*AUC: 1"
+    ):
         append(path, "two", {"AUC": 1})
     assert path.read_bytes() == before
 

@@ -42,7 +42,7 @@ def open_same_data(
 def _check(here: str, there: str, ranks: Ranks) -> None:
     if here != there:
         raise DataError(
-            f"{ranks.name} has other data than rank 0: its cache is {here}, that of rank 0 is "
-            f"{there}. Give all hosts the same versions of the packages, and one shared folder or "
+            f"The data of {ranks.name} differ from those of rank 0 (cache {here}, rank 0 has "
+            f"{there}). Give all hosts the same versions of the packages, and one shared folder or "
             "the same source files, copied with their modification times (cp -p, rsync -a)."
         )

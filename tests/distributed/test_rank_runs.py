@@ -108,7 +108,11 @@ def test_a_mistake_on_one_rank_or_on_all_is_one_message(project, forked):
     project.model["optimizer"] = "SGD"
     project.write()
     said = ends(forked, [2, 2])
-    assert said.count("error: ") == said.count("optimizer: several processes train only with adam") == 1
+    assert (
+        said.count("error: ")
+        == said.count("optimizer: several processes train only with adam")
+        == 1
+    )
     assert not (forked.folder / HOME / "result.json").exists()
 
 

@@ -39,7 +39,7 @@ def test_other_data_are_rejected_before_they_are_built_where_that_can_be(before,
     if after == "a":
         assert open_same_data(open_data, lambda: before, Second()) is built[0]
     else:
-        with pytest.raises(DataError, match=r"data of rank 1 of 2 .* the cache b here, a there"):
+        with pytest.raises(DataError, match=r"data of rank 1 of 2 .* .cache b, rank 0 has a"):
             open_same_data(open_data, lambda: before, Second())
     assert len(built) == is_built
 

@@ -302,7 +302,10 @@ def test_tied_tables_are_the_single_table(name, single):
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [(["y00"], "'y00' is not trained.*Did you mean"), (["y0", "y1"], "Leave at least one main task")],
+    [
+        (["y00"], "'y00' is not trained.*Did you mean"),
+        (["y0", "y1"], "Leave at least one main task"),
+    ],
 )
 def test_auxiliary_labels_are_checked(labels, message):
     with pytest.raises(ConfigError, match=message):

@@ -49,7 +49,10 @@ MISTAKES = {
     "no model has it": ({"settings": {"num_expert": 2}}, "no experiment has a key 'num_expert'"),
     "not all have it": ({"search": {"num_layers": [1, 2]}}, "have no key 'num_layers'"),
     "grid": ({"search": {"learning_rate": 0.1}}, "Give each key a list of values"),
-    "glob": ({"experiment_settings": {"PLE_*": {}}}, "no experiment of this benchmark matches 'PLE_*'"),
+    "glob": (
+        {"experiment_settings": {"PLE_*": {}}},
+        "no experiment of this benchmark matches 'PLE_*'",
+    ),
     "of another model": (
         {"experiment_settings": {"Shared*": {"num_experts": 2}}},
         "no experiment has a key 'num_experts'",
@@ -99,7 +102,10 @@ MISTAKES = {
     "single": ({"single_task": "SharedBottom_toy", "experiments": "STEMNet_toy"}, "not one label"),
     "proposed": ({"proposed": "Single_toy_like"}, "not among the experiments"),
     "dataset": ({"dataset_id": "other"}, "is on 'toy', not on 'other'"),
-    "no task has it": ({"metrics": ["AUC", "MSE"]}, "MSE does not apply to any task that is compared"),
+    "no task has it": (
+        {"metrics": ["AUC", "MSE"]},
+        "MSE does not apply to any task that is compared",
+    ),
     "no metric": ({"metrics": "R2"}, "has none for the binary_classification tasks. Add one of"),
     "two bounds": (
         {"slices": {**BENCHMARK["slices"], "thresholds": [-1.0, 1.0]}},

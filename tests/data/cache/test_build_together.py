@@ -247,7 +247,7 @@ def test_who_has_other_files_says_so(tmp_path):
     dataset = written(tmp_path, "parquet", 30)
     other = dataset | {"valid_data": dataset["test_data"]}
     with pytest.raises(
-        DataError, match="build_together: the source files, .* of process 1 of 2 are not"
+        DataError, match="build_together: the source files, .* of process 1 of 2 differ"
     ):
         on_threads(2, lambda group: open_cache(other if group.number else dataset, group))
 

@@ -305,7 +305,7 @@ def test_nothing_of_a_users_own_is_removed(five, project, tmp_path, capsys):
         *("fedcba9876543210", five["old"].name),
     }
     assert sorted(os.listdir(five["old"])) == ["notes.txt", "plots"]
-    assert f"{five['old']} stays" in capsys.readouterr().err
+    assert f"{five['old']} was kept" in capsys.readouterr().err
     assert all((Path(name)).exists() for name in ("train.csv", "valid.csv", "config"))
 
 

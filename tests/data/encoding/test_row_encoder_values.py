@@ -145,7 +145,10 @@ WRONG = {
         {"user": [1.0, math.nan] * 3},
         r"column 'user' is NaN in 3 rows; first in row 2.*Int64",
     ),
-    "floats beyond whole numbers": ({"user": [2.0**60] * 6}, "neighbouring ids become equal in 6 rows"),
+    "floats beyond whole numbers": (
+        {"user": [2.0**60] * 6},
+        "neighbouring ids become equal in 6 rows",
+    ),
     "dates": ({"item": [date(2026, 1, 1)] * 6}, "was text in training, found Date"),
     "truths": ({"user": [True, False] * 3}, "was int in training, found Boolean"),
     "floats for text": ({"item": [1.0] * 6}, r"was text in training, found Float64.*Int64"),

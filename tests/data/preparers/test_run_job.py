@@ -230,9 +230,7 @@ def test_csv_files_of_an_earlier_version_are_made_anew(tiktok, tmp_path, caplog)
     for name, text in {**old, "prepared.json": json.dumps(record)}.items():
         (folder / name).write_text(text)
     (tmp_path / "raw").rename(tmp_path / "away")
-    with pytest.raises(
-        RawFilesMissing, match=r"prepared again \(an earlier version wrote CSV"
-    ):
+    with pytest.raises(RawFilesMissing, match=r"prepared again \(an earlier version wrote CSV"):
         prepare(tiktok)
     (tmp_path / "away").rename(tmp_path / "raw")
     with caplog.at_level(logging.INFO):

@@ -231,7 +231,7 @@ def test_a_label_called_as_the_groups_are_is_refused(project, name):
     project.dataset["label_col"].append({"name": name, "dtype": "float"})
     project.model |= {"save_predictions": True, "task_labels": ["like", name]}
     project.write_configs()
-    with pytest.raises(ConfigError, match=f"task_labels: '{name}' is what the .* are called"):
+    with pytest.raises(ConfigError, match=f"task_labels: '{name}' is also the name of the "):
         load_experiment(project.folder / "config", "toy_test")
 
 

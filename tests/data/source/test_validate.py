@@ -395,7 +395,9 @@ def test_a_split_of_one_class_is_fine_where_no_metric_needs_two(metrics, needs, 
     if lacks not in needs:
         check_labels(found, BOTH, metrics)
     else:
-        with pytest.raises(DataError, match=f"{lacks} among 7,500 rows of valid, which ") as caught:
+        with pytest.raises(
+            DataError, match=f"{lacks} among 7,500 rows of valid, without which "
+        ) as caught:
             check_labels(found, BOTH, metrics)
         assert f"{lacks} among 7,500 rows of test" in str(caught.value)
     found["train"] = found["valid"]
