@@ -38,7 +38,7 @@ def commands() -> str:
         for action in options:
             option = " ".join([*action.option_strings[:1], *_value(action)])
             needed = action.required and action.nargs != "*"
-            default = "needed" if needed else _default(action)
+            default = "required" if needed else _default(action)
             lines.append(f"| `{option}` | {_cell(action.help or '')} | {default} |")
     return "\n".join(lines) + "\n"
 
@@ -83,7 +83,7 @@ def keys() -> str:
             meaning = f"{field.description}{of_types}; must be {must_be(field)}"
             absent = field.is_required() or field.default is schema.ABSENT
             default = "" if absent else f"`{json.dumps(field.default)}`"
-            default = "needed" if field.is_required() else default
+            default = "required" if field.is_required() else default
             lines.append(f"| `{key}` | {_cell(meaning)} | {_cell(default)} |")
     return "\n".join(lines) + "\n"
 

@@ -20,7 +20,7 @@ from fuxictr_stem.tuning.tuner_file import TUNER
 
 SECTIONS: dict[str, tuple[str, Mapping[str, FieldInfo]]] = {
     "experiment": ("an experiment, in model_config", schema.Experiment.model_fields),
-    "model": ("parameters of models, in an experiment; those that the model has", schema.MODEL),
+    "model": ("parameters of models, in an experiment: those that its model has", schema.MODEL),
     "dataset": ("a dataset, in dataset_config", schema.Dataset.model_fields),
     "feature": ("an entry of a dataset's feature_cols", schema.Feature.model_fields),
     "label": ("an entry of a dataset's label_col", schema.Label.model_fields),

@@ -57,7 +57,7 @@ def _words(schema: Mapping[str, Any]) -> str:
         null = ", or null" if "null" in words else ""
         words = [text for text in words if text != "null"]
         if len(words) > 1 and words[-1].startswith("a list"):
-            words[-1] = "a list of that"
+            words[-1] = "a list of these"
         return f"{', or '.join(words)}{null}"
     if "enum" in schema:
         values = ", ".join(map(str, schema["enum"]))

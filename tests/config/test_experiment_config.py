@@ -244,7 +244,7 @@ BAD_SETTINGS = {
         ({"num_experts": 0}, "exp.num_experts: must be a whole number from 1 to 1000"),
         ({"num_experts": 1.5}, "found 1.5"),
         ({"batch_norm": "yes"}, "True or False"),
-        ({"net_dropout": 1}, ">= 0 and < 1, or a list of that, found 1"),
+        ({"net_dropout": 1}, ">= 0 and < 1, or a list of these, found 1"),
         ({"net_dropout": [0.1, -0.1]}, "net_dropout: must be"),
         ({"tower_hidden_units": 64}, r"a list, .*, found 64. Write a list"),
         ({"tower_hidden_units": [64, 0]}, r"found \[64, 0\]"),

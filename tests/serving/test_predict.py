@@ -159,7 +159,7 @@ def test_mostly_unknown_ids_are_warned_of(finished, caplog):
         run.predict(without_labels(finished))
         assert "are unknown" not in caplog.text
         run.predict(rows)
-    assert "column 'item': 100.0 % of the ids are unknown, 0.0 % of train's" in caplog.text
+    assert "column 'item': 100.0 % of the ids are unknown (0.0 % in train)" in caplog.text
 
 
 def test_a_run_loads_in_evaluation_mode_and_leaves_random_numbers_alone(finished):

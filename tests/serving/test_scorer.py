@@ -200,9 +200,9 @@ def test_a_bad_value_is_named_alike_in_a_row_and_in_a_frame(loaded, change, said
     ("rows", "said"),
     [
         ([GOOD, GOOD | {"age": "old"}, GOOD | {"age": "x"}], ["'age'", "mixes kinds of values"]),
-        ([GOOD, {k: v for k, v in GOOD.items() if k != "item"}], ["row 2 has no 'item'"]),
+        ([GOOD, {k: v for k, v in GOOD.items() if k != "item"}], ["row 2 lacks 'item'"]),
         ({**{k: [v] for k, v in GOOD.items()}, "item": ["i1", "i2"]}, ["'user' 1", "'item' 2"]),
-        ({**{k: [v] for k, v in GOOD.items()}, "item": "i1"}, ["column 'item' is 'i1'"]),
+        ({**{k: [v] for k, v in GOOD.items()}, "item": "i1"}, ["column 'item' must be a list"]),
         ({k: [] for k in GOOD}, ["There are no rows"]),
         (pl.DataFrame([GOOD]).clear(), ["There are no rows"]),
         (pl.DataFrame([GOOD]).to_pandas().iloc[:0], ["There are no rows"]),

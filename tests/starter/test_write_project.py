@@ -295,7 +295,7 @@ def test_the_benchmark_file_is_one(shop):
             {"data": "odd.csv", "labels": "late", "time": "ts"},
             "label 'late' has no positive among 0 rows",
         ),
-        ({"data": "odd.csv", "labels": "y", "time": "zones"}, "several zones (+01:00, Z)"),
+        ({"data": "odd.csv", "labels": "y", "time": "zones"}, "several time zones (+01:00, Z)"),
         ({"data": "odd.csv", "labels": "y", "time": "hours"}, "found '2026-01-01 1:00'"),
         ({"data": "infinite.csv", "labels": "y"}, "column 'x' is infinite in 1 row."),
         ({"data": "odd.parquet", "labels": "y", "time": "time"}, "found nan in row 1"),
