@@ -327,10 +327,10 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     (
         "--sep",
         {"type": _separator, "metavar": "CHAR"},
-        "what sets the fields of csv files apart, such as ';' or tab; guessed by the first rows",
+        "separator of csv fields, such as ';' or tab; by default guessed from the first rows",
         ["init"],
     ),
-    ("--out", _FOLDER | _NEEDED, "folder of the configs; it must not be there yet", ["init"]),
+    ("--out", _FOLDER | _NEEDED, "new folder for the configs", ["init"]),
     ("--expid", _NEEDED, "the experiment id, e.g. STEMNet_tiktok", ["run", "audit"]),
     (
         "--resume",

@@ -140,14 +140,14 @@ def _check(out: Path, formats: Sequence[str], tables: str, network: str) -> None
         if name not in FORMATS
     ]
     if not formats:
-        problems.append(f"--format: names none of {', '.join(FORMATS)}.")
+        problems.append(f"--format: must name one of {', '.join(FORMATS)}, or several.")
     for name, chosen, choices in (("tables", tables, STORED_AS), ("network", network, NETWORKS)):
         if chosen not in choices:
             problems.append(
                 f"--{name}: {chosen!r} is none of {', '.join(choices)}.{suggest(chosen, choices)}"
             )
     if network == INT8 and set(formats) != {"onnx"}:
-        problems.append("--network int8 is for ONNX alone. Add --format onnx.")
+        problems.append("--network int8 works only with ONNX. Add --format onnx.")
     raise_all(ConfigError, "export", problems)
     if "onnx" in formats:
         programs.check_onnx()
@@ -187,8 +187,8 @@ def _write_programs(
         _compare(ONNX, programs.load_onnx(fresh / ONNX), columns, expected)
     if "aot" in formats:
         logger.info("Compiling the model, which takes a minute or two")
-        compiled.write_compiled(program, fresh / AOT)
-        _compare(AOT, compiled.load_compiled(fresh / AOT, module.names), columns, expected)
+        aot_program.write_compiled(program, fresh / AOT)
+        _compare(AOT, aot_program.load_compiled(fresh / AOT, module.names), columns, expected)
     return written
 
 

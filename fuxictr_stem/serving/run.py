@@ -23,7 +23,7 @@ from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.run_data import check_device
 from fuxictr_stem.serving.embeddings import FieldVectors, Table, write_embeddings
 from fuxictr_stem.serving.evaluate import Evaluation, evaluate
-from fuxictr_stem.serving.gates import mean_gate_weights, row_gate_weights
+from fuxictr_stem.serving.gate_frames import mean_gate_weights, row_gate_weights
 from fuxictr_stem.serving.inputs import (
     Data,
     FileRows,

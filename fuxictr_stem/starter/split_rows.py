@@ -95,9 +95,7 @@ def by_chance(logs: Logs) -> dict[str, pl.LazyFrame]:
     """
     draw = np.random.default_rng(_SEED).choice(len(SHARES), logs.rows, p=list(SHARES.values()))
     if len(np.unique(draw)) < len(SHARES):
-        raise ConfigError(
-            f"--data: {amount(logs.rows, 'row')}, too few to split. Give some hundreds."
-        )
+        raise ConfigError(f"--data: {amount(logs.rows, 'row')}, too few to split. Give hundreds.")
     # What a row drew, found by its number: the rows may be more than memory holds, a byte each is not.
     drawn = pl.lit(pl.Series("draw", draw.astype(np.uint8)))
     numbered = logs.frame.with_row_index(_ROW)

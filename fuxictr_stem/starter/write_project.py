@@ -32,10 +32,10 @@ _OFTEN = 10
 _MOST_NAMED = 20
 _LONGEST_LABEL = 60
 _ABOUT = {
-    "min_categr_count": "a rarer value counts as unknown",
-    "sep": "between two fields, as in the file",
-    "null_values": "fields that mean that a value is missing",
-    "group_id": "gAUC is the mean AUC within its values",
+    "min_categr_count": "rarer values count as unknown",
+    "sep": "separates two fields, as in the file",
+    "null_values": "texts that mean a missing value",
+    "group_id": "gAUC is the mean AUC within the values of this column",
 }
 
 
