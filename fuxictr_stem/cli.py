@@ -401,7 +401,7 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     (
         "--network",
         {"default": "float32", "metavar": "TYPE"},
-        "how ONNX stores large dense maps: float32, or int8, faster for a row at a time",
+        "how ONNX stores large dense layers: float32, or int8, which is faster for single rows",
         ["export"],
     ),
     ("--metrics", _LIST, "metrics, e.g. AUC,gAUC; by default those of training", ["evaluate"]),
