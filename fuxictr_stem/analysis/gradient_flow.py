@@ -29,7 +29,7 @@ from fuxictr_stem.layers import (
     GroupedMLP,
 )
 from fuxictr_stem.models.features import TaskEmbedding
-from fuxictr_stem.models.owners import expert_names, gate_owners, stream_names
+from fuxictr_stem.models.part_owners import expert_names, gate_owners, stream_names
 from fuxictr_stem.runtime.text_table import text_table
 from fuxictr_stem.training.loss_weights import TaskWeights
 from fuxictr_stem.training.task_loss import model_labels, task_losses

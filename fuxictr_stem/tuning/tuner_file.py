@@ -14,11 +14,10 @@ from pydantic.fields import FieldInfo
 
 from fuxictr_stem.config import value_types as kinds
 from fuxictr_stem.config.dataset_config import find_dataset
-from fuxictr_stem.config.decisive import as_json
 from fuxictr_stem.config.experiment_config import settle_experiment
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_keys
-from fuxictr_stem.config.result_settings import NO_SETTINGS, as_json
+from fuxictr_stem.config.result_settings import as_json
 from fuxictr_stem.config.schema import REQUIRED, parameter
 from fuxictr_stem.config.tasks import higher_is_better
 from fuxictr_stem.config.yaml_files import (

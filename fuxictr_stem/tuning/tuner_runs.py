@@ -107,7 +107,7 @@ class TunerRuns(Runs):
         result = read_verified_run(spec.results, self._params[spec.expid], spec.seed, None)
         settings = result["settings"]
         if run_digest(_unnamed(settings), settings["data"], result["versions"]) != spec.key:
-            raise DataError(f"{spec.results} is of other settings, data or versions.")
+            raise DataError(f"{spec.results} was made with other settings, data or versions.")
         return result
 
     def may_start(self) -> bool:

@@ -37,7 +37,7 @@ def test_a_killed_and_stopped_run_goes_on_to_the_same_bits(project, torchrun):
 
     process = torchrun.start("--resume", restarts=2, AT_STEP="33 1 SIGKILL, 5 1 SIGTERM")
     said = torchrun.end(process)
-    assert said.count("error: ") == said.count("--resume: going on from") == 1
+    assert said.count("error: ") == said.count("--resume: continuing from") == 1
     assert "error: Rank 1 of 2 (counted from 0) has ended" in said
     assert said.count("Stopped by SIGTERM after step") == said.count("The state is saved") == 1
     assert list((folder / HOME / "states").glob("state-*"))

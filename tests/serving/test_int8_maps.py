@@ -108,7 +108,7 @@ def test_a_network_that_int8_changes_too_much_is_not_exported(finished, tmp_path
 
 
 def test_int8_is_of_onnx_alone(finished, tmp_path):
-    with pytest.raises(ConfigError, match=r"ONNX alone. Add --format onnx"):
+    with pytest.raises(ConfigError, match=r"only with ONNX. Add --format onnx"):
         export(finished.folder, tmp_path / "out", network="int8")
     with pytest.raises(ConfigError, match="--network: 'int4' is none of float32, int8"):
         export(finished.folder, tmp_path / "out", ["onnx"], network="int4")

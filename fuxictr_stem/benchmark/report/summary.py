@@ -38,7 +38,7 @@ def verdicts(leaderboard: Leaderboard) -> Table:
     header = [key for key in header if any(row[key] != LACKING for row in rows)]
     if any(key.startswith(_AGAINST) for key in header):
         note += (
-            f" A difference is real if another draw of seeds and test users would hardly remove it: "
+            f" A difference is called real if other seeds and users would hardly change its sign: "
             f"Holm p below {form.p_value(ALPHA)}."
         )
     texts = tuple(key for key in header if key != metric)
