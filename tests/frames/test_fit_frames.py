@@ -379,7 +379,7 @@ def test_configs_of_another_origin_stay(fit, tmp_path):
     assert (config / "model_config.yaml").read_text() == "mine"
     (tmp_path / "shop").rename(tmp_path / "folder")
     (tmp_path / "shop").write_text("")
-    assert "is no folder" in message(OutputError, fit)
+    assert "is not a folder" in message(OutputError, fit)
 
 
 def test_odd_names_and_frames_are_one_message(fit, frames):
@@ -387,7 +387,7 @@ def test_odd_names_and_frames_are_one_message(fit, frames):
     assert "train: names of columns: 'user' appears twice" in message(DataError, fit, train=twice)
     odd = frames["train"].rename(columns={"age": 3, "tags": "^t.*$"})
     text = message(DataError, fit, train=odd)
-    assert "3 is no text; '^t.*$' would be read as a pattern by polars" in text
+    assert "3 is not text; '^t.*$' would be read as a pattern by polars" in text
     lazy = {split: pl.from_pandas(frame).lazy() for split, frame in frames.items()}
     lazy["valid"] = lazy["valid"].select("nothing")
     assert "valid: the lazy frame fails" in message(DataError, fit, **lazy)
@@ -418,4 +418,4 @@ def test_an_error_within_training_says_resume_as_python_does(fit, monkeypatch):
 
     monkeypatch.setattr("fuxictr_stem.training.trainer.Trainer._evaluate", stop)
     text = message(TrainingError, fit)
-    assert text == "Saved: the same call with resume=True goes on from there."
+    assert text == "Saved: the same call with resume=True continues from there."

@@ -134,7 +134,7 @@ def test_ctrl_c_saves_the_state_and_the_call_goes_on(fit, monkeypatch, tmp_path)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_task_losses", interrupted)
-        with pytest.raises(KeyboardInterrupt, match="the same call with resume=True goes on"):
+        with pytest.raises(KeyboardInterrupt, match="the same call with resume=True continues"):
             fit()
     assert signal.getsignal(signal.SIGINT) == handler
     again = result_of(fit(resume=True))
