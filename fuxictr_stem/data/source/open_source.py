@@ -99,9 +99,7 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
     except (pl.exceptions.PolarsError, *UNREADABLE) as error:
         return {}, [f"cannot be read as {plan.data_format}: {first_line(error)}"]
     if not header:
-        text = (
-            "it has no header, only blank lines. Write the names of its columns as its first line."
-        )
+        text = "it has only blank lines. Write the column names as its first line."
         return {}, [text]
     if re.fullmatch(r"(?i)sep=.?", header[0]):
         sep = header[0][4:] or plan.dialect.sep
