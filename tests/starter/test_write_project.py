@@ -279,7 +279,7 @@ def test_the_benchmark_file_is_one(shop):
             {"data": "commas.csv", "labels": "y"},
             "column 'x' has numbers with a comma, such as '1,5'",
         ),
-        ({"data": "blank.csv", "labels": "y"}, "it has no header, only blank lines"),
+        ({"data": "blank.csv", "labels": "y"}, "it has only blank lines"),
         ({"data": "workbook.csv", "labels": "y"}, "it is a workbook of Excel"),
         ({"data": "utf16.csv", "labels": "y"}, "it is UTF-16"),
         ({"data": "columns.csv", "labels": "y"}, "it is parquet, but its name does not say so"),
