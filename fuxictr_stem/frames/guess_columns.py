@@ -29,7 +29,7 @@ from fuxictr_stem.config.column_words import (
 from fuxictr_stem.data.source.columns import inner_type, is_text
 from fuxictr_stem.data.source.readings import answers_as_numbers
 from fuxictr_stem.errors import DataError, first_line, short, suggest
-from fuxictr_stem.frames.inputs import Splits
+from fuxictr_stem.frames.inputs import Splits, one_row
 
 _POOLING = "layers.MaskedAveragePooling()"
 _MOST_NAMED, _MOST_LISTED = 20, 8
@@ -125,11 +125,12 @@ def _facts(
     splits: Splits, schema: pl.Schema, features: Iterable[str], labels: Collection[str]
 ) -> dict[str, Any]:
     """Return, in one pass over each split, the least, the mean and the gaps of columns of numbers."""
+    schemas = splits.schemas
     sums: dict[str, dict[str, pl.Expr]] = {"train": {}, "valid": {}, "test": {}}
     for name in dict.fromkeys([*features, *labels]):
         if name in schema:
             sums["train"][f"values {name}"] = pl.col(name).count()
-        for split, frame_schema in splits.schemas.items():
+        for split, frame_schema in schemas.items():
             if name in frame_schema:
                 value = pl.col(name)
                 if frame_schema[name].is_float():
@@ -149,7 +150,7 @@ def _facts(
     for split, frame in splits.frames.items():
         named = [expr.alias(key) for key, expr in sums[split].items()]
         try:
-            facts |= frame.select(*named).collect(engine="streaming").to_dicts()[0] if named else {}
+            facts |= zip(sums[split], one_row(frame, named), strict=True)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(
                 f"{split}: {splits.paths[split]} cannot be read: {first_line(error)}"

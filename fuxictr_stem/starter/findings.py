@@ -13,14 +13,15 @@ import polars as pl
 from fuxictr_stem.config.column_words import CATEGORICAL, NUMERIC, SEQUENCE
 from fuxictr_stem.data.source.columns import inner_type, is_text
 from fuxictr_stem.errors import DataError, listed
+from fuxictr_stem.frames.inputs import one_row
 from fuxictr_stem.runtime.text_table import amount
 from fuxictr_stem.starter.logs import Logs
 
 NULLS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N")
 """Fields of a CSV file that mean that a value is missing, where a column's other values are numbers."""
 
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_COMMA = r"^[+-]?\d+([., ]\d{3})*,\d+$"
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_COMMA = r"^[+-]?[0-9]+([., ][0-9]{3})*,[0-9]+$"
 _INFINITE = r"^(?i)[+-]?inf(inity)?$"
 # The most digits of which every whole number is one of 64 bits.
 _DIGITS = 18
@@ -62,7 +63,7 @@ class Findings:
 
 
 def look_at(logs: Logs, features: Sequence[str], labels: Sequence[str]) -> Findings:
-    """Look at the values of columns, in one pass.
+    """Look at the values of columns.
 
     Raises:
         DataError: A label is no number, or a column holds infinite ones.
@@ -83,7 +84,7 @@ def look_at(logs: Logs, features: Sequence[str], labels: Sequence[str]) -> Findi
         for label, other in permutations(labels, 2)
     }
     named = [counts[key].alias(str(number)) for number, key in enumerate(counts)]
-    row = logs.frame.select(named).collect(engine="streaming").row(0)
+    row = one_row(logs.frame, named)
     values: dict[str, dict[str, Any]] = {}
     for (name, fact), value in zip(counts, row, strict=True):
         values.setdefault(name, {})[fact] = value
@@ -238,7 +239,7 @@ def _facts(name: str, have: pl.DataType, logs: Logs) -> dict[str, pl.Expr]:
         facts["marked"] = marker.sum()
         facts["markers"] = text.filter(marker).unique().implode()
         # 007 is another id than 7.
-        facts["zeros"] = text.str.contains(r"^[+-]?0\d").any()
+        facts["zeros"] = text.str.contains(r"^[+-]?0[0-9]").any()
         facts["points"] = (number & text.str.contains("[.eE]")).any()
         facts["fractions"] = (number & text.str.contains(r"\.\d*[1-9]|[eE]")).any()
         facts["long"] = (number & (text.str.len_chars() > _DIGITS)).any()

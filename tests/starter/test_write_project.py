@@ -279,6 +279,7 @@ def test_the_benchmark_file_is_one(shop):
             {"data": "commas.csv", "labels": "y"},
             "column 'x' has numbers with a comma, such as '1,5'",
         ),
+        ({"data": "digits.csv", "labels": "y"}, "found '\u0661'. Convert it first"),
         ({"data": "blank.csv", "labels": "y"}, "it has only blank lines"),
         ({"data": "workbook.csv", "labels": "y"}, "it is a workbook of Excel"),
         ({"data": "utf16.csv", "labels": "y"}, "it is UTF-16"),
@@ -316,6 +317,7 @@ def test_mistakes_are_one_message(shop, capsys, options, text):
     (shop.folder / "infinite.csv").write_text("x,y\n" + "1.5,0\n-inf,1\n2.5,1\n")
     odd().write_csv("odd.csv")
     odd().with_columns(time=np.append(np.nan, np.arange(199.0))).write_parquet("odd.parquet")
+    (shop.folder / "digits.csv").write_text("x,y\n" + "a,0\na,\u0661\n" * 9)
     (shop.folder / "blank.csv").write_text("\n\r\n\n")
     (shop.folder / "workbook.csv").write_bytes(b"PK\x03\x04\xff\x00")
     (shop.folder / "utf16.csv").write_text("x,y\n1,0\n", encoding="utf-16")
