@@ -2,12 +2,13 @@
 
 The store outlives the ranks: those that torchrun starts again meet the keys of those before them, and on
 several hosts no variable counts the attempts alike. So the first rank makes up a name for each attempt, and
-hands it to those that are there now.
+hands it to those that are there now. After a mistake of the user, later ones leave without a word.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import time
 import uuid
 from collections.abc import Sequence
@@ -23,15 +24,14 @@ from fuxictr_stem.runtime.guarded import LOST_RANK_GOES_ON
 STORE_TIMEOUT = timedelta(minutes=1)
 """How long a rank tries to reach the store of torchrun, which was there before it."""
 
+MISTAKE = "mistake"
+"""A key that is there once a rank has ended by a mistake in configs, arguments or data."""
+
 _POLL_SECONDS = 0.05
 
 
 class Keys:
-    """A store of keys; `RankLost` where it has gone.
-
-    Args:
-        store: PyTorch's.
-    """
+    """PyTorch's store of keys; `RankLost` where it has gone."""
 
     def __init__(self, store: distributed.Store) -> None:
         self._store = store
@@ -62,26 +62,28 @@ def torchrun_keeps_store() -> bool:
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
-def meet(timeout: timedelta) -> tuple[distributed.Store, int, int]:
-    """Wait until all ranks are there.
-
-    Args:
-        timeout: How long.
+def meet(timeout: timedelta) -> tuple[distributed.PrefixStore, int, int]:
+    """Wait until all ranks are there, so long at most.
 
     Returns:
         A store for keys of these ranks alone; this rank's number; how many there are.
 
     Raises:
         TrainingError: A rank has not come, or the store has gone.
-        SystemExit: The same, where another rank says so.
+        SystemExit: The same, where another rank says so; or earlier ranks have ended by a mistake.
     """
     number, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     with signals.silent(number > 0):
         try:
             with lost_ranks():
-                patience = STORE_TIMEOUT if torchrun_keeps_store() else timeout
+                patience = timeout
+                if torchrun_keeps_store():
+                    _check_there()
+                    patience = STORE_TIMEOUT
                 store, *_ = next(distributed.rendezvous("env://", timeout=patience))
                 store.set_timeout(timeout)
+            if Keys(store).check([MISTAKE]):
+                raise SystemExit(2)
             end = time.monotonic() + timeout.total_seconds()
             attempt = (
                 _follow(Keys(store), number, end) if number else _lead(Keys(store), count, end)
@@ -97,6 +99,17 @@ def meet(timeout: timedelta) -> tuple[distributed.Store, int, int]:
                 "Look at what that process printed, and start all of them again."
             ) from None
     return distributed.PrefixStore(attempt, store), number, count
+
+
+def _check_there() -> None:
+    """Find out at once whether torchrun has gone: PyTorch would try to reach its store for two minutes."""
+    try:
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        socket.create_connection(place, timeout=5).close()
+    except ConnectionRefusedError as error:
+        raise RankLost(str(error)) from error
+    except OSError:
+        pass  # PyTorch has more patience
 
 
 class _Missing(Exception):

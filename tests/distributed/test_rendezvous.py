@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import pytest
 from torch import distributed
 
 from fuxictr_stem.distributed import rendezvous
-from fuxictr_stem.distributed.rendezvous import Keys, meet
+from fuxictr_stem.distributed.rendezvous import MISTAKE, Keys, meet
 from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.runtime import signals
 from tests.support.processes import start
@@ -26,11 +27,13 @@ def as_rank(monkeypatch):
 
     def be(number, local=0, torchrun_keeps_store=True):
         variables = {"RANK": number, "WORLD_SIZE": 3, "LOCAL_RANK": local}
+        variables |= {"MASTER_ADDR": "localhost", "MASTER_PORT": server.getsockname()[1]}
         variables["TORCHELASTIC_USE_AGENT_STORE"] = torchrun_keeps_store
         for name, value in variables.items():
             monkeypatch.setenv(name, str(value))
 
-    return be
+    with socket.create_server(("localhost", 0)) as server:
+        yield be
 
 
 def end_of_meeting(seconds=0.05):
@@ -77,6 +80,23 @@ def test_a_store_that_has_gone_is_one_message_on_each_host(as_rank, monkeypatch)
     assert end_of_meeting().code == 2
     as_rank(1, local=1, torchrun_keeps_store=False)
     assert "The first rank has ended, or cannot be reached" in str(end_of_meeting())
+
+
+def test_a_torchrun_that_has_gone_is_found_at_once(as_rank, monkeypatch):
+    """PyTorch tries to reach it for two minutes."""
+    monkeypatch.setattr(distributed, "rendezvous", pytest.fail)
+    as_rank(0)
+    with socket.socket() as silent:
+        silent.bind(("localhost", 0))
+        monkeypatch.setenv("MASTER_PORT", str(silent.getsockname()[1]))
+        assert "torchrun, which has started this process, has ended" in str(end_of_meeting())
+
+
+def test_ranks_that_are_started_again_after_a_mistake_leave_without_a_word(as_rank):
+    next(distributed.rendezvous("env://"))[0].set(MISTAKE, "")
+    for number in range(3):
+        as_rank(number)
+        assert end_of_meeting().code == 2
 
 
 def test_meetings_work_outside_the_main_thread(as_rank):
