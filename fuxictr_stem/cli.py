@@ -59,10 +59,10 @@ def command_line(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _on_ranks(work: Callable[[Ranks | None], None], advice: str = "") -> None:
+def _on_ranks(work: Callable[[Ranks | None], None], advice: str = "", gpu: int = -1) -> None:
     """Do some work on all processes that `torchrun` has started, or in this one, which needs no PyTorch.
 
-    ``advice`` is how to go on when one of them is lost.
+    ``advice`` is how to go on when one of them is lost; ``gpu`` is -1 for the CPU.
     """
     if not started_by_torchrun():
         work(None)
@@ -70,7 +70,7 @@ def _on_ranks(work: Callable[[Ranks | None], None], advice: str = "") -> None:
     with signals.silent(not is_first_process()):
         from fuxictr_stem.distributed.session import run_on_ranks
 
-    run_on_ranks(work, advice)
+    run_on_ranks(work, advice, gpu)
 
 
 def _reject(error: ConfigError, ranks: Ranks | None) -> None:
@@ -102,7 +102,7 @@ def _run(args: argparse.Namespace) -> None:
         if is_first_process():
             show(result)
 
-    _on_ranks(run, LOST_RANK_GOES_ON)
+    _on_ranks(run, LOST_RANK_GOES_ON, args.gpu)
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -197,7 +197,7 @@ def _score(
             work(run)
         run.join()
 
-    _on_ranks(score, "Nothing was written. Start the command again.")
+    _on_ranks(score, "Nothing was written. Start the command again.", args.gpu)
 
 
 def _embeddings(args: argparse.Namespace) -> None:

@@ -102,7 +102,8 @@ def run_experiment(
     Args:
         config_dir: Folder with FuxiCTR's model and dataset configs.
         expid: The experiment id.
-        gpu: Number of the CUDA device, or -1 for the CPU.
+        gpu: Number of the CUDA device, or -1 for the CPU; the other processes of a machine take the
+            devices after it.
         allow_stand_in: Whether synthetic data may stand in for official files that are not there.
         overrides: Settings that replace those of the config, such as another ``seed``.
         csv_path: File of the results lines; by default the config folder's name with ``.csv``.
@@ -120,13 +121,13 @@ def run_experiment(
         UserError: If the config, the data, the device or an output folder is not as it must be.
     """
     ranks = ranks or Ranks()
-    check_device(gpu)
+    check_device(gpu, ranks.host.count)
     params = load_experiment(config_dir, expid, overrides=overrides)
     stand_in = params.get("prepare", {}).get("stand_in") if allow_stand_in else None
     is_stand_in = stand_in is not None and not ranks.from_first(partial(has_data, params))
     if is_stand_in:
         params = load_experiment(config_dir, expid, dataset_id=stand_in, overrides=overrides)
-    params["gpu"] = gpu
+    params["gpu"] = ranks.device(gpu)
     if ranks.count > 1:
         check_several(params)
         check_same_settings(params, init_from is not None, ranks)
@@ -431,6 +432,9 @@ def _plan(
     with planned.turn() as elsewhere:
         part = part_of(params, cache.feature_map(params), ranks)
         memory = plan_memory(*part, share, elsewhere)
+        if ranks.count > 1:
+            # Their steps are not recorded.
+            memory = memory._replace(footprint=memory.footprint._replace(graph=0))
         data = _most_data(params, cache, memory.data_budget) if ranks.host.is_first else 0
         planned.write(memory.host_bytes(data))
     return memory

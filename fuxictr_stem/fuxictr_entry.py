@@ -82,7 +82,7 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
     def run_on_all() -> None:
         from fuxictr_stem.distributed.session import run_on_ranks
 
-        run_on_ranks(run)
+        run_on_ranks(run, gpu=args.gpu)
 
     return run_guarded(run_on_all, RESUME_GOES_ON if args.engine == "fuxictr_stem" else "")
 

@@ -49,8 +49,12 @@ def name_of_data(params: Mapping[str, Any]) -> str | None:
         return None
 
 
-def check_device(gpu: int) -> None:
+def check_device(gpu: int, processes: int = 1) -> None:
     """Reject a CUDA device that is not there, which FuxiCTR would silently replace by the CPU.
+
+    Args:
+        gpu: Its number, or -1 for the CPU.
+        processes: How many of this machine need a device each, the first one this.
 
     Raises:
         ConfigError: If there is no such device.
@@ -58,8 +62,10 @@ def check_device(gpu: int) -> None:
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpu < -1:
         raise ConfigError(f"--gpu {gpu}: give the number of a CUDA device, or -1 for the CPU.")
-    if gpu >= devices:
+    if gpu >= 0 and gpu + processes > devices:
         there = f"{devices} CUDA devices, 0 to {devices - 1}" if devices else "no CUDA device"
+        if processes > 1:
+            there += f", and {processes} processes here need one each"
         raise ConfigError(
             f"--gpu {gpu}: this machine and this build of PyTorch ({torch.__version__}) offer {there}. "
             f"Leave --gpu out to run on the CPU, or install a CUDA build of PyTorch."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -37,11 +37,7 @@ _TYPES = {
 
 
 def save(model: MultiTaskNet, ranks: Ranks, path: str) -> None:
-    """Write a model's weights as safetensors; all ranks take part, and the file is there when they return.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
+    """Write a model's weights as safetensors; all ranks take part, and return when the file is there."""
     tensors, shards = model.state_dict(), shards_of(model)
     if ranks.is_first:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -54,35 +50,25 @@ def save(model: MultiTaskNet, ranks: Ranks, path: str) -> None:
 
 @torch.no_grad()
 def write(tensors: Mapping[str, Tensor], shards: Mapping[str, RowShard], path: Path) -> None:
-    """Write tensors as safetensors on the first rank, with what the others `send`.
-
-    Args:
-        tensors: By name; of those that are split, this rank's rows.
-        shards: Which of them are split, and how.
-        path: The file.
+    """Write tensors as safetensors on the first rank, with what the others `send` of the split ones.
 
     Raises:
-        OSError: It cannot be written. The others have sent all nevertheless.
+        OSError: The file cannot be written. The others have sent all nevertheless.
     """
-    failure: OSError | None = None
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(path.open("wb"))
+    parts = (
+        part
+        for name, tensor in tensors.items()
+        for part in (_blocks(tensor, shards[name]) if name in shards else [tensor.cpu()])
+    )
+    try:
+        with path.open("wb") as file:
             _write_header(file, tensors, shards)
-        except OSError as error:
-            failure = error
-        for name, tensor in tensors.items():
-            parts = _blocks(tensor, shards[name]) if name in shards else [tensor.contiguous()]
             for part in parts:
-                if failure is None:
-                    try:
-                        file.write(part.reshape(-1).view(torch.uint8).numpy().data)
-                    except OSError as error:
-                        failure = error
-        if failure is None:
-            file.flush()
-    if failure is not None:
-        raise failure
+                file.write(part.reshape(-1).view(torch.uint8).numpy().data)
+    except OSError:
+        for _ in parts:
+            pass
+        raise
 
 
 @torch.no_grad()
@@ -131,18 +117,13 @@ class _FileOfFirst(TensorFile):
 
 def _receive_rows(target: Tensor, rows: slice, shard: RowShard | None) -> None:
     """Receive what the first rank reads of some rows of a tensor, or of a number."""
+    place: Any = rows if target.dim() else ...
     if shard is not None:
-        _, slots = shard.kept(torch.arange(rows.start, rows.stop))
-        part = target.new_empty(len(slots), *target.shape[1:])
-        if part.numel():
-            receive(part.view(-1), 0)
-        target[slots] = part
-        return
-    into = target[rows] if target.dim() else target
-    part = torch.empty_like(into, memory_format=torch.contiguous_format)
+        _, place = shard.kept(torch.arange(rows.start, rows.stop))
+    part = torch.empty(target[place].shape, dtype=target.dtype)
     if part.numel():
         receive(part.view(-1), 0)
-    into.copy_(part)
+    target[place] = part.to(target.device)
 
 
 @contextmanager
@@ -190,9 +171,9 @@ def _row_blocks(weight: Tensor, shard: RowShard) -> Iterator[Tensor]:
 def _blocks(weight: Tensor, shard: RowShard) -> Iterator[Tensor]:
     """Yield the rows of a whole table, the first rank's and what the others send."""
     for rows in _row_blocks(weight, shard):
-        block = weight.new_zeros(len(rows), weight.shape[1])
+        block = torch.zeros(len(rows), weight.shape[1], dtype=weight.dtype)
         at, slots = shard.kept(rows)
-        block[at] = weight[slots]
+        block[at] = weight[slots].cpu()
         for number in range(1, shard.count):
             at, _ = replace(shard, number=number).kept(rows)
             part = block.new_empty(len(at), block.shape[1])

@@ -1,4 +1,7 @@
-"""Messages between the ranks; one that does not arrive says that a rank is lost."""
+"""Messages between the ranks; one that does not arrive says that a rank is lost.
+
+Those of a step are where the model is, so that gloo or NCCL carries them; all others are on the host.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +45,12 @@ def trade(received: Tensor, sent: Tensor, into: Sequence[int], out: Sequence[int
 
 
 def send_to(part: Tensor, rank: int) -> None:
-    """Send a tensor to a rank, which must `receive` it."""
+    """Send a tensor, by way of the host, to a rank, which must `receive` it."""
     with lost_ranks():
-        distributed.send(part, dst=rank)
+        distributed.send(part.cpu(), dst=rank)
 
 
 def receive(part: Tensor, rank: int) -> None:
-    """Receive a tensor of the same size from a rank."""
+    """Receive a tensor of the same size from a rank, on the host."""
     with lost_ranks():
         distributed.recv(part, src=rank)

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
-from safetensors import safe_open
 
 from fuxictr_stem.distributed import gathered_weights
 from fuxictr_stem.distributed.gathered_weights import open_from_first
@@ -27,10 +26,7 @@ from fuxictr_stem.training.weights import shards_of
 class RankSaving(Saving):
     """A `Saving` of several ranks: each has one, and calls the same methods after the same step.
 
-    Args:
-        ranks: The ranks.
-        args: As of `Saving`; settings and versions are those of the first rank.
-        more: The same by name.
+    Settings and versions are those of the first rank.
     """
 
     def __init__(self, ranks: Ranks, *args: Any, **more: Any) -> None:
@@ -63,7 +59,7 @@ class RankSaving(Saving):
                 self._ranks.from_first(lambda: False)
             return bool(self._ranks.from_first(lambda: saved))
         if self._ranks.from_first(bool):
-            send_to(torch.get_rng_state(), 0)
+            send_to(snapshot.generator(model).get_state(), 0)
             gathered_weights.send(model.state_dict(), shards_of(model))
             tensors, _ = snapshot.state(model)
             gathered_weights.send(tensors, snapshot.optimizer_shards(model, tensors))
@@ -90,8 +86,9 @@ class RankSaving(Saving):
         self._ranks.from_first(lambda: True)
         tensors, content = snapshot.state(model)
         for number in range(1, self._ranks.count):
-            tensors[self._random_name(number)] = torch.empty_like(tensors["random.torch"])
-            receive(tensors[self._random_name(number)], number)
+            random = torch.empty_like(snapshot.generator(model).get_state())
+            receive(random, number)
+            tensors[self._random_name(number)] = random
         try:
             weights = model.state_dict()
             gathered_weights.write(weights, shards_of(model), folder / snapshot.WEIGHTS)
@@ -106,20 +103,16 @@ class RankSaving(Saving):
 
     def _set_random(self, model: MultiTaskModel, path: Path) -> None:
         """Have each rank go on with its random numbers, or, after other ranks, with some of its own."""
-        states = []
-        if self._ranks.is_first:
-            with safe_open(path, "pt") as file:
-                names = [self._random_name(number) for number in range(1, self._ranks.count)]
-                states = [file.get_tensor(name) for name in names if name in file.keys()]  # noqa: SIM118
-        any_there = self._ranks.from_first(lambda: bool(states))
-        for number, state in enumerate(states, 1):
-            send_to(state, number)
+        names = [self._random_name(number) for number in range(1, self._ranks.count)]
+        with open_from_first(self._ranks, path) as file:
+            there = [name for name in names if name in file.shapes]
+            states = {name: torch.empty(file.shapes[name], dtype=torch.uint8) for name in there}
+            file.copy_into(states, {})
         if self._ranks.is_first:
             return
-        if any_there:
-            state = torch.empty_like(torch.get_rng_state())
-            receive(state, 0)
-            torch.set_rng_state(state)
+        if states:
+            state = states[self._random_name(self._ranks.number)]
+            snapshot.generator(model).set_state(state)
         else:
             torch.manual_seed(model._total_steps * self._ranks.count + self._ranks.number)
 

@@ -1,7 +1,8 @@
 """Rows of tables from the ranks that keep them, and gradients back to these.
 
 Of each batch, all rows of all tables travel together: a message of how many, one of which, one of their
-numbers; and after the backward pass one of their gradients.
+numbers; and after the backward pass one of their gradients. All are where the tables are; only the counts,
+which are sizes of tensors, are looked at on the host.
 
 With ``exchange_precision: bf16`` or ``fp16`` numbers and gradients travel in two bytes, a rank's own rows
 as those of others, so that all see the same numbers of a row. What is kept and what is summed stays as it
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, distributed
+from torch.nn import functional
 
 from fuxictr_stem.distributed.messages import trade
 from fuxictr_stem.errors import TrainingError
@@ -68,22 +70,24 @@ class RowExchange:
         Raises:
             TrainingError: A weight is beyond what the rows travel in.
         """
+        if not rows:
+            return
         ranks = distributed.get_world_size()
-        counts_PK = torch.zeros(ranks, len(self.tables), dtype=torch.long)
-        unique, orders, slots = [], [], []
-        for number, (tables, rows_N) in enumerate(zip(self.tables, rows, strict=True)):
+        unique, orders, slots, counts = [], [], [], []
+        for tables, rows_N in zip(self.tables, rows, strict=True):
             assert tables.shard is not None
-            rows_U = torch.unique(rows_N)
-            rows_U = rows_U[rows_U > 0]
+            # With the padding first, whether it is looked up or not.
+            unique.append(torch.unique(functional.pad(rows_N, (1, 0))))
+            rows_U = unique[-1][1:]
             owners_U = tables.shard.owners(rows_U)
-            unique.append(rows_U)
             orders.append(torch.argsort(owners_U, stable=True))
             slots.append(tables.shard.slots(rows_U[orders[-1]]).int()[:, None])
-            counts_PK[:, number] = torch.bincount(owners_U, minlength=ranks)
-        handed_PK = torch.empty_like(counts_PK)
+            counts.append(torch.bincount(owners_U, minlength=ranks))
+        asked_PK = torch.stack(counts, dim=1)
+        handed_PK = torch.empty_like(asked_PK)
         each = [len(self.tables)] * ranks
-        trade(handed_PK.view(-1), counts_PK.view(-1), each, each)
-        asked, handed = counts_PK.tolist(), handed_PK.tolist()
+        trade(handed_PK.view(-1), asked_PK.view(-1), each, each)
+        asked, handed = torch.stack([asked_PK, handed_PK]).tolist()
         mine = [part_M1[:, 0] for part_M1 in _swap(slots, asked, handed)]
         self._batch = _Batch(orders, asked, mine, handed)
         weights = [
@@ -94,10 +98,9 @@ class RowExchange:
             _check_range(weights)
         arrived = _swap(weights, handed, asked, row_type)
         parts = zip(self.tables, unique, orders, arrived, strict=True)
-        for tables, rows_U, order_U, weight_UW in parts:
-            fetched = weight_UW.new_zeros(len(rows_U) + 1, weight_UW.shape[1])
+        for tables, with_padding, order_U, weight_UW in parts:
+            fetched = weight_UW.new_zeros(len(with_padding), weight_UW.shape[1])
             fetched[1 + order_U] = weight_UW
-            with_padding = torch.cat([rows_U.new_zeros(1), rows_U])
             tables.fetched = Fetched(with_padding, fetched.requires_grad_())
 
     @torch.no_grad()
@@ -110,6 +113,8 @@ class RowExchange:
         Returns:
             By table: rows of what is kept here that any rank has touched, and the sums of their gradients.
         """
+        if not touched:
+            return []
         batch, self._batch = self._batch, None
         assert batch is not None
         gradients = []
@@ -155,8 +160,6 @@ def _swap(
         into: How many come.
         travel: The type in which they travel; None for their own.
     """
-    if not tables:
-        return []
     widths = [rows.shape[1] for rows in tables]
     by_table = [rows.split([of_rank[k] for of_rank in out]) for k, rows in enumerate(tables)]
     parts = [by_table[k][rank].flatten() for rank in range(len(out)) for k in range(len(tables))]

@@ -14,15 +14,9 @@ def open_same_data(
 ) -> Cache:
     """Open the data on the first rank, then on the first of every other host, then on all the others.
 
-    So what is not there yet is built once in each folder, also where there are no locks.
-
-    Args:
-        open_data: Opens this rank's cache, which it builds if need be.
-        name_of_data: Returns the name that this cache has; None where that is not known before.
-        ranks: The ranks, which all call this.
-
-    Raises:
-        DataError: A rank has other data than the first.
+    So what is not there yet is built once in each folder, also where there are no locks. ``name_of_data``
+    returns the name that this rank's cache has; None where that is not known before. Other data than the
+    first rank's are a DataError.
     """
     opened = [open_data()] if ranks.is_first else []
     name: str = ranks.from_first(lambda: opened[0].folder.name)

@@ -23,14 +23,16 @@ from torch import distributed
 from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.distributed.messages import RankLost, highest, lost_ranks, receive, send_to
-from fuxictr_stem.distributed.rendezvous import Keys, meet, names_of, store_lost
-from fuxictr_stem.errors import Stopped, TrainingError
+from fuxictr_stem.distributed.rendezvous import MISTAKE, Keys, meet, names_of, store_lost
+from fuxictr_stem.errors import ConfigError, DataError, Stopped, TrainingError
 from fuxictr_stem.runtime import signals
 from fuxictr_stem.runtime.group import Group
 from fuxictr_stem.runtime.guarded import LOST_RANK_GOES_ON
 from fuxictr_stem.runtime.torchrun import started_by_torchrun
 from fuxictr_stem.training.evaluation import Predictions
 from fuxictr_stem.training.ranks import Ranks
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = timedelta(minutes=10)
 """How long ranks wait for one that does not answer."""
@@ -41,7 +43,9 @@ _POLL_SECONDS = 0.02
 Result = TypeVar("Result")
 
 
-def run_on_ranks(work: Callable[[Ranks], Result], advice: str = LOST_RANK_GOES_ON) -> Result:
+def run_on_ranks(
+    work: Callable[[Ranks], Result], advice: str = LOST_RANK_GOES_ON, gpu: int = -1
+) -> Result:
     """Do some work on all ranks that `torchrun` has started, or in this process alone.
 
     Only the first rank logs. Where the work fails on a rank, or one is lost, all end; one of them raises
@@ -50,6 +54,7 @@ def run_on_ranks(work: Callable[[Ranks], Result], advice: str = LOST_RANK_GOES_O
     Args:
         work: The work.
         advice: How to go on when a rank is lost.
+        gpu: -1 where all is done on the CPU.
 
     Raises:
         TrainingError: A rank was lost.
@@ -57,7 +62,7 @@ def run_on_ranks(work: Callable[[Ranks], Result], advice: str = LOST_RANK_GOES_O
     """
     if not started_by_torchrun():
         return work(Ranks())
-    ranks = _join()
+    ranks = _join(_backend(gpu))
     try:
         with ranks:
             # A rank that has only a mistake to report would leave while others still connect to it.
@@ -69,28 +74,28 @@ def run_on_ranks(work: Callable[[Ranks], Result], advice: str = LOST_RANK_GOES_O
     raise ending
 
 
-def _join() -> TorchRanks:
+def _backend(gpu: int) -> str:
+    """Return what carries messages: gloo on the host, NCCL between CUDA devices, if there are some."""
+    on_devices = gpu >= 0 and torch.cuda.is_available() and distributed.is_nccl_available()
+    return "cpu:gloo,cuda:nccl" if on_devices else "gloo"
+
+
+def _join(backend: str) -> TorchRanks:
     """Find the other ranks."""
     store, number, count = meet(TIMEOUT)
     messages = distributed.PrefixStore("messages", store)
     with lost_ranks():
         distributed.init_process_group(
-            "gloo", store=messages, rank=number, world_size=count, timeout=TIMEOUT
+            backend, store=messages, rank=number, world_size=count, timeout=TIMEOUT
         )
     place, here = os.environ.get("LOCAL_RANK", "0"), os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return TorchRanks(Keys(store), number, count, int(place), int(here))
+    ranks = TorchRanks(Keys(store), number, count, int(place), int(here))
+    ranks.lasting = Keys(store.underlying_store)
+    return ranks
 
 
 class StoreGroup(Group):
-    """Some ranks that wait for each other by a store of keys.
-
-    Args:
-        store: What all ranks see.
-        name: Of the group.
-        number: Of this rank in it.
-        count: How many it has.
-        first: The number of its first rank among all; the others follow that one.
-    """
+    """Some ranks that wait for each other by a store of keys; among all, they follow the ``first``."""
 
     def __init__(self, store: Keys, name: str, number: int, count: int, first: int = 0) -> None:
         self.number, self.count = number, count
@@ -137,16 +142,12 @@ class StoreGroup(Group):
 class TorchRanks(StoreGroup, Ranks):
     """The ranks that `torchrun` has started. A context manager.
 
-    Args:
-        store: What all see.
-        number: Of this rank.
-        count: How many there are.
-        place: Of this rank among those of its host.
-        here: How many there are on its host.
+    This one's ``place`` is among those of its host, which has so many ``here``.
     """
 
     def __init__(self, store: Keys, number: int, count: int, place: int = 0, here: int = 1) -> None:
         super().__init__(store, "all", number, count)
+        self.lasting = store  # what those see, too, whom torchrun starts again
         # torchrun numbers ranks host by host.
         start = number - place
         self.host = StoreGroup(store, f"host of {start}", place, here, start)
@@ -167,6 +168,26 @@ class TorchRanks(StoreGroup, Ranks):
             self._heart.join()
             distributed.destroy_process_group()
 
+    def device(self, gpu: int) -> int:
+        """Return the CUDA device of this rank, which is PyTorch's from now on; -1 is the CPU.
+
+        Raises:
+            ConfigError: PyTorch has no NCCL.
+        """
+        number = super().device(gpu)
+        if number >= 0:
+            if not distributed.is_nccl_available():
+                raise ConfigError(
+                    f"--gpu {gpu}: several processes need NCCL, which PyTorch {torch.__version__} lacks. "
+                    "Leave --gpu out to run on the CPU."
+                )
+            torch.cuda.set_device(number)
+            logger.warning(
+                "--gpu with several processes has not been tried on GPUs yet: compare a short run with one "
+                "of a single process first."
+            )
+        return number
+
     def any_signal(self, noted: int | None) -> int | None:
         """Return the signal that any rank has got, if one has; and note whether one has a wish."""
         numbers = torch.tensor([noted or 0, self.wish, self._store_gone])
@@ -180,36 +201,26 @@ class TorchRanks(StoreGroup, Ranks):
     def gather(self, part: Predictions, batches: Any) -> Predictions:
         """Return the predictions of a whole split to the first rank; to the others their part."""
         assert isinstance(batches, H5Loader)
-        numbers = torch.from_numpy(np.stack([*part.y_true.values(), *part.y_pred.values()]))
-        groups = None if part.group_id is None else torch.from_numpy(part.group_id)
-        if not self.is_first:
-            send_to(numbers, 0)
-            if groups is not None:
-                send_to(groups, 0)
-            return part
-        rows = batches.num_samples
-        all_numbers = numbers.new_empty(len(numbers), rows)
-        all_groups = None if groups is None else groups.new_empty(rows)
-        for number in range(self.count):
-            places = torch.from_numpy(
-                BatchPart(number, self.count).places(rows, batches.batch_size)
-            )
-            if number:
-                numbers = numbers.new_empty(len(numbers), len(places))
-                receive(numbers, number)
-                if groups is not None:
-                    groups = groups.new_empty(len(places))
-                    receive(groups, number)
-            all_numbers[:, places] = numbers
-            if all_groups is not None and groups is not None:
-                all_groups[places] = groups
-        columns = all_numbers.numpy()
-        true, pred = columns[: len(part.y_true)], columns[len(part.y_true) :]
-        return Predictions(
-            dict(zip(part.y_true, true, strict=True)),
-            dict(zip(part.y_pred, pred, strict=True)),
-            None if all_groups is None else all_groups.numpy(),
-        )
+        rows, batch_size = batches.num_samples, batches.batch_size
+
+        def of_all(mine: np.ndarray) -> np.ndarray:
+            """Return a column, or rows of them, of the whole split on the first rank."""
+            column = torch.from_numpy(mine)
+            if not self.is_first:
+                send_to(column, 0)
+                return mine
+            whole = column.new_empty(*column.shape[:-1], rows)
+            for number in range(self.count):
+                places = BatchPart(number, self.count).places(rows, batch_size)
+                if number:
+                    column = column.new_empty(*column.shape[:-1], len(places))
+                    receive(column, number)
+                whole[..., torch.from_numpy(places)] = column
+            return whole.numpy()
+
+        columns = iter(of_all(np.stack([*part.y_true.values(), *part.y_pred.values()])))
+        true, pred = ({label: next(columns) for label in names} for names in part[:2])
+        return Predictions(true, pred, None if part.group_id is None else of_all(part.group_id))
 
     def ending(self, error: BaseException, advice: str = "") -> BaseException:
         """Return what this rank raises after an error: that, the loss of a rank, or a silent exit."""
@@ -221,6 +232,8 @@ class TorchRanks(StoreGroup, Ranks):
             if self._store.add("ended", 1) > 1:
                 return SystemExit(code)
             lost = self._lost() if isinstance(error, (RankLost, Stopped)) else []
+            if isinstance(error, (ConfigError, DataError)):
+                self.lasting.set(MISTAKE, "")
         except RankLost as gone:
             return store_lost(self.number, gone, advice)
         finally:

@@ -22,13 +22,7 @@ from fuxictr_stem.training.task_loss import sample_weights
 
 
 class ShardedStep(AdamStep):
-    """Takes the steps of an `AdamStep`, with the other ranks.
-
-    Args:
-        step: What one process would do.
-        model: Its model, whose tables are split over the ranks.
-        exchange: Gets their rows.
-    """
+    """Takes the steps of an `AdamStep`, with the other ranks, over which its model's tables are split."""
 
     model: MultiTaskNet
 
@@ -65,7 +59,7 @@ class ShardedStep(AdamStep):
     def _share(self, batch: dict[str, Tensor]) -> BatchShare:
         y_true = self.model.get_labels(batch)
         weight = y_true.weight
-        rows = y_true[0].new_tensor(len(y_true[0])) if weight is None else weight.sum()
+        rows = y_true[0].new_full((), len(y_true[0])) if weight is None else weight.sum()
         # Whole numbers are exact.
         totals = torch.cat([sample_weights(y_true), rows[None]]).double()
         add_up(totals)

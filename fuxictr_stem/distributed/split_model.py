@@ -17,7 +17,7 @@ from fuxictr_stem.config.result_settings import decisive, differences, result_se
 from fuxictr_stem.distributed.gathered_weights import open_from_first, save
 from fuxictr_stem.distributed.row_exchange import RowExchange
 from fuxictr_stem.distributed.sharded_step import ShardedStep
-from fuxictr_stem.errors import ConfigError, Problem, raise_all, raise_first
+from fuxictr_stem.errors import ConfigError, Problem, raise_all
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model, get_model
@@ -31,14 +31,7 @@ _WORDS = "on rank 0", "here"
 
 
 def check_several(params: Mapping[str, Any]) -> None:
-    """Reject what several processes cannot do yet, in one message.
-
-    Args:
-        params: The experiment, checked, with ``gpu``.
-
-    Raises:
-        ConfigError: There is something.
-    """
+    """Reject what several processes cannot do yet, in one message."""
     problems = list(_several_problems(params))
     if problems:
         texts = [f"{key}: {text} {hint}" for key, text, hint in problems]
@@ -47,8 +40,6 @@ def check_several(params: Mapping[str, Any]) -> None:
 
 
 def _several_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
-    if params["gpu"] >= 0:
-        yield Problem("--gpu", "several processes train only on the CPU.", "Leave it out.")
     if not issubclass(get_model(params["model"]), MultiTaskNet):
         yield Problem("model", f"{params['model']} is not of this package: it cannot be split.")
     optimizer = str(params["optimizer"])
@@ -62,16 +53,7 @@ def _several_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check_same_settings(params: Mapping[str, Any], init_from: bool, ranks: Ranks) -> None:
-    """Reject settings that differ from those of the first rank, whose host may have other configs.
-
-    Args:
-        params: The experiment, checked, with ``gpu``.
-        init_from: Whether it is to start from another run's weights.
-        ranks: The ranks, which all call this.
-
-    Raises:
-        ConfigError: They differ; the message names all that does.
-    """
+    """Reject settings that differ from those of the first rank, whose host may have other configs."""
     settings = {
         **decisive(result_settings(params)),
         "state_steps": params["state_steps"],
@@ -97,12 +79,7 @@ def part_of(
 
 
 def build_split(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) -> MultiTaskModel:
-    """Return the model of an experiment, with a part of each table where there are other ranks.
-
-    Raises:
-        ConfigError: The model rejects its parameters, or cannot be split.
-        DataError: A file that it reads is not right.
-    """
+    """Return the model of an experiment, with a part of each table where there are other ranks."""
     precision = params["exchange_precision"]
     if ranks.count == 1:
         if precision != FP32:
@@ -122,9 +99,6 @@ def build_to_score(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks
     """Return the model of a finished run, whose weights are to be loaded, to score rows.
 
     Where there are other ranks, it has a part of each table, and all run it at the same moments.
-
-    Raises:
-        ConfigError: The model rejects its parameters.
     """
     if ranks.count == 1:
         return build_model(params, feature_map)
@@ -137,28 +111,16 @@ def build_to_score(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks
     return model
 
 
-def _norm_problems(model: nn.Module) -> Iterator[Problem]:
-    """Yield that a model normalises by the rows of a batch, of which each process sees a part."""
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        yield Problem(
-            "batch_norm",
-            "batch_norm and Dice need the whole batch, and each process sees only a part of it.",
-            "Set batch_norm: False and other hidden_activations, or train without torchrun.",
-        )
-
-
 def split_tables(model: MultiTaskNet, ranks: Ranks, exchange_precision: str) -> None:
     """Have a model that was made with a part of each table (`rows_split`) train with the other ranks'.
 
-    Args:
-        model: The model.
-        ranks: The ranks.
-        exchange_precision: In which numbers rows travel between them.
-
-    Raises:
-        ConfigError: It cannot.
+    A ConfigError where it cannot.
     """
-    raise_first(_norm_problems(model))
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        raise ConfigError(
+            "batch_norm: batch_norm and Dice need the whole batch; each process sees only a part of it. "
+            "Set batch_norm: False and other hidden_activations, or train without torchrun."
+        )
     exchange = RowExchange(model.embedding_layer.field_tables(), exchange_precision)
     model.embedding_layer.row_source = exchange
     model.split_tables(

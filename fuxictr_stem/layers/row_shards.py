@@ -70,16 +70,17 @@ class RowShard:
     @property
     def size(self) -> int:
         """S."""
-        return int(self._starts[self.number + 1] - self._starts[self.number]) + 1
+        first, stop = (self._others * n // self.count for n in (self.number, self.number + 1))
+        return stop - first + 1
 
     def owners(self, rows: Tensor) -> Tensor:
         """Return the number of the process that keeps each row; rows from 1."""
-        return torch.bucketize(self._places(rows), self._starts[1:-1], right=True)
+        # The last n whose run begins, at places * n // count, no later than this one.
+        return ((self._places(rows) + 1) * self.count - 1) // max(self._others, 1)
 
     def slots(self, rows: Tensor) -> Tensor:
         """Return where each row, from 1, is in the part of its process."""
-        places = self._places(rows)
-        return places - self._starts[self.owners(rows)] + 1
+        return self._places(rows) - self._others * self.owners(rows) // self.count + 1
 
     def kept(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return which of some rows, (N,), are kept here, as places in ``rows``, and their slots here."""
@@ -107,22 +108,21 @@ class RowShard:
             at, slots = self.kept(torch.arange(first, first + len(block)))
             into_SD[slots] = block[at]
 
-    @cached_property
-    def _starts(self) -> Tensor:
-        places = self.rows - 1
-        return torch.tensor([places * n // self.count for n in range(self.count + 1)])
+    @property
+    def _others(self) -> int:
+        """Rows besides the padding."""
+        return self.rows - 1
 
     @cached_property
     def _stride(self) -> int:
         """Rows that follow one another are this far apart: the golden section spreads any run of them."""
-        places = self.rows - 1
-        stride = max(int(places * _GOLDEN), 1)
-        while math.gcd(stride, places) > 1:
+        stride = max(int(self._others * _GOLDEN), 1)
+        while math.gcd(stride, self._others) > 1:
             stride += 1
         return stride
 
     def _places(self, rows: Tensor) -> Tensor:
-        return (rows - 1) * self._stride % max(self.rows - 1, 1)
+        return (rows - 1) * self._stride % max(self._others, 1)
 
 
 class Fetched(NamedTuple):

@@ -292,8 +292,11 @@ class MultiTaskNet(MultiTaskModel):
         ``wrap`` makes the step of all processes of that of one; ``save`` does what `save_weights` does;
         ``opener`` opens a file of weights for all.
         """
-        assert isinstance(self._adam_step, AdamStep)
-        self._adam_step = wrap(self._adam_step)
+        step = self._adam_step
+        # Messages between processes are not recorded.
+        step = step.step if isinstance(step, GraphedStep) else step
+        assert step is not None
+        self._adam_step = wrap(step)
         self.optimizer = self._adam_step.optimizer
         self._save, self._opener = save, opener
 

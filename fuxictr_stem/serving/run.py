@@ -18,7 +18,7 @@ from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.distributed.split_model import build_to_score
-from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.errors import DataError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.run_data import check_device
 from fuxictr_stem.serving.embeddings import FieldVectors, Table, write_embeddings
@@ -230,7 +230,7 @@ def load(folder: str | Path, gpu: int = -1, ranks: Ranks | None = None) -> Run:
 
     Args:
         folder: The folder; nothing else is read, no data, config or cache.
-        gpu: Number of the CUDA device, or -1 for the CPU.
+        gpu: Number of the CUDA device, or -1 for the CPU; as of `run_experiment`.
         ranks: Processes that score rows together, each of which calls this and keeps a part of the tables:
             the first one works with the run, the others `Run.join`.
 
@@ -241,14 +241,14 @@ def load(folder: str | Path, gpu: int = -1, ranks: Ranks | None = None) -> Run:
         AccessError: The system does not let a file be read.
     """
     ranks = ranks or Ranks()
-    check_device(gpu)
+    check_device(gpu, ranks.host.count)
     folder = Path(folder)
     result = results.read(folder) if folder.is_dir() else None
     if result is None:
         raise DataError(results.no_run(folder))
-    params = {**results.read_run(folder), "gpu": gpu}
+    params = {**results.read_run(folder), "gpu": ranks.device(gpu)}
     if ranks.count > 1:
-        _check_ranks(folder, gpu, ranks)
+        _check_same(folder, ranks)
     if params["precision"] == TF32 and gpu < 0:
         logger.info("precision: the CPU has no tf32, so fp32 is used.")
         params["precision"] = FP32
@@ -264,13 +264,8 @@ def load(folder: str | Path, gpu: int = -1, ranks: Ranks | None = None) -> Run:
     return Run(folder, params, task_types(params), model, feature_map, encoder, unknown, ranks)
 
 
-def _check_ranks(folder: Path, gpu: int, ranks: Ranks) -> None:
-    """Reject a device that several processes cannot use, and runs that differ among them."""
-    if gpu >= 0:
-        raise ConfigError(
-            f"--gpu {gpu}: several processes score only on the CPU. Leave it out, or score in one "
-            "process, without torchrun."
-        )
+def _check_same(folder: Path, ranks: Ranks) -> None:
+    """Reject runs that differ among several processes."""
     weights = results.weights_digest(folder)
     if ranks.from_first(lambda: weights) != weights:
         raise DataError(

@@ -126,7 +126,7 @@ class AdamStep:
         on_host = device.on_host(scale)
         if not on_host:
             # Fused Adam's own way to skip a step.
-            self.optimizer.found_inf = lost.float()  # type: ignore[attr-defined]
+            self.optimizer.found_inf = lost.to(torch.float32)  # type: ignore[attr-defined]
         elif lost:
             return penalty
         if not on_host or scale < 1:

@@ -32,6 +32,10 @@ class Ranks(Group):
         """What this process is called in messages, with its host."""
         return f"rank {self.number} of {self.count} (counted from 0, on {socket.gethostname()})"
 
+    def device(self, gpu: int) -> int:
+        """Return the CUDA device of this process, where the first of a host has ``gpu``; -1 is the CPU."""
+        return gpu if gpu < 0 else gpu + self.host.number
+
     def any_signal(self, noted: int | None) -> int | None:
         """Return the signal that any process has got, if one has; all ask at the same moment."""
         return noted

@@ -79,6 +79,13 @@ def state(model: MultiTaskModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
+def generator(model: MultiTaskModel) -> torch.Generator:
+    """Return what a model draws its dropout from."""
+    if model.device.type == "cuda":
+        return torch.cuda.default_generators[model.device.index]
+    return torch.default_generator
+
+
 def put_best_back(model: MultiTaskModel, folder: Path, content: Mapping[str, Any]) -> None:
     """Have the file of the best weights as it was when a state was written; arguments as of `read`."""
     checkpoint = Path(model.checkpoint)

@@ -45,11 +45,11 @@ def mean_loss(
 
     Predictions, labels (NaN in rows that are not samples) and weights, >= 0, are (B, 1). With weights it is
     ``sum(w * l) / sum(w)``. Where these rows are a part of a batch, ``total`` is the number of samples of
-    the whole, or the sum of their weights (host only); what the part adds to the mean is returned.
+    the whole, or the sum of their weights; what the part adds to the mean is returned.
     """
     present = ~torch.isnan(y_true)
     if not device.on_host(y_true):
-        return _mean_in_fixed_shapes(loss, y_pred, y_true, present, weight)
+        return _mean_in_fixed_shapes(loss, y_pred, y_true, present, weight, total)
     if not present.all():
         # Taken out before the loss: the gradient of a loss of NaN, times 0, is NaN.
         y_pred, y_true = y_pred[present], y_true[present]
@@ -71,13 +71,14 @@ def _mean_in_fixed_shapes(
     y_true: Tensor,
     present: Tensor,
     weight: Tensor | None,
+    total: Tensor | None,
 ) -> Tensor:
     # A cross entropy on a CUDA device ends the whole process where a prediction is not a number.
     finite = torch.isfinite(y_pred)
     y_pred, y_true = torch.where(finite, y_pred, 0.5), torch.where(present, y_true, 0.0)
     losses = torch.where(finite, loss(y_pred, y_true, reduction="none"), torch.nan)
     weight = present.to(losses.dtype) if weight is None else torch.where(present, weight, 0.0)
-    total = weight.sum()
+    total = weight.sum() if total is None else total
     return (weight * losses).sum() / torch.where(total > 0, total, 1)
 
 

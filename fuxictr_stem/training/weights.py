@@ -57,7 +57,7 @@ class TensorFile:
         """Copy some rows of a tensor, or a number, to where they belong; of a shard, those kept here."""
         if shard is not None:
             at, slots = shard.kept(torch.arange(rows.start, rows.stop))
-            target[slots] = source[at].to(target.dtype)
+            target[slots] = source[at].to(target)
         elif target.dim():
             target[rows].copy_(source)
         else:

@@ -1,17 +1,20 @@
 """Rows and gradients that travel in two bytes: what arrives, what it saves, and what cannot be sent."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 import torch
 from torch import distributed
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fuxictr_stem.distributed.row_exchange import RowExchange
-from fuxictr_stem.distributed.split_model import build_split
+from fuxictr_stem.distributed.split_model import build_split, split_tables
 from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.layers import FieldTables
 from fuxictr_stem.layers.row_shards import rows_split
+from fuxictr_stem.models import base
 from fuxictr_stem.training.nan_guard import finite_losses
 from fuxictr_stem.training.precision import EXCHANGE_PRECISIONS
 from fuxictr_stem.training.ranks import Ranks
@@ -118,6 +121,40 @@ def test_the_large_messages_take_half_the_bytes(one_rank, tmp_path):
     counts, ids, rows, gradients = sizes["fp32"]
     assert rows == gradients > ids > counts > 0
     assert sizes["bf16"] == sizes["fp16"] == [counts, ids, rows // 2, gradients // 2]
+
+
+@pytest.mark.parametrize("row_sparse", [False, True])
+def test_all_of_a_step_is_where_the_model_is(one_rank, tmp_path, monkeypatch, row_sparse):
+    """On a device that is not the host: fake tensors have no numbers, but a device, and two do not mix."""
+    write_vectors(tmp_path)
+    fmap = columns_of("STEMNet", tmp_path)
+    sent = []
+    monkeypatch.setattr(base, "autocast", lambda *_: nullcontext())
+
+    def note(tensor, *_):
+        sent.append(tensor.device.type)
+
+    monkeypatch.setattr(distributed, "all_reduce", note)
+    monkeypatch.setattr(distributed, "all_to_all_single", note)
+    # What depends on numbers: five rows, the padding among them, of each table, from the only rank.
+    monkeypatch.setattr(torch, "unique", lambda rows: rows[:5].clone())
+    monkeypatch.setattr(torch, "bincount", lambda x, minlength: x.new_zeros(minlength))
+    monkeypatch.setattr(
+        FakeTensor, "tolist", lambda counts: [[[4] * counts.shape[2]] * counts.shape[1]] * 2
+    )
+    model = first_model("STEMNet", fmap, one_rank, row_sparse=row_sparse)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model.device = torch.device("meta")
+        model.to(model.device)
+        # The step of what lies there now.
+        split_tables(model, one_rank, "fp32")
+        # PyTorch's own step, which takes each parameter by itself.
+        monkeypatch.setattr(model.optimizer, "step", lambda: None)
+        for number in range(2):
+            loss = model.train_step(uneven_batch(fmap, number))
+    assert loss.device.type == "meta"
+    assert len(sent) == 2 * 7
+    assert set(sent) == {"meta"}
 
 
 def test_a_weight_beyond_fp16_stops_the_training_before_the_step(one_rank):

@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+import torch
 from torch import distributed
 
 from fuxictr_stem.distributed import session
 from fuxictr_stem.distributed.messages import RankLost
+from fuxictr_stem.distributed.rendezvous import MISTAKE
 from fuxictr_stem.distributed.session import TorchRanks, run_on_ranks
-from fuxictr_stem.errors import DataError, Stopped, TrainingError
+from fuxictr_stem.errors import ConfigError, DataError, Stopped, TrainingError
 from fuxictr_stem.training.ranks import Ranks
 
 
@@ -34,6 +36,38 @@ def test_without_torchrun_a_process_is_alone(monkeypatch):
     assert type(ranks) is Ranks
     assert (ranks.number, ranks.count, ranks.is_first) == (0, 1, True)
     assert ranks.from_first(lambda: 3) == ranks.after_first(lambda: 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cuda", "nccl", "backends"),
+    [
+        (-1, True, True, {"cpu": "gloo", "cuda": "gloo"}),
+        (0, False, True, {"cpu": "gloo", "cuda": "gloo"}),
+        (0, True, False, {"cpu": "gloo", "cuda": "gloo"}),
+        (1, True, True, {"cpu": "gloo", "cuda": "nccl"}),
+    ],
+)
+def test_nccl_carries_what_lies_on_cuda_devices(monkeypatch, gpu, cuda, nccl, backends):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(distributed, "is_nccl_available", lambda: nccl)
+    config = distributed.distributed_c10d.BackendConfig(session._backend(gpu))
+    assert {name: config.get_device_backend_map()[name] for name in backends} == backends
+
+
+def test_each_rank_of_a_host_has_a_device_of_its_own(monkeypatch, caplog):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(distributed, "is_nccl_available", lambda: True)
+    ranks = [TorchRanks(distributed.HashStore(), number, 4, number % 2, 2) for number in range(4)]
+    assert [rank.device(-1) for rank in ranks] == [-1] * 4
+    assert not chosen
+    assert not caplog.text
+    assert [rank.device(1) for rank in ranks] == chosen == [1, 2, 1, 2]
+    assert "has not been tried on GPUs yet" in caplog.text
+    monkeypatch.setattr(distributed, "is_nccl_available", lambda: False)
+    with pytest.raises(ConfigError, match="--gpu 0: several processes need NCCL, which PyTorch"):
+        ranks[1].device(0)
+    assert Ranks().device(1) == 1
 
 
 def test_all_get_what_the_work_of_the_first_returns(two):
@@ -114,6 +148,8 @@ def test_one_rank_says_why_the_run_ends(two):
     silent = two[0].ending(RankLost("closed"))
     assert isinstance(silent, SystemExit)
     assert silent.code == 2
+    # For ranks that torchrun starts again.
+    assert two[0]._store.check([MISTAKE])
 
 
 def test_a_signal_to_all_is_reported_once(two):
@@ -132,3 +168,4 @@ def test_a_rank_without_a_beat_is_named(two, error):
     ending = two[0].ending(error)
     assert isinstance(ending, TrainingError)
     assert str(ending).startswith("Rank 1 of 2 (counted from 0) has ended without a message")
+    assert not two[0]._store.check([MISTAKE])

@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fuxictr_stem.distributed.session import _backend
+from fuxictr_stem.layers import device
 from fuxictr_stem.registry import list_models
 from fuxictr_stem.training.precision import EXCHANGE_PRECISIONS
 from tests.support.processes import alone
@@ -75,20 +77,23 @@ class Trace(NamedTuple):
 def digest_of_dense(model):
     """A digest of all that each rank has a copy of."""
     dense = [p for n, p in model.state_dict().items() if ".table." not in n]
-    return hashlib.sha256(b"".join(p.numpy().tobytes() for p in dense)).hexdigest()
+    return hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in dense)).hexdigest()
 
 
-def trace(ranks, folder, cases):
-    """Train each of some cases; leave its weights; return their traces."""
+def trace(ranks, folder, cases, place="host"):
+    """Train each of some cases on the host, "as on a device", or on "cuda"; leave its weights; trace it."""
     torch.set_num_threads(1)
     in_double()
-    return [trace_one(ranks, folder, case) for case in cases]
+    if place == "as on a device":
+        device.on_host = lambda x: False
+    gpu = ranks.number if place == "cuda" else -1
+    return [trace_one(ranks, folder, case, gpu) for case in cases]
 
 
-def trace_one(ranks, folder, case):
+def trace_one(ranks, folder, case, gpu):
     name, max_norm, params, steps = case
     fmap = columns_of(name, folder)
-    model = first_model(name, fmap, ranks, **params)
+    model = first_model(name, fmap, ranks, gpu=gpu, **params)
     model._max_gradient_norm = max_norm
     model.train()
     losses = []
@@ -114,9 +119,10 @@ def traces_alone(folder, cases):
     return traces
 
 
-def assert_equal(folder, traces, count, cases):
+def assert_equal(folder, traces, count, cases, place="host"):
     """Some ranks have these traces, too."""
-    by_rank = on_ranks(count, trace, folder, cases)
+    backend = _backend(0 if place == "cuda" else -1)
+    by_rank = on_ranks(count, trace, folder, cases, place, backend=backend)
     for case, expected, *of_ranks in zip(cases, traces, *by_rank, strict=True):
         losses = expected.losses
         assert len(set(losses)) == len(losses), case
@@ -147,16 +153,22 @@ def of_one_process(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("count", "cases"),
+    ("count", "cases", "place"),
     [
-        (1, LONG_RUNS + SOME_MODES),
-        (2, CASES),
-        (3, LONG_RUNS[:1] + SOME_MODES + SPECIAL[::2]),
+        (1, LONG_RUNS + SOME_MODES, "host"),
+        (2, CASES, "host"),
+        (3, LONG_RUNS[:1] + SOME_MODES + SPECIAL[::2], "host"),
+        # What asks `layers.device.on_host` takes its other way, as it would on a CUDA device.
+        (2, SOME_MODES + SPECIAL[:6], "as on a device"),
+        (1, SOME_MODES + SPECIAL, "cuda"),
+        (2, SOME_MODES + SPECIAL, "cuda"),
     ],
 )
-def test_some_ranks_take_the_steps_of_one_process(of_one_process, count, cases):
+def test_some_ranks_take_the_steps_of_one_process(of_one_process, count, cases, place):
+    if place == "cuda" and torch.cuda.device_count() < count:
+        pytest.skip(f"needs {count} CUDA devices")
     folder, traces = of_one_process
-    assert_equal(folder, [traces[CASES.index(case)] for case in cases], count, cases)
+    assert_equal(folder, [traces[CASES.index(case)] for case in cases], count, cases, place)
 
 
 def test_two_ranks_take_a_few_steps_of_one_process(tmp_path):

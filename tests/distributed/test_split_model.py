@@ -17,7 +17,6 @@ from tests.support.small_models import categorical, feature_map, numeric, small_
 GOOD = {
     "model_id": "toy_test",
     "model": "STEMNet",
-    "gpu": -1,
     "optimizer": "adam",
     "embedding_regularizer": 1e-6,
 }
@@ -25,12 +24,12 @@ GOOD = {
 
 def test_all_problems_in_one_message():
     check_several(GOOD)
-    bad = {**GOOD, "gpu": 0, "optimizer": "SGD", "embedding_regularizer": "l1(0.1)"}
+    bad = {**GOOD, "optimizer": "SGD", "embedding_regularizer": "l1(0.1)"}
     with pytest.raises(ConfigError) as caught:
         check_several(bad)
     head, *lines = str(caught.value).split("\n- ")
-    assert head == "toy_test on several processes: 3 problems"
-    keys = ["--gpu", "optimizer", "embedding_regularizer"]
+    assert head == "toy_test on several processes: 2 problems"
+    keys = ["optimizer", "embedding_regularizer"]
     assert [line.split(":")[0] for line in lines] == keys
     assert str(caught.value).endswith("Or train it in one process, without torchrun.")
 

@@ -20,7 +20,8 @@ def torchrun(project, tmp_path):
 
 @pytest.mark.long
 def test_a_mistake_on_one_rank_is_one_message(torchrun):
-    process = torchrun.start(WRONG_RANK="1")
+    """Also where torchrun starts the ranks again."""
+    process = torchrun.start(WRONG_RANK="1", restarts=1)
     said = torchrun.end(process)
     assert process.returncode == 1  # torchrun's own; the ranks end with 2
     assert said.count("error: ") == said.count("The file of this rank is not there.") == 1

@@ -43,6 +43,8 @@ for number, command in enumerate(json.load(open("commands.json"))):
     if rank == 0:
         for stream in (sys.stdout, sys.stderr):
             print(f"=== {number}", file=stream, flush=True)
+        # A mistake of the command before would end the ranks of this one, too.
+        store.delete_key("mistake")
     wait(f"begin {number}")
     try:
         code = entry(None, command[1:]) if command[0] == "entry" else main(command)

@@ -24,6 +24,7 @@ from fuxictr_stem.errors import DataError
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import get_model
+from fuxictr_stem.serving.predict_on_ranks import RankPredictor
 from fuxictr_stem.training.ranks import Ranks
 from tests.support.processes import at_once, start
 from tests.support.project import result_of
@@ -42,10 +43,11 @@ LONG = 900  # seconds, on a busy machine
 STEP = 7  # rows of a batch that is not the last
 
 
-def on_ranks(count, target, *args):
+def on_ranks(count, target, *args, backend="gloo"):
     """Call a function with (ranks, *args) on some ranks at once; return the results."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [(number, count, f"{folder}/store", target, args) for number in range(count)]
+        more = count, f"{folder}/store", backend, target, args
+        arguments = [(number, *more) for number in range(count)]
         results = at_once(_on_rank, arguments, LONG)
     for result in results:
         assert not (isinstance(result, str) and result.startswith("Traceback")), result
@@ -68,10 +70,10 @@ class FileRanks(Ranks):
         return values
 
 
-def _on_rank(number, count, store, target, args):
+def _on_rank(number, count, store, backend, target, args):
     torch.set_num_threads(1)
     distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=number, world_size=count
+        backend, init_method=f"file://{store}", rank=number, world_size=count
     )
     return target(FileRanks(number, count), *args)
 
@@ -155,11 +157,12 @@ def first_model(name: str, fmap, ranks, exchange_precision="fp32", **params):
 
 
 def run_as_rank(options):
-    """Run the command line as a rank does, with the faults that the environment asks for.
+    """Run the project's experiment as a rank does, or a command, with the faults that variables ask for.
 
-    ANSWER_SECONDS: how long ranks wait for one that does not answer. WRONG_RANK: one that makes a mistake.
-    AT_STEP, such as "33 1 SIGKILL": what rank 1 does to itself before its 33rd step; SIGTERM it sends to
-    torchrun. After a comma, what happens to ranks that torchrun has started again.
+    ANSWER_SECONDS: how long ranks wait for one that does not answer. WRONG_RANK: one that makes a mistake,
+    whenever it is started. AT_STEP, such as "33 1 SIGKILL": what rank 1, or each for "all", does to itself
+    before its 33rd step, or part of a block to score; SIGTERM it sends to torchrun. After a comma, what
+    happens to ranks that torchrun has started again.
     """
     environment = os.environ
     if "ANSWER_SECONDS" in environment:
@@ -170,9 +173,11 @@ def run_as_rank(options):
     fault = faults.get(int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")))
     if fault:
         step, rank, name = fault.split()
-        if rank == environment["RANK"]:
+        if rank in ("all", environment["RANK"]):
             _signal_at(int(step), getattr(signal, name))
-    command_line(["run", "--config", "config", "--expid", "toy_test", *options])
+    if not options or options[0].startswith("--"):
+        options = ["run", "--config", "config", "--expid", "toy_test", *options]
+    command_line(options)
 
 
 def _no_file(*args, **more):
@@ -180,14 +185,18 @@ def _no_file(*args, **more):
 
 
 def _signal_at(step, number):
-    steps, original = itertools.count(1), MultiTaskNet.train_step
+    steps = itertools.count(1)
 
-    def train_step(model, columns):
-        if next(steps) == step:
-            os.kill(os.getppid() if number == signal.SIGTERM else os.getpid(), number)
-        return original(model, columns)
+    def counted(original):
+        def call(*args):
+            if next(steps) == step:
+                os.kill(os.getppid() if number == signal.SIGTERM else os.getpid(), number)
+            return original(*args)
 
-    MultiTaskNet.train_step = train_step
+        return call
+
+    MultiTaskNet.train_step = counted(MultiTaskNet.train_step)
+    RankPredictor._run_part = counted(RankPredictor._run_part)
 
 
 LAUNCH = """
@@ -199,7 +208,7 @@ run_as_rank(sys.argv[1:])
 
 
 class Torchrun:
-    """Runs of a project's experiment under `torchrun`, on two ranks by default."""
+    """Runs of a project's experiment, or commands, under `torchrun`, on two ranks by default."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -210,7 +219,7 @@ class Torchrun:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--max-restarts", str(restarts)]
-        command += ["--nproc-per-node", str(ranks), "launch.py", *options]
+        command += ["--nproc-per-node", str(ranks), "--", "launch.py", *options]
         with (
             (self.folder / "stderr").open("w") as stderr,
             (self.folder / "stdout").open("w") as out,
