@@ -231,12 +231,12 @@ def _audit(args: argparse.Namespace) -> int:
 
 
 def _cache(args: argparse.Namespace) -> int:
-    from fuxictr_stem.data.cache.cache_commands import clear_caches, list_caches, verify_caches
+    from fuxictr_stem.data.cache import cache_commands as commands
 
-    caches = args.config, args.data_root, args.dataset
+    caches = commands.find_caches(args.config, args.data_root, args.dataset)
     if args.action == "clear":
-        return clear_caches(*caches, args.all, args.dry_run)
-    return list_caches(*caches) if args.action == "list" else verify_caches(*caches)
+        return commands.clear_caches(caches, args.all, args.dry_run)
+    return commands.list_caches(caches) if args.action == "list" else commands.verify_caches(caches)
 
 
 def _keys(args: argparse.Namespace) -> None:

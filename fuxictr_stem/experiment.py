@@ -29,10 +29,9 @@ from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, Cache
 from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import report_ids
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
-from fuxictr_stem.data.loading.batch_part import BatchPart
+from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.data.preparers import has_data
-from fuxictr_stem.data.source.first_rows import PLACES, first_rows
-from fuxictr_stem.data.source.raw_columns import RawColumns, find_raw_columns
+from fuxictr_stem.data.source.raw_columns import PLACES, RawColumns, find_raw_columns, first_rows
 from fuxictr_stem.distributed.rank_saving import make_saving
 from fuxictr_stem.distributed.same_data import open_same_data
 from fuxictr_stem.distributed.split_model import (
@@ -420,7 +419,7 @@ def _raw_blocks(
         "The source files were changed or removed during the run, so its predictions of %s are saved "
         "without the columns %s.",
         split,
-        ", ".join(raw_columns.origins),
+        ", ".join(column.name for column in raw_columns.source.plan.columns),
     )
     return None
 

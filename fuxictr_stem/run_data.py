@@ -13,8 +13,8 @@ from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.cache.open_cache import Cache, open_cache
 from fuxictr_stem.data.checks.check_labels import check_groups, check_labels, check_samples
-from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
+from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.data.preparers import prepare
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import ConfigError, UserError

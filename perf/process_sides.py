@@ -14,8 +14,8 @@ from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor, distributed
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
+from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.distributed.rank_saving import make_saving
 from fuxictr_stem.distributed.session import run_on_ranks
 from fuxictr_stem.distributed.split_model import split_tables

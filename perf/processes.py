@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from fuxictr_stem.data.loading.batch_part import BatchPart
+from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.training.precision import BF16, FP32
 from perf.common import Side, Together, alternate, ratio
 from perf.data import draw, label_names, vocabulary_sizes, write_h5

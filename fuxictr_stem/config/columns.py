@@ -1,19 +1,24 @@
-"""The columns of a dataset config: a dict per column, checked alone and against the others."""
+"""The columns of a dataset config: a dict per column, checked alone and against the others.
+
+An experiment may use some of them (``use_features``) and change them (``feature_specs``).
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fuxictr_stem.config import column_rules, schema
 from fuxictr_stem.config import column_words as words
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import Column, read_entries
-from fuxictr_stem.errors import Problem, short
+from fuxictr_stem.errors import Problem, short, suggest
 from fuxictr_stem.models.expressions import PoolingEncoder, parse_encoder
 
 Columns = list[dict[str, Any]]
+
+_OF_VECTORS = ("pretrain_dim", "pretrain_usage", "freeze_emb")
 
 
 def read_columns(
@@ -67,27 +72,53 @@ def _problems(
         yield from column_rules.sharing_problems(features)
 
 
-def misfit_problems(entry: Column, column_type: str) -> Iterator[Problem]:
-    """Yield the keys of a column, or of changes to it, that are not for columns of its type."""
+def use_features_problems(names: Sequence[str] | None, cols: Columns) -> Iterator[Problem]:
+    """Yield why ``use_features`` does not name active columns, each once, and not only meta columns."""
+    if names is None:
+        return
+    key = "use_features"
+    types = {col["name"]: col["type"] for col in cols if col["active"]}
+    unknown = [name for name in names if name not in types]
+    for name in unknown:
+        yield Problem(key, f"{name!r} is not an active column.", suggest(name, types))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        yield Problem(key, f"names twice: {', '.join(twice)}.")
+    if not unknown and all(types[name] == words.META for name in names):
+        yield Problem(key, "must name a column that is not meta.")
+
+
+def read_feature_specs(params: dict[str, Any], cols: Columns, problems: Problems) -> None:
+    """Check ``feature_specs`` against the columns; settle it into one dict per column, or None."""
+    specs, used = params.get("feature_specs"), params.get("use_features")
+    params["feature_specs"] = [] if specs else None
+    if not specs:
+        return
+    by_name = {c["name"]: c for c in cols if c["active"] and (not used or c["name"] in used)}
+    at_entries = problems.at(str)
+    for entry in read_entries(schema.FEATURE_CHANGES, specs, "feature_specs", problems):
+        name = entry.values["name"]
+        col = by_name.get(name)
+        if col is None:
+            near = suggest(name, by_name)
+            at_entries.add(entry.place, f"{name!r} is not a column in use.", near)
+            continue
+        at_entries.add_all(_misfit_problems(entry, col["type"], "pretrained_emb" in col))
+        params["feature_specs"].append(entry.values)
+
+
+def _misfit_problems(entry: Column, column_type: str, has_vectors: bool) -> Iterator[Problem]:
+    """Yield the keys of a column, or of changes to it, that are not for columns of its kind."""
     for key, value in entry.values.items():
         types = schema.column_types(schema.Feature.model_fields[key])
         if types and column_type not in types and value is not None:
             yield entry.problem(key, f"is for {' and '.join(types)} columns, not {column_type}.")
+        elif key in _OF_VECTORS and not has_vectors:
+            yield entry.problem(key, "is for a column with pretrained_emb.")
     encoder = parse_encoder(entry.values.get("feature_encoder"))
     if column_type != words.SEQUENCE and any(isinstance(step, PoolingEncoder) for step in encoder):
         text = f"pools a sequence, but the column is {column_type}."
         yield entry.problem("feature_encoder", text, "Use nn.Linear, or leave it out.")
-
-
-def needs_vectors_problems(
-    entry: Column, keys: tuple[str, ...], column_type: str
-) -> Iterator[Problem]:
-    """Yield keys about pretrained vectors that a column without them has."""
-    for key in keys:
-        if key in entry.values and column_type in schema.column_types(
-            schema.Feature.model_fields[key]
-        ):
-            yield entry.problem(key, "is for a column with pretrained_emb.")
 
 
 def _normalised(col: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +133,8 @@ def _normalised(col: dict[str, Any]) -> dict[str, Any]:
 def _column_problems(entry: Column, data_format: str | None) -> Iterator[Problem]:
     col = entry.values
     kind, dtype, is_csv = col["type"], col["dtype"], data_format == "csv"
-    yield from misfit_problems(entry, kind)
+    has_vectors = kind == words.EMBEDDING or bool(col.get("pretrained_emb"))
+    yield from _misfit_problems(entry, kind, has_vectors)
     call = words.function_call(col.get("preprocess"), col["name"])
     if call and kind not in (words.CATEGORICAL, words.NUMERIC, words.SEQUENCE):
         text = f"a function makes categorical, numeric and sequence columns, not {kind}."
@@ -117,9 +149,6 @@ def _column_problems(entry: Column, data_format: str | None) -> Iterator[Problem
         if "pretrain_dim" not in col:
             text = "an embedding column needs pretrain_dim, the width of its vectors."
             yield Problem(entry.place, text)
-    elif not col.get("pretrained_emb"):
-        keys = ("pretrain_dim", "pretrain_usage", "freeze_emb")
-        yield from needs_vectors_problems(entry, keys, kind)
     shares = col.get("share_embedding") is not None
     if not col.get("remap", True) and (
         kind == words.SEQUENCE or kind == words.CATEGORICAL and not shares

@@ -99,7 +99,10 @@ def add_groups(dataset: dict[str, Any], group_id: str, problems: Problems) -> No
     col = by_name[group_id]
     if col["type"] == words.META:
         return
-    copies = [c["name"] for c in cols if c["active"] and _is_meta_copy(c, group_id)]
+    metas = [c for c in cols if c["active"] and c["type"] == words.META]
+    copies = [
+        c["name"] for c in metas if words.copied_column(c.get("preprocess"), c["name"]) == group_id
+    ]
     if copies:
         dataset["group_id"] = copies[0]
         return
@@ -138,11 +141,6 @@ def _group_problem(
         text = f"names {name!r}, which is in no file: it is made by {col['preprocess']}."
         return Problem(key, text, "Name a column of the files.")
     return None
-
-
-def _is_meta_copy(col: Mapping[str, Any], name: str) -> bool:
-    copied = words.copied_column(col.get("preprocess"), col["name"])
-    return col["type"] == words.META and copied == name
 
 
 def _dialect_problems(values: Mapping[str, Any]) -> Iterator[Problem]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fuxictr_stem.config import schema
+from fuxictr_stem.config.columns import read_feature_specs, use_features_problems
 from fuxictr_stem.config.dataset_config import add_groups, find_dataset, read_dataset
-from fuxictr_stem.config.feature_changes import read_feature_specs, use_features_problems
 from fuxictr_stem.config.model_parameters import find_model, layer_problems, model_fields
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_keys

@@ -130,14 +130,7 @@ def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str
 def differences(
     before: Any, now: Any, at: str = "", words: tuple[str, str] = ("then", "now")
 ) -> Iterator[str]:
-    """Yield what differs between two settings.
-
-    Args:
-        before: Some settings, or one, as JSON.
-        now: Others.
-        at: What they are called.
-        words: How to tell which is which.
-    """
+    """Yield what differs between two settings, as JSON, called ``at``; ``words`` tell which is which."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(key for key in now if key not in before)]:
             name = f"{at}.{key}" if at else str(key)

@@ -164,13 +164,9 @@ MODEL: dict[str, FieldInfo] = {
     "expert_hidden_units": parameter(kinds.Several[kinds.Width], "widths of an expert's layers"),
     "*_hidden_units": parameter(list[kinds.Width], "widths of hidden layers"),
     "hidden_activations": parameter(
-        _Activations,
-        "activation, one for all hidden layers or a list",
+        _Activations, "activation, one for all hidden layers or a list"
     ),
-    "net_dropout": parameter(
-        _Shares,
-        "dropout, one for all hidden layers or a list",
-    ),
+    "net_dropout": parameter(_Shares, "dropout, one for all hidden layers or a list"),
     "num_*layers": parameter(kinds.Depth, "number of layers"),
     "num_*experts": parameter(kinds.Depth, "number of experts"),
     "num_*": parameter(kinds.Count, "number of other parts of the model"),

@@ -188,14 +188,9 @@ Encoder = Annotated[
 ]
 
 
-def _initializer(value: str) -> str:
-    parse_initializer(value)
-    return value
-
-
 Initializer = Annotated[
     str,
-    AfterValidator(_initializer),
+    must(parse_initializer),
     named("an initializer such as partial(nn.init.normal_, std=1e-4) or nn.init.xavier_normal_"),
 ]
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import distributed
 
-from fuxictr_stem.data.loading.batch_part import BatchPart
 from fuxictr_stem.data.loading.loader import H5Loader
+from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.distributed.messages import RankLost, highest, lost_ranks, receive, send_to
 from fuxictr_stem.distributed.rendezvous import MISTAKE, Keys, meet, names_of, store_lost
 from fuxictr_stem.errors import ConfigError, DataError, Stopped, TrainingError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import yaml
 
 from fuxictr_stem.config.model_parameters import find_model, model_fields
 from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.frames.guess_columns import Guess
+from fuxictr_stem.frames.guess_columns import Guesses
 from fuxictr_stem.metrics.tasks import BINARY
 
+CONFIGS = ("model_config.yaml", "dataset_config.yaml")
 MARK = "# Written by fuxictr_stem.fit"
 """How a file begins that may be replaced."""
 
@@ -83,36 +84,31 @@ def experiment_keys(
     rows: int,
     grouped: bool,
 ) -> Comments:
-    """Return the keys of the experiment: what must be, what the caller says, what is guessed.
+    """Return the keys of the experiment: what must be, what the caller's settings say, what is guessed.
 
-    Args:
-        model: Name of the model.
-        dataset_id: The dataset.
-        model_root: Folder of the checkpoints.
-        labels: The tasks, in order.
-        settings: The caller's.
-        rows: Rows of train.
-        grouped: Whether there are groups for gAUC.
+    ``labels`` are the tasks in order, ``rows`` those of train; ``grouped`` is whether there are groups for
+    gAUC.
     """
-    guessed: Comments = []
     size = max(_SMALLEST_BATCH, min(_LARGEST_BATCH, 2 ** (rows // _STEPS).bit_length()))
-    guessed.append(("batch_size", size, f"for {rows:,} rows"))
-    guessed.append(("epochs", 20, "at most: training stops early"))
-    guessed.append(("early_stop_patience", 2, "epochs without improvement before the stop"))
-    guessed.append(("learning_rate", 1e-3, ""))
-    guessed.append(("embedding_dim", 16, ""))
     try:
         taken: Collection[str] = model_fields(find_model(model))
     except ConfigError:
         taken = ()
-    guessed += [(key, widths, "a small network") for key, widths in _WIDTHS.items() if key in taken]
     kinds = settings.get("task") or BINARY
     kinds = [kinds] if isinstance(kinds, str) else kinds
     metrics = ["AUC", "logloss"] if BINARY in kinds else []
     metrics += ["gAUC"] if BINARY in kinds and grouped else []
     metrics += ["MSE", "MAE", "R2"] if any(kind != BINARY for kind in kinds) else []
-    guessed.append(("metrics", metrics, "gAUC is within the groups of group_id" if grouped else ""))
-    guessed.append(("seed", 2023, ""))
+    guessed: Comments = [
+        ("batch_size", size, f"for {rows:,} rows"),
+        ("epochs", 20, "at most: training stops early"),
+        ("early_stop_patience", 2, "epochs without improvement before the stop"),
+        ("learning_rate", 1e-3, ""),
+        ("embedding_dim", 16, ""),
+        *((key, widths, "a small network") for key, widths in _WIDTHS.items() if key in taken),
+        ("metrics", metrics, "gAUC is within the groups of group_id" if grouped else ""),
+        ("seed", 2023, ""),
+    ]
     yours = {key: plain(value) for key, value in settings.items() if key not in DATASET_SETTINGS}
     return [
         ("model", model, ""),
@@ -135,81 +131,42 @@ def dataset_keys(
     group_id: str | None,
     settings: Mapping[str, Any],
 ) -> Comments:
-    """Return the keys of the dataset without its columns; arguments as of `experiment_keys`."""
-    given = {key: plain(settings[key]) for key in DATASET_SETTINGS if key in settings}
+    """Return the keys of the dataset without its columns; ``paths`` are the splits'."""
+    yours = {key: plain(settings[key]) for key in DATASET_SETTINGS if key in settings}
     return [
         ("data_root", str(data_root), "encoded rows; may be removed, and is made again"),
         ("data_format", data_format, ""),
         *((f"{split}_data", path, "") for split, path in paths.items()),
         *([] if "test" in paths else [("test_data", None, "no test rows were given")]),
-        *((key, value, _YOURS) for key, value in given.items()),
+        *((key, value, _YOURS) for key, value in yours.items()),
         ("group_id", group_id, ""),
     ]
 
 
-def write(
-    folder: Path,
-    expid: str,
-    experiment: Comments,
-    dataset_id: str,
-    dataset: Comments,
-    features: Sequence[Guess],
-    labels: Sequence[Guess],
-    final: Path,
-    init_from: Path | None,
-) -> None:
-    """Write both configs of one run into a folder; other arguments as returned above.
-
-    Args:
-        folder: The folder.
-        expid: Id of the experiment.
-        experiment: Its keys.
-        dataset_id: Id of the dataset.
-        dataset: Its keys.
-        features: Its features.
-        labels: Its labels.
-        final: Where the folder will be, for the comment.
-        init_from: The run whose weights it starts from, for the comment.
-    """
-    start = "" if init_from is None else f" --init-from {shlex.quote(str(init_from))}"
-    head = [
-        f"{MARK}, which overwrites it when it is called again.",
-        "# The same run from a shell, to the last digit:",
-        f"#     python -m fuxictr_stem run --config {shlex.quote(str(final))} --expid {expid}{start}",
-        "# Every key, with its meaning and default: python -m fuxictr_stem keys",
-    ]
-    write_experiments(folder / "model_config.yaml", head, {expid: experiment})
-    write_dataset(folder / "dataset_config.yaml", head, dataset_id, dataset, features, labels)
+def as_id(text: str) -> str:
+    """Return text with what cannot be in an id replaced; "" if nothing is left."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_-")[:90]
 
 
 def write_experiments(path: Path, head: Sequence[str], ids: Mapping[str, Comments]) -> None:
     """Write a file of experiments; keys that several have alike are written once, under an anchor."""
-    first = next(iter(ids.values()))
-    shared = [key for key in first if all(key in keys for keys in ids.values())]
+    first, *others = ids.values()
+    shared = [key for key in first if all(key in keys for keys in others)] if others else []
     lines = [*map(one_line, head)]
-    if len(ids) > 1:
+    if shared:
         lines += [".shared: &shared", *_lines(shared)]
     for expid, keys in ids.items():
-        others = [key for key in keys if len(ids) == 1 or key not in shared]
-        lines += [
-            f"{inline(expid)}:",
-            *(["    <<: *shared"] if len(ids) > 1 else []),
-            *_lines(others),
-        ]
+        lines += [f"{inline(expid)}:", *(["    <<: *shared"] if shared else [])]
+        lines += _lines([key for key in keys if key not in shared])
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_dataset(
-    path: Path,
-    head: Sequence[str],
-    dataset_id: str,
-    dataset: Comments,
-    features: Sequence[Guess],
-    labels: Sequence[Guess],
+    path: Path, head: Sequence[str], dataset_id: str, dataset: Comments, columns: Guesses
 ) -> None:
     """Write a file with one dataset."""
     lines = [*map(one_line, head), f"{inline(dataset_id)}:", *_lines(dataset)]
-    for key, guesses in (("feature_cols", features), ("label_col", labels)):
+    for key, guesses in (("feature_cols", columns.features), ("label_col", columns.labels)):
         lines.append(f"    {key}:")
         lines += [f"        - {_commented(inline(g.entry), g.why)}" for g in guesses]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

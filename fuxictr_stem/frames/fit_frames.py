@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 import polars as pl
+import torch
 
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.experiment import run_experiment
 from fuxictr_stem.frames import run_place
-from fuxictr_stem.frames.process_state import random_numbers_kept
 from fuxictr_stem.frames.python_words import python_words
 from fuxictr_stem.frames.request import Request
 from fuxictr_stem.init_from.copy_weights import InitialWeights
@@ -33,6 +36,7 @@ Rows: TypeAlias = pl.DataFrame | pl.LazyFrame | pd.DataFrame | str | os.PathLike
 
 # Random numbers and logging are the process's, so calls of several threads take turns.
 _TURN = threading.Lock()
+_HASH_SEED = "PYTHONHASHSEED"
 
 
 def fit(
@@ -109,20 +113,13 @@ def fit(
             "fit works in one process. Start the script without torchrun; several processes train by the "
             "configs that fit has written: torchrun ... -m fuxictr_stem run --config <out>/config ..."
         )
+    rows = {"train": train, "valid": valid} | ({} if test is None else {"test": test})
+    out = f"runs/{model}" if out is None else out
+    ignore = () if ignore is None else ignore
     request = Request(
-        rows={"train": train, "valid": valid} | ({} if test is None else {"test": test}),
-        labels=labels,
-        features=features,
-        model=model,
-        out=f"runs/{model}" if out is None else out,
-        expid=expid,
-        group_id=group_id,
-        ignore=() if ignore is None else ignore,
-        gpu=gpu,
-        init_from=init_from,
-        settings=settings,
+        rows, labels, features, model, out, expid, group_id, ignore, gpu, init_from, settings
     )
-    with _TURN, shown(), python_words(request.paths), random_numbers_kept():
+    with _TURN, shown(), python_words(request.paths), _random_numbers_kept():
         request.check()
         check_device(gpu)
         run_place.check_free(request.out, request.run_folder, overwrite, resume)
@@ -149,16 +146,32 @@ def _train(request: Request, gpu: int, resume: bool) -> Run:
         before = run_place.runs_in_place(out)
         run_place.put_config(fresh, out)
     logger.info("%s", request.summary())
-    expid, csv_path = params["model_id"], out / "config.csv"
+    config, expid, csv_path = out / "config", params["model_id"], out / "config.csv"
     result = run_experiment(
-        out / "config",
-        expid,
-        gpu,
-        False,
-        csv_path=csv_path,
-        resume=resume,
-        init_from=request.init_from,
+        config, expid, gpu, False, csv_path=csv_path, resume=resume, init_from=request.init_from
     )
     logger.info("Metrics:\n%s", result_table(result))
     run_place.remove_others(out, before, params, result["settings"]["data"])
     return load(request.run_folder, gpu)
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """Have random numbers go on afterwards as if there had been no training.
+
+    FuxiCTR's ``seed_everything`` seeds Python, NumPy and PyTorch, sets an environment variable and has
+    cuDNN be deterministic.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    deterministic, hash_seed = torch.backends.cudnn.deterministic, os.environ.get(_HASH_SEED)
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.backends.cudnn.deterministic = deterministic
+        os.environ.pop(_HASH_SEED, None)
+        if hash_seed is not None:
+            os.environ[_HASH_SEED] = hash_seed

@@ -24,7 +24,6 @@ from fuxictr_stem.config.column_words import (
     NUMERIC,
     SEQUENCE,
     copied_column,
-    function_call,
 )
 from fuxictr_stem.data.source.columns import inner_type, is_text
 from fuxictr_stem.data.source.readings import answers_as_numbers
@@ -63,50 +62,30 @@ def as_mapping(columns: Any) -> dict[Any, Any]:
 
 
 def guess_columns(
-    splits: Splits,
-    features: Mapping[str, Any],
-    labels: Mapping[str, Any],
-    group_id: str | None,
+    splits: Splits, features: Mapping[str, Any], labels: Mapping[str, Any], group_id: str | None
 ) -> Guesses:
     """Say what the columns of the rows are.
 
-    Args:
-        splits: The rows.
-        features: By name, None to guess all, a type such as ``numeric``, or FuxiCTR's keys.
-        labels: By name, None or FuxiCTR's keys.
-        group_id: The column of the groups of gAUC; one that is no feature, too, becomes a meta column.
+    ``features`` are by name: None to guess all, a type such as ``numeric``, or FuxiCTR's keys; ``labels``
+    likewise, without types. A ``group_id`` that is no feature, too, becomes a meta column.
     """
-    problems: list[str] = []
-    schema = splits.schemas["train"]
-    facts = _facts(splits, schema, features, labels)
-    made_features, made_labels = [], []
-    for name, wish in features.items():
-        guess = _feature(name, wish, schema, facts, splits.data_format == "csv")
-        problems += [guess] if isinstance(guess, str) else []
-        made_features += [guess] if isinstance(guess, Guess) else []
-    for name, wish in labels.items():
-        guess = _label(name, wish, schema, facts)
-        problems += [guess] if isinstance(guess, str) else []
-        made_labels += [guess] if isinstance(guess, Guess) else []
+    facts, from_csv = _facts(splits, features, labels), splits.data_format == "csv"
+    schema = splits.frames["train"].collect_schema()
+    made = [_feature(name, wish, schema, facts, from_csv) for name, wish in features.items()]
     if group_id is not None and group_id not in features:
-        group = _group(group_id, schema[group_id])
-        problems += [group] if isinstance(group, str) else []
-        made_features += [group] if isinstance(group, Guess) else []
-    return Guesses(made_features, made_labels, problems)
+        made.append(_group(group_id, schema[group_id]))
+    answers = [_label(name, wish, schema, facts) for name, wish in labels.items()]
+    return Guesses(
+        [guess for guess in made if isinstance(guess, Guess)],
+        [guess for guess in answers if isinstance(guess, Guess)],
+        [problem for problem in (*made, *answers) if isinstance(problem, str)],
+    )
 
 
 def origin(name: str, wish: Any) -> str | None:
     """Return the column of the rows that a column is read from; None where a function makes it."""
     preprocess = wish.get("preprocess") if isinstance(wish, Mapping) else None
-    if not isinstance(preprocess, str):
-        return name
-    return copied_column(preprocess, name)
-
-
-def reads_any(wish: Any) -> bool:
-    """Say whether a function makes a column, which may read any others."""
-    preprocess = wish.get("preprocess") if isinstance(wish, Mapping) else None
-    return isinstance(preprocess, str) and bool(function_call(preprocess, ""))
+    return copied_column(preprocess, name) if isinstance(preprocess, str) else name
 
 
 def absent(columns: Iterable[str], names: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -121,36 +100,32 @@ def absent(columns: Iterable[str], names: Mapping[str, Sequence[str]]) -> Iterat
             yield f"{', '.join(lacking)}: there is no column {column!r}.{near}"
 
 
-def _facts(
-    splits: Splits, schema: pl.Schema, features: Iterable[str], labels: Collection[str]
-) -> dict[str, Any]:
-    """Return, in one pass over each split, the least, the mean and the gaps of columns of numbers."""
-    schemas = splits.schemas
-    sums: dict[str, dict[str, pl.Expr]] = {"train": {}, "valid": {}, "test": {}}
-    for name in dict.fromkeys([*features, *labels]):
-        if name in schema:
-            sums["train"][f"values {name}"] = pl.col(name).count()
-        for split, frame_schema in schemas.items():
-            if name in frame_schema:
-                value = pl.col(name)
-                if frame_schema[name].is_float():
-                    value = pl.when(value.is_finite()).then(value)
-                sums[split][f"{split} {name} gaps"] = value.null_count()
-        if name in schema and (schema[name].is_numeric() or is_text(schema[name])):
-            value = pl.col(name)
-            if name in labels and is_text(schema[name]):
-                value = answers_as_numbers(value.cast(pl.String).str.strip_chars())
-            value = value.cast(pl.Float64, strict=False)
-            value = pl.when(value.is_finite()).then(value)
-            sums["train"][f"mean {name}"] = value.mean()
-            sums["train"][f"whole {name}"] = (value == value.round()).all()
-        if name in schema and schema[name].is_integer():
-            sums["train"] |= {f"min {name}": pl.col(name).min(), f"max {name}": pl.col(name).max()}
+def _facts(splits: Splits, features: Collection[str], labels: Collection[str]) -> dict[str, Any]:
+    """Return, in one pass over each split, the least, the mean and the gaps of columns."""
     facts: dict[str, Any] = {}
     for split, frame in splits.frames.items():
-        named = [expr.alias(key) for key, expr in sums[split].items()]
+        sums: dict[str, pl.Expr] = {}
+        for name, have in frame.collect_schema().items():
+            if name not in features and name not in labels:
+                continue
+            value = pl.col(name)
+            finite = pl.when(value.is_finite()).then(value) if have.is_float() else value
+            sums[f"{split} {name} gaps"] = finite.null_count()
+            if split != "train":
+                continue
+            sums[f"values {name}"] = value.count()
+            if have.is_integer():
+                sums |= {f"min {name}": value.min(), f"max {name}": value.max()}
+            if have.is_numeric() or is_text(have):
+                if name in labels and is_text(have):
+                    value = answers_as_numbers(value.cast(pl.String).str.strip_chars())
+                value = value.cast(pl.Float64, strict=False)
+                value = pl.when(value.is_finite()).then(value)
+                sums[f"mean {name}"] = value.mean()
+                sums[f"whole {name}"] = (value == value.round()).all()
         try:
-            facts |= zip(sums[split], one_row(frame, named), strict=True)
+            named = [expr.alias(key) for key, expr in sums.items()]
+            facts |= zip(sums, one_row(frame, named), strict=True)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(
                 f"{split}: {splits.paths[split]} cannot be read: {first_line(error)}"
@@ -180,11 +155,8 @@ def _feature(
     guess = _by_type(kind, source or name, have, facts, from_csv)
     if isinstance(guess, str):
         # A column of dates is read as text if that is what the caller says.
-        return (
-            Guess({"name": name, **given}, "as you say")
-            if "dtype" in given
-            else f"{about}: {guess}"
-        )
+        as_said = Guess({"name": name, **given}, "as you say")
+        return as_said if "dtype" in given else f"{about}: {guess}"
     if "preprocess" in given:
         # What a copy's missing values become is the copied column's affair.
         guess.entry.pop("fill_na", None)
@@ -203,15 +175,15 @@ def _by_type(
     if not facts.get(f"values {name}", 1):
         return f"has no value. Leave it out: ignore=[{name!r}]."
     if inner is not None:
-        if kind == "embedding" or kind not in (None, SEQUENCE):
+        if kind not in (None, SEQUENCE):
             return Guess({"type": kind, "dtype": "float"}, f"it holds {have}")
         if not (is_text(inner) or inner.is_integer()):
             return (
                 f"holds lists of {inner}, and a sequence is of text or whole numbers. For vectors of one "
                 f"length write {{'type': 'embedding', 'pretrain_dim': <length>}}."
             )
-        entry = {"type": SEQUENCE, "dtype": "str", "feature_encoder": _POOLING}
-        return Guess(entry, "lists; the mean of the tokens' embeddings")
+        tokens = {"type": SEQUENCE, "dtype": "str", "feature_encoder": _POOLING}
+        return Guess(tokens, "lists; the mean of the tokens' embeddings")
     if have.is_temporal():
         return (
             f"holds {have}. Make a number or a text of it, such as the hour or the day of the week, or "
@@ -224,14 +196,12 @@ def _by_type(
     if kind is None:
         kind = NUMERIC if have.is_float() or isinstance(have, pl.Decimal) else CATEGORICAL
     if kind == NUMERIC:
-        return Guess(_numeric(name, facts), "floats" if have.is_float() else f"it holds {have}")
+        mean = facts.get(f"mean {name}")
+        fill = 0.0 if mean is None or not math.isfinite(mean) else mean
+        entry: Entry = {"type": NUMERIC, "dtype": "float"}
+        entry |= {"normalizer": "StandardScaler", "fill_na": fill}
+        return Guess(entry, "floats" if have.is_float() else f"it holds {have}")
     return Guess({"type": kind, **_ids(kind, name, have, facts, from_csv)}, _what(have))
-
-
-def _numeric(name: str, facts: Mapping[str, Any]) -> Entry:
-    mean = facts.get(f"mean {name}")
-    fill = 0.0 if mean is None or not math.isfinite(mean) else mean
-    return {"type": NUMERIC, "dtype": "float", "normalizer": "StandardScaler", "fill_na": fill}
 
 
 def _ids(
@@ -249,15 +219,9 @@ def _ids(
 
 
 def _what(have: pl.DataType) -> str:
-    if is_text(have):
-        return "text"
-    return (
-        "True and False"
-        if have == pl.Boolean
-        else "whole numbers"
-        if have.is_integer()
-        else str(have)
-    )
+    whole, boolean = have.is_integer(), have == pl.Boolean
+    kinds = {"text": is_text(have), "True and False": boolean, "whole numbers": whole}
+    return next((words for words, fits in kinds.items() if fits), str(have))
 
 
 def _label(name: str, wish: Any, schema: pl.Schema, facts: Mapping[str, Any]) -> Guess | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ import polars as pl
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS
 from fuxictr_stem.data.source.dialect import dialect_of
 from fuxictr_stem.data.source.files import ENDINGS, SPLITS, find_files
-from fuxictr_stem.errors import ConfigError, DataError, OutputError, first_line, short
-from fuxictr_stem.runtime.outputs import temporary_name
+from fuxictr_stem.errors import DataError, OutputError, first_line, short
+from fuxictr_stem.runtime.outputs import sync, temporary_name
 from fuxictr_stem.runtime.whole_folder import file_digest, fresh_folder, put_in_place
 
 # The most rows of a CSV file by which the types of its columns are guessed.
@@ -41,11 +41,6 @@ class Splits(NamedTuple):
     data_format: str  # ``csv`` or ``parquet``
     frames: dict[str, pl.LazyFrame]  # by split, the rows, to be read lazily
 
-    @property
-    def schemas(self) -> dict[str, pl.Schema]:
-        """The columns of each split, with their types."""
-        return {split: frame.collect_schema() for split, frame in self.frames.items()}
-
     def count(self, split: str) -> int:
         """Return the number of rows of a split."""
         return self.frames[split].select(pl.len()).collect(engine="streaming").item()
@@ -56,23 +51,19 @@ def is_path(rows: Any) -> bool:
     return isinstance(rows, (str, os.PathLike))
 
 
-def check_kinds(rows: Mapping[str, Any]) -> None:
-    """Reject what is neither a data frame nor a path, or some of each.
-
-    Raises:
-        ConfigError: With all that is wrong.
-    """
-    wrong = [
-        f"{split}: must be a pandas or polars data frame, or a path of csv or parquet files, found "
-        f"{type(value).__name__} {short(value)}."
-        for split, value in rows.items()
-        if not (is_path(value) or isinstance(value, (pd.DataFrame, pl.DataFrame, pl.LazyFrame)))
-    ]
-    if not wrong and len({is_path(value) for value in rows.values()}) > 1:
-        paths = ", ".join(split for split, value in rows.items() if is_path(value))
-        wrong = [f"{paths}: a path, but others are data frames. Give frames only, or paths only."]
-    if wrong:
-        raise ConfigError("\n".join(wrong))
+def kind_problems(rows: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is neither a data frame nor a path, or that there are some of each."""
+    kinds = (pd.DataFrame, pl.DataFrame, pl.LazyFrame)
+    paths = [split for split, value in rows.items() if is_path(value)]
+    others = [split for split in rows if split not in paths]
+    wrong = [split for split in others if not isinstance(rows[split], kinds)]
+    for split in wrong:
+        yield (
+            f"{split}: must be a pandas or polars data frame, or a path of csv or parquet files, found "
+            f"{type(rows[split]).__name__} {short(rows[split])}."
+        )
+    if paths and others and not wrong:
+        yield f"{', '.join(paths)}: a path, but others are data frames. Give frames only, or paths only."
 
 
 def column_names(split: str, rows: Any) -> list[str]:
@@ -103,12 +94,10 @@ def of_files(
     settings: Mapping[str, Any],
     types: Mapping[str, pl.DataType] | None = None,
 ) -> Splits:
-    """Return splits that are files already.
+    """Return splits that are files already, by their paths.
 
-    Args:
-        rows: A path by split.
-        settings: Those of a dataset config that say how CSV files are written.
-        types: Of all columns of CSV files, in order; they are guessed by the first rows if None.
+    ``settings`` say how CSV files are written, as a dataset config does; ``types`` are those of all columns
+    of CSV files, in order, or None to guess them by the first rows.
 
     Raises:
         DataError: A file is absent, or they are of several formats, or cannot be read.
@@ -152,12 +141,9 @@ def _format_of(path: str) -> str:
 
 
 def write(rows: Mapping[str, Any], columns: Collection[str], folder: Path) -> Splits:
-    """Write frames as parquet files into a folder that is named by their content.
+    """Write columns of the splits' frames as parquet files, into a folder named by its content.
 
-    Args:
-        rows: A frame by split.
-        columns: The columns to write; those that a frame lacks are left out.
-        folder: Gets the folder.
+    That folder is in ``folder``. Columns that a frame lacks are left out.
 
     Raises:
         DataError: A column holds what no column of a file can, or a frame has no rows.
@@ -170,11 +156,7 @@ def write(rows: Mapping[str, Any], columns: Collection[str], folder: Path) -> Sp
                 _write(split, frame, columns, fresh / f"{split}.parquet")
             place = folder / _content(fresh)
             if not place.is_dir() or _content(place) != place.name:
-                if place.exists():
-                    damaged = temporary_name(place)
-                    place.rename(damaged)
-                    shutil.rmtree(damaged, ignore_errors=True)
-                put_in_place(fresh, place)
+                replace_folder(fresh, place)
     except OSError as error:
         raise OutputError(
             f"out: the rows cannot be written to {folder}: {error}. Free some space there, or choose "
@@ -183,6 +165,17 @@ def write(rows: Mapping[str, Any], columns: Collection[str], folder: Path) -> Sp
     paths = {split: str(place / f"{split}.parquet") for split in rows}
     frames = {split: pl.scan_parquet(path, glob=False) for split, path in paths.items()}
     return Splits(paths, "parquet", frames)
+
+
+def replace_folder(fresh: Path, place: Path) -> None:
+    """Have a new folder take the place of the one before, if there is one; OSError if it cannot."""
+    before = temporary_name(place)
+    # First, so that the place is empty for a moment only.
+    sync(fresh)
+    if place.exists():
+        place.rename(before)
+    put_in_place(fresh, place)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _write(split: str, rows: Any, columns: Collection[str], path: Path) -> None:

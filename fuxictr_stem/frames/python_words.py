@@ -36,11 +36,7 @@ class ArgumentsError(ConfigError):
 
 
 def check_arguments(problems: Iterable[str]) -> None:
-    """Raise one error with all that is wrong with the arguments, if anything is.
-
-    Raises:
-        ArgumentsError: There is a problem.
-    """
+    """Raise one `ArgumentsError` with all that is wrong with the arguments, if anything is."""
     raise_all(ArgumentsError, "fuxictr_stem.fit", problems)
 
 

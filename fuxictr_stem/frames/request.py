@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fuxictr_stem.config.experiment_config import load_experiment
@@ -20,7 +20,6 @@ from fuxictr_stem.frames.guess_columns import (
     column_summary,
     guess_columns,
     origin,
-    reads_any,
 )
 from fuxictr_stem.frames.inputs import Splits
 from fuxictr_stem.frames.python_words import argument_at, check_arguments, in_python_words
@@ -29,47 +28,31 @@ from fuxictr_stem.registry import get_model
 
 @dataclass
 class Request:
-    """The arguments of a call, and what has become of its rows.
+    """The arguments of a call, which `check` brings into one form, and what has become of its rows."""
 
-    Attributes:
-        rows: By split, as they were given.
-        labels: As given; a mapping after `check`.
-        features: As given; a mapping, or None for all columns, after `check`.
-        model: Name of the model.
-        out: The folder; a whole path after `check`.
-        expid: The experiment id; it has one after `check`.
-        group_id: The column of groups.
-        ignore: Columns that are no features.
-        gpu: Number of the device.
-        init_from: The folder of the run to start from; a whole path after `check`.
-        settings: All other arguments.
-        paths: Of the written rows, by their paths the splits.
-        guesses: The columns.
-    """
-
-    rows: dict[str, Any]
-    labels: Any
-    features: Any
+    rows: dict[str, Any]  # by split
+    labels: Any  # a mapping after `check`
+    features: Any  # a mapping, or None for all columns, after `check`
     model: str
-    out: Any
-    expid: str | None
+    out: Any  # a whole path after `check`
+    expid: Any  # there is one after `check`
     group_id: str | None
-    ignore: Any
+    ignore: Any  # a mapping after `check`
     gpu: Any
-    init_from: Any
-    settings: dict[str, Any]
-    paths: dict[str, str] = field(default_factory=dict)
-    guesses: Guesses = Guesses([], [], [])
+    init_from: Any  # a whole path, or None, after `check`
+    settings: dict[str, Any]  # all other arguments
+    paths: dict[str, str] = field(default_factory=dict)  # of the rows, by their paths the splits
+    guesses: Guesses = Guesses([], [], [])  # the columns
 
     @property
     def dataset_id(self) -> str:
         """The dataset's id, after the folder."""
-        return re.sub(r"[^A-Za-z0-9_-]+", "_", self.out.name).strip("_-")[:90] or "data"
+        return config_files.as_id(self.out.name) or "data"
 
     @property
     def run_folder(self) -> Path:
         """Where the run will be."""
-        return self.out / "checkpoints" / self.dataset_id / str(self.expid)
+        return self.out / "checkpoints" / self.dataset_id / self.expid
 
     def check(self) -> None:
         """Check what needs no look at the rows.
@@ -77,7 +60,6 @@ class Request:
         Raises:
             ConfigError: With all that is wrong.
         """
-        inputs.check_kinds(self.rows)
         check_arguments(self._problems())
         self.labels, self.ignore = as_mapping(self.labels), as_mapping(self.ignore)
         self.features = None if self.features is None else as_mapping(self.features)
@@ -87,6 +69,7 @@ class Request:
         self.expid = self.expid or f"{self.model}_{self.dataset_id}"
 
     def _problems(self) -> Iterator[str]:
+        yield from inputs.kind_problems(self.rows)
         yield from config_files.settings_problems(self.settings)
         for argument in ("labels", "features", "ignore"):
             value = getattr(self, argument)
@@ -119,10 +102,7 @@ class Request:
                 yield str(error)
 
     def write_config(self, folder: Path) -> dict[str, Any]:
-        """Write the rows into ``out/data``, and the configs into a folder.
-
-        Returns:
-            The experiment's checked parameters.
+        """Write rows into ``out/data`` and configs into a folder; return the checked parameters.
 
         Raises:
             UserError: The rows or the settings are not as they must be.
@@ -145,18 +125,17 @@ class Request:
         dataset = config_files.dataset_keys(
             self.out / "cache", splits.data_format, splits.paths, self.group_id, self.settings
         )
-        assert self.expid is not None
-        config_files.write(
-            folder,
-            self.expid,
-            experiment,
-            self.dataset_id,
-            dataset,
-            self.guesses.features,
-            self.guesses.labels,
-            self.out / "config",
-            self.init_from,
-        )
+        start = "" if self.init_from is None else f" --init-from {quote(str(self.init_from))}"
+        config = f"{quote(str(self.out / 'config'))} --expid {self.expid}{start}"
+        head = [
+            f"{config_files.MARK}, which overwrites it when it is called again.",
+            "# The same run from a shell, to the last digit:",
+            f"#     python -m fuxictr_stem run --config {config}",
+            "# Every key, with its meaning and default: python -m fuxictr_stem keys",
+        ]
+        models, datasets = (folder / name for name in config_files.CONFIGS)
+        config_files.write_experiments(models, head, {self.expid: experiment})
+        config_files.write_dataset(datasets, head, self.dataset_id, dataset, self.guesses)
         return self._checked(folder)
 
     def _columns(self) -> tuple[Splits, dict[str, Any], dict[str, Any]]:
@@ -179,20 +158,19 @@ class Request:
         if not features:
             check_arguments(["features: no column is left to learn from."])
         every = {**features, **labels, **({self.group_id: None} if self.group_id else {})}
-        needed = dict.fromkeys(filter(None, (origin(name, wish) for name, wish in every.items())))
+        origins = [origin(name, wish) for name, wish in every.items()]
+        needed = dict.fromkeys(filter(None, origins))
         check_arguments(absent(needed, names))
         if not from_files:
-            more = self.settings.get("prediction_columns") or []
-            if any(map(reads_any, every.values())):
-                more = names["train"]
-            splits = inputs.write(self.rows, {*needed, *more}, self.out / "data")
+            # A function may read any column.
+            more = names["train"] if None in origins else self.settings.get("prediction_columns")
+            splits = inputs.write(self.rows, {*needed, *(more or ())}, self.out / "data")
         return splits, features, labels
 
     def _checked(self, folder: Path) -> dict[str, Any]:
         """Return the parameters of the configs in a folder, or raise all that is wrong with the call."""
         problems = list(self.guesses.problems)
         try:
-            assert self.expid is not None
             params = load_experiment(folder, self.expid)
         except ProblemsError as error:
             for place, text in error.entries:

@@ -20,20 +20,13 @@ from fuxictr_stem.data.cache.cache_folder import is_cache
 from fuxictr_stem.data.cache.cache_folder import remove as remove_cache
 from fuxictr_stem.data.source.files import SPLITS
 from fuxictr_stem.errors import OutputError
-from fuxictr_stem.frames.config_files import MARK
-from fuxictr_stem.runtime.outputs import final_name, sync, temporaries, temporary_name
-
-CONFIGS = ("model_config.yaml", "dataset_config.yaml")
+from fuxictr_stem.frames.config_files import CONFIGS, MARK
+from fuxictr_stem.frames.inputs import replace_folder
+from fuxictr_stem.runtime.outputs import final_name, temporaries
 
 
 def check_free(out: Path, run: Path, overwrite: bool, resume: bool) -> None:
-    """Reject a folder whose content must stay.
-
-    Args:
-        out: The folder.
-        run: Where the new run will be.
-        overwrite: Whether a finished run may be replaced.
-        resume: Whether it may be continued.
+    """Reject a folder whose content must stay; ``run`` is where the new run will be.
 
     Raises:
         OutputError: It holds a finished run, or configs of another origin.
@@ -80,11 +73,8 @@ def _is_ours(path: Path) -> bool:
 def check_same(out: Path, run: Path, params: Mapping[str, Any], init_from: str | None) -> None:
     """Reject to go on with a run of other settings or rows than the configs in place say.
 
-    Args:
-        out: The folder.
-        run: Where the new run will be.
-        params: The checked parameters of the new call.
-        init_from: The digest of the weights that it starts from.
+    ``params`` are those of the new call, checked; ``init_from`` is the digest of the weights that it starts
+    from.
 
     Raises:
         ConfigError: With all that differs.
@@ -107,33 +97,17 @@ def check_same(out: Path, run: Path, params: Mapping[str, Any], init_from: str |
 
 
 def put_config(fresh: Path, out: Path) -> None:
-    """Have a new folder of configs take the place of the one before, if there is one.
-
-    Raises:
-        OutputError: It cannot be put there.
-    """
-    place, before = out / "config", temporary_name(out / "config")
+    """Have a new folder of configs take the place of the one before; OutputError if it cannot."""
     try:
-        sync(fresh)
-        if place.exists():
-            place.rename(before)
-        fresh.rename(place)
-        shutil.rmtree(before, ignore_errors=True)
+        replace_folder(fresh, out / "config")
     except OSError as error:
-        raise OutputError(f"out: {place} cannot be written: {error}.") from error
+        raise OutputError(f"out: {out / 'config'} cannot be written: {error}.") from error
 
 
 def remove_others(
     out: Path, before: Collection[Path], params: Mapping[str, Any], cache: str
 ) -> None:
-    """Remove what the runs before this one have left; files of another origin stay.
-
-    Args:
-        out: The folder.
-        before: The folders of the runs that were in place.
-        params: Parameters of the new run.
-        cache: Name of its cache.
-    """
+    """Remove what the runs before this one have left, not its ``cache``; files of another origin stay."""
     root = Path(params["model_root"])
     kept = root / params["dataset_id"] / params["model_id"]
     for run in before:

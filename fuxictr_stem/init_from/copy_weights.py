@@ -14,8 +14,8 @@ from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError, safe_open
 
 from fuxictr_stem import results
-from fuxictr_stem.data.encoding.match_tokens import Matched, match_tokens
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
+from fuxictr_stem.data.encoding.vocabulary import Matched, match_tokens
 from fuxictr_stem.errors import ConfigError, DataError, first_line
 from fuxictr_stem.init_from.compatibility import check_fit
 from fuxictr_stem.init_from.source_run import Anatomy, Source, anatomy, anatomy_of, open_source

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
+from fuxictr_stem.data.encoding.encode import Block
+from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import ConfigError, DataError, raise_all, suggest
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.serving.evaluation_result import Evaluation

@@ -10,7 +10,7 @@ import polars as pl
 from fuxictr_stem import results
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.source.files import find_files
-from fuxictr_stem.data.source.first_rows import PLACES
+from fuxictr_stem.data.source.raw_columns import PLACES
 from fuxictr_stem.errors import UserError
 from fuxictr_stem.runtime.text_table import format_bytes, text_table
 from fuxictr_stem.serving.run import Run

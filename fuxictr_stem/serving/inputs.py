@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 
-from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
+from fuxictr_stem.data.encoding.encode import Block, read_blocks
+from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.source.files import input_files
 from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
 
@@ -51,7 +52,7 @@ class FileRows:
         def count(rows: int) -> None:
             self.total = rows
 
-        return self.encoder.blocks(self.files, *self.wanted, BLOCK_ROWS, count, self.scratch)
+        return read_blocks(self.encoder, self.files, *self.wanted, BLOCK_ROWS, count, self.scratch)
 
 
 @dataclass

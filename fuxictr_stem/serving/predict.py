@@ -15,9 +15,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from fuxictr_stem.data.encoding.encode import Tally
+from fuxictr_stem.data.encoding.encode import Block, Tally
 from fuxictr_stem.data.encoding.remarks import mostly_unknown, percent
-from fuxictr_stem.data.encoding.row_encoder import Block, RowEncoder
+from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import ConfigError, listed, raise_all
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.progress import Progress

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fuxictr_stem.data.loading.batch_part import BatchPart
+from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.distributed.messages import receive, send_to
 from fuxictr_stem.serving.predict import Array, Predictor, as_columns, kept_type
 from fuxictr_stem.training.ranks import Ranks

@@ -16,11 +16,7 @@ from fuxictr_stem.runtime.whole_folder import fresh_folder
 
 
 def check_project(fresh: Path, out: Path) -> None:
-    """Check the configs in a folder, and the rows by them, as a run does.
-
-    Args:
-        fresh: The folder, with the splits in ``data``.
-        out: Where it will be, as its configs say.
+    """Check the configs in a folder, and its rows, as a run does; ``out`` is where it will be.
 
     Raises:
         DataError: A run would reject them; about the place that the configs name.

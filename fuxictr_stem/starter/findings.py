@@ -12,7 +12,7 @@ import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, NUMERIC, SEQUENCE
 from fuxictr_stem.data.source.columns import inner_type, is_text
-from fuxictr_stem.errors import DataError, listed
+from fuxictr_stem.errors import DataError, raise_all
 from fuxictr_stem.frames.inputs import one_row
 from fuxictr_stem.runtime.text_table import amount
 from fuxictr_stem.starter.logs import Logs
@@ -43,23 +43,15 @@ _EXACT = 1_000_000
 
 @dataclass(frozen=True)
 class Findings:
-    """What a look at the values of the columns says.
+    """What a look at the values of the columns says."""
 
-    Attributes:
-        null_values: Fields that mean a missing value.
-        wishes: By column, what is more than its type says (as in `guess_columns`), and why.
-        left_out: By column, why it is no feature.
-        regression: Labels that hold other numbers than 0 and 1.
-        nested: By label, another that is 1 wherever it is.
-        types: By column of a CSV file, the type that all its values have.
-    """
-
-    null_values: list[str]
+    null_values: list[str]  # fields that mean a missing value
+    # By column, what is more than its type says (as in `guess_columns`), and why.
     wishes: dict[str, tuple[Any, str]]
-    left_out: dict[str, str]
-    regression: list[str]
-    nested: dict[str, str]
-    types: dict[str, pl.DataType]
+    left_out: dict[str, str]  # by column, why it is no feature
+    regression: list[str]  # labels that hold other numbers than 0 and 1
+    nested: dict[str, str]  # by label, another that is 1 wherever it is
+    types: dict[str, pl.DataType]  # by column of a CSV file, the type that all its values have
 
 
 def look_at(logs: Logs, features: Sequence[str], labels: Sequence[str]) -> Findings:
@@ -76,9 +68,13 @@ def look_at(logs: Logs, features: Sequence[str], labels: Sequence[str]) -> Findi
         for name in [*features, *labels]
         for fact, expression in _facts(name, schema[name], logs).items()
     }
-    ones = {label: pl.col(label).cast(pl.Float64, strict=False) == 1 for label in labels}
-    counts |= {(label, "ones"): one.sum() for label, one in ones.items()}
-    counts |= {(label, "others"): _others(label) for label in labels}
+    numbers = {label: pl.col(label).cast(pl.Float64, strict=False) for label in labels}
+    ones = {label: number == 1 for label, number in numbers.items()}
+    counts |= {(label, "ones"): is_one.sum() for label, is_one in ones.items()}
+    counts |= {
+        (label, "others"): (number.is_finite() & ~number.is_in([0.0, 1.0])).sum()
+        for label, number in numbers.items()
+    }
     counts |= {
         (label, f"without {other}"): (ones[label] & ~ones[other].fill_null(False)).sum()
         for label, other in permutations(labels, 2)
@@ -158,8 +154,7 @@ def _check_values(
                 f"column {name!r} is infinite in {amount(infinite, 'row')}. Leave a missing value "
                 "empty, or give another number."
             )
-    if problems:
-        raise DataError(listed("init", problems))
+    raise_all(DataError, "init", problems)
 
 
 def _type(values: Mapping[str, Any]) -> pl.DataType:
@@ -167,11 +162,6 @@ def _type(values: Mapping[str, Any]) -> pl.DataType:
     if not _is_number(values) or values["zeros"] or (values["long"] and not values["fractions"]):
         return pl.String()
     return pl.Float64() if values["points"] else pl.Int64()
-
-
-def _others(label: str) -> pl.Expr:
-    number = pl.col(label).cast(pl.Float64, strict=False)
-    return (number.is_not_null() & number.is_finite() & ~number.is_in([0.0, 1.0])).sum()
 
 
 def _is_number(values: Mapping[str, Any]) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -29,19 +28,12 @@ _SEEN = 100
 
 @dataclass(frozen=True)
 class Logs:
-    """The rows of a file, or of several.
+    """The rows of a file, or of several."""
 
-    Attributes:
-        data_format: ``csv`` or ``parquet``.
-        sep: What sets the fields of a CSV file apart.
-        frame: The rows, to be read lazily; columns of a CSV file are text.
-        rows: How many there are.
-    """
-
-    data_format: str
-    sep: str
-    frame: pl.LazyFrame
-    rows: int
+    data_format: str  # ``csv`` or ``parquet``
+    sep: str  # what sets the fields of a CSV file apart
+    frame: pl.LazyFrame  # the rows, to be read lazily; columns of a CSV file are text
+    rows: int  # how many there are
 
     @property
     def columns(self) -> list[str]:
@@ -50,20 +42,16 @@ class Logs:
 
 
 def read_logs(names: Sequence[str], sep: str | None, scratch: Path) -> Logs:
-    """Read files of rows, each row counted by other readers, too.
+    """Read files, folders of parts and patterns, each row counted by other readers, too.
 
-    Args:
-        names: Files, folders of parts and patterns.
-        sep: What sets the fields of CSV files apart; None guesses it.
-        scratch: Where the text of CSV files is copied to.
+    ``sep`` is what sets the fields of CSV files apart, or None to guess it.
 
     Raises:
         DataError: There are none, or they have no one right reading.
     """
     files = input_files(names)
-    dataset: dict[str, Any] = {"dataset_id": "logs", "data_format": file_format(files)}
-    dataset |= {"feature_cols": [], "label_col": [], "group_id": None, "min_categr_count": 1}
-    plan = plan_columns(dataset)
+    empty = {"dataset_id": "logs", "feature_cols": [], "label_col": []}
+    plan = plan_columns({**empty, "data_format": file_format(files)})
     plan = replace(plan, dialect=_dialect(files, plan.dialect, sep))
     header = open_source(plan, {"data": files}).parts["data"][0].header
     column_names("--data", pl.LazyFrame(schema=dict.fromkeys(header, pl.String())))

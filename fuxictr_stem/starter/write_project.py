@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from fuxictr_stem.errors import ConfigError, DataError, OutputError, first_line, listed, suggest
+from fuxictr_stem.errors import ConfigError, DataError, OutputError, first_line, raise_all, suggest
 from fuxictr_stem.frames import config_files, inputs
 from fuxictr_stem.frames.guess_columns import Guess, Guesses, column_summary, guess_columns
 from fuxictr_stem.metrics.tasks import BINARY, REGRESSION
@@ -47,18 +47,10 @@ def init_project(
     sep: str | None,
     out: Path,
 ) -> list[str]:
-    """Write splits and configs for a file of logs.
+    """Write splits and configs for files of rows into a new folder; return what was guessed, line by line.
 
-    Args:
-        data: Files of rows, csv or parquet.
-        labels: The columns to predict.
-        time: The column that says when a row was, by which the rows are split.
-        group: The column whose values group rows for gAUC; None takes one that is called as users are.
-        sep: What sets the fields of CSV files apart; None guesses it.
-        out: The folder to write, which must not be there.
-
-    Returns:
-        Lines that say what was guessed and what to do next.
+    ``time`` is the column by which the rows are split, ``group`` the one whose values group rows for gAUC;
+    None takes one that is called as users are. ``sep`` is as for `read_logs`.
 
     Raises:
         UserError: The rows or an argument are not as they must be; nothing is written.
@@ -66,8 +58,21 @@ def init_project(
     missing = [folder for folder in out.absolute().parents if not folder.exists()]
     check_new_folder(out, "--out")
     try:
-        with fresh_folder(out) as scratch:
-            return _write(read_logs(data, sep, scratch), labels, time, group, out)
+        with fresh_folder(out) as scratch, fresh_folder(out) as fresh:
+            logs = read_logs(data, sep, scratch)
+            columns = logs.columns
+            _check_columns(columns, labels, time, group)
+            taken = {*labels, time}
+            group = group or next((n for n in columns if _USERS.match(n) and n not in taken), None)
+            logs = with_numbers(logs, labels)
+            looked = look_at(logs, [name for name in columns if name not in taken], labels)
+            splits = by_chance(logs) if time is None else by_time(logs, time)
+            (fresh / "data").mkdir()
+            write_splits(logs, splits, fresh / "data")
+            lines = _Project(out, logs, labels, time, group, looked).write(fresh)
+            check_project(fresh, out)
+            put_in_place(fresh, out)
+            return lines
     except (OSError, pl.exceptions.PolarsError) as error:
         text = first_line(error)
         # So polars says what the system has refused.
@@ -79,27 +84,6 @@ def init_project(
         with suppress(OSError):
             for folder in missing:
                 folder.rmdir()
-
-
-def _write(
-    logs: Logs, labels: Sequence[str], time: str | None, group: str | None, out: Path
-) -> list[str]:
-    columns = logs.columns
-    _check_columns(columns, labels, time, group)
-    taken = {*labels, time}
-    group = group or next((n for n in columns if _USERS.match(n) and n not in taken), None)
-    features = [name for name in columns if name not in taken]
-    logs = with_numbers(logs, labels)
-    looked = look_at(logs, features, labels)
-    splits = by_chance(logs) if time is None else by_time(logs, time)
-    with fresh_folder(out) as fresh:
-        (fresh / "data").mkdir()
-        write_splits(logs, splits, fresh / "data")
-        project = _Project(out, logs, labels, time, group, looked)
-        lines = project.write(fresh)
-        check_project(fresh, out)
-        put_in_place(fresh, out)
-    return lines
 
 
 def _check_columns(
@@ -119,8 +103,7 @@ def _check_columns(
     problems += [f"--group: {group!r} is a label, too."] if group in labels else []
     if not labels:
         problems.append("--labels: must name a column.")
-    if problems:
-        raise ConfigError(listed("init", problems))
+    raise_all(ConfigError, "init", problems)
 
 
 @dataclass(frozen=True)
@@ -137,11 +120,12 @@ class _Project:
     @property
     def name(self) -> str:
         """The dataset's id, and a part of each experiment's."""
-        return re.sub(r"[^A-Za-z0-9_-]+", "_", self.out.resolve().name).strip("_-")[:90] or "logs"
+        return config_files.as_id(self.out.resolve().name) or "logs"
 
     def write(self, fresh: Path) -> list[str]:
         """Write the configs into a folder that has the splits; return what to say."""
-        settings: dict[str, Any] = {"min_categr_count": _least_count(self.logs.rows)}
+        least = next((count for most, count in _LEAST_COUNTS if self.logs.rows < most), _OFTEN)
+        settings: dict[str, Any] = {"min_categr_count": least}
         settings |= {"sep": self.logs.sep} if self.logs.sep != "," else {}
         settings |= {"null_values": self.looked.null_values} if self.looked.null_values else {}
         names = {split: f"data/{split}.{self.logs.data_format}" for split in SHARES}
@@ -185,8 +169,7 @@ class _Project:
         wishes = {name: self.looked.wishes.get(name, (None, "")) for name in features}
         asked = {name: wish for name, (wish, _) in wishes.items()}
         guesses = guess_columns(splits, asked, dict.fromkeys(self.labels), self.group)
-        if guesses.problems:
-            raise DataError(listed("init", guesses.problems))
+        raise_all(DataError, "init", guesses.problems)
         explained = [
             guess._replace(why=wishes.get(guess.entry["name"], (None, ""))[1] or guess.why)
             for guess in guesses.features
@@ -223,8 +206,8 @@ class _Project:
                 f"# {self.time} is not a feature: the rows are split by it, and tomorrow's values are new."
             )
         head += [f"# {name} is not a feature: {why}." for name, why in self.looked.left_out.items()]
-        path = folder / "dataset_config.yaml"
-        config_files.write_dataset(path, head, self.name, keys, guesses.features, guesses.labels)
+        path = folder / config_files.CONFIGS[1]
+        config_files.write_dataset(path, head, self.name, keys, guesses)
 
     def _write_experiments(self, folder: Path, rows: int, grouped: bool) -> None:
         kinds = {
@@ -255,26 +238,20 @@ class _Project:
         config_files.write_experiments(folder / "model_config.yaml", head, ids)
 
     def _write_benchmark(self, folder: Path) -> None:
-        alone = len(self.labels) > 1
         file = Path("benchmark") / f"{self.name}.yaml"
+        command = f"benchmark --config {shlex.quote(str(self.out / file))} --out out/{self.name}"
+        single = f'single_task: "SingleTask_{self.name}_*"   # what a task reaches on its own'
         lines = [
-            config_files.one_line(f"# {self._benchmark_command(file)}"),
+            config_files.one_line(f"# python -m fuxictr_stem {command} --jobs 2"),
             f"dataset_id: {config_files.inline(self.name)}",
             'experiments: "*"',
-            *(
-                [f'single_task: "SingleTask_{self.name}_*"   # what a task reaches on its own']
-                * alone
-            ),
+            *([single] if len(self.labels) > 1 else []),
             f"proposed: STEMNet_{self.name}   # the model under test",
             "seeds: [1, 2, 3]",
             "search: {learning_rate: [2.e-3, 1.e-3, 5.e-4]}   # the same for every model",
         ]
         (folder / "benchmark").mkdir()
         (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    def _benchmark_command(self, file: Path) -> str:
-        config = shlex.quote(str(self.out / file))
-        return f"python -m fuxictr_stem benchmark --config {config} --out out/{self.name} --jobs 2"
 
     def _summary(self, rows: Mapping[str, int], guesses: Guesses, grouped: bool) -> Iterator[str]:
         how = f"by {self.time}" if self.time else "by chance; --time COLUMN splits by time"
@@ -295,8 +272,3 @@ class _Project:
         yield "Read dataset_config.yaml, then:"
         config = shlex.quote(str(self.out))
         yield f"    python -m fuxictr_stem run --config {config} --expid SharedBottom_{self.name}"
-
-
-def _least_count(rows: int) -> int:
-    """Return how often a value must be there to get vectors of its own."""
-    return next((least for most, least in _LEAST_COUNTS if rows < most), _OFTEN)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fuxictr_stem.data.loading.batch_part import BatchPart
+from fuxictr_stem.data.loading.order import BatchPart
 from perf import on_paper, processes
 from perf.on_paper import Machines, Work, estimate
 from perf.process_sides import SAMPLE_SECONDS, PeakMemory, Rank

@@ -6,6 +6,6 @@ pretrained files. `fingerprint` names the folder by what it depends on; `open_ca
 `build` fill a temporary folder and puts that in place; `write_splits` encodes the rows, `h5_store` writes
 and reads the h5 files; several processes that build together each take a share of the rows; `damage`
 judges whether a cache is whole; `cache_folder` knows names, locks and readers. For the ``cache`` command,
-`inventory` finds the caches of a folder, `expected_caches` says which of them runs ask for, and
-`cache_commands` prints and removes them.
+`inventory` finds the caches of a folder, and `cache_commands` says which of them runs ask for, prints and
+removes them.
 """

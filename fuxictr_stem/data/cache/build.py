@@ -7,22 +7,21 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import fuxictr
 import numpy as np
+import polars as pl
 
 from fuxictr_stem.data.cache.cache_folder import MANIFEST
 from fuxictr_stem.data.cache.damage import owner
 from fuxictr_stem.data.cache.fingerprint import FORMAT
 from fuxictr_stem.data.cache.write_splits import SplitWriter
 from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
-from fuxictr_stem.data.encoding.count_features import count_share
-from fuxictr_stem.data.encoding.fill_steps import missing_values
-from fuxictr_stem.data.encoding.fill_values import fills
+from fuxictr_stem.data.encoding.count_tokens import count_share
+from fuxictr_stem.data.encoding.fill_values import fills, missing_values
 from fuxictr_stem.data.encoding.remarks import number_remarks, unknown_remarks, unknown_shares
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import integer_type
@@ -57,33 +56,49 @@ def build(
         DataError: The source files are not what the config declares.
         OutputError: The disk is too small.
     """
-    source = open_source(plan, files)
     scratch = folder / "scratch"
-    source, stats = check_source(source, scratch, group)
+    source, stats = check_source(open_source(plan, files), scratch, group)
     if group.is_first:
-        _build(source, stats, fingerprint, folder, scratch, block_rows, group)
-        return
-    count_share(source, scratch, group)
-    group.from_first(lambda: None)
-    columns = _encoders(RowEncoder.load(folder), source, stats)
+        processor, frames = _fit(source, folder, scratch, group)
+        encoder = RowEncoder.of(source, *processor.fitted())
+        encoder.save(folder)
+        group.from_first(lambda: None)
+    else:
+        count_share(source, scratch, group)
+        group.from_first(lambda: None)
+        encoder = RowEncoder.load(folder)
+    columns, becomes = _encoders(encoder, source, stats), fills(source)
     rows = {split: counts.rows for split, counts in stats.items()}
-    splits = SplitWriter(source, rows, columns, fills(source), scratch, block_rows, group)
-    for split in source.parts:
-        splits.write_share(split)
+    splits = SplitWriter(source, rows, columns, becomes, scratch, block_rows, group)
+    if not group.is_first:
+        for split in source.parts:
+            splits.write_share(split)
+        return
+    row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
+    # The shares of other processes are there twice for a while.
+    needed = int(sum(rows.values()) * row_bytes * 1.02) * min(group.count, 2)
+    check_space(folder.parent, needed, "the cache needs", "or choose another data_root")
+    tallies = {
+        split: splits.write(split, folder / f"{split}.h5", owner(fingerprint, split))
+        for split in source.parts
+    }
+    shares = unknown_shares(tallies)
+    kinds = {col["name"]: col["type"] for col in plan.features}
+    remarks = [
+        *processor.remarks,
+        *unknown_remarks(shares, frames, processor.vocabularies()),
+        *number_remarks(becomes, tallies, rows, kinds),
+    ]
+    if scratch.exists():
+        shutil.rmtree(scratch)
+    content = _content(plan, fingerprint, columns, stats)
+    write_account(folder / MANIFEST, {**content, "unknown": shares, "remarks": remarks})
 
 
-def _build(
-    source: Source,
-    stats: Mapping[str, SplitStats],
-    fingerprint: str,
-    folder: Path,
-    scratch: Path,
-    block_rows: int,
-    group: Group,
-) -> None:
-    """Do what the only process does, or the first of several."""
-    plan = source.plan
-    # FuxiCTR's preprocessing takes seconds to import, so it is only here.
+def _fit(
+    source: Source, folder: Path, scratch: Path, group: Group
+) -> tuple[Any, dict[str, pl.LazyFrame]]:
+    """Fit FuxiCTR's processor; its preprocessing takes seconds to import, so it is only here."""
     try:
         from fuxictr_stem.data.encoding.fit import fit
     except ImportError as error:
@@ -92,36 +107,16 @@ def _build(
             f"release that PyPI has (pip install fuxictr==2.3.10). A source checkout of the same number is "
             f"not the same: take it off PYTHONPATH."
         ) from error
-
-    start = time.monotonic()
-    with _collector_paused():
-        processor, frames = fit(source, folder, scratch, group)
+    start, enabled = time.monotonic(), gc.isenabled()
+    # Python would look for cycles among millions of tokens, which have none.
+    gc.disable()
+    try:
+        fitted = fit(source, folder, scratch, group)
+    finally:
+        if enabled:
+            gc.enable()
     logger.debug("Fitted the vocabularies in %.1f s", time.monotonic() - start)
-    encoder = RowEncoder.of(source, *processor.fitted())
-    encoder.save(folder)
-    group.from_first(lambda: None)
-    columns = _encoders(encoder, source, stats)
-    rows = {split: counts.rows for split, counts in stats.items()}
-    row_bytes = sum(column.dtype.itemsize * max(column.width, 1) for column in columns)
-    # The shares of other processes are there twice for a while.
-    needed = int(sum(rows.values()) * row_bytes * 1.02) * min(group.count, 2)
-    check_space(folder.parent, needed, "the cache needs", "or choose another data_root")
-    splits = SplitWriter(source, rows, columns, processor.fills, scratch, block_rows, group)
-    tallies = {}
-    for split in frames:
-        path = folder / f"{split}.h5"
-        tallies[split] = splits.write(split, path, owner(fingerprint, split))
-    shares = unknown_shares(tallies)
-    kinds = {col["name"]: col["type"] for col in plan.features}
-    remarks = [
-        *processor.remarks,
-        *unknown_remarks(shares, frames, processor.vocabularies()),
-        *number_remarks(processor.fills, tallies, rows, kinds),
-    ]
-    if scratch.exists():
-        shutil.rmtree(scratch)
-    content = _content(plan, fingerprint, columns, stats)
-    write_account(folder / MANIFEST, {**content, "unknown": shares, "remarks": remarks})
+    return fitted
 
 
 def _encoders(
@@ -144,18 +139,6 @@ def _encoders(
         dtype = np.dtype(np.uint8 if binary else np.float32)
         columns.append(plain(label.name, dtype, as_it_is=not binary))
     return columns
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep Python from looking for cycles among millions of tokens, which have none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _content(

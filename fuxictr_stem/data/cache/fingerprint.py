@@ -11,11 +11,10 @@ from typing import Any
 
 import fuxictr
 
-from fuxictr_stem import registry
-from fuxictr_stem.config.column_words import function_call
 from fuxictr_stem.config.result_settings import decisive_columns
+from fuxictr_stem.data.source.columns import folder_values
+from fuxictr_stem.data.source.derived_columns import identities
 from fuxictr_stem.data.source.dialect import dialect_of
-from fuxictr_stem.data.source.partitions import folder_values
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime.whole_folder import file_digest
 
@@ -72,12 +71,7 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
             for split, paths in files.items()
         },
     }
-    functions = {
-        call[0]: registry.get_preprocess(call[0]).identity
-        for col in dataset["feature_cols"]
-        if (call := function_call(col.get("preprocess"), col["name"]))
-    }
-    if functions:
+    if functions := identities(dataset["feature_cols"]):
         depends["functions"] = functions
     text = json.dumps(depends, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -70,7 +70,14 @@ def create(
     with _Disk(path, "w+") as disk:
         # The latest format has checksums on its own structures; Fletcher-32 guards the data.
         with h5py.File(disk, "w", libver="latest") as file:
-            _layout(file, rows, columns, owner)
+            # Of fixed length: the heap of other texts has no checksum.
+            file.attrs[_OWNER] = np.bytes_(owner)
+            for name, (dtype, width) in columns.items():
+                tail = (width,) if width else ()
+                fits = _CHUNK_BYTES // (dtype.itemsize * max(width, 1))
+                chunk = max(1, min(rows, CHUNK_ROWS, 1 << max(fits.bit_length() - 1, 0)))
+                shape = {"shape": (rows, *tail), "chunks": (chunk, *tail)}
+                file.create_dataset(name, dtype=dtype, fletcher32=True, **shape)
 
             def write(start: int, values: Mapping[str, Array]) -> None:
                 for name, column in values.items():
@@ -81,20 +88,6 @@ def create(
             yield write
         if disk.error is not None:
             raise disk.error
-
-
-def _layout(
-    file: h5py.File, rows: int, columns: Mapping[str, tuple[np.dtype[Any], int]], owner: str
-) -> None:
-    # Of fixed length: the heap of other texts has no checksum.
-    file.attrs[_OWNER] = np.bytes_(owner)
-    for name, (dtype, width) in columns.items():
-        tail = (width,) if width else ()
-        fits = _CHUNK_BYTES // (dtype.itemsize * max(width, 1))
-        chunk = max(1, min(rows, CHUNK_ROWS, 1 << max(fits.bit_length() - 1, 0)))
-        file.create_dataset(
-            name, shape=(rows, *tail), dtype=dtype, chunks=(chunk, *tail), fletcher32=True
-        )
 
 
 def open_file(path: Path) -> h5py.File:

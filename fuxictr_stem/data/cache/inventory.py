@@ -88,6 +88,7 @@ def verify(cache: FoundCache) -> tuple[FoundCache, list[str]]:
     unfinished = cache.state in (State.UNFINISHED, State.BUILDING) or not cache.rows
     if unfinished and cache.state is not State.DAMAGED:
         return cache, []
+    logger.info("Reading %s", cache.folder)
     try:
         texts = damages(cache.folder)
     except OtherFormat:

@@ -21,7 +21,7 @@ from fuxictr_stem.data.cache.damage import check
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.encoding.remarks import Remark
 from fuxictr_stem.data.encoding.vocabulary import Array
-from fuxictr_stem.data.source.column_plan import Plan, plan_columns
+from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError, OutputError, UserError
 from fuxictr_stem.runtime.group import ALONE, Group
@@ -36,27 +36,18 @@ FEATURE_MAP = "feature_map.json"
 
 @dataclass(frozen=True)
 class Cache:
-    """An encoded dataset on disk, which stays there as long as this object lives.
-
-    Attributes:
-        dataset_id: The dataset's name.
-        folder: Where its files are.
-        rows: Rows of each split.
-        label_stats: By split and label: ``rows``, ``nulls``, ``nonfinite``, ``min``, ``max``,
-            ``sum``, ``positives``, ``other`` and ``example``.
-        missing: By split: rows without a value, of each meta column.
-        unknown: By split and column: the share of its ids that are the unknown one, which missing text
-            has, too; a sequence's without padding.
-        remarks: What is odd about its columns.
-    """
+    """An encoded dataset on disk, which stays there as long as this object lives."""
 
     dataset_id: str
-    folder: Path
-    rows: dict[str, int]
-    label_stats: dict[str, dict[str, dict[str, Any]]]
+    folder: Path  # where its files are
+    rows: dict[str, int]  # of each split
+    label_stats: dict[str, dict[str, dict[str, Any]]]  # by split and label, as in `SplitStats`
+    # By split: rows without a value, of each meta column.
     missing: dict[str, dict[str, int]] = field(default_factory=dict)
+    # By split and column: the share of its ids that are the unknown one, which missing text has, too; a
+    # sequence's without padding.
     unknown: dict[str, dict[str, float]] = field(default_factory=dict)
-    remarks: list[Remark] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)  # what is odd about its columns
 
     def path(self, split: str) -> Path | None:
         """Return the h5 file of a split, or None if the dataset has no such split."""
@@ -94,9 +85,8 @@ def load_feature_map(dataset_id: str, folder: Path, params: Mapping[str, Any]) -
 def open_cache(dataset: Mapping[str, Any], group: Group = ALONE) -> Cache:
     """Open the cache of a dataset; build it if there is none, or none that is whole.
 
-    Args:
-        dataset: The dataset config, checked and normalised; other keys of a run do not matter.
-        group: Processes that build it together, each of which calls this.
+    The dataset config is checked and normalised; other keys of a run do not matter. Each process of a group
+    that builds together calls this.
 
     Raises:
         ConfigError: A column is declared in a way that cannot be encoded.
@@ -114,11 +104,8 @@ def open_cache(dataset: Mapping[str, Any], group: Group = ALONE) -> Cache:
 
 
 def _open_or_build(dataset: Mapping[str, Any], group: Group) -> Cache:
-    plan = plan_columns(dataset)
-    files = find_files(dataset)
-    name = fingerprint(dataset, files)
-    home = Path(dataset["data_root"]) / plan.dataset_id
-    folder = home / name
+    home = Path(dataset["data_root"]) / dataset["dataset_id"]
+    folder = home / fingerprint(dataset, find_files(dataset))
     cache = None
     try:
         cache = _open(folder)
@@ -132,7 +119,7 @@ def _open_or_build(dataset: Mapping[str, Any], group: Group) -> Cache:
             with suppress(Damaged):
                 cache = _open(folder)
             if cache is None:
-                cache = _rebuild(dataset, plan, files, folder, group)
+                cache = _rebuild(dataset, folder, group)
     rows = ", ".join(f"{split} {count:,}" for split, count in cache.rows.items())
     logger.debug("Cache %s: %s rows", folder, rows)
     return cache
@@ -162,15 +149,9 @@ def _open(folder: Path) -> Cache | None:
     return cache
 
 
-def _rebuild(
-    dataset: Mapping[str, Any],
-    plan: Plan,
-    files: Mapping[str, list[Path]],
-    folder: Path,
-    group: Group,
-) -> Cache:
+def _rebuild(dataset: Mapping[str, Any], folder: Path, group: Group) -> Cache:
     """Build into a folder next to it, check that, and put it in place. The lock is held."""
-    start = time.monotonic()
+    start, plan, files = time.monotonic(), plan_columns(dataset), find_files(dataset)
     remove_leftovers(folder)
     logger.info("Building the cache %s", folder)
     with _written(folder.parent), fresh_folder(folder) as fresh:

@@ -28,10 +28,8 @@ def check_labels(
 ) -> None:
     """Reject labels that a task cannot learn from or be measured on.
 
-    Args:
-        stats: Statistics of each split's labels (``Cache.label_stats``).
-        tasks: The kind of task of each label that is trained.
-        metrics: Names of the metrics, as for `metric_names`.
+    ``stats`` are those of each split's labels (``Cache.label_stats``), ``tasks`` the kind of task of each
+    label that is trained, ``metrics`` their names as for `metric_names`.
 
     Raises:
         ConfigError: A label is unknown, or a task is of another kind.
@@ -71,12 +69,8 @@ def check_samples(
 ) -> None:
     """Reject sample spaces and weights that leave a task nothing to learn from or be measured on.
 
-    Args:
-        cache: The dataset; `check_labels` has found nothing against its labels.
-        tasks: The kind of task of each label that is trained.
-        sample_spaces: The label whose 1 makes a row a sample of a task, by the task's label.
-        sample_weight: The column of the rows' weights, if there is one.
-        metrics: As for `check_labels`.
+    `check_labels` has found nothing against the labels. ``sample_spaces`` are the labels whose 1 makes a
+    row a sample of a task, by the task's label; ``sample_weight`` is the column of the rows' weights.
 
     Raises:
         DataError: A sample space has values other than 0 and 1, or leaves a task no samples or not
@@ -104,9 +98,12 @@ def check_samples(
                 f"is {stats[sample_weight]['min']:g}. A weight is 0 or more."
             )
         for label, space in spaces.items():
-            y, needed = _samples(cache, split, label, space), metric_names(tasks[label], metrics)
-            problem = _space_problem(y, tasks[label], split, needed, f" where {space!r} is 1")
-            if problem:
+            y = _samples(cache, split, label, space)
+            y, needed = y[~np.isnan(y)], metric_names(tasks[label], metrics)
+            counts = {"rows": len(y), "nulls": 0, "positives": int(np.count_nonzero(y == 1))}
+            counts |= {"min": y.min(initial=np.inf), "max": y.max(initial=-np.inf)}
+            where = f" where {space!r} is 1"
+            if problem := _label_problem(counts, tasks[label], split, needed, where):
                 problems.append(f"label {label!r} {problem}")
         if sample_weight is not None and split == "train":
             weights = cache.column(split, sample_weight)
@@ -167,38 +164,27 @@ def _samples(cache: Cache, split: str, label: str, space: str | None) -> Array:
 
 
 def _label_problem(
-    stats: Mapping[str, Any], task: str, split: str, metrics: Collection[str]
+    stats: Mapping[str, Any], task: str, split: str, metrics: Collection[str], where: str = ""
 ) -> str | None:
     """Return what is wrong with a task's label by its statistics, or None."""
     if task == BINARY:
-        if stats["other"]:
+        if stats.get("other"):
             return (
                 f"has {amount(stats['other'], 'row')} of {split} with a value other than 0 and 1, such as "
                 f"{stats['example']:g}; a binary_classification task needs 0 or 1. Turn it into 0/1, "
                 "make the task regression, or declare the value as missing in label_col."
             )
-        return _one_class(stats["positives"], stats["rows"] - stats["nulls"], split, metrics)
-    if stats["nonfinite"]:
+        return _one_class(stats["positives"], stats["rows"] - stats["nulls"], split, metrics, where)
+    if stats.get("nonfinite"):
         return f"is not finite in {amount(stats['nonfinite'], 'row')} of {split}; fix or drop the rows."
     if stats["nulls"] == stats["rows"]:
-        return f"is missing in all {amount(stats['rows'], 'row')} of {split}: there is nothing to learn."
-    return _constant(stats["min"], stats["max"], split, metrics)
-
-
-def _space_problem(
-    y: Array, task: str, split: str, metrics: Collection[str], where: str
-) -> str | None:
-    """Return what is wrong with a task's samples in its sample space, or None."""
-    y = y[~np.isnan(y)]
-    if task == BINARY:
-        return _one_class(int(np.count_nonzero(y == 1)), len(y), split, metrics, where)
-    if not len(y):
-        return f"is missing in all rows of {split}{where}: there is nothing to learn."
-    return _constant(float(y.min()), float(y.max()), split, metrics, where)
+        every = "all rows" if where else f"all {amount(stats['rows'], 'row')}"
+        return f"is missing in {every} of {split}{where}: there is nothing to learn."
+    return _constant(stats["min"], stats["max"], split, metrics, where)
 
 
 def _one_class(
-    positives: int, samples: int, split: str, metrics: Collection[str], where: str = ""
+    positives: int, samples: int, split: str, metrics: Collection[str], where: str
 ) -> str | None:
     """Return what is wrong with a task that lacks a class which train or its metrics need, or None."""
     for label, count, kind in ((1, positives, "positive"), (0, samples - positives, "negative")):
@@ -218,7 +204,7 @@ def _one_class(
 
 
 def _constant(
-    least: float, most: float, split: str, metrics: Collection[str], where: str = ""
+    least: float, most: float, split: str, metrics: Collection[str], where: str
 ) -> str | None:
     """Return what is wrong with a regression label that is one number in valid or test, or None."""
     needing = [name for name in metrics if METRICS[name].varies]

@@ -71,14 +71,8 @@ def find_leaks(
 ) -> list[Leak]:
     """Find features with an AUC (or a rank correlation) above .999 in up to 131,072 rows of train.
 
-    Args:
-        cache: The dataset; `check_labels` has found nothing against its labels.
-        features: By name, ``numeric`` or ``categorical``.
-        tasks: The kind of task of each label.
-        sample_spaces: The label whose 1 makes a row a sample of a task, by the task's label.
-
-    Returns:
-        The leaks in the order of the features; a label of which the sample has too few rows has none.
+    ``features`` are by name ``numeric`` or ``categorical``; the others are as for `check_samples`. The
+    leaks are in the order of the features; a label of which the sample has too few rows has none.
     """
     spaces = dict(sample_spaces or {})
     path = cache.path("train")

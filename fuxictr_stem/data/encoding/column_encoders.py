@@ -80,7 +80,14 @@ def column_encoder(feature: Feature, words: Vocabulary | None, rows: float) -> E
         return plain(name, np.dtype(np.int64))
     unknown = _unknown(feature, words)
     if feature.dtype != "str":
-        return Encoder(name, words.dtype, name, _same, words.of_numbers(), unknown=unknown)
+        return Encoder(
+            name,
+            words.dtype,
+            name,
+            _same,
+            lambda v: words.of_numbers(v.to_numpy()),
+            unknown=unknown,
+        )
     text = words.of_text(rows * max(feature.width, 1), feature.padding)
     if feature.kind == "sequence":
         return _sequence(feature, text, words)

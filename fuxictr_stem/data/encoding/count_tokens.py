@@ -1,4 +1,4 @@
-"""How often each token occurs, in one pass and bounded memory.
+"""How often each token occurs, in one pass and bounded memory, counted by one process or by several.
 
 FuxiCTR runs one query per column on the same files at once, and polars then keeps what the queries
 share in memory: the whole of the files.
@@ -6,15 +6,19 @@ share in memory: the whole of the files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from fuxictr_stem.data.encoding.fill_values import Fill
+from fuxictr_stem.config.column_words import CATEGORICAL, META, SEQUENCE
+from fuxictr_stem.data.encoding.fill_values import Fill, filled_frame, fills
+from fuxictr_stem.data.source.column_plan import BLOCK_ROWS
+from fuxictr_stem.data.source.split_files import Source
+from fuxictr_stem.data.source.validate import explained
+from fuxictr_stem.runtime.group import Group
 
-_BLOCK_ROWS = 1 << 18
 _MERGE_ROWS = 1 << 21
 
 
@@ -70,11 +74,47 @@ class TokenCounts:
         self._rows = self._merged = merged.height
 
 
+def counted_features(features: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the features whose tokens get ids."""
+    kinds = (META, CATEGORICAL, SEQUENCE)
+    return [c for c in features if c["active"] and c["type"] in kinds and c.get("remap", True)]
+
+
+def count_share(source: Source, folder: Path, group: Group) -> dict[str, TokenCounts]:
+    """Count the tokens of train, and of all splits for meta columns.
+
+    Each process of a group calls this and counts its share of the rows; the first one gets the counts of
+    all, by way of files in ``folder``.
+    """
+    share, plan = source.share(group), source.plan
+    with explained(source):
+        frames = {split: filled_frame(plan, share.frame(split)) for split in share.parts}
+        # Ids whose files hold whole numbers for text.
+        whole = {fill.name: fill for fill in fills(source) if fill.numbers}
+        is_meta = {col["name"]: col["type"] == META for col in counted_features(plan.features)}
+        tokens = count_tokens(frames["train"], [n for n in is_meta if not is_meta[n]], whole)
+        every = pl.concat(list(frames.values()))
+        tokens |= count_tokens(every, [n for n in is_meta if is_meta[n]], whole)
+    if not group.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        for place, counts in enumerate(tokens.values()):
+            counts.write(_file(folder, group.number, place))
+    longest = group.exchange([counts.longest for counts in tokens.values()])
+    for number in range(1, group.count) if group.is_first else ():
+        for place, counts in enumerate(tokens.values()):
+            counts.add_file(_file(folder, number, place), longest[number][place])
+    return tokens
+
+
+def _file(folder: Path, number: int, place: int) -> Path:
+    return folder / f"tokens-{number}-{place}.arrow"
+
+
 def count_tokens(
     frame: pl.LazyFrame,
     columns: Sequence[str],
     whole: Mapping[str, Fill] | None = None,
-    block_rows: int = _BLOCK_ROWS,
+    block_rows: int = BLOCK_ROWS,
 ) -> dict[str, TokenCounts]:
     """Count the tokens of some columns of a frame, a block of rows at a time.
 

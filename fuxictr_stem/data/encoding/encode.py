@@ -1,23 +1,39 @@
-"""Rows of files into arrays, block by block, without Python for any row, and what is counted on the way."""
+"""Rows of files into arrays, block by block, without Python for any row.
+
+Those of a dataset are counted on the way; those of other files are read and checked as training's were.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import platform
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.encoding.column_encoders import Encoder
-from fuxictr_stem.data.encoding.fill_values import Fill
+from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
+from fuxictr_stem.data.encoding.fill_values import Fill, filled_frame, missing_values
+from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS
-from fuxictr_stem.data.source.split_files import Source, missing_flag
-from fuxictr_stem.data.source.validate import explained
+from fuxictr_stem.data.source.columns import KEPT, Column
+from fuxictr_stem.data.source.dialect import dialect_for
+from fuxictr_stem.data.source.files import file_format
+from fuxictr_stem.data.source.open_source import open_source
+from fuxictr_stem.data.source.split_files import HIDDEN, Source, missing_flag
+from fuxictr_stem.data.source.validate import check_source, explained
+from fuxictr_stem.runtime.outputs import remove_leftovers
+from fuxictr_stem.runtime.whole_folder import fresh_folder
 
 _BLOCK_BYTES = 1 << 29
 _FIRST_ROUNDED = 2.0**24
+_ROWS = "data"
+# Whether a process is alive is known of this machine's alone.
+_COPIES = f"fuxictr_stem-rows-{platform.node()}"
 
 
 @dataclass
@@ -133,3 +149,61 @@ def encoded(
             tallies[fill.name].missing += int(block[f"{i} missing"].sum())
             tallies[fill.name].clashes += int(block[f"{i} clashes"].sum())
         yield arrays, block
+
+
+class Block(NamedTuple):
+    """Some rows of files."""
+
+    arrays: dict[str, Array]  # by feature: (rows,) or (rows, width)
+    labels: dict[str, Array]  # by label: (rows,) float32, NaN where a row has none
+    kept: pl.DataFrame  # the columns that are carried along
+
+
+def read_blocks(
+    encoder: RowEncoder,
+    files: Sequence[Path],
+    features: Collection[str],
+    labels: Collection[str] = (),
+    keep: Collection[str] = (),
+    block_rows: int = BLOCK_ROWS,
+    counted: Callable[[int], object] = lambda rows: None,
+    scratch: Path | None = None,
+) -> Iterator[Block]:
+    """Read and encode the rows of CSV or parquet files, in their order and in bounded memory.
+
+    The needed columns of CSV files are copied into a temporary folder first, in ``scratch`` or the
+    system's; what a killed process has left of one is removed. Columns of a parquet file to ``keep`` have
+    its types; those of a CSV file have their declared type, and are text where none is declared.
+    ``counted`` is called with the number of rows before the first of them.
+
+    Raises:
+        DataError: The files are not what training's were; all problems are named.
+    """
+    fitted, plan = encoder.fitted, encoder.plan(features, labels)
+    data_format, nulls = file_format(files), plan.null_values
+    declared = {c.origin: c.dtype for c in fitted.plan.in_files}
+    kept = []
+    for name in dict.fromkeys(keep):
+        dtype = declared.get(name, "str") if data_format == "csv" else ""
+        kept.append(Column(f"{HIDDEN}{KEPT} {name}", KEPT, dtype, name, null_values=nulls))
+    dialect = dialect_for(files, plan.dialect)
+    columns = (*plan.columns, *kept)
+    plan = replace(plan, data_format=data_format, dialect=dialect, columns=columns)
+    place = (Path(gettempdir()) if scratch is None else scratch) / _COPIES
+    remove_leftovers(place)
+    with fresh_folder(place) as copies:
+        # The system's temporary folder is everybody's.
+        copies.chmod(0o700)
+        source, stats = check_source(open_source(plan, {_ROWS: list(files)}), copies)
+        rows, whole = stats[_ROWS].rows, source.whole_numbers()
+        counted(rows)
+        frame = filled_frame(plan, source.frame(_ROWS))
+        encoders = fitted.column_encoders(features, rows, whole, missing_values(plan))
+        encoders += [plain(name, np.dtype(np.float32)) for name in labels]
+        names = [column.name for column in kept]
+        for arrays, block in encoded(source, frame, encoders, block_rows, kept=names):
+            yield Block(
+                {name: arrays[name] for name in features},
+                {name: arrays[name] for name in labels},
+                block.select(pl.col(c.name).alias(c.origin) for c in kept),
+            )

@@ -1,4 +1,4 @@
-"""An encoder as files: ``encoder.json``, an account of the others, and an Arrow file for each vocabulary.
+"""What an encoder knows, as plain data and as files: ``encoder.json``, and one Arrow file per vocabulary.
 
 A vocabulary file has the columns ``token``, sorted, and ``id``. It is not compressed, so that it is mapped
 into memory and five million tokens are there at once.
@@ -10,20 +10,29 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.encoding.column_encoders import Feature, Normalizer
-from fuxictr_stem.data.encoding.fitted import Fitted
+from fuxictr_stem.config.column_words import CATEGORICAL, META
+from fuxictr_stem.data.encoding.column_encoders import (
+    Encoder,
+    Feature,
+    Normalizer,
+    column_encoder,
+    of_written_numbers,
+)
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import PYTHON_TYPES, Column
 from fuxictr_stem.data.source.dialect import Dialect
-from fuxictr_stem.errors import DataError
+from fuxictr_stem.data.source.split_files import whole_number
+from fuxictr_stem.errors import ConfigError, DataError, suggest
 from fuxictr_stem.runtime.whole_folder import (
     Damaged,
     OtherFormat,
@@ -43,6 +52,65 @@ FILES = re.compile(r"encoder\.json|vocabulary_\d+\.arrow")
 
 _FEATURE_KEYS = ("name", "type", "active", "dtype", "fill_na", "preprocess", "share_embedding")
 _DERIVED_KEYS = ("name", "type", "dtype", "fill_na", "preprocess", "splitter")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The state of an encoder."""
+
+    plan: Plan  # how the columns are read, and what missing values become
+    features: list[Feature]  # what fitting has found out about each feature
+    vocabularies: list[Vocabulary]  # the vocabularies that these name
+    functions: dict[str, str]  # the identity of each preprocess function
+
+    @cached_property
+    def made(self) -> set[str]:
+        """The features that a function makes."""
+        return {col["name"] for col in self.plan.derived}
+
+    @cached_property
+    def by_name(self) -> dict[str, Feature]:
+        """The features by name."""
+        return {feature.name: feature for feature in self.features}
+
+    def feature(self, name: str) -> Feature:
+        """Return a feature.
+
+        Raises:
+            ConfigError: There is none of this name.
+        """
+        if name not in self.by_name:
+            raise ConfigError(f"There is no feature {name!r}.{suggest(name, self.by_name)}")
+        return self.by_name[name]
+
+    def words(self, name: str) -> Vocabulary | None:
+        """Return the vocabulary of a feature, if it has one."""
+        place = self.feature(name).vocabulary
+        return None if place is None else self.vocabularies[place]
+
+    def column_encoders(
+        self,
+        features: Collection[str],
+        rows: float,
+        whole: Collection[str],
+        fills: Mapping[str, Any],
+    ) -> list[Encoder]:
+        """Return the encoders of some features, which will encode about so many rows (inf: as in training).
+
+        ``whole`` are the columns declared text of which there are the numbers, too, ``fills`` what
+        missing values become.
+        """
+        encoders = []
+        for name in features:
+            feature, words = self.feature(name), self.words(name)
+            column = "" if name in self.made else self.plan.source_of(name).name
+            is_whole = column in whole and feature.kind in (CATEGORICAL, META)
+            if is_whole and words is not None and not words.is_searched(rows):
+                numbers = whole_number(column)
+                encoders.append(of_written_numbers(feature, words, numbers, fills[name]))
+            else:
+                encoders.append(column_encoder(feature, words, rows))
+        return encoders
 
 
 def write_encoder(folder: Path, fitted: Fitted) -> None:
@@ -113,12 +181,9 @@ def _files(folder: Path, account: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fitted(folder: Path, account: Mapping[str, Any]) -> Fitted:
-    features = []
-    for feature in account["features"]:
-        normalizer = feature["normalizer"]
-        features.append(
-            Feature(**{**feature, "normalizer": normalizer and Normalizer(*normalizer)})
-        )
+    scalers = [f["normalizer"] and Normalizer(*f["normalizer"]) for f in account["features"]]
+    of_features = zip(account["features"], scalers, strict=True)
+    features = [Feature(**{**feature, "normalizer": scaler}) for feature, scaler in of_features]
     vocabularies = []
     for number, unknown in enumerate(account["unknown"]):
         name = f"vocabulary_{number}.arrow"

@@ -16,14 +16,8 @@ import polars as pl
 from fuxictr.preprocess import FeatureProcessor
 
 from fuxictr_stem.data.encoding.column_encoders import Feature, Normalizer
-from fuxictr_stem.data.encoding.count_features import (
-    count_features,
-    count_share,
-    counted_features,
-)
-from fuxictr_stem.data.encoding.count_tokens import TokenCounts
-from fuxictr_stem.data.encoding.fill_steps import filled_frame
-from fuxictr_stem.data.encoding.fill_values import fills
+from fuxictr_stem.data.encoding.count_tokens import TokenCounts, count_share, counted_features
+from fuxictr_stem.data.encoding.fill_values import filled_frame
 from fuxictr_stem.data.encoding.pretrained import check_pretrained, match_pretrained
 from fuxictr_stem.data.encoding.remarks import Remark, table_remarks, unsplit
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
@@ -36,19 +30,14 @@ from fuxictr_stem.runtime.group import ALONE, Group
 
 
 class Processor(FeatureProcessor):
-    """FuxiCTR's processor, writing into a folder of ours and leaving no pickle.
+    """FuxiCTR's processor, writing feature_map.json, feature_vocab.json and pretrained files into a folder.
 
-    Args:
-        source: The files, with FuxiCTR's column dicts.
-        folder: Where feature_map.json, feature_vocab.json and pretrained files go.
-
-    Attributes:
-        tokens: By feature: the counts of its tokens, where they were counted before fitting.
+    It leaves no pickle, and uses up the ``tokens`` that `count_share` has counted.
     """
 
     feature_cols: list[dict[str, Any]]
 
-    def __init__(self, source: Source, folder: Path) -> None:
+    def __init__(self, source: Source, folder: Path, tokens: dict[str, TokenCounts]) -> None:
         plan = source.plan
         super().__init__(
             feature_cols=plan.features,
@@ -57,8 +46,7 @@ class Processor(FeatureProcessor):
             group_id=plan.group_id,
         )
         self.source = source
-        self.fills = fills(source)
-        self.tokens: dict[str, TokenCounts] = {}
+        self._tokens = tokens
         self.remarks: list[Remark] = []
         self.min_categr_count = plan.min_categr_count
         self._derived = {col["name"] for col in plan.derived}
@@ -121,9 +109,8 @@ class Processor(FeatureProcessor):
     ) -> dict[str, Any]:
         """Return FuxiCTR's statistics, counted in bounded memory; reject an empty vocabulary."""
         counted = counted_features(self.feature_cols)
-        tokens = self.tokens or count_features(
-            counted, self.fills, train_ddf, train_ddf if meta_ddf is None else meta_ddf
-        )
+        # There may be millions, and nothing reads them later.
+        tokens, self._tokens = self._tokens, {}
         counts = {col["name"]: tokens[col["name"]].counts() for col in counted}
         problems = (p for col in counted for p in self._problems(col, counts[col["name"]]))
         raise_all(DataError, f"dataset {self.source.plan.dataset_id!r}", problems)
@@ -206,14 +193,11 @@ def fit(
     check_pretrained(plan)
     heading = f"dataset {plan.dataset_id!r}"
     raise_all(DataError, heading, type_problems(plan.derived, source.frame("train")))
-    processor = Processor(source, folder)
     with explained(source):
         frames = {split: filled_frame(plan, source.frame(split)) for split in source.parts}
         raise_all(DataError, heading, value_problems(plan.derived, frames))
-        if group.count > 1:
-            processor.tokens = count_share(source, scratch, group)
-        every = pl.concat(list(frames.values()))
-        processor.fit(frames["train"], meta_ddf=every, min_categr_count=plan.min_categr_count)
+        processor = Processor(source, folder, count_share(source, scratch, group))
+        processor.fit(frames["train"], min_categr_count=plan.min_categr_count)
     processor.remarks += match_pretrained(plan, processor)
     return processor, frames
 

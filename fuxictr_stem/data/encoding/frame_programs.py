@@ -1,24 +1,27 @@
-"""How frames of the same types are encoded: the queries, made once."""
+"""How frames of the same types are checked, as files are, and encoded: the queries, made once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
-from fuxictr_stem.data.encoding.fill_steps import fill_steps
-from fuxictr_stem.data.encoding.fitted import Fitted
+from fuxictr_stem.data.encoding.encoder_files import Fitted
+from fuxictr_stem.data.encoding.fill_values import fill_steps
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.frame_rows import frame_readings, raise_faults, unreadable
-from fuxictr_stem.data.source.readings import Reading
+from fuxictr_stem.data.source.columns import type_problem
+from fuxictr_stem.data.source.readings import Reading, fault_text, readings
 from fuxictr_stem.data.source.split_files import HIDDEN, whole_number, written_numbers
+from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
+from fuxictr_stem.runtime.text_table import amount
 
 _FAULTY = f"{HIDDEN}faulty"
+_HEADING = "these rows cannot be encoded"
 
 
 class Program(NamedTuple):
@@ -40,9 +43,9 @@ class Program(NamedTuple):
             for place, select in enumerate(self.selects):
                 block = block.select(select)
                 if not place and _FAULTY in block.columns and block[_FAULTY].any():
-                    raise_faults(frame, self.readings)
+                    raise_all(DataError, _HEADING, _faults(frame, self.readings))
         except pl.exceptions.PolarsError as error:
-            raise unreadable(error) from error
+            raise DataError(f"{_HEADING}: {first_line(error)}") from error
         return {e.name: e.finish(block[e.name]) for e in self.encoders}
 
 
@@ -62,11 +65,12 @@ def program(
     Raises:
         DataError: Columns are missing or of a type that cannot be read as in training; all are named.
     """
-    readings = frame_readings(plan, types, names)
+    raise_all(DataError, _HEADING, dict.fromkeys(_type_problems(plan, types, names)))
+    read_columns = readings(plan.columns, types)
     whole = written_numbers(plan, [types])
-    read = {r.column.name: r.value for r in readings}
+    read = {r.column.name: r.value for r in read_columns}
     read.update((name, read[name].fill_null(math.nan)) for name in labels)
-    for reading in readings:
+    for reading in read_columns:
         if reading.column.name in whole:
             read[whole_number(reading.column.name)] = reading.raw.cast(pl.Int64)
     steps = fill_steps(plan, read)
@@ -74,6 +78,48 @@ def program(
     encoders += [plain(name, np.dtype(np.float32)) for name in labels]
     queries = [e.query(steps.values[e.reads]).alias(e.name) for e in encoders]
     selects = [*steps.before, queries]
-    if faults := [fault.where for reading in readings for fault in reading.faults]:
+    if faults := [fault.where for reading in read_columns for fault in reading.faults]:
         selects[0] = [*selects[0], pl.any_horizontal(faults).any().alias(_FAULTY)]
-    return Program(readings, selects, encoders)
+    return Program(read_columns, selects, encoders)
+
+
+def row_frame(values: Mapping[str, Any], columns: Collection[str]) -> pl.DataFrame:
+    """Return those of some columns that a row has as a frame.
+
+    Raises:
+        DataError: A value cannot be that of a column; all are named.
+    """
+    series, problems = [], []
+    for name in columns:
+        if name in values:
+            try:
+                series.append(pl.Series(name, [values[name]]))
+            except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+                problems.append(f"column {name!r} cannot hold {short(values[name])}.")
+    raise_all(DataError, _HEADING, problems)
+    return pl.DataFrame(series)
+
+
+def _type_problems(
+    plan: Plan, types: Mapping[str, pl.DataType], names: Collection[str]
+) -> Iterator[str]:
+    """Yield columns that are missing, or of a type that cannot be read as in training."""
+    for column in plan.in_files:
+        have = types.get(column.origin)
+        if have is None:
+            use = f" (read by {column.name!r})" if column.name != column.origin else ""
+            near = suggest(column.origin, names)
+            yield f"there is no column {column.origin!r}{use}.{near}"
+        elif problem := type_problem(column, have):
+            yield f"{column.described}: {problem}"
+
+
+def _faults(frame: pl.DataFrame, readings: Sequence[Reading]) -> Iterator[str]:
+    """Yield each fault of a frame's values, with its first row."""
+    for reading in readings:
+        for fault in reading.faults:
+            shown = frame.select(here=fault.where, shown=reading.raw).with_row_index("row")
+            rows = shown.filter("here")
+            if rows.height:
+                first = f"row {rows['row'][0] + 1:,}, value {short(rows['shown'].to_list()[0])}"
+                yield fault_text(reading, fault, amount(rows.height, "row"), first)

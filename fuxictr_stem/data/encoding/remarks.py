@@ -223,7 +223,15 @@ def table_remarks(
         name, tokens = col["name"], counts[col["name"]]
         owner = col.get("share_embedding")
         if owner:
-            yield from _apart(name, tokens, owner, tables[owner], ("", col.get("fill_na")))
+            missing, both = ("", col.get("fill_na")), (tokens, tables[owner])
+            ours, others = ([token for token in some if token not in missing] for some in both)
+            if ours and others and not any(token in tables[owner] for token in ours):
+                text = (
+                    f"column {name!r} shares the table of {owner!r}, but in train they have no value in "
+                    f"common, such as {min(ours)!r} and {min(others)!r}. Write both in one form, or give "
+                    "each a table."
+                )
+                yield Remark(APART, name, text)
             tokens = {**tables[owner], **tokens}
         tables[owner or name] = tokens
     for name, tokens in tables.items():
@@ -236,25 +244,6 @@ def table_remarks(
                 "each number one way."
             )
             yield Remark(APART, name, text)
-
-
-def _apart(
-    name: str,
-    tokens: Collection[Any],
-    owner: str,
-    others: Collection[Any],
-    missing: Collection[Any],
-) -> Iterator[Remark]:
-    """Yield the remark on columns that share a table, but no value of train; ``missing`` are none."""
-    values = [token for token in tokens if token not in missing]
-    others_values = [token for token in others if token not in missing]
-    if values and others_values and not any(value in others for value in values):
-        text = (
-            f"column {name!r} shares the table of {owner!r}, but in train they have no value in common, "
-            f"such as {min(values)!r} and {min(others_values)!r}. Write both in one form, or give each a "
-            "table."
-        )
-        yield Remark(APART, name, text)
 
 
 def no_vectors(name: str, tokens: Collection[Any], keys: Collection[Any]) -> Remark:

@@ -6,7 +6,7 @@ neither a fitted processor of FuxiCTR's nor the preprocessing of FuxiCTR, torch 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,10 @@ import numpy as np
 import polars as pl
 
 from fuxictr_stem import registry
-from fuxictr_stem.config.column_words import META, function_call
+from fuxictr_stem.config.column_words import META
 from fuxictr_stem.data.encoding.column_encoders import Feature
-from fuxictr_stem.data.encoding.encoder_files import read_encoder, write_encoder
-from fuxictr_stem.data.encoding.file_blocks import Block, read_blocks
-from fuxictr_stem.data.encoding.fitted import Fitted
-from fuxictr_stem.data.encoding.frame_programs import Program, program
+from fuxictr_stem.data.encoding.encoder_files import Fitted, read_encoder, write_encoder
+from fuxictr_stem.data.encoding.frame_programs import Program, program, row_frame
 from fuxictr_stem.data.encoding.value_encoders import (
     NotPlain,
     ValueEncoder,
@@ -27,8 +25,8 @@ from fuxictr_stem.data.encoding.value_encoders import (
     value_encoder,
 )
 from fuxictr_stem.data.encoding.vocabulary import Array, Vocabulary
-from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
-from fuxictr_stem.data.source.frame_rows import row_frame
+from fuxictr_stem.data.source.column_plan import Plan
+from fuxictr_stem.data.source.derived_columns import identities
 from fuxictr_stem.data.source.open_source import with_kinds
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.errors import ConfigError
@@ -53,8 +51,7 @@ class RowEncoder:
         cls, source: Source, features: list[Feature], vocabularies: list[Vocabulary]
     ) -> RowEncoder:
         """Return the encoder of files that were just fitted, by what fitting has found out."""
-        calls = (function_call(c["preprocess"], c["name"]) for c in source.plan.derived)
-        functions = {call[0]: registry.get_preprocess(call[0]).identity for call in calls if call}
+        functions = identities(source.plan.derived)
         return cls(Fitted(with_kinds(source), features, vocabularies, functions))
 
     @classmethod
@@ -105,11 +102,11 @@ class RowEncoder:
 
     def columns_needed(self, features: Collection[str], labels: Collection[str] = ()) -> list[str]:
         """Return the columns of a file that some features and labels are read from."""
-        return list(dict.fromkeys(c.origin for c in self._plan(features, labels).in_files))
+        return list(dict.fromkeys(c.origin for c in self.plan(features, labels).in_files))
 
     def raw_columns(self, features: Collection[str]) -> list[dict[str, str]]:
         """Return what the columns are that some features are read from: ``name``, ``type``, ``dtype``."""
-        columns = {c.origin: c for c in self._plan(features).in_files}
+        columns = {c.origin: c for c in self.plan(features).in_files}
         return [{"name": n, "type": c.kind, "dtype": c.dtype} for n, c in columns.items()]
 
     def encode(
@@ -118,12 +115,9 @@ class RowEncoder:
         features: Collection[str] | None = None,
         labels: Collection[str] = (),
     ) -> dict[str, Array]:
-        """Encode the rows of a frame.
+        """Encode the rows of a frame into some features, by default all, and labels.
 
-        Args:
-            frame: Holds the columns that are needed, in any order, and perhaps others.
-            features: The features; all by default.
-            labels: The labels to read.
+        It holds the columns that are needed, in any order, and perhaps others.
 
         Returns:
             By feature: (rows,) or (rows, width); by label: (rows,) float32, NaN where a row has none.
@@ -140,7 +134,7 @@ class RowEncoder:
         key = (*features, None, *labels), tuple(kinds)
         steps = self._programs.get(key)
         if steps is None:
-            plan = self._plan(features, labels)
+            plan = self.plan(features, labels)
             steps = program(self.fitted, plan, features, labels, types, frame.columns)
             if len(self._programs) < _MOST_PROGRAMS:
                 self._programs[key] = steps
@@ -170,39 +164,6 @@ class RowEncoder:
             columns = self.columns_needed(features)
             return self.encode(row_frame(values, columns), features)
 
-    def blocks(
-        self,
-        files: Sequence[Path],
-        features: Collection[str],
-        labels: Collection[str] = (),
-        keep: Collection[str] = (),
-        block_rows: int = BLOCK_ROWS,
-        counted: Callable[[int], object] = lambda rows: None,
-        scratch: Path | None = None,
-    ) -> Iterator[Block]:
-        """Read and encode the rows of files, in their order and in bounded memory.
-
-        CSV files are copied into a temporary folder first, the columns that are needed; what a killed
-        process has left of one is removed.
-
-        Args:
-            files: CSV or parquet files.
-            features: The features to encode.
-            labels: The labels to read.
-            keep: Columns of the files to carry along. Those of a parquet file keep its types; those of a
-                CSV file have their declared type, and are text where none is declared.
-            block_rows: The most rows at a time.
-            counted: Is called with the number of rows before the first of them.
-            scratch: The folder of that temporary folder; the system's by default.
-
-        Raises:
-            DataError: The files are not what training's were; all problems are named.
-        """
-        plan = self._plan(features, labels)
-        return read_blocks(
-            self.fitted, plan, files, features, labels, keep, block_rows, counted, scratch
-        )
-
     def _value_encoders(self, features: Collection[str]) -> list[tuple[str, str, ValueEncoder]]:
         """Return what encodes the values of a row: name, column, function."""
         if not self.fitted.made.isdisjoint(features):
@@ -221,7 +182,8 @@ class RowEncoder:
             encoders.append((name, column.origin, encode))
         return encoders
 
-    def _plan(self, features: Collection[str], labels: Collection[str] = ()) -> Plan:
+    def plan(self, features: Collection[str], labels: Collection[str] = ()) -> Plan:
+        """Return the plan that reads some features and labels."""
         key = *features, None, *labels
         if key not in self._plans:
             for name in features:

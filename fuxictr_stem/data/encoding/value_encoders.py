@@ -157,9 +157,8 @@ def _sequence(feature: Feature, column: Column, words: Vocabulary) -> ValueEncod
 
 def _vector(width: int) -> ValueEncoder:
     def encode(value: Any) -> Array:
-        if type(value) is not list or len(value) != width or set(map(type, value)) != {float}:
-            raise NotPlain
-        if not all(-FLOAT32_MAX <= number <= FLOAT32_MAX for number in value):
+        plain = type(value) is list and len(value) == width and set(map(type, value)) == {float}
+        if not plain or not all(-FLOAT32_MAX <= number <= FLOAT32_MAX for number in value):
             raise NotPlain
         return np.array([value], dtype=np.float32)
 

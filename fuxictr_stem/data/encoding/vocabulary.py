@@ -1,4 +1,4 @@
-"""A vocabulary as arrays, for looking up whole columns."""
+"""A vocabulary as arrays, for looking up whole columns, and for matching it with another one."""
 
 from __future__ import annotations
 
@@ -69,14 +69,7 @@ class Lookup(NamedTuple):
 
 
 class Vocabulary:
-    """The ids of tokens.
-
-    Args:
-        tokens: Distinct tokens, (tokens,): text, whole numbers or floats.
-        ids: The id of each, (tokens,).
-        unknown: Id of every other token.
-        is_sorted: Whether the tokens are sorted.
-    """
+    """The ids of distinct tokens, (tokens,): text, whole numbers or floats; ``unknown`` is any other's."""
 
     def __init__(
         self, tokens: pl.Series, ids: Array, unknown: int, is_sorted: bool = False
@@ -123,11 +116,6 @@ class Vocabulary:
 
         return Lookup(query, lambda codes: ids[codes.to_numpy()])
 
-    def of_numbers(self) -> Callable[[pl.Series], Array]:
-        """Return what turns numbers into the ids of the tokens that are numbers."""
-        find = self._numbers
-        return lambda numbers: find(numbers.to_numpy())
-
     def of_written_numbers(self, missing: str) -> Callable[[pl.Series], Array]:
         """Return what turns whole numbers into the ids of their texts, and missing ones into one text's.
 
@@ -164,7 +152,8 @@ class Vocabulary:
         return pl.dtype_of(pl.lit(pl.Series([], dtype=pl.Enum(self.tokens))))
 
     @cached_property
-    def _numbers(self) -> Callable[[Array], Array]:
+    def of_numbers(self) -> Callable[[Array], Array]:
+        """Return what turns numbers into the ids of the tokens that are numbers."""
         return lookup(self.tokens.to_numpy(), self.ids[:-1], self.unknown)
 
     @cached_property
@@ -181,3 +170,32 @@ class Vocabulary:
         if padding is not None:
             ids[(texts == padding).to_numpy()] = 0
         return ids
+
+
+class Matched(NamedTuple):
+    """What two vocabularies share, and what only one of them has."""
+
+    here: Array  # ids in ours of the tokens that both have, (N,)
+    there: Array  # their ids in the other, (N,)
+    new: int  # tokens that only ours has
+    gone: int  # tokens that only the other has
+
+
+def match_tokens(ours: tuple[pl.Series, Array], theirs: tuple[pl.Series, Array]) -> Matched:
+    """Match the tokens of two vocabularies, distinct tokens and their ids; as text if dtypes differ.
+
+    Example:
+        >>> ours = pl.Series(["b", "c"]), np.array([1, 2])
+        >>> match_tokens(ours, (pl.Series(["a", "b"]), np.array([1, 2])))
+        Matched(here=array([1]), there=array([2]), new=1, gone=1)
+    """
+    as_text = ours[0].dtype != theirs[0].dtype
+
+    def frame(vocabulary: tuple[pl.Series, Array], name: str) -> pl.DataFrame:
+        tokens, ids = vocabulary
+        tokens = tokens.cast(pl.String) if as_text else tokens
+        return pl.DataFrame({"token": tokens, name: ids.astype(np.int64)})
+
+    both = frame(ours, "here").join(frame(theirs, "there"), on="token")
+    here, there = (both[name].to_numpy() for name in ("here", "there"))
+    return Matched(here, there, len(ours[1]) - len(here), len(theirs[1]) - len(there))

@@ -14,10 +14,15 @@ import numpy as np
 import torch
 
 from fuxictr_stem.data.cache import h5_store as store
-from fuxictr_stem.data.loading.batch_part import BatchPart
-from fuxictr_stem.data.loading.matrix import Matrices, Rows, layout, read_rows, whole_row_bytes
-from fuxictr_stem.data.loading.order import OrdersAhead, RowOrder, Window
-from fuxictr_stem.data.loading.shared_rows import shared_rows
+from fuxictr_stem.data.loading.matrix import (
+    Matrices,
+    Rows,
+    layout,
+    read_rows,
+    shared_rows,
+    whole_row_bytes,
+)
+from fuxictr_stem.data.loading.order import BatchPart, OrdersAhead, RowOrder, Window
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.runtime.group import ALONE, Group
 from fuxictr_stem.runtime.memory import available_bytes, device_bytes

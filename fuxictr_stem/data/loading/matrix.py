@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import mmap
+import os
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +19,7 @@ import torch
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.loading.order import Index
 from fuxictr_stem.errors import DataError
+from fuxictr_stem.runtime.group import Group
 
 Matrices = list[torch.Tensor]
 
@@ -66,10 +71,7 @@ def _as(matrix: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 class Rows:
     """Rows of matrices in the order in which they are handed out.
 
-    Args:
-        matrices: What the rows are taken from.
-        index: Place of each row in the matrices; None keeps their order.
-        base: Without an index, the place of the first row.
+    ``index`` is the place of each row in the matrices; None keeps their order, from row ``base`` on.
     """
 
     def __init__(self, matrices: Matrices, index: Index | None, base: int = 0) -> None:
@@ -94,11 +96,8 @@ class Rows:
 def layout(file: h5py.File, features: Sequence[str], labels: Sequence[str]) -> tuple[int, Layout]:
     """Return the rows of an open h5 file and the layout for some of its columns.
 
-    Args:
-        file: The file.
-        features: Columns that keep their kind: ids are int32 (int64 where the file has them),
-            numbers float32.
-        labels: Columns that are float32 whatever they are in the file.
+    Features keep their kind: ids are int32 (int64 where the file has them), numbers float32. Labels are
+    float32 whatever they are in the file.
 
     Raises:
         DataError: A column is absent, stored elsewhere, or of another length.
@@ -155,6 +154,59 @@ def fill_rows(
             for data, view, place in columns:
                 view[at : at + stop - start, place] = store.read(data, start, stop)
             at += stop - start
+
+
+def shared_rows(file: h5py.File, plan: Layout, rows: int, group: Group) -> Matrices | None:
+    """Return all rows of a split in memory that the processes of a machine share, which none may write.
+
+    The first one reads them into memory that has no name (``memfd_create``): the system frees it with the
+    last process that has it mapped, however that one ends, and no limit of /dev/shm counts it. The others
+    open it by what /proc says of the first one. Each process of the group calls this; all get None where
+    the system does not let them share.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    with ExitStack() as opened:
+        places = group.from_first(lambda: _read_shared(file, plan, rows, opened))
+        matrices = None if places is None else _mapped(places, plan, rows)
+        # The first one keeps its handles open until here.
+        return matrices if all(group.exchange(matrices is not None)) else None
+
+
+def _read_shared(file: h5py.File, plan: Layout, rows: int, opened: ExitStack) -> list[str] | None:
+    """Read the rows into new memory; return where each matrix can be opened."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    places, matrices = [], []
+    for width, dtype in zip(plan.widths, plan.dtypes, strict=True):
+        try:
+            handle = os.memfd_create("fuxictr_stem rows")
+        except OSError:
+            return None
+        opened.callback(os.close, handle)
+        os.truncate(handle, rows * width * dtype.itemsize)
+        places.append(f"/proc/{os.getpid()}/fd/{handle}")
+        memory = mmap.mmap(handle, 0)
+        matrices.append(torch.frombuffer(memory, dtype=dtype).view(rows, width))
+    fill_rows(file, plan, np.array([0]), np.array([rows]), matrices)
+    return places
+
+
+def _mapped(places: list[str], plan: Layout, rows: int) -> Matrices | None:
+    """Return what is in memory at some places, to be read only; None if it cannot be opened."""
+    matrices = []
+    for place, width, dtype in zip(places, plan.widths, plan.dtypes, strict=True):
+        try:
+            with open(place, "rb") as file:
+                memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError:
+            return None
+        with warnings.catch_warnings():
+            # PyTorch has no tensors that cannot be written; nobody writes to a split.
+            warnings.filterwarnings("ignore", "The given buffer is not writable")
+            matrices.append(torch.frombuffer(memory, dtype=dtype).view(rows, width))
+    return matrices
 
 
 def _dtype(stored: np.dtype[Any]) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""In which order an epoch visits the rows.
+"""In which order an epoch visits the rows, and which of each batch a process takes.
 
 The order is a function of (seed, epoch) alone: chunks of rows are permuted, a run of permuted
 chunks is a window, and the rows of a window are permuted among themselves. One window is what a
@@ -101,3 +101,28 @@ class OrdersAhead:
         if following is not None and following.key is not None:
             self._next = (following, self._pool.submit(self._make, following))
         return order
+
+
+@dataclass(frozen=True)
+class BatchPart:
+    """A process' part of every batch: a run of its rows; by default all of them.
+
+    Example:
+        >>> [BatchPart(number, 3).rows_of(8) for number in range(3)]
+        [(0, 2), (2, 5), (5, 8)]
+    """
+
+    number: int = 0
+    count: int = 1
+
+    def rows_of(self, size: int) -> tuple[int, int]:
+        """Return the first row of the part in a batch of some size, and the one after its last."""
+        return size * self.number // self.count, size * (self.number + 1) // self.count
+
+    def places(self, rows: int, batch_size: int) -> Index:
+        """Return which of a split's rows the parts of its batches are, in their order."""
+        starts = range(0, rows, batch_size)
+        parts = [self.rows_of(min(batch_size, rows - start)) for start in starts]
+        return np.concatenate(
+            [start + np.arange(*part) for start, part in zip(starts, parts, strict=True)]
+        )

@@ -58,11 +58,15 @@ class RawFile:
             first = self._first_line()
             self.columns = list(names or next(csv.reader([first], delimiter=separator)))
             if names is not None:
-                self._check_fields(first.count(separator) + 1)
+                if (fields := first.count(separator) + 1) != len(names):
+                    raise DataError(
+                        f"{path}, row 1: expected {len(names)} columns ({', '.join(names)}) with "
+                        f"{separator!r} between them, found {fields}. Is this the official file?"
+                    )
                 self.rows = self._count_lines()
             else:
                 self._check_header([*integers, *others])
-                self.rows = self._count_records() - 1
+                self.rows = self._count_records()
 
     def blocks(
         self, columns: Sequence[str] = (), doing: str = "Splitting", rules: Sequence[Rule] = ()
@@ -178,16 +182,9 @@ class RawFile:
 
     def _count_records(self) -> int:
         try:
-            return csv_shape(self.path, Dialect(self._separator)).records
+            return csv_shape(self.path, Dialect(self._separator)).records - 1
         except DataError as error:
             raise DataError(f"{self.path}, {error} {_ADVICE}") from error
-
-    def _check_fields(self, fields: int) -> None:
-        if fields != len(self.columns):
-            raise DataError(
-                f"{self.path}, row 1: expected {len(self.columns)} columns ({', '.join(self.columns)}) "
-                f"with {self._separator!r} between them, found {fields}. Is this the official file?"
-            )
 
     def _check_header(self, needed: Sequence[str]) -> None:
         missing = [name for name in dict.fromkeys(needed) if name not in self.columns]

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuxictr_stem.data.encoding.vocabulary import Array
+from fuxictr_stem.data.source.files import SPLITS
 from fuxictr_stem.errors import DataError, OutputError
 from fuxictr_stem.runtime.text_table import text_table
 
-SPLITS = ("train", "valid", "test")
 TRAIN, VALID, TEST = range(3)
 
 Blocks = Iterator[tuple[pl.DataFrame, Array]]
@@ -35,8 +35,12 @@ def write_splits(blocks: Blocks, paths: Mapping[str, Path], labels: Sequence[str
     try:
         with ExitStack() as stack:
             for rows, splits in blocks:
-                if not writers:
-                    _check_labels(labels, rows.columns)
+                missing = ", ".join(label for label in labels if label not in rows.columns)
+                if missing:
+                    columns = ", ".join(rows.columns)
+                    raise DataError(
+                        f"label_col: {missing} is not among the columns of the raw files ({columns})."
+                    )
                 for code, split in enumerate(SPLITS):
                     part = rows.filter(pl.Series(splits == code))
                     table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -57,15 +61,6 @@ def write_splits(blocks: Blocks, paths: Mapping[str, Path], labels: Sequence[str
             + "). The raw file is too small, or the options of `prepare` leave nothing for it."
         )
     return counts
-
-
-def _check_labels(labels: Sequence[str], columns: Sequence[str]) -> None:
-    missing = [label for label in labels if label not in columns]
-    if missing:
-        raise DataError(
-            f"label_col: {', '.join(missing)} is not among the columns of the raw files "
-            f"({', '.join(columns)})."
-        )
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

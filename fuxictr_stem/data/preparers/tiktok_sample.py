@@ -150,10 +150,7 @@ def _frequent_first(rng: np.random.Generator, size: int, rows: int) -> Array:
 
 
 def _preferences(
-    rng: np.random.Generator,
-    index: dict[str, Array],
-    sizes: dict[str, int],
-    log_duration: Array,
+    rng: np.random.Generator, index: dict[str, Array], sizes: dict[str, int], log_duration: Array
 ) -> dict[str, Array]:
     """Return each part's value in each row: mean zero, variance one, uncorrelated."""
     parts: dict[str, Array] = {}
@@ -218,11 +215,6 @@ def write_raw(raw_dir: Path, columns: Mapping[str, Array]) -> Path:
     return path
 
 
-def find_raw(raw_dir: Path, options: Mapping[str, Any]) -> list[Path]:
-    """Return no file: the raw file is made from the options, not looked for."""
-    return []
-
-
 def read(files: list[Path], raw_dir: Path, options: Mapping[str, Any]) -> Blocks:
     """Make the raw file and read it as the official one is read."""
     path = write_raw(raw_dir, draw(**options).columns)
@@ -230,6 +222,5 @@ def read(files: list[Path], raw_dir: Path, options: Mapping[str, Any]) -> Blocks
     return tiktok.read([path], raw_dir, {})
 
 
-PREPARER = Preparer(
-    name="tiktok_sample", version=1, find_raw=find_raw, read=read, options=TikTokSample
-)
+# The raw file is made from the options, not looked for.
+PREPARER = Preparer("tiktok_sample", 1, lambda raw_dir, options: [], read, TikTokSample)

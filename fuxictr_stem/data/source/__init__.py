@@ -6,5 +6,5 @@ file, with the types of its columns. `validate` then reads each split once. A CS
 `csv_shape` (which rows it has, from its bytes) and `csv_files` (pyarrow counts fields and rows, and copies
 the columns to an Arrow file, so that its text is never read again); `readings` says how each column's
 values come from the raw ones, and what they may not be. From there on `Source.frame` gives the checked
-columns. `raw_columns` reads some columns of the same files for saved predictions.
+columns. `raw_columns` reads some columns of the same files as they are.
 """

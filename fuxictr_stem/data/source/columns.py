@@ -1,10 +1,18 @@
-"""One column as it is read from files, and the types of a parquet file that it can be read from."""
+"""One column as it is read from files: its types there, and its values where folders' names hold it.
+
+A file at ``day=2024-01-01/part-0.parquet`` has the column ``day``, as pyarrow and pandas read it: keys and
+values are URL-decoded; a key whose values are whole numbers of 32 bits in all files is a column of these,
+every other one of text; ``__HIVE_DEFAULT_PARTITION__`` is a missing value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -16,9 +24,13 @@ DEFAULTS: dict[type, Any] = {str: "", int: 0, float: 0.0}
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
 """What a column of each dtype is read as."""
 
-_WITHIN_INT64 = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
-KEPT = "kept"
-"""The kind of a column that is carried along as it is; its ``dtype`` is "" for the type of the file."""
+_MISSING = "__HIVE_DEFAULT_PARTITION__"
+_WHOLE = re.compile(r"-?[0-9]+")
+WITHIN_INT64 = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+"""The types of which every value is a whole number of 64 bits."""
+KEPT, PREDICTED = "kept", "prediction_columns"
+CARRIED = (KEPT, PREDICTED)
+"""The kinds of a column that is carried along as it is; its ``dtype`` is "" for the type of the file."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class Column:
     """One column: its name in the cache and its place in the files."""
 
     name: str  # name in the config and in the cache
-    kind: str  # ``label``, the feature's ``type``, or `KEPT`
+    kind: str  # ``label``, the feature's ``type``, or one of `CARRIED`
     dtype: str  # ``str``, ``int`` or ``float``: what its values are after reading
     origin: str  # the column of the file that it is read from; "" for one that combines others
     splitter: str = "^"  # between the tokens of a sequence
@@ -47,12 +59,12 @@ class Column:
         """Whether a missing value becomes another one."""
         if self.kind == "label":
             return self.fill is not None
-        return self.kind not in ("embedding", KEPT) and not self.required
+        return self.kind not in ("embedding", *CARRIED) and not self.required
 
     @property
     def described(self) -> str:
         """How messages call it."""
-        if self.kind == KEPT:
+        if self.kind in CARRIED:
             return f"column {self.origin!r}"
         name = f"{'label' if self.kind == 'label' else 'column'} {self.name!r}"
         if self.combines:
@@ -62,7 +74,7 @@ class Column:
 
 def type_problem(column: Column, have: pl.DataType) -> str | None:
     """Return why a raw column cannot be read as declared, or None."""
-    if column.kind == KEPT:
+    if column.kind in CARRIED:
         return None
     inner = inner_type(have)
     declared = f"is declared {column.dtype}, found {have}"
@@ -153,11 +165,6 @@ def precision(have: pl.DataType) -> str:
     return str(have) if have in (pl.Float16, pl.Float32) else "double"
 
 
-def fits_int64(have: pl.DataType) -> bool:
-    """Say whether every value of a type is a whole number of 64 bits."""
-    return have in _WITHIN_INT64
-
-
 def is_text(have: pl.DataType) -> bool:
     """Say whether a type holds text."""
     return have == pl.String or isinstance(have, (pl.Categorical, pl.Enum))
@@ -168,3 +175,40 @@ def inner_type(have: pl.DataType) -> pl.DataType | None:
     if not isinstance(have, (pl.List, pl.Array)):
         return None
     return have.inner() if isinstance(have.inner, type) else have.inner
+
+
+def folder_values(path: Path) -> dict[str, str | None]:
+    """Return what the folders in a file's path say, by key; of two the one nearer to the file."""
+    pairs = (name.split("=", 1) for name in path.parent.parts if "=" in name)
+    return {unquote(k): None if v == _MISSING else unquote(v) for k, v in pairs}
+
+
+def whole_keys(paths: Iterable[Path]) -> frozenset[str]:
+    """Return the keys whose values are whole numbers in all of the files that have them."""
+    whole: dict[str, bool] = {}
+    for path in paths:
+        for key, value in folder_values(path).items():
+            whole[key] = whole.get(key, True) and (value is None or _is_whole(value))
+    return frozenset(key for key, is_whole in whole.items() if is_whole)
+
+
+def folder_columns(
+    path: Path, wanted: Iterable[str], whole: frozenset[str]
+) -> dict[str, tuple[pl.DataType, str | int | None]]:
+    """Return the columns that the folders of a file give it: their types, and the value of all rows.
+
+    ``wanted`` are columns that the file itself lacks, ``whole`` is of `whole_keys`.
+    """
+    columns: dict[str, tuple[pl.DataType, str | int | None]] = {}
+    values = folder_values(path)
+    for name in values.keys() & set(wanted):
+        value = values[name]
+        if name not in whole:
+            columns[name] = pl.String(), value
+        else:
+            columns[name] = pl.Int64(), None if value is None else int(value)
+    return columns
+
+
+def _is_whole(value: str) -> bool:
+    return _WHOLE.fullmatch(value) is not None and -(2**31) <= int(value) < 2**31

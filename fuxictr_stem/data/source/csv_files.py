@@ -23,7 +23,6 @@ from fuxictr_stem.data.source.csv_shape import Shape, csv_shape
 from fuxictr_stem.data.source.dialect import (
     UNREADABLE,
     Dialect,
-    is_gzipped,
     open_bytes,
     where_not_utf8,
 )
@@ -84,7 +83,7 @@ def read_csv(
 
 def _special(path: Path, dialect: Dialect, header: Sequence[str], shape: Shape) -> str:
     """Return why polars may read a file in another way than other readers do, or ""."""
-    if is_gzipped(path):
+    if path.suffix == ".gz":
         return "is gzipped"
     in_names = any(c in "".join(header) for c in (dialect.quote or "\n", "\n", "\r"))
     return shape.special or ("has a quote or a line end in a column's name" if in_names else "")
@@ -169,22 +168,21 @@ def _as_numbers(batch: pa.RecordBatch, types: Types, schema: pa.Schema) -> pa.Re
 class _BadRows:
     """Counts the rows that pyarrow leaves out, since they have more or fewer fields than the header."""
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._first: tuple[int | None, int] = (None, 0)
+    count = 0
+    first: tuple[int | None, int] = (None, 0)  # its number, and how many fields it has
 
     def __call__(self, row: Any) -> str:
-        if not self._count:
-            self._first = row.number, row.actual_columns
-        self._count += 1
+        if not self.count:
+            self.first = row.number, row.actual_columns
+        self.count += 1
         return "skip"
 
     def check(self, fields: int, sep: str) -> None:
         """Raise a DataError that names the first of them, if there are any."""
-        if not self._count:
+        if not self.count:
             return
-        number, actual = self._first
-        rows = f"{amount(self._count, 'row')} {'has' if self._count == 1 else 'have'}"
+        number, actual = self.first
+        rows = f"{amount(self.count, 'row')} {'has' if self.count == 1 else 'have'}"
         place = "the first of them" if number is None else f"row {number:,} (the header is row 1)"
         raise DataError(
             f"{rows} another number of fields than the header's {fields}: {place} has {actual}. Is "

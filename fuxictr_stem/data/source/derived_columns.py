@@ -41,6 +41,12 @@ def expression(col: Config) -> pl.Expr:
     return made
 
 
+def identities(columns: Iterable[Config]) -> dict[str, str]:
+    """Return the identity of each preprocess function that columns call, by its name."""
+    calls = (function_call(col.get("preprocess"), col["name"]) for col in columns)
+    return {call[0]: registry.get_preprocess(call[0]).identity for call in calls if call}
+
+
 def columns_read(col: Config, declared: Mapping[str, Config]) -> list[str]:
     """Return the columns that a column is made of, by its entry and the dataset's features and labels.
 

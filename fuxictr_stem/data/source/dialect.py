@@ -16,7 +16,6 @@ from fuxictr_stem.config.column_words import QUOTE
 UNREADABLE = (OSError, EOFError, zlib.error)
 """What reading a plain or a gzipped file may raise."""
 
-_BLOCK = 1 << 24
 # What a file is that begins so.
 _OTHERS = {
     b"\x1f\x8b": "gzipped, but its name does not say so. Rename it to end with .gz.",
@@ -64,34 +63,24 @@ def dialect_for(paths: Sequence[Path], dialect: Dialect) -> Dialect:
     return replace(dialect, sep="\t") if tabs else dialect
 
 
-def is_gzipped(path: Path) -> bool:
-    """Say whether a file's name says that it is gzipped."""
-    return path.suffix == ".gz"
-
-
 def open_bytes(path: Path) -> IO[bytes]:
     """Open a file for reading; one that ends with .gz is unpacked on the way."""
-    return cast(IO[bytes], gzip.open(path)) if is_gzipped(path) else path.open("rb")
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def where_not_utf8(path: Path) -> str | None:
     """Return a sentence that names the first line which is not UTF-8, or what else the file is, or None."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    lines = 0
+    first = b""
     with open_bytes(path) as file:
-        while True:
-            kept = len(decoder.getstate()[0])
-            block = file.read(_BLOCK)
+        # No character of UTF-8 goes on beyond a line's end.
+        for number, text in enumerate(file, 1):
+            first = first or text
             try:
-                decoder.decode(block, final=not block)
+                text.decode()
             except UnicodeDecodeError as error:
-                for start, kind in _OTHERS.items():
-                    if lines == 0 and block.startswith(start):
-                        return f"it is {kind}"
-                # The decoder's own buffer comes before the block and holds no line end.
-                before = block[: max(0, error.start - kept)]
-                line = lines + before.count(b"\n") + 1
-                return f"line {line:,} is not UTF-8 ({error.reason}). Save the file as UTF-8."
-            if not block:
-                return None
-            lines += block.count(b"\n")
+                kind = next(
+                    (kind for start, kind in _OTHERS.items() if first.startswith(start)), ""
+                )
+                line = f"line {number:,} is not UTF-8 ({error.reason}). Save the file as UTF-8."
+                return f"it is {kind}" if kind else line
+    return None

@@ -17,15 +17,17 @@ from fuxictr_stem.config.column_words import CATEGORICAL, META, SEQUENCE
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import (
     KEPT,
+    PREDICTED,
     Column,
     are_alike,
+    folder_columns,
     inner_type,
     type_problem,
+    whole_keys,
     written_kind,
 )
 from fuxictr_stem.data.source.csv_shape import csv_shape
 from fuxictr_stem.data.source.dialect import UNREADABLE, open_bytes, where_not_utf8
-from fuxictr_stem.data.source.partitions import folder_columns, whole_keys
 from fuxictr_stem.data.source.split_files import Part, Source
 from fuxictr_stem.errors import DataError, first_line, raise_all, suggest
 
@@ -95,7 +97,12 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
     except UnicodeDecodeError:
         return {}, [where_not_utf8(path) or "its header is not UTF-8."]
     except csv.Error as error:
-        return {}, [_why_no_header(path, plan, str(error))]
+        try:
+            # It names the line, if it rejects the file, too.
+            csv_shape(path, plan.dialect)
+        except (DataError, *UNREADABLE) as of_line:
+            return {}, [str(of_line)]
+        return {}, [f"its header cannot be read: {error}."]
     except (pl.exceptions.PolarsError, *UNREADABLE) as error:
         return {}, [f"cannot be read as {plan.data_format}: {first_line(error)}"]
     if not header:
@@ -116,21 +123,14 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
     ]
 
 
-def _why_no_header(path: Path, plan: Plan, reason: str) -> str:
-    try:
-        csv_shape(path, plan.dialect)
-    except (DataError, *UNREADABLE) as error:
-        return str(error)
-    return f"its header cannot be read: {reason}."
-
-
 def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
     problems = []
     for column in plan.in_files:
         if column.origin not in types:
             what = "label" if column.kind == "label" else "feature"
             use = f"copied by {what}" if column.name != column.origin else what
-            use = "to keep" if column.kind == KEPT else f"{use} {column.name!r}"
+            carried = {KEPT: "to keep", PREDICTED: PREDICTED}
+            use = carried.get(column.kind, f"{use} {column.name!r}")
             problems.append(
                 f"has no column {column.origin!r} ({use}).{suggest(column.origin, types)}"
             )

@@ -14,10 +14,10 @@ import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, META
 from fuxictr_stem.data.source.columns import (
-    KEPT,
+    CARRIED,
     TYPES,
+    WITHIN_INT64,
     Column,
-    fits_int64,
     inner_type,
     is_text,
     read_as_whole,
@@ -98,7 +98,7 @@ def finite(value: pl.Expr) -> pl.Expr:
 
 def _reading(column: Column, have: pl.DataType) -> Reading:
     raw = pl.col(column.origin)
-    if column.kind == KEPT:
+    if column.kind in CARRIED:
         return _kept(column, raw, have)
     if column.kind == "embedding":
         return _vectors(column, raw)
@@ -188,11 +188,11 @@ def _parsed(column: Column, raw: pl.Expr, have: pl.DataType) -> tuple[pl.Expr, p
         return raw, _NEVER, _NEVER
     if is_text(have):
         text = _without_nulls(column, raw.cast(pl.String).str.strip_chars())
-        text = answers_as_numbers(text) if column.kind in ("label", KEPT) else text
+        text = answers_as_numbers(text) if column.kind in ("label", *CARRIED) else text
         value = text.cast(want, strict=False)
         return value, value.is_null() & (text != "").fill_null(False), _NEVER
     value = raw.cast(want, strict=False)
-    always_whole = have in (pl.Boolean, pl.Null) or fits_int64(have)
+    always_whole = have in (pl.Boolean, pl.Null) or have in WITHIN_INT64
     if column.dtype == "float" or always_whole:
         return value, _NEVER, _NEVER
     changed = value.is_null() | (value.cast(pl.Float64) != raw.cast(pl.Float64))

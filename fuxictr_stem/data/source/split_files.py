@@ -7,6 +7,7 @@ the columns that are needed are kept.
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import NamedTuple
 import polars as pl
 
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import TYPES, fits_int64
+from fuxictr_stem.data.source.columns import TYPES, WITHIN_INT64
 from fuxictr_stem.data.source.readings import Reading, readings
 from fuxictr_stem.errors import DataError
-from fuxictr_stem.runtime.group import Group
+from fuxictr_stem.runtime.group import ALONE, Group
 
 HIDDEN = "\0"
 """First character of the names of columns that a frame has for us; no file has such names."""
@@ -135,65 +136,48 @@ class Source:
         return group.share_of(rows)
 
     def with_csv_read(
-        self, split: str, scratch: Path | None, read: Mapping[str, CsvRead] | None = None
-    ) -> tuple[Source, list[str]]:
-        """Return the source with a split's CSV files counted and copied, and what is wrong with them.
+        self, scratch: Path | None, group: Group = ALONE
+    ) -> tuple[Source, dict[str, list[str]]]:
+        """Return the source with its CSV files counted and copied, and what is wrong with them, by split.
 
-        The copies go into ``scratch``, which is made if need be. None reads the files themselves,
-        and rejects those that polars does not read as other readers do. ``read`` is what
-        `read_csv_files` has returned, if the files were read before.
+        Each process of a group calls this and reads its share of the files. The copies go into
+        ``scratch``, which is made if need be. None reads the files themselves, and rejects those that
+        polars does not read as other readers do.
         """
         if self.plan.data_format != "csv":
-            return self, []
-        parts, problems = [], []
-        for i, part in enumerate(self.parts[split]):
-            name = f"{split}-{i}"
-            rows, types, problem = read[name] if read else self._read_csv(part, name, scratch)
+            return self, {}
+        files = {f"{s}-{i}": (s, part) for s in self.parts for i, part in enumerate(self.parts[s])}
+        copies = {name: scratch and scratch / f"{name}.arrow" for name in files}
+        names = list(files)
+        if group.count > 1:
+            # The largest first, so that the shares are even.
+            names.sort(key=lambda name: (-files[name][1].path.stat().st_size, name))
+        ours = names[group.number :: group.count]
+        read = {name: self._read_csv(files[name][1], copies[name]) for name in ours}
+        of_all = ChainMap(*group.exchange(read))
+        parts: dict[str, list[Part]] = {split: [] for split in self.parts}
+        problems: dict[str, list[str]] = {}
+        for name, (split, part) in files.items():
+            rows, types, problem = of_all[name]
             if problem:
-                problems.append(f"{part.path} ({split}): {problem}")
+                problems.setdefault(split, []).append(f"{part.path} ({split}): {problem}")
                 continue
             every = {**part.types, **{column: TYPES[dtype] for column, dtype in types.items()}}
-            copy = _copy_of(name, scratch)
-            parts.append(replace(part, types=every, rows=rows, copy=copy))
-        return replace(self, parts={**self.parts, split: parts}), problems
+            parts[split].append(replace(part, types=every, rows=rows, copy=copies[name]))
+        return replace(self, parts=parts), problems
 
-    def read_csv_files(self, scratch: Path, group: Group) -> dict[str, CsvRead]:
-        """Have a group of processes read the CSV files of all splits, each its share of the files.
-
-        Args:
-            scratch: The folder of the copies, the same for all.
-            group: The processes, each of which calls this.
-
-        Returns:
-            What `with_csv_read` asks for.
-        """
-        if self.plan.data_format != "csv":
-            return {}
-        parts = {f"{s}-{i}": part for s in self.parts for i, part in enumerate(self.parts[s])}
-        # The largest first, so that the shares are even.
-        names = sorted(parts, key=lambda name: (-parts[name].path.stat().st_size, name))
-        ours = names[group.number :: group.count]
-        read = {name: self._read_csv(parts[name], name, scratch) for name in ours}
-        return {k: v for some in group.exchange(read) for k, v in some.items()}
-
-    def _read_csv(self, part: Part, name: str, scratch: Path | None) -> CsvRead:
+    def _read_csv(self, part: Part, copy: Path | None) -> CsvRead:
         # pyarrow takes a while to import, and scoring rows needs no files.
         from fuxictr_stem.data.source.csv_files import read_csv
 
-        if scratch:
-            scratch.mkdir(parents=True, exist_ok=True)
+        if copy:
+            copy.parent.mkdir(parents=True, exist_ok=True)
         wanted = {n: dtype for n, dtype in _csv_types(self.plan).items() if n in part.header}
         try:
-            rows, types = read_csv(
-                part.path, self.plan.dialect, part.header, wanted, _copy_of(name, scratch)
-            )
+            rows, types = read_csv(part.path, self.plan.dialect, part.header, wanted, copy)
         except DataError as error:
             return 0, {}, str(error)
         return rows, {n: key for n, t in types.items() for key in TYPES if TYPES[key] == t}, ""
-
-
-def _copy_of(name: str, scratch: Path | None) -> Path | None:
-    return scratch and scratch / f"{name}.arrow"
 
 
 def _rows(part: Part) -> int:
@@ -217,7 +201,7 @@ def written_numbers(plan: Plan, types: Iterable[Mapping[str, pl.DataType]]) -> s
     return {
         column.name
         for column in plan.in_files
-        if column.dtype == "str" and all(fits_int64(t[column.origin]) for t in types)
+        if column.dtype == "str" and all(t[column.origin] in WITHIN_INT64 for t in types)
     }
 
 

@@ -47,7 +47,7 @@ def check_source(
 ) -> tuple[Source, dict[str, SplitStats]]:
     """Read every split once and reject what cannot be encoded.
 
-    CSV files are copied as `Source.with_csv_read` says; the processes of a group share them, and the
+    CSV files are copied as `Source.with_csv_read` says, shared by the processes of a group, of which the
     first one counts. Returns the source, to be read from here on, and the statistics of each split.
 
     Raises:
@@ -57,25 +57,18 @@ def check_source(
     """
     problems: list[str] = []
     stats: dict[str, SplitStats] = {}
-    read = source.read_csv_files(scratch, group) if scratch and group.count > 1 else None
+    source, unreadable = source.with_csv_read(scratch, group)
     for split in source.parts:
-        start = time.monotonic()
-        source, unreadable = source.with_csv_read(split, scratch, read)
-        if unreadable:
+        if split in unreadable:
             # Values of such rows are in the wrong columns; what they say there would mislead.
-            problems += unreadable
-            continue
-        if not group.is_first:
-            continue
-        with explained(source):
-            stats[split], counts = _count(source, split)
-        problems += _problems(source, split, stats[split].rows, counts)
-        logger.debug(
-            "Checked %s: %s rows in %.1f s",
-            split,
-            f"{stats[split].rows:,}",
-            time.monotonic() - start,
-        )
+            problems += unreadable[split]
+        elif group.is_first:
+            start = time.monotonic()
+            with explained(source):
+                stats[split], counts = _count(source, split)
+            rows, seconds = stats[split].rows, time.monotonic() - start
+            problems += _problems(source, split, rows, counts)
+            logger.debug("Checked %s: %s rows in %.1f s", split, f"{rows:,}", seconds)
     raise_all(DataError, f"dataset {source.plan.dataset_id!r}", problems)
     counted = group.from_first(lambda: {split: asdict(each) for split, each in stats.items()})
     return source, {split: SplitStats(**each) for split, each in counted.items()}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding import encode
 from fuxictr_stem.data.encoding.column_encoders import Encoder
-from fuxictr_stem.data.encoding.fill_steps import filled_frame
+from fuxictr_stem.data.encoding.encode import read_blocks
+from fuxictr_stem.data.encoding.fill_values import filled_frame
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import integer_type
 from fuxictr_stem.data.source.column_plan import plan_columns
@@ -279,7 +280,7 @@ def test_any_small_frame(
         single = {name: np.concatenate([row[name] for row in rows]) for name in arrays}
         assert_same({split: {**single, **labels}}, {split: said[split]})
         path = Path(dataset[f"{split}_data"])
-        blocks = list(encoder.blocks([path], encoder.names, ["y"], block_rows=block_rows))
+        blocks = list(read_blocks(encoder, [path], encoder.names, ["y"], block_rows=block_rows))
         streamed = {n: np.concatenate([b.arrays[n] for b in blocks]) for n in encoder.names}
         streamed["y"] = np.concatenate([block.labels["y"] for block in blocks])
         assert_same({split: streamed}, {split: said[split]})
@@ -291,11 +292,12 @@ def test_statistics_are_fuxictrs(tmp_path):
 
     from fuxictr_stem.data.encoding import count_tokens as counting
     from fuxictr_stem.data.encoding.fit import Processor
+    from fuxictr_stem.runtime.group import ALONE
 
     dataset = write_dataset(tmp_path, frames(*COLUMNS), CASES["all"])
     plan = plan_columns(dataset)
     source = open_source(plan, find_files(dataset))
-    processor = Processor(source, tmp_path)
+    processor = Processor(source, tmp_path, counting.count_share(source, tmp_path, ALONE))
     train = filled_frame(plan, source.frame("train"))
     meta = pl.concat([filled_frame(plan, source.frame(s)).select("group") for s in SPLITS])
     text = train.with_columns(pl.col("seq").list.join("^"))

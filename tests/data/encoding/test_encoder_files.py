@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from fuxictr_stem.data.cache.open_cache import open_cache
-from fuxictr_stem.data.encoding.encoder_files import copy_encoder
-from fuxictr_stem.data.encoding.fitted import Fitted
+from fuxictr_stem.data.encoding.encode import read_blocks
+from fuxictr_stem.data.encoding.encoder_files import Fitted, copy_encoder
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.errors import ConfigError, DataError
@@ -122,7 +122,7 @@ def test_functions_are_those_of_training(package, tmp_path):  # noqa: F811
     arrays = encoder.encode(frame)
     assert arrays["hour"].tolist() == [1, 3, 2]
     assert encoder.encode_row(frame.row(0, named=True))["hour"].tolist() == [1]
-    blocks = list(encoder.blocks([tmp_path / "d" / "train.csv"], encoder.names))
+    blocks = list(read_blocks(encoder, [tmp_path / "d" / "train.csv"], encoder.names))
     assert_same({"x": blocks[0].arrays}, {"x": arrays})
     package.path.write_text(package.path.read_text() + "\n# another\n")
     with pytest.raises(
@@ -141,12 +141,13 @@ def test_nothing_heavy_is_imported(cache, tmp_path):
 import sys
 from pathlib import Path
 import polars as pl
+from fuxictr_stem.data.encoding.encode import read_blocks
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 encoder = RowEncoder.load(Path({str(cache.folder)!r}))
 frame = pl.read_csv({str(tmp_path / "rows.csv")!r})
 encoder.encode(frame), encoder.encode_row(frame.row(0, named=True))
 light = {{"torch", "fuxictr", "ray", "sklearn", "pandas", "pyarrow", "pydantic", "h5py"}} & set(sys.modules)
-list(encoder.blocks([Path({str(tmp_path / "rows.csv")!r})], encoder.names))
+list(read_blocks(encoder, [Path({str(tmp_path / "rows.csv")!r})], encoder.names))
 print(light, {{"torch", "fuxictr", "ray", "sklearn", "pandas"}} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -196,5 +197,5 @@ def test_five_million_tokens(folder, tmp_path, kind):
         found = encoder.encode(lists, ["seq"])["seq"]
         assert found[:, :4].tolist() == ids[some[:4000]].reshape(1000, 4).tolist()
         lists.write_parquet(tmp_path / "lists.parquet")
-        block = next(encoder.blocks([tmp_path / "lists.parquet"], ["seq"]))
+        block = next(read_blocks(encoder, [tmp_path / "lists.parquet"], ["seq"]))
         assert (block.arrays["seq"] == found).all()

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from fuxictr_stem.data.cache.open_cache import open_cache
+from fuxictr_stem.data.encoding.encode import read_blocks
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from tests.data.encoding.test_encode import CASES
 from tests.support.datasets import (
@@ -51,7 +52,7 @@ def test_rows_get_the_ids_of_fuxictrs_transform(tmp_path, case):
         folder = tmp_path / data_format
         write_dataset(folder, written, [], data_format=data_format)
         files = {split: [folder / f"{split}.{data_format}"] for split in SPLITS}
-        blocks = {s: encoder.blocks(files[s], encoder.names, block_rows=2) for s in SPLITS}
+        blocks = {s: read_blocks(encoder, files[s], encoder.names, block_rows=2) for s in SPLITS}
         assert_same({s: joined(b.arrays for b in blocks[s]) for s in SPLITS}, said)
 
 
@@ -73,7 +74,9 @@ def test_labels_and_kept_columns_come_with_the_rows(tmp_path):
     dataset = write_dataset(tmp_path, written, CASES["all"])
     encoder = RowEncoder.load(open_cache(dataset).folder)
     file = Path(dataset["train_data"])
-    blocks = list(encoder.blocks([file], ["cat"], ["y"], ["num_id", "y", "group"], block_rows=4))
+    blocks = list(
+        read_blocks(encoder, [file], ["cat"], ["y"], ["num_id", "y", "group"], block_rows=4)
+    )
     assert [len(block.labels["y"]) for block in blocks] == [4, 2]
     kept = pl.concat([block.kept for block in blocks])
     assert kept.equals(written["train"].select("num_id", "y", "group"))

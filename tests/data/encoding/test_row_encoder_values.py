@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding import vocabulary
+from fuxictr_stem.data.encoding.encode import read_blocks
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import ConfigError, DataError
 from tests.support.datasets import feature, with_labels, write_dataset
@@ -296,15 +297,17 @@ def test_plain_rows_need_no_frame(encoder, monkeypatch):
 def test_rows_in_files_are_read_in_the_same_ways(encoder, tmp_path):
     frame = frame_of({"user": SAME["floats of whole numbers"]["user"]})
     frame.write_parquet(tmp_path / "a.parquet")
-    blocks = encoder.blocks([tmp_path / "a.parquet"], encoder.names)
+    blocks = read_blocks(encoder, [tmp_path / "a.parquet"], encoder.names)
     same(next(blocks).arrays, encoder.encode(frame))
     frame.with_columns(item=pl.lit(1.5)).write_parquet(tmp_path / "b.parquet")
     with pytest.raises(DataError, match=r"b.parquet .data., column 'item': was text in training"):
-        list(encoder.blocks([tmp_path / "a.parquet", tmp_path / "b.parquet"], encoder.names))
+        list(read_blocks(encoder, [tmp_path / "a.parquet", tmp_path / "b.parquet"], encoder.names))
     text = frame_of({}).drop("vec", "seq", "pre").with_columns(user=pl.Series(["1", "NA", "x"] * 2))
     text.write_csv(tmp_path / "c.csv")
     names = ["user", "item", "age", "price", "num", "group"]
-    same(next(encoder.blocks([tmp_path / "c.csv"], names)).arrays, encoder.encode(text, names))
+    same(
+        next(read_blocks(encoder, [tmp_path / "c.csv"], names)).arrays, encoder.encode(text, names)
+    )
     with pytest.raises(DataError, match="names of files must all end with"):
-        list(encoder.blocks([tmp_path / "a.parquet", tmp_path / "c.csv"], names))
+        list(read_blocks(encoder, [tmp_path / "a.parquet", tmp_path / "c.csv"], names))
     assert not list(Path(tmp_path).glob("*.arrow"))

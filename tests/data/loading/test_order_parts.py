@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuxictr_stem.data.loading.batch_part import BatchPart
+from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.runtime.group import ALONE
 from tests.support.groups import on_threads
 from tests.support.splits import ANY, loader, write

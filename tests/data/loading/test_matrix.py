@@ -86,7 +86,7 @@ def test_without_shared_memory_each_keeps_its_own_if_all_fit(path, monkeypatch, 
         raise OSError("not here")
 
     if place == "open":
-        monkeypatch.setattr("fuxictr_stem.data.loading.shared_rows.open", refused, raising=False)
+        monkeypatch.setattr("fuxictr_stem.data.loading.matrix.open", refused, raising=False)
     else:
         monkeypatch.setattr(os, place, refused)
     needed = ROWS * ROW_BYTES

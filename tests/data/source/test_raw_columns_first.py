@@ -5,7 +5,7 @@ import gzip
 import polars as pl
 import pytest
 
-from fuxictr_stem.data.source.first_rows import first_rows
+from fuxictr_stem.data.source.raw_columns import first_rows
 from fuxictr_stem.errors import DataError
 from tests.support.datasets import feature, label, write_dataset
 
