@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import fuxictr_stem
 from fuxictr_stem.errors import ConfigError, suggest
 from fuxictr_stem.runtime import signals
+from fuxictr_stem.runtime.group import is_first_process, started_by_torchrun
 from fuxictr_stem.runtime.guarded import LOST_RANK_GOES_ON, RESUME_GOES_ON, run_guarded
 from fuxictr_stem.runtime.logs import tell
-from fuxictr_stem.runtime.torchrun import is_first_process, started_by_torchrun
 
 if TYPE_CHECKING:
     from fuxictr_stem.serving.run import Run
@@ -31,14 +31,10 @@ PACKAGED_CONFIG = Path(__file__).parent / "packaged" / "config"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command, by the arguments without the program's name; return its exit code.
 
-    Args:
-        argv: The arguments, without the program's name.
-
-    Returns:
-        0, or 1 where an audit or a check of caches found something, or 2 after a mistake that the
-        user can fix, reported in one message, or 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+    It is 1 where an audit or a check of caches found something, 2 after a mistake that the user can fix,
+    reported in one message, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
     """
     try:
         args = parser().parse_args(argv)

@@ -126,7 +126,7 @@ def _embedding(model: MultiTaskNet) -> _Pairs:
     for name, (table, vocab) in embedding.vocab_of.items():
         tables = embedding.tables[table]
         yield _field(name), tables.table.weight[tables.rows(vocab)]
-    for names, numeric in zip(embedding.numeric_fields, embedding.numeric, strict=True):
+    for names, numeric in zip(embedding.layout.numeric, embedding.numeric, strict=True):
         for name, row in zip(names, numeric.weight, strict=True):
             yield _field(name), row[:, None]
 

@@ -45,12 +45,7 @@ class OutputError(UserError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal stopped a run; the text says what is saved and how to continue.
-
-    Args:
-        signal: Number of the signal.
-        text: For people.
-    """
+    """A signal stopped a run; the text says what is saved and how to continue."""
 
     def __init__(self, signal: int, text: str) -> None:
         super().__init__(text)
@@ -70,11 +65,7 @@ class Problem(NamedTuple):
 
 
 def raise_first(problems: Iterable[Problem]) -> None:
-    """Raise the first of some problems, if there is any.
-
-    Raises:
-        ConfigError: If there is a problem.
-    """
+    """Raise a ConfigError with the first of some problems, if there is any."""
     for key, text, hint in problems:
         raise ConfigError(f"{key}: {text} {hint.strip()}".rstrip())
 
@@ -113,15 +104,9 @@ def first_line(error: BaseException) -> str:
 
 
 def raise_all(error: type[UserError], heading: str, problems: Iterable[str]) -> None:
-    """Raise one error that lists every problem, if there is any.
+    """Raise one error of a kind that lists every problem, a sentence or more each, if there is any.
 
-    Args:
-        error: The kind of error.
-        heading: What was looked at, e.g. ``"dataset 'tiny': its files"``.
-        problems: One sentence or more for each problem.
-
-    Raises:
-        UserError: Of that kind, if there is a problem.
+    The heading is what was looked at, e.g. ``"dataset 'tiny': its files"``.
     """
     texts = list(problems)
     if texts:

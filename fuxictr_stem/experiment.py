@@ -47,24 +47,24 @@ from fuxictr_stem.run_data import check_batches, check_device, make_loader, name
 from fuxictr_stem.runtime import outputs, signals
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.logs import log_to_file
-from fuxictr_stem.runtime.memory import Share, peak_rss_bytes
+from fuxictr_stem.runtime.memory import Share, keep_freed_memory, peak_rss_bytes
 from fuxictr_stem.runtime.memory_shares import Planned
 from fuxictr_stem.runtime.text_table import text_table
 from fuxictr_stem.runtime.versions import versions
-from fuxictr_stem.training import Saving, Trainer, keep_freed_memory, plan_memory
 from fuxictr_stem.training.evaluation import (
     Predictions,
     evaluate_predictions,
     predict,
     warn_of_constants,
 )
-from fuxictr_stem.training.memory_plan import MemoryPlan
+from fuxictr_stem.training.memory_plan import MemoryPlan, plan_memory
 from fuxictr_stem.training.predictions_file import write_predictions
 from fuxictr_stem.training.ranks import Ranks
+from fuxictr_stem.training.saving import Saving
 from fuxictr_stem.training.trackers.adapters import make_trackers
 from fuxictr_stem.training.trackers.tracker import TrackedRun
 from fuxictr_stem.training.trackers.tracking import Tracking
-from fuxictr_stem.training.trainer import OnEvaluation, TrainingHistory
+from fuxictr_stem.training.trainer import OnEvaluation, Trainer, TrainingHistory
 
 logger = logging.getLogger(__name__)
 
@@ -346,11 +346,7 @@ def _finish(
 
 
 def _tracking(params: Mapping[str, Any], folder: Path) -> Tracking:
-    """Return what shows a run to the trackers of its settings, before they start.
-
-    Raises:
-        ConfigError: A tracker's package is absent.
-    """
+    """Return what shows a run to the trackers of its settings, before they start."""
     # Each column would be a page.
     settings = {
         name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value)

@@ -29,15 +29,7 @@ _OTHER_LOADER = "Run with --loader h5, or with --engine fuxictr_stem."
 
 
 def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
-    """Run an experiment id with FuxiCTR's options, under our engine or FuxiCTR's.
-
-    Args:
-        model_zoo: Where FuxiCTR's engine looks up the model.
-        argv: The arguments, without the program's name.
-
-    Returns:
-        The exit code, as of `fuxictr_stem.cli.main`.
-    """
+    """Run an experiment id with FuxiCTR's options, under our engine or FuxiCTR's; return the exit code."""
     parser = argparse.ArgumentParser(description="Run one experiment id.")
     parser.add_argument("--config", type=Path, default=Path("./config/"))
     parser.add_argument("--expid", required=True)
@@ -90,23 +82,11 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
 def run_under_fuxictr(
     model_zoo: ModuleType, config_dir: Path, expid: str, gpu: int = -1, our_loader: bool = False
 ) -> dict[str, dict[str, float]]:
-    """Run an experiment id as FuxiCTR's own runner does, after our checks of its config.
+    """Run an experiment id as FuxiCTR's own runner does, after our checks; return valid and test metrics.
 
-    Works with the PyPI release, whose ``RankDataLoader`` returns the loaders, and with a source
-    checkout, where it is a class with ``make_iterator``.
-
-    Args:
-        model_zoo: Where the model is looked up by its name.
-        config_dir: Folder of the configs.
-        expid: The experiment id.
-        gpu: Number of the CUDA device, or -1 for the CPU.
-        our_loader: Whether our cache and loader feed FuxiCTR's loop.
-
-    Returns:
-        ``valid`` and ``test`` metrics.
-
-    Raises:
-        UserError: If the config, the device or an output folder is not as it must be.
+    Works with the PyPI release, whose ``RankDataLoader`` returns the loaders, and with a source checkout,
+    where it is a class with ``make_iterator``. With ``our_loader``, our cache and loader feed FuxiCTR's
+    loop.
     """
     from fuxictr_stem.config.experiment_config import load_experiment
     from fuxictr_stem.run_data import check_device

@@ -77,11 +77,7 @@ def _of_sections(section: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_json_schemas(folder: Path) -> list[Path]:
-    """Write the JSON schemas of the config files into a folder; return the files.
-
-    Raises:
-        OutputError: If they cannot be written.
-    """
+    """Write the JSON schemas of the config files into a folder; return the files."""
     check_writable(folder, "--json-schema")
     files = []
     for kind, content in json_schemas().items():

@@ -25,10 +25,10 @@ _MODELS = {
     "STEMNet": "fuxictr_stem.models.stemnet:STEMNet",
     "AITM": "fuxictr_stem.models.aitm:AITM",
     "ESMM": "fuxictr_stem.models.esmm:ESMM",
-    "MEMMoE": "fuxictr_stem.models.me_mmoe:MEMMoE",
-    "MEPLE": "fuxictr_stem.models.me_ple:MEPLE",
+    "MEMMoE": "fuxictr_stem.models.mmoe:MEMMoE",
+    "MEPLE": "fuxictr_stem.models.ple:MEPLE",
     "MMoE": "fuxictr_stem.models.mmoe:MMoE",
-    "OMoE": "fuxictr_stem.models.omoe:OMoE",
+    "OMoE": "fuxictr_stem.models.mmoe:OMoE",
     "PLE": "fuxictr_stem.models.ple:PLE",
     "STEMAL": "fuxictr_stem.models.stem_al:STEMAL",
     "SharedBottom": "fuxictr_stem.models.shared_bottom:SharedBottom",
@@ -36,11 +36,7 @@ _MODELS = {
 
 
 def _claims(what: str, group: str, ours: dict[str, str]) -> dict[str, EntryPoint]:
-    """Return the entry points of a group by name.
-
-    Raises:
-        ConfigError: If two of them, or one of them and one of ours, claim a name.
-    """
+    """Return the entry points of a group by name; two for one name, or for one of ours, are an error."""
     entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         taken = ours.get(entry.name) or entries.setdefault(entry.name, entry).value
@@ -69,11 +65,7 @@ def list_models() -> list[str]:
 
 
 def get_model(name: str) -> type:
-    """Return a model class by name.
-
-    Raises:
-        ConfigError: If there is no such model; the message lists what there is.
-    """
+    """Return a model class by name, or raise a ConfigError that lists what there is."""
     table = _table()
     if name not in table:
         raise ConfigError(
@@ -87,9 +79,8 @@ def get_model(name: str) -> type:
 def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskModel:
     """Return the model that the params name, for the tasks that they choose.
 
-    Raises:
-        ConfigError: If the model rejects its parameters.
-        DataError: If a file that the model reads, such as one of pretrained vectors, is not right.
+    Parameters that the model rejects are a ConfigError; a file that it reads and that is not right, such
+    as one of pretrained vectors, is a DataError.
     """
     # A model that knows no task_labels trains the feature map's labels.
     feature_map.labels = list(params["task_labels"])
@@ -116,26 +107,14 @@ class Preprocess(NamedTuple):
     identity: str  # its place, its package's version, and a digest of the file that holds it
 
 
-def _preprocess_entries() -> dict[str, EntryPoint]:
-    return _claims("preprocess functions", PREPROCESS_GROUP, {})
-
-
 def list_preprocess() -> list[str]:
-    """Return the names of the preprocess functions of installed packages, sorted.
-
-    Raises:
-        ConfigError: If two functions claim one name.
-    """
-    return sorted(_preprocess_entries())
+    """Return the names of the preprocess functions of installed packages, sorted."""
+    return sorted(_claims("preprocess functions", PREPROCESS_GROUP, {}))
 
 
 def get_preprocess(name: str) -> Preprocess:
-    """Return a preprocess function by name.
-
-    Raises:
-        ConfigError: If there is none, or it cannot be imported.
-    """
-    entry = _preprocess_entries().get(name)
+    """Return a preprocess function by name; ConfigError if there is none, or it cannot be imported."""
+    entry = _claims("preprocess functions", PREPROCESS_GROUP, {}).get(name)
     if entry is None:
         raise ConfigError(f"No installed package has a preprocess function {name!r}.")
     try:

@@ -101,8 +101,7 @@ def append_csv_line(
 ) -> None:
     """Append FuxiCTR's results line: whole or not at all, also when several runs append at once.
 
-    Raises:
-        OutputError: The line cannot be written; the file is as it was.
+    Where it cannot be written, an `OutputError` leaves the file as it was.
     """
     line = (
         f" {datetime.now():%Y%m%d-%H%M%S},[command] python {' '.join(sys.argv)},[exp_id] {expid},"
@@ -170,11 +169,7 @@ def last_account(folder: Path) -> dict[str, Any] | None:
 
 
 def write_run(folder: Path, params: Mapping[str, Any], versions: Mapping[str, str]) -> None:
-    """Write ``run.json``: the checked parameters that rebuild the model, and the digests of its files.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
+    """Write ``run.json``: the checked parameters that rebuild the model, and the digests of its files."""
     settings = {key: value for key, value in params.items() if key not in NO_SETTINGS}
     content = {"format": _RUN_FORMAT, "versions": dict(versions), "params": as_json(settings)}
     write_json(folder / RUN, sealed(content, [folder / name for name in _SEALED]))
@@ -183,9 +178,7 @@ def write_run(folder: Path, params: Mapping[str, Any], versions: Mapping[str, st
 def read_run(folder: Path) -> dict[str, Any]:
     """Return the parameters that `write_run` has written, of a model whose files are whole.
 
-    Raises:
-        DataError: A file is absent, damaged or of another version; the message names it.
-        AccessError: The system does not let a file be read.
+    A DataError names the file that is absent, damaged or of another version.
     """
     train_again = "Train the experiment again, without --resume."
     if not (folder / RUN).exists():
@@ -215,11 +208,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def weights_digest(folder: Path) -> str:
-    """Return the SHA-256 of the weights of a run that `read_run` has read.
-
-    Raises:
-        DataError: There is none any more: another training has begun there.
-    """
+    """Return the SHA-256 of the weights of a run that `read_run` has read; DataError if they are gone."""
     try:
         return str(read_account(folder / RUN, _RUN_FORMAT)["files"][WEIGHTS]["sha256"])
     except Damaged as error:
@@ -227,11 +216,7 @@ def weights_digest(folder: Path) -> str:
 
 
 def read_feature_map(folder: Path, params: Mapping[str, Any]) -> FeatureMap:
-    """Return the feature map of a run, whose pretrained vectors are in its weights.
-
-    Raises:
-        DataError: It is absent, or that of another run.
-    """
+    """Return the feature map of a run, whose pretrained vectors are in its weights; else a DataError."""
     try:
         feature_map = load_feature_map(params["dataset_id"], folder, params)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -26,9 +26,6 @@ def open_data(params: dict[str, Any], group: Group = ALONE) -> Cache:
     """Prepare an experiment's splits if need be, open their cache, and check labels and groups.
 
     A group of processes, each of which calls this, builds the cache together.
-
-    Raises:
-        UserError: If the files, the labels or the groups are not as they must be.
     """
     if "prepare" in params:
         group.after_first(lambda: prepare(params))
@@ -52,12 +49,7 @@ def name_of_data(params: Mapping[str, Any]) -> str | None:
 def check_device(gpu: int, processes: int = 1) -> None:
     """Reject a CUDA device that is not there, which FuxiCTR would silently replace by the CPU.
 
-    Args:
-        gpu: Its number, or -1 for the CPU.
-        processes: How many of this machine need a device each, the first one this.
-
-    Raises:
-        ConfigError: If there is no such device.
+    ``processes`` are how many of this machine need a device each, of which this is the first one's.
     """
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpu < -1:
@@ -73,11 +65,7 @@ def check_device(gpu: int, processes: int = 1) -> None:
 
 
 def check_batches(model: nn.Module, train: H5Loader) -> None:
-    """Reject a batch of one row where batch norm (or Dice) needs two to normalise by.
-
-    Raises:
-        ConfigError: If the last batch of an epoch, or each, has one row.
-    """
+    """Reject a batch of one row, the last of an epoch or each, where batch norm (or Dice) needs two."""
     normalised = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
     if normalised and (train.batch_size == 1 or train.num_samples % train.batch_size == 1):
         raise ConfigError(

@@ -20,9 +20,10 @@ from fuxictr_stem.distributed.rank_saving import make_saving
 from fuxictr_stem.distributed.session import run_on_ranks
 from fuxictr_stem.distributed.split_model import split_tables
 from fuxictr_stem.layers.row_shards import rows_split
-from fuxictr_stem.training import Trainer, keep_freed_memory
+from fuxictr_stem.runtime.memory import keep_freed_memory
 from fuxictr_stem.training.precision import FP32
 from fuxictr_stem.training.ranks import Ranks
+from fuxictr_stem.training.trainer import Trainer
 from perf.common import own_memory, timed
 from perf.data import batches, label_names
 from perf.sides import our_model

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fuxictr_stem.benchmark.report.figures.style import BLUE, GREY, STYLE, grid
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.training import keep_freed_memory
+from fuxictr_stem.runtime.memory import keep_freed_memory
 from perf.common import Side, timed
 from perf.data import draw, label_names, vocabulary_sizes, write_h5
 from perf.records import Record

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fuxictr_stem import get_model
 from fuxictr_stem.convert import load_reference_state_dict
-from fuxictr_stem.training import keep_freed_memory
+from fuxictr_stem.runtime.memory import keep_freed_memory
 from perf.common import timed
 from perf.data import batches, feature_map, label_names, vocabulary_sizes
 from perf.sizes import Setting

@@ -11,10 +11,11 @@ from typing import Any
 
 from fuxictr_stem.analysis.gates import gate_places
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.training import Trainer, keep_freed_memory
+from fuxictr_stem.runtime.memory import keep_freed_memory
 from fuxictr_stem.training.trackers.adapters import make_trackers
 from fuxictr_stem.training.trackers.tracker import TrackedRun
 from fuxictr_stem.training.trackers.tracking import Tracking
+from fuxictr_stem.training.trainer import Trainer
 from perf.common import Side, alternate, peak_memory, ratio, timed
 from perf.data import draw, label_names, vocabulary_sizes, write_h5
 from perf.records import Record

@@ -397,7 +397,7 @@ def test_every_model_has_its_place_in_the_model_zoo(monkeypatch):
         assert getattr(model_zoo, name) is fuxictr_stem.get_model(name)
 
 
-@pytest.mark.parametrize("place", ["fuxictr_stem.training.Trainer.fit", "torch.optim.Adam"])
+@pytest.mark.parametrize("place", ["fuxictr_stem.training.trainer.Trainer.fit", "torch.optim.Adam"])
 def test_ctrl_c_ends_in_one_line(project, place, monkeypatch, capfd):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

@@ -19,8 +19,8 @@ from fuxictr_stem.experiment import open_data, run_experiment
 from fuxictr_stem.init_from.copy_weights import InitialWeights
 from fuxictr_stem.models import STEMNet
 from fuxictr_stem.registry import list_models
-from fuxictr_stem.training import Trainer
 from fuxictr_stem.training.evaluation import evaluate_predictions, predict
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.crashes import Crash
 from tests.support.project import Project, result_of, toy_rows
 from tests.support.ranks import on_ranks

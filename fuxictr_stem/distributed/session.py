@@ -26,9 +26,8 @@ from fuxictr_stem.distributed.messages import RankLost, highest, lost_ranks, rec
 from fuxictr_stem.distributed.rendezvous import MISTAKE, Keys, meet, names_of, store_lost
 from fuxictr_stem.errors import ConfigError, DataError, Stopped, TrainingError
 from fuxictr_stem.runtime import signals
-from fuxictr_stem.runtime.group import Group
+from fuxictr_stem.runtime.group import Group, started_by_torchrun
 from fuxictr_stem.runtime.guarded import LOST_RANK_GOES_ON
-from fuxictr_stem.runtime.torchrun import started_by_torchrun
 from fuxictr_stem.training.evaluation import Predictions
 from fuxictr_stem.training.ranks import Ranks
 

@@ -107,7 +107,7 @@ def build_to_score(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks
     with rows_split(ranks.number, ranks.count):
         model = build_model(made, feature_map)
     assert isinstance(model, MultiTaskNet), type(model)
-    model.embedding_layer.row_source = RowExchange(model.embedding_layer.field_tables(), FP32)
+    model.embedding_layer.fetch = RowExchange(model.embedding_layer.field_tables(), FP32).fetch
     return model
 
 
@@ -122,7 +122,7 @@ def split_tables(model: MultiTaskNet, ranks: Ranks, exchange_precision: str) -> 
             "Set batch_norm: False and other hidden_activations, or train without torchrun."
         )
     exchange = RowExchange(model.embedding_layer.field_tables(), exchange_precision)
-    model.embedding_layer.row_source = exchange
+    model.embedding_layer.fetch = exchange.fetch
     model.split_tables(
         lambda step: ShardedStep(step, model, exchange),
         partial(save, model, ranks),

@@ -23,10 +23,10 @@ from fuxictr_stem.frames.request import Request
 from fuxictr_stem.init_from.copy_weights import InitialWeights
 from fuxictr_stem.results import result_table
 from fuxictr_stem.run_data import check_device, open_data
+from fuxictr_stem.runtime.group import started_by_torchrun
 from fuxictr_stem.runtime.locks import locked
 from fuxictr_stem.runtime.logs import shown
 from fuxictr_stem.runtime.outputs import check_writable
-from fuxictr_stem.runtime.torchrun import started_by_torchrun
 from fuxictr_stem.runtime.whole_folder import fresh_folder
 from fuxictr_stem.serving.run import Run, load
 

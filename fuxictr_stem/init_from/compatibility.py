@@ -1,20 +1,32 @@
-"""Whether the weights of a run fit an experiment, before any data are read."""
+"""The run whose weights are taken over, and whether they fit an experiment, before any data are read."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
+
+from fuxictr_stem import results
+from fuxictr_stem.analysis.synthetic_features import synthetic_feature_map
 from fuxictr_stem.config.model_parameters import (
     constructor_parameters,
     find_model,
     model_fields,
 )
 from fuxictr_stem.config.result_settings import as_json
-from fuxictr_stem.errors import ConfigError, raise_all
-from fuxictr_stem.init_from.source_run import Anatomy, Source, anatomy
+from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER
+from fuxictr_stem.data.encoding.row_encoder import RowEncoder
+from fuxictr_stem.errors import ConfigError, DataError, raise_all
+from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.models.features import FieldLayout, field_layout
 from fuxictr_stem.models.initial_weights import misfits
+from fuxictr_stem.models.weight_parts import WeightPart, weight_parts
+from fuxictr_stem.registry import build_model
+from fuxictr_stem.training.precision import FP32
 
 logger = logging.getLogger(__name__)
 
@@ -30,24 +42,77 @@ _FORM = {
 }
 
 
+@dataclass(frozen=True)
+class Anatomy:
+    """How a model is made."""
+
+    params: Mapping[str, Any]
+    labels: list[str]
+    num_tables: int  # K
+    parts: dict[str, WeightPart]
+    layout: FieldLayout
+
+
+@dataclass(frozen=True)
+class Source:
+    """A finished run whose weights are taken over."""
+
+    folder: Path
+    params: dict[str, Any]
+    digest: str  # of its weights
+    encoder: RowEncoder
+    layout: FieldLayout
+
+
+def open_source(folder: Path) -> Source:
+    """Open a run folder, whose files must be as written; ConfigError if it is none of a finished run."""
+    if not (folder / results.RESULT).is_file():
+        raise ConfigError(f"--init-from: {results.no_run(folder)}")
+    try:
+        params, digest = results.read_run(folder), results.weights_digest(folder)
+        encoder = RowEncoder.load(folder / ENCODER_FOLDER)
+        feature_map = results.read_feature_map(folder, params)
+    except DataError as error:
+        raise ConfigError(f"--init-from {folder}: {error}") from error
+    layout = field_layout(feature_map.features, params["embedding_dim"])
+    return Source(folder, params, digest, encoder, layout)
+
+
+def anatomy(params: Mapping[str, Any]) -> Anatomy:
+    """Return how the model of an experiment is made, with small vocabularies; nothing random is drawn."""
+    with torch.random.fork_rng(devices=[]):
+        made = {**params, "gpu": -1, "precision": FP32, "verbose": 0}
+        model = build_model(made, synthetic_feature_map(params))
+    if not isinstance(model, MultiTaskNet):
+        raise ConfigError(
+            f"--init-from: {params['model']} is a model of another package. Only models built on "
+            "fuxictr_stem.models.MultiTaskNet can take over weights."
+        )
+    return anatomy_of(model, params)
+
+
+def anatomy_of(model: MultiTaskNet, params: Mapping[str, Any]) -> Anatomy:
+    """Return how a model is made."""
+    embedding = model.embedding_layer
+    labels, parts = list(model.labels), weight_parts(model)
+    return Anatomy(params, labels, embedding.num_tables, parts, embedding.layout)
+
+
 def check_fit(source: Source, params: Mapping[str, Any]) -> None:
     """Compare a run's model with that of an experiment.
 
-    Tasks may differ, and so may vocabularies; fields and layers may not. Other settings that differ, such
-    as an activation, are a warning.
-
-    Raises:
-        ConfigError: The weights do not fit; the message names all that differs.
+    Tasks may differ, and so may vocabularies; fields and layers may not: a ConfigError names all that do.
+    Other settings that differ, such as an activation, are a warning.
     """
     there, here = anatomy(source.params), anatomy(params)
     heading = f"--init-from {source.folder} does not fit this experiment"
-    raise_all(ConfigError, heading, fit_problems(there, here))
+    raise_all(ConfigError, heading, _problems(there, here))
     changed = "; ".join(_changed_settings(there.params, here.params))
     if changed:
         logger.warning("--init-from: settings of the model differ: %s.", changed)
 
 
-def fit_problems(there: Anatomy, here: Anatomy) -> Iterator[str]:
+def _problems(there: Anatomy, here: Anatomy) -> Iterator[str]:
     """Yield what keeps weights from being taken over: the model, the tasks, the fields, the layers."""
     if there.params["model"] != here.params["model"]:
         yield f"its model is {there.params['model']}, this one's {here.params['model']}."
@@ -75,11 +140,8 @@ def fit_problems(there: Anatomy, here: Anatomy) -> Iterator[str]:
 
 def _field_problems(there: Anatomy, here: Anatomy) -> Iterator[str]:
     theirs, ours = _forms(there), _forms(here)
-    for names, place in (
-        (theirs.keys() - ours.keys(), "it"),
-        (ours.keys() - theirs.keys(), "this"),
-    ):
-        if names:
+    for place, side, other in (("it", theirs, ours), ("this", ours, theirs)):
+        if names := side.keys() - other.keys():
             yield f"only {place} has the fields {', '.join(sorted(names))}: use the same ones."
     for name in (name for name in theirs if name in ours):
         changed = [

@@ -11,14 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from fuxictr.pytorch.models import MultiTaskModel
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from fuxictr_stem import results
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Matched, match_tokens
 from fuxictr_stem.errors import ConfigError, DataError, first_line
-from fuxictr_stem.init_from.compatibility import check_fit
-from fuxictr_stem.init_from.source_run import Anatomy, Source, anatomy, anatomy_of, open_source
+from fuxictr_stem.init_from.compatibility import (
+    Anatomy,
+    Source,
+    anatomy,
+    anatomy_of,
+    check_fit,
+    open_source,
+)
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.initial_weights import (
     Rows,
@@ -30,27 +36,16 @@ from fuxictr_stem.models.initial_weights import (
 from fuxictr_stem.models.weight_parts import projection_parts, streams
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.runtime.text_table import text_table
-from fuxictr_stem.training.weights import shards_of
+from fuxictr_stem.training.weights import TensorFile, open_tensors, shards_of
 
 logger = logging.getLogger(__name__)
 
 
 class InitialWeights:
-    """The weights that a training starts from.
+    """The weights of the finished run in ``folder``, from which one that writes to ``target`` starts.
 
-    Args:
-        folder: The folder of the run that has them.
-        target: The folder of the run that takes them over.
-        params: The experiment that takes them over, checked and normalised.
-        resume: Whether the run goes on if it has begun. It has recorded its start then, and the folder
-            need not be there any more.
-
-    Attributes:
-        digest: SHA-256 of the file of weights.
-
-    Raises:
-        ConfigError: It is not the folder of a finished run, or its weights do not fit; all that differs
-            is named.
+    With ``resume``, a run that has begun has recorded its start, and the folder need not be there any
+    more. ``digest`` is the SHA-256 of the file of weights. A ConfigError names all that does not fit.
     """
 
     def __init__(
@@ -82,15 +77,7 @@ class InitialWeights:
         return self._source is not None
 
     def check_same(self, digest: str, who: str) -> None:
-        """Compare the weights with those of another process by their digest.
-
-        Args:
-            digest: The other's.
-            who: What this process is called.
-
-        Raises:
-            ConfigError: They are others.
-        """
+        """Compare with another process' digest; ``who`` is what this one is called in a ConfigError."""
         if digest != self.digest:
             raise ConfigError(
                 f"--init-from {self.folder} is a different run on {who} than on rank 0. Give all "
@@ -98,21 +85,14 @@ class InitialWeights:
             )
 
     def take_over(self, model: MultiTaskModel, encoder_folder: Path) -> dict[str, Any]:
-        """Copy all that fits, log it, and return it.
+        """Copy all that fits into a model, perhaps with a part of the rows of its tables; log it.
 
-        Args:
-            model: The model, set up for training, perhaps with a part of the rows of its tables; what is
-                new in it stays as it is.
-            encoder_folder: Where the encoder of the run's own data is.
+        What is new in the model stays as it is. ``encoder_folder`` has the encoder of the run's own data.
 
         Returns:
             ``folder``, ``expid``, ``dataset_id`` and ``weights`` (the digest) of the other run; ``tasks``
             (``matched``, ``new``, ``gone``); ``tokens``: by field, how many are in the vocabulary, and
             how many are ``matched``, ``new`` and ``gone``; ``fresh``: what else starts anew.
-
-        Raises:
-            ConfigError: The other run is not there any more, or was trained again meanwhile.
-            DataError: Its weights cannot be read.
         """
         assert isinstance(model, MultiTaskNet)
         source = self._source
@@ -124,11 +104,10 @@ class InitialWeights:
         path, encoder = source.folder / results.WEIGHTS, RowEncoder.load(encoder_folder)
         try:
             # One file throughout, though another process may meanwhile replace it.
-            with path.open("rb") as held:
+            with open_tensors(path) as file:
                 if results.weights_digest(source.folder) != self.digest:
                     raise DataError("that run has been trained again since. Start again.")
-                held_path = f"/dev/fd/{held.fileno()}"
-                record = _take_over(held_path, source, model, self._params, encoder)
+                record = _take_over(file, source, model, self._params, encoder)
         except (DataError, SafetensorError, OSError, RuntimeError) as error:
             raise DataError(
                 f"--init-from: the weights {path} cannot be used: {first_line(error)}"
@@ -154,20 +133,21 @@ class _Vocabulary(NamedTuple):
 
 
 def _take_over(
-    path: str, source: Source, model: MultiTaskNet, params: Mapping[str, Any], encoder: RowEncoder
+    file: TensorFile,
+    source: Source,
+    model: MultiTaskNet,
+    params: Mapping[str, Any],
+    encoder: RowEncoder,
 ) -> dict[str, Any]:
     theirs, ours = anatomy(source.params), anatomy_of(model, params)
-    state = model.state_dict()
-    with safe_open(path, "pt") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    state, shards = model.state_dict(), shards_of(model)
+    shapes = {name: tensor.shape for name, tensor in state.items()}
     fresh = copy_parts(
-        path,
+        file,
         state,
-        theirs.parts | projection_parts(source.layout, shapes, theirs.labels),
-        ours.parts
-        | projection_parts(ours.layout, {n: t.shape for n, t in state.items()}, ours.labels),
+        theirs.parts | projection_parts(source.layout, file.shapes, theirs.labels),
+        ours.parts | projection_parts(ours.layout, shapes, ours.labels),
     )
-    shards = shards_of(model)
     tables = [streams(side.labels, side.num_tables) for side in (theirs, ours)]
     vocabularies = list(_matched(source, ours, encoder))
     total = sum(len(vocabulary.rows.here) for vocabulary in vocabularies)
@@ -179,13 +159,12 @@ def _take_over(
             for their_rows, our_rows in pairs:
                 columns = table_columns(our_rows.width, *tables)
                 target, shard = state[our_rows.tensor], shards.get(our_rows.tensor)
-                copy_rows(path, their_rows, target, our_rows.first_id, rows, columns, shard)
+                copy_rows(file, their_rows, target, our_rows.first_id, rows, columns, shard)
             progress.update(len(rows.here))
-    new = [label for label in ours.labels if label not in theirs.labels]
     return {
         "tasks": {
             "matched": [label for label in ours.labels if label in theirs.labels],
-            "new": new,
+            "new": [label for label in ours.labels if label not in theirs.labels],
             "gone": [label for label in theirs.labels if label not in ours.labels],
         },
         "tokens": {field: _counts(matched) for field, _, matched, _ in vocabularies},
@@ -220,13 +199,8 @@ def _matched(source: Source, ours: Anatomy, encoder: RowEncoder) -> Iterator[_Vo
 
 
 def _counts(matched: Matched) -> dict[str, int]:
-    count = len(matched.here)
-    return {
-        "tokens": count + matched.new,
-        "matched": count,
-        "new": matched.new,
-        "gone": matched.gone,
-    }
+    count, new = len(matched.here), matched.new
+    return {"tokens": count + new, "matched": count, "new": new, "gone": matched.gone}
 
 
 def _text(record: Mapping[str, Any]) -> str:

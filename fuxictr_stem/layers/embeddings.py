@@ -27,9 +27,7 @@ PretrainUsage = Literal["init", "sum", "concat"]
 def first_ids(sizes: Sequence[int], padded: Sequence[bool]) -> list[int]:
     """Return the row of each vocabulary's id 0 in one table, whose row 0 is the padding of all.
 
-    Args:
-        sizes: Size of each vocabulary, id 0 included.
-        padded: Whether id 0 of each is padding, which takes no row of its own.
+    A size counts id 0, which in a padded vocabulary is padding and takes no row of its own.
 
     Example:
         >>> first_ids([5, 3, 4], [True, False, True])
@@ -46,16 +44,9 @@ def first_ids(sizes: Sequence[int], padded: Sequence[bool]) -> list[int]:
 class FieldTables(nn.Module):
     """K tables for several vocabularies of one embedding dim, in one parameter.
 
-    Row 0 is the padding of every padded vocabulary: zero, without a gradient. All other ids of
-    vocabulary v lie at ``offset[v] + id``.
-
-    Args:
-        vocab_sizes: Size of each vocabulary, id 0 included.
-        padded: Whether id 0 of each vocabulary is padding.
-        embedding_dim: D.
-        num_tables: K.
-        initializer: In-place initializer, called on each vocabulary's part of each table, (V-1, D)
-            where id 0 is padding, else (V, D).
+    Row 0 is the padding of every padded vocabulary: zero, without a gradient. All other ids of vocabulary
+    v lie at ``offset[v] + id``. The initializer works in place on each vocabulary's part of each table,
+    (V-1, D) where id 0 is padding, else (V, D).
     """
 
     offsets: Tensor
@@ -118,17 +109,10 @@ class FieldTables(nn.Module):
                     self.initializer(part)
 
     def forward(self, ids: Tensor, vocabs: Tensor) -> Tensor:
-        """Look up ids.
+        """Look up ids, (B, F) or (B, L), to (B, F, K*D) or (B, L, K*D).
 
-        Args:
-            ids: (B, F) or (B, L) ids.
-            vocabs: Number of the vocabulary of each column, (F,), or a scalar for all.
-
-        Returns:
-            (B, F, K*D).
-
-        Raises:
-            IndexError: If an id lies outside its vocabulary (checked on the host only).
+        ``vocabs`` are the numbers of the columns' vocabularies, (F,), or a scalar for all. An id outside
+        its vocabulary is an IndexError (on the host only).
         """
         rows = self.table_rows(ids, vocabs)
         weight = self.table.weight
@@ -153,13 +137,7 @@ class FieldTables(nn.Module):
 
 
 class NumericTables(nn.Module):
-    """Numeric fields as vectors: a value times a learnt vector, one per table.
-
-    Args:
-        num_fields: F.
-        embedding_dim: D.
-        num_tables: K.
-    """
+    """Numeric fields as vectors: a value times a learnt vector, one per table."""
 
     def __init__(self, num_fields: int, embedding_dim: int, num_tables: int) -> None:
         super().__init__()

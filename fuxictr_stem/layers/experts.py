@@ -103,14 +103,9 @@ class ExpertLayer(nn.Module):
 
 
 class ExpertStack(nn.Module):
-    """``num_layers`` expert layers; the last has no shared output.
+    """``num_layers`` expert layers, at least 1, of which the last has no shared output.
 
-    Args:
-        num_layers: Number of layers, at least 1.
-        num_tasks: Number of tasks, T.
-        input_dim: Width of each stream of the first layer.
-        expert_hidden_units: As in `ExpertLayer`.
-        layer: The other arguments of `ExpertLayer`.
+    ``input_dim`` is that of the first; ``layer`` are the other arguments of `ExpertLayer`.
     """
 
     def __init__(

@@ -64,6 +64,7 @@ def aftb_rules(
     num_shared_experts: int,
     shared_gate: bool = False,
     isolate_shared_gate: bool = True,
+    auxiliary: Collection[int] = (),
 ) -> GateRules:
     """Return the AFTB gate: read all experts, train one's own and the shared ones.
 
@@ -75,11 +76,15 @@ def aftb_rules(
         isolate_shared_gate: Whether that gate trains the shared experts only. Otherwise it trains
             every expert, as the published code does; through it a task's loss then reaches the other
             tasks' experts as soon as there are two layers.
+        auxiliary: Numbers of tasks that help the others and are not helped, as in STEM-AL: their gates
+            read only what they train.
     """
     train = _own_and_shared(num_tasks, num_specific_experts, num_shared_experts, shared_gate)
     if shared_gate and not isolate_shared_gate:
         train[num_tasks] = True
-    return GateRules(read=torch.ones_like(train), train=train)
+    read, helpers = torch.ones_like(train), list(auxiliary)
+    read[helpers] = train[helpers]
+    return GateRules(read=read, train=train)
 
 
 def cgc_rules(
@@ -91,46 +96,13 @@ def cgc_rules(
 ) -> GateRules:
     """Return the customized gate control of PLE: read one's own and the shared experts, train both.
 
-    Args:
-        num_tasks: Number of tasks, T.
-        num_specific_experts: Experts of each task, K1.
-        num_shared_experts: Shared experts, K2.
-        shared_gate: Whether a last row describes the gate of the shared stream, for a further layer.
-        shared_gate_reads: What that gate reads: all experts, as in the paper (Tang et al., RecSys
-            2020), or the shared ones only, as in the published codes of STEM and FuxiCTR.
+    The gate of the shared stream reads all experts, as in the paper (RecSys 2020), or the shared
+    ones only, as in the published codes of STEM and FuxiCTR; all else is as of `aftb_rules`.
     """
     read = _own_and_shared(num_tasks, num_specific_experts, num_shared_experts, shared_gate)
     if shared_gate and shared_gate_reads == "all":
         read[num_tasks] = True
     return GateRules(read=read, train=read)
-
-
-def auxiliary_rules(
-    num_tasks: int,
-    num_specific_experts: int,
-    num_shared_experts: int,
-    shared_gate: bool = False,
-    auxiliary: Collection[int] = (),
-    isolate_shared_gate: bool = True,
-) -> GateRules:
-    """Return the gates of STEM-AL: auxiliary tasks help the others and are not helped.
-
-    A main task's gate is AFTB's; an auxiliary task's gate reads and trains its own and the shared
-    experts only.
-
-    Args:
-        num_tasks: Number of tasks, T.
-        num_specific_experts: Experts of each task, K1.
-        num_shared_experts: Shared experts, K2.
-        shared_gate: As in `aftb_rules`.
-        auxiliary: Numbers of the auxiliary tasks.
-        isolate_shared_gate: As in `aftb_rules`.
-    """
-    sizes = (num_tasks, num_specific_experts, num_shared_experts, shared_gate)
-    read, train = aftb_rules(*sizes, isolate_shared_gate=isolate_shared_gate)
-    helpers = list(auxiliary)
-    read[helpers] = train[helpers]
-    return GateRules(read=read, train=train)
 
 
 def free_rules(num_gates: int, num_experts: int) -> GateRules:
@@ -161,15 +133,9 @@ class _MaskedMixture(torch.autograd.Function):
 
 
 def mix_experts(gates_QBE: Tensor, experts_EBH: Tensor, train_QE: Tensor) -> Tensor:
-    """Mix expert outputs by gate weights, with the gradient into the experts masked.
+    """Mix expert outputs by gate weights, (Q, B, H), with the gradient into the experts masked.
 
-    Args:
-        gates_QBE: Gate weights, (Q, B, E).
-        experts_EBH: Expert outputs, (E, B, H).
-        train_QE: 0/1: whether gate q passes its gradient on to expert e, (Q, E).
-
-    Returns:
-        (Q, B, H).
+    ``train_QE`` is 1 where gate q passes its gradient on to expert e, else 0.
     """
     # Under autocast the experts are narrower than what a softmax gives.
     gates_QBE = gates_QBE.to(experts_EBH.dtype)
@@ -179,17 +145,9 @@ def mix_experts(gates_QBE: Tensor, experts_EBH: Tensor, train_QE: Tensor) -> Ten
 class GateBank(nn.Module):
     """Q gates over E experts, following `GateRules`.
 
-    The hidden layers are one batch of MLPs. The last map of each gate has as many outputs as the gate
-    reads experts, so that no parameter is dead.
-
-    Args:
-        rules: What each gate reads and trains.
-        input_dim: Width of the gates' inputs.
-        hidden_units: Widths of the hidden layers of each gate.
-        mlp: ``hidden_activations``, ``dropout_rates``, ``batch_norm``, as in `GroupedMLP`.
-
-    Raises:
-        ValueError: If a gate reads nothing, or trains an expert that it does not read.
+    The hidden layers are one batch of MLPs, as in `GroupedMLP`. The last map of each gate has as many
+    outputs as the gate reads experts, so that no parameter is dead. A gate that reads nothing, or trains
+    an expert that it does not read, is a ValueError.
     """
 
     train_mask: Tensor
@@ -225,8 +183,7 @@ class GateBank(nn.Module):
     def weights(self, x_SBI: Tensor) -> Tensor:
         """Return the gate weights, (Q, B, E): rows sum to 1, unread experts get 0.
 
-        Args:
-            x_SBI: One input per gate, (Q, B, in), or one for all, (1, B, in).
+        There is one input per gate, (Q, B, in), or one for all, (1, B, in).
         """
         hidden = self.hidden(x_SBI).expand(len(self.output), -1, -1)
         rows = []

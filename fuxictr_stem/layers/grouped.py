@@ -22,12 +22,6 @@ class GroupedLinear(nn.Module):
 
     The weight is (G, out, in), a stack of ``nn.Linear`` weights. FuxiCTR's ``net_regularizer`` finds
     ``weight`` and ``bias`` by these names.
-
-    Args:
-        num_groups: Number of maps, G.
-        input_dim: Width of the input.
-        output_dim: Width of the output.
-        bias: Whether each map adds a bias.
     """
 
     def __init__(self, num_groups: int, input_dim: int, output_dim: int, bias: bool = True) -> None:
@@ -44,14 +38,9 @@ class GroupedLinear(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x_SBI: Tensor) -> Tensor:
-        """Apply the maps.
+        """Apply the maps: (S, B, in) to (G, B, out), S dividing G.
 
-        Args:
-            x_SBI: (S, B, in) with S dividing G: stream s feeds the maps s*G/S .. (s+1)*G/S - 1. Maps
-                that read the same stream share one product.
-
-        Returns:
-            (G, B, out).
+        Stream s feeds the maps s*G/S .. (s+1)*G/S - 1. Maps that read the same stream share one product.
         """
         num_streams, batch, input_dim = x_SBI.shape
         num_groups, output_dim, _ = self.weight.shape
@@ -72,11 +61,8 @@ class GroupedLinear(nn.Module):
 class PerUnit(nn.Module):
     """Run a module that keeps a state per unit (batch norm, PReLU, Dice) over all groups at once.
 
-    The G groups of H units are G*H channels to the wrapped module, so each unit of each group has its
-    own state, exactly as in G separate MLPs.
-
-    Args:
-        module: A module on (B, G*H).
+    The G groups of H units are G*H channels to the wrapped module, on (B, G*H), so each unit of each group
+    has its own state, exactly as in G separate MLPs.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -141,14 +127,10 @@ class GroupedMLP(nn.Module):
             self.layers.append(GroupedLinear(num_groups, input_dim, output_dim))
 
     def relu_group(self, streams: Sequence[int], x_SBI: Tensor) -> ReLUGroup | None:
-        """Return the MLPs as `relu_mlps` takes them; None where it cannot run them.
+        """Return the MLPs as `relu_mlps` takes them, equally many per stream; None if it cannot run them.
 
-        It runs plain ReLU MLPs on the CPU in float32 or float64; where somebody watches or replaces what
-        a layer gives (hooks), the layers run as they are.
-
-        Args:
-            streams: Numbers of the streams that the MLPs read, equally many MLPs each.
-            x_SBI: The streams.
+        It runs plain ReLU MLPs on the CPU in float32 or float64; where somebody watches or replaces what a
+        layer gives (hooks), the layers run as they are.
         """
         kinds = [type(layer) for layer in self.layers]
         linear = [layer for layer in self.layers if isinstance(layer, GroupedLinear)]
@@ -180,11 +162,7 @@ class GroupedMLP(nn.Module):
 
 
 def per_layer(name: str, value: object, depth: int) -> list:
-    """Return one entry per hidden layer, of which there are ``depth``: a scalar repeated, a list checked.
-
-    Raises:
-        ValueError: If a list does not have ``depth`` entries.
-    """
+    """Return one entry for each of ``depth`` hidden layers: a scalar repeated, or a list of that length."""
     if not isinstance(value, (list, tuple)):
         return [value] * depth
     if len(value) != depth:

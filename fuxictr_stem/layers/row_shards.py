@@ -34,12 +34,7 @@ _split: ContextVar[tuple[int, int] | None] = ContextVar("split", default=None)
 
 @contextmanager
 def rows_split(number: int, count: int) -> Iterator[None]:
-    """Have the tables that are made within keep the rows of one process of several.
-
-    Args:
-        number: Of the process, from 0.
-        count: How many processes there are.
-    """
+    """Have the tables that are made within keep the rows of one process, whose number is from 0."""
     token = _split.set((number, count))
     try:
         yield
@@ -94,13 +89,9 @@ class RowShard:
         into_SD: Tensor,
         contiguous: bool,
     ) -> None:
-        """Initialise what is kept of some rows as if all of them were here.
+        """Initialise what is kept of some rows, a run from 1 on, as if all of them were here.
 
-        Args:
-            initializer: As of `draw_blocks`, like ``contiguous``.
-            rows: A run of the table's rows, from 1.
-            into_SD: All that is kept of the table, or some columns of it.
-            contiguous: Whether these columns are all of them.
+        ``into_SD`` is all that is kept of the table, or, unless ``contiguous``, some columns of it.
         """
         count = rows.stop - rows.start
         for start, block in draw_blocks(initializer, count, into_SD.shape[1], contiguous):
@@ -140,14 +131,10 @@ class Fetched(NamedTuple):
 def draw_blocks(
     initializer: Callable[[Tensor], object], rows: int, width: int, contiguous: bool
 ) -> Iterator[tuple[int, Tensor]]:
-    """Initialise a matrix some rows at a time, with the numbers that its initializer gives the whole one.
+    """Initialise a matrix in blocks of rows, with the numbers that its initializer gives the whole one.
 
-    Args:
-        initializer: In-place initializer of a matrix: a series of operations on each number by itself,
-            which are seen from how it treats the whole shape.
-        rows: Of the matrix.
-        width: Of the matrix.
-        contiguous: Whether its rows follow one another in memory; PyTorch's draws depend on that.
+    The initializer works in place, by operations on each number by itself, which are seen from how it
+    treats the whole shape. PyTorch's draws also depend on whether rows are ``contiguous`` in memory.
 
     Yields:
         The first row of a block, and the block; it is overwritten by the next.

@@ -65,12 +65,7 @@ class AITM(MultiTaskNet):
 
     @staticmethod
     def params_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
-        """Yield the first reason why the calibrator would be wrong: key, rule and value, next step.
-
-        Args:
-            params: ``calibrator_weight``, ``task_labels`` and ``task`` as lists, ``sample_spaces``, and
-                ``label_col`` where there is a dataset.
-        """
+        """Yield the first reason against the calibrator; ``task_labels`` and ``task`` are lists."""
         weight = params.get("calibrator_weight")
         if not weight:
             return

@@ -180,8 +180,7 @@ class MultiTaskNet(MultiTaskModel):
     def predictions(self, x_TBH: Tensor) -> dict[str, Tensor]:
         """Return the towers' activated outputs, (B, 1) each, named as FuxiCTR expects them.
 
-        Args:
-            x_TBH: One representation per task, (T, B, H), or one for all, (1, B, H).
+        They read one representation per task, (T, B, H), or one for all, (1, B, H).
         """
         return {
             f"{label}_pred": activation(widen(output))
@@ -265,8 +264,7 @@ class MultiTaskNet(MultiTaskModel):
     def compile(self, optimizer: str, loss: str | list[str], lr: float) -> None:
         """Set up optimizer and losses, as FuxiCTR does; Adam in a form that passes less over tables.
 
-        Raises:
-            ConfigError: If ``row_sparse`` is wanted with another optimizer or an L1 penalty.
+        With ``row_sparse``, another optimizer or an L1 penalty is a ConfigError.
         """
         super().compile(optimizer, loss, lr)
         regularizer = self._embedding_regularizer
@@ -400,11 +398,7 @@ class MultiTaskNet(MultiTaskModel):
         return predict(self, data_generator).y_pred
 
     def save_weights(self, checkpoint: str) -> None:
-        """Write the weights as safetensors; a reader finds the old file or the new one, whole.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
+        """Write the weights as safetensors, the whole file or nothing, or raise `OutputError`."""
         if self._save is not None:
             self._save(checkpoint)
             return
@@ -413,11 +407,7 @@ class MultiTaskNet(MultiTaskModel):
             save_model(self, str(temporary))
 
     def load_weights(self, checkpoint: str) -> None:
-        """Read weights written by `save_weights`; no pickle is read.
-
-        Raises:
-            DataError: If the file is not of that kind, or of another model.
-        """
+        """Read weights written by `save_weights`; no pickle is read. Another file is a DataError."""
         self.to(self.device)
         try:
             read_into(self, checkpoint, self._opener)

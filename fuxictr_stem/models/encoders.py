@@ -16,11 +16,7 @@ from fuxictr_stem.models.expressions import LinearEncoder, PoolingEncoder, parse
 
 
 class Pooling(nn.Module):
-    """FuxiCTR's masked pooling of a sequence.
-
-    Args:
-        average: Whether it is the mean over what counts; else the sum.
-    """
+    """FuxiCTR's masked pooling of a sequence: the mean over what counts, or the sum."""
 
     def __init__(self, average: bool) -> None:
         super().__init__()
@@ -39,13 +35,9 @@ class Pooling(nn.Module):
 
 
 class FieldEncoder(nn.Module):
-    """The encoder of one field: FuxiCTR's ``feature_encoder``, with its own weights in each table.
+    """The encoder of one field: FuxiCTR's ``feature_encoder``, with its own weights in each of K tables.
 
-    Args:
-        steps: What to do, in order.
-        num_tables: K.
-        is_vector: Whether the field is a ready-made vector, (B, P), which all tables share.
-        output_dim: Width of the result in one table.
+    ``steps`` are done in order. A field that ``is_vector``, ready-made, (B, P), is one for all tables.
     """
 
     def __init__(
@@ -70,11 +62,7 @@ class FieldEncoder(nn.Module):
     def from_spec(
         cls, name: str, spec: dict[str, Any], dim: int, num_tables: int
     ) -> FieldEncoder | None:
-        """Return the encoder that a feature's spec asks for, or None.
-
-        Raises:
-            ConfigError: If the encoder is unknown, does not fit the field, or a sequence has none.
-        """
+        """Return the encoder that a feature's spec asks for, or None; ConfigError if it does not fit."""
         steps = parse_encoder(spec.get("feature_encoder"))
         is_vector = spec["type"] == "embedding"
         width = spec["pretrain_dim"] if is_vector else dim

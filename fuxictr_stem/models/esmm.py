@@ -61,12 +61,7 @@ class ESMM(MultiTaskNet):
 
     @staticmethod
     def params_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
-        """Yield the first thing wrong with the labels: its key, the rule and value, the next step.
-
-        Args:
-            params: ``click_label``, ``conversion_label``, ``task_labels`` and ``task`` as lists,
-                ``sample_spaces``, and ``label_col`` where there is a dataset.
-        """
+        """Yield the first thing wrong with the labels; ``task_labels`` and ``task`` are lists."""
         labels, types = params["task_labels"], params["task"]
         click: Any = params.get("click_label")
         conversion: Any = params.get("conversion_label")

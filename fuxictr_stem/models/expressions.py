@@ -84,13 +84,9 @@ def _number(what: str, text: Any, node: ast.expr) -> float:
 
 
 def parse_initializer(text: str) -> Callable[[Tensor], Any]:
-    """Return the initializer that FuxiCTR's expression names.
+    """Return the initializer that an expression names, such as ``partial(nn.init.normal_, std=1e-4)``.
 
-    Args:
-        text: Such as ``partial(nn.init.normal_, std=1e-4)`` or ``nn.init.xavier_normal_``.
-
-    Raises:
-        ConfigError: If it is not one of the listed initializers with number arguments.
+    It must be one of those that are listed, with number arguments; a ConfigError says what there is.
     """
     what = "embedding_initializer"
     name, args, keywords = _parse(what, text)
@@ -127,14 +123,10 @@ def parse_initializer(text: str) -> Callable[[Tensor], Any]:
 
 
 def parse_encoder(value: Any) -> list[PoolingEncoder | LinearEncoder]:
-    """Return the steps that FuxiCTR's ``feature_encoder`` names; none for null.
+    """Return the steps that FuxiCTR's ``feature_encoder`` names, one expression or a list; none for null.
 
-    Args:
-        value: An expression such as ``layers.MaskedAveragePooling()`` or ``nn.Linear(64, 16,
-            bias=False)``, a list of them, or null.
-
-    Raises:
-        ConfigError: If it is not one of the listed encoders with number arguments.
+    Each must be one of those that are listed, as ``layers.MaskedAveragePooling()`` or ``nn.Linear(64, 16,
+    bias=False)``; a ConfigError says what there is.
     """
     if value in (None, "", "None", "none", "null"):
         return []

@@ -1,12 +1,15 @@
 """FuxiCTR's features as one dense input per table: the glue between a `FeatureMap` and `layers`.
 
+Which table each field reads, and where its rows lie, is known without building the tables (`FieldLayout`).
+
 Symbols: B batch, K tables, D embedding dim of a field, L sequence length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from fuxictr.features import FeatureMap
@@ -14,12 +17,76 @@ from torch import Tensor, nn
 
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import FieldTables, NumericTables, PretrainedTables
+from fuxictr_stem.layers.embeddings import first_ids
 from fuxictr_stem.models.encoders import FieldEncoder
 from fuxictr_stem.models.expressions import parse_initializer
-from fuxictr_stem.models.field_layout import field_layout, vocabularies
 from fuxictr_stem.models.pretrained_vectors import read_vectors
 
 DEFAULT_INITIALIZER = "partial(nn.init.normal_, std=1e-4)"
+
+
+@dataclass(frozen=True)
+class FieldLayout:
+    """The places of the fields of a `TaskEmbedding`; a field's place in a list is a module's number."""
+
+    features: dict[str, dict[str, Any]]  # their specs, each with the dim of the table it reads
+    dims: dict[str, int]  # embedding dim of each field, before its encoder
+    # The field whose table a categorical or sequence field reads: its own, or that of `share_embedding`.
+    owners: dict[str, str]
+    pretrained: list[str] = field(default_factory=list)  # owners with pretrained vectors
+    # The other owners, and the numeric fields; those of one dim are together.
+    tables: list[list[str]] = field(default_factory=list)
+    numeric: list[list[str]] = field(default_factory=list)
+
+    def first_id(self, owner: str) -> tuple[int, int]:
+        """Return the number of the table that an owner's rows lie in, and the row of its id 0.
+
+        The row of an id is that many further; id 0 of a padded vocabulary has none.
+        """
+        number, names = next((i, names) for i, names in enumerate(self.tables) if owner in names)
+        sizes, padded = vocabularies(self.features[name] for name in names)
+        return number, first_ids(sizes, padded)[names.index(owner)]
+
+
+def field_layout(specs: Mapping[str, Mapping[str, Any]], embedding_dim: int) -> FieldLayout:
+    """Lay out the fields of a feature map, whose specs may hold meta columns.
+
+    The embedding dim is the width of a field that names none of its own.
+    """
+    features = {name: dict(spec) for name, spec in specs.items() if spec["type"] != "meta"}
+
+    def owner_of(name: str) -> str:
+        shared = features[name].get("share_embedding")
+        return owner_of(shared) if shared in features else name
+
+    owners = {
+        name: owner_of(name)
+        for name, spec in features.items()
+        if spec["type"] in ("categorical", "sequence")
+    }
+    dims = {name: spec.get("embedding_dim") or embedding_dim for name, spec in features.items()}
+    for name, owner in owners.items():
+        dims[name] = features[name]["embedding_dim"] = dims[owner]
+    layout = FieldLayout(features, dims, owners)
+    tables: dict[int, list[str]] = {}
+    for owner in dict.fromkeys(owners.values()):
+        if "pretrained_emb" in features[owner]:
+            layout.pretrained.append(owner)
+        else:
+            tables.setdefault(dims[owner], []).append(owner)
+    numeric: dict[int, list[str]] = {}
+    for name, spec in features.items():
+        if spec["type"] == "numeric":
+            numeric.setdefault(dims[name], []).append(name)
+    layout.tables.extend(tables.values())
+    layout.numeric.extend(numeric.values())
+    return layout
+
+
+def vocabularies(specs: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[bool]]:
+    """Return the sizes of fields' vocabularies, id 0 included, and whether that id is padding."""
+    pairs = [(spec["vocab_size"], spec.get("padding_idx") == 0) for spec in specs]
+    return [size for size, _ in pairs], [pad for _, pad in pairs]
 
 
 def _vectors(name: str, spec: dict[str, Any], feature_map: FeatureMap, width: int) -> Tensor:
@@ -29,26 +96,13 @@ def _vectors(name: str, spec: dict[str, Any], feature_map: FeatureMap, width: in
     return read_vectors(name, spec, feature_map.data_dir, width)
 
 
-class RowSource(Protocol):
-    """Gets rows of tables from the processes that keep them."""
-
-    def fetch(self, rows: list[Tensor]) -> None:
-        """Have each table's ``fetched`` hold some of its rows, (N,), in any order and number."""
-
-
 class TaskEmbedding(nn.Module):
     """Every feature of a feature map, embedded in each of K tables.
 
     All of FuxiCTR's feature types: categorical, numeric, sequence with pooling, ``share_embedding``,
     ``pretrained_emb``, ``embedding``; fields may have an ``embedding_dim`` of their own. Plain
-    categorical fields of the same dim are one lookup in one table.
-
-    Args:
-        feature_map: FuxiCTR's description of the features. Where its ``data_dir`` is None, pretrained
-            vectors are read from no file: weights that hold them are to be loaded.
-        embedding_dim: Width of a field that names none of its own.
-        num_tables: K.
-        initializer: FuxiCTR's expression of the tables' initializer.
+    categorical fields of the same dim are one lookup in one table. Where the feature map's ``data_dir`` is
+    None, pretrained vectors are read from no file: weights that hold them are to be loaded.
 
     Raises:
         ConfigError: If a field cannot be embedded: no pooling for a sequence, an unknown encoder.
@@ -64,7 +118,8 @@ class TaskEmbedding(nn.Module):
         super().__init__()
         self.num_tables = num_tables
         self.embedding_dim = embedding_dim
-        self.row_source: RowSource | None = None  # where several processes split the tables
+        # Where several processes split the tables: has each one's ``fetched`` hold some rows, (N,).
+        self.fetch: Callable[[list[Tensor]], None] | None = None
         self.layout = field_layout(feature_map.features, embedding_dim)
         self.features = self.layout.features
         if not self.features:
@@ -83,27 +138,23 @@ class TaskEmbedding(nn.Module):
         self.encoder_of: dict[str, int] = {}
         self._build_lookups(feature_map)
         # The numeric fields of each dim are one module.
-        self.numeric_fields = self.layout.numeric
-        for names in self.numeric_fields:
-            self.numeric.append(NumericTables(len(names), self.field_dim(names[0]), num_tables))
+        for names in self.layout.numeric:
+            dim = self.layout.dims[names[0]]
+            self.numeric.append(NumericTables(len(names), dim, num_tables))
         for name, spec in self.features.items():
-            encoder = FieldEncoder.from_spec(name, spec, self.field_dim(name), num_tables)
+            encoder = FieldEncoder.from_spec(name, spec, self.layout.dims[name], num_tables)
             if encoder is not None:
                 self.encoder_of[name] = len(self.encoders)
                 self.encoders.append(encoder)
         # Of one table's input.
         self.output_dim = sum(self.width(name) for name in self.features)
 
-    def field_dim(self, name: str) -> int:
-        """Return the embedding dim of a field, before its encoder."""
-        return self.layout.dims[name]
-
     def width(self, name: str) -> int:
         """Return the width of a field in one table's input."""
         if name in self.encoder_of:
             encoder = cast("FieldEncoder", self.encoders[self.encoder_of[name]])
             return encoder.output_dim
-        return self.field_dim(name)
+        return self.layout.dims[name]
 
     def _build_lookups(self, feature_map: FeatureMap) -> None:
         layout = self.layout
@@ -143,13 +194,13 @@ class TaskEmbedding(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Embed a batch of columns: ids (B,) or (B, L), numbers (B,) or (B, P), to (K, B, output_dim)."""
-        if self.row_source is not None:
-            self.row_source.fetch(self._rows(inputs))
+        if self.fetch is not None:
+            self.fetch(self._rows(inputs))
         parts: dict[str, Tensor] = {}
         for table, ids, vocabs in self._plain_ids(inputs):
             rows = self.tables[table](ids, vocabs)
             parts |= dict(zip(self.plain[table], rows.unbind(1), strict=True))
-        for names, tables in zip(self.numeric_fields, self.numeric, strict=True):
+        for names, tables in zip(self.layout.numeric, self.numeric, strict=True):
             values = torch.stack([inputs[name] for name in names], dim=1)
             parts |= dict(zip(names, tables(values).unbind(1), strict=True))
         for name, spec in self.features.items():

@@ -5,17 +5,18 @@ Symbols: K tables, D embedding dim, V rows of a table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from fuxictr_stem.layers.row_shards import RowShard
-from fuxictr_stem.models.field_layout import FieldLayout
+from fuxictr_stem.models.features import FieldLayout
 from fuxictr_stem.models.weight_parts import EMBEDDING, Unit, WeightPart
+from fuxictr_stem.training.weights import TensorFile
 
 _BLOCK_BYTES = 1 << 26
 
@@ -63,21 +64,19 @@ def _shape(part: WeightPart | None) -> str:
 
 @torch.no_grad()
 def copy_parts(
-    path: str,
+    file: TensorFile,
     state: Mapping[str, Tensor],
     theirs: Mapping[str, WeightPart],
     ours: Mapping[str, WeightPart],
 ) -> list[str]:
     """Copy the parts that both models have into our state; return the names of those that only ours has.
 
-    ``path`` is the safetensors file of their weights; parts are as `weight_parts` names them.
+    ``file`` holds their weights; parts are as `weight_parts` names them.
     """
-    with safe_open(path, "pt") as file:
-        for name, part in ours.items():
-            if name in theirs:
-                tensor, place = theirs[name].tensor, theirs[name].place
-                values = file.get_slice(tensor)[place] if place else file.get_tensor(tensor)
-                state[part.tensor][part.place].copy_(values)
+    for name, part in ours.items():
+        if name in theirs:
+            values = file.read(theirs[name].tensor, theirs[name].place)
+            state[part.tensor][part.place].copy_(values)
     return [name for name in ours if name not in theirs]
 
 
@@ -114,7 +113,7 @@ def table_columns(
 
 @torch.no_grad()
 def copy_rows(
-    path: str,
+    file: TensorFile,
     source: TableRows,
     target: Tensor,
     first_id: int,
@@ -122,40 +121,25 @@ def copy_rows(
     columns: Sequence[tuple[slice, slice]],
     shard: RowShard | None = None,
 ) -> None:
-    """Copy rows of a table, some at a time.
+    """Copy rows of a table, some at a time, from a file to our tensor, (V, K*D), on any device.
 
-    Args:
-        path: The safetensors file of their weights.
-        source: Where their rows lie.
-        target: Our tensor, (V, K*D), on any device.
-        first_id: Our row of id 0.
-        rows: The ids to copy.
-        columns: What `table_columns` returns.
-        shard: Which rows of the table the tensor has; None for all.
+    ``first_id`` is our row of id 0, ``columns`` are what `table_columns` returns, and ``shard`` says which
+    rows of the table the tensor has; None for all.
     """
     order = np.argsort(rows.there, kind="stable")
     there, here = rows.there[order] + source.first_id, rows.here[order] + first_id
     if shard is not None:
         kept, slots = shard.kept(torch.from_numpy(here))
         there, here = there[kept.numpy()], slots.numpy()
-    for start, stop in _spans(path, source.tensor, there):
-        # What was read counts as memory of the process until the file is closed.
-        with safe_open(path, "pt") as file:
-            low, high = int(there[start]), int(there[stop - 1]) + 1
-            values = file.get_slice(source.tensor)[low:high][
-                torch.from_numpy(there[start:stop] - low)
-            ]
+    row_bytes = math.prod(file.shapes[source.tensor][1:]) * file.dtypes[source.tensor].itemsize
+    step, start = max(1, _BLOCK_BYTES // max(row_bytes, 1)), 0
+    while start < len(there):
+        # A span in the file of bounded size.
+        low = int(there[start])
+        stop = int(np.searchsorted(there, low + step))
+        values = file.read(source.tensor, (slice(low, int(there[stop - 1]) + 1),))
+        values = values[torch.from_numpy(there[start:stop] - low)]
         places = torch.from_numpy(here[start:stop]).to(target.device)
         for theirs, ours in columns:
             target[:, ours].index_copy_(0, places, values[:, theirs].to(target.device))
-
-
-def _spans(path: str, tensor: str, rows: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of sorted rows whose span in the file is of bounded size."""
-    with safe_open(path, "pt") as file:
-        row = file.get_slice(tensor)[:1]
-    step, start = max(1, _BLOCK_BYTES // max(row.nbytes, 1)), 0
-    while start < len(rows):
-        stop = int(np.searchsorted(rows, rows[start] + step))
-        yield start, stop
         start = stop

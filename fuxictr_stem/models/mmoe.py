@@ -1,4 +1,4 @@
-"""MMoE: one set of experts, one gate per task (Ma et al., KDD 2018)."""
+"""MMoE: one set of experts, one gate per task (Ma et al., KDD 2018); OMoE and ME-MMoE, which vary it."""
 
 from __future__ import annotations
 
@@ -54,3 +54,23 @@ class MMoE(MultiTaskNet):
         experts_EBH = self.experts(x_KBI[-1:])
         gate_inputs = x_KBI[:-1] if len(x_KBI) > 1 else x_KBI
         return self.predictions(self.gates(gate_inputs, experts_EBH))
+
+
+class OMoE(MMoE):
+    """`MMoE` with one gate (Jacobs et al. 1991): ``y_i = activation(tower_i(sum_e g[e] expert_e(x)))``."""
+
+    def num_gates(self) -> int:
+        """Return how many gates there are: one for all tasks."""
+        return 1
+
+
+class MEMMoE(MMoE):
+    """`MMoE` whose streams read a table each: task i's gate table i, the experts the shared one.
+
+    The control for "is STEM just more parameters?". Named in the published configs, never published; this
+    reading is ours. All gradients are free.
+    """
+
+    def num_tables(self) -> int:
+        """Return how many embedding tables there are: one per task and the shared one."""
+        return self.num_tasks + 1

@@ -8,10 +8,7 @@ SHARED = "shared"
 
 
 def stream_names(labels: list[str], count: int) -> list[str]:
-    """Return whom tables or gates belong to: the tasks, then where there is one more, all.
-
-    There are T or T + 1 of them.
-    """
+    """Return whom T or T + 1 tables or gates belong to: the tasks, then, where there is one more, all."""
     return [*labels, SHARED][:count]
 
 

@@ -1,4 +1,4 @@
-"""PLE: progressive layered extraction (Tang et al., RecSys 2020)."""
+"""PLE: progressive layered extraction (Tang et al., RecSys 2020), and ME-PLE, which has more tables."""
 
 from __future__ import annotations
 
@@ -17,17 +17,8 @@ class PLE(MultiTaskNet):
     """Specific and shared experts under CGC gates on one table, one tower per task.
 
     Every stream of the first layer reads the same embedding; ``y_i = activation(tower_i(o_i))`` with
-    ``o_i`` the mixture of task i's own and the shared experts.
-
-    Args:
-        feature_map: FuxiCTR's description of the features.
-        num_layers: Number of extraction layers.
-        num_shared_experts: Shared experts of each layer.
-        num_specific_experts: Experts of each task in each layer.
-        expert_hidden_units: Widths of an expert's layers.
-        gate_hidden_units: Widths of a gate's hidden layers.
-        shared_gate_reads: As in `cgc_rules`; of effect from two layers on.
-        params: As in `MultiTaskNet`.
+    ``o_i`` the mixture of task i's own and the shared experts. Arguments are as in `STEMNet`, and
+    ``shared_gate_reads`` as in `cgc_rules`, of effect from two layers on.
     """
 
     def __init__(
@@ -65,3 +56,14 @@ class PLE(MultiTaskNet):
         x_KBI = self.embedded(inputs)
         streams = x_KBI.expand(self.num_tasks + 1, -1, -1)
         return self.predictions(self.experts(streams))
+
+
+class MEPLE(PLE):
+    """`PLE` whose streams read a table each: task i's experts and gate table i, the shared ones theirs.
+
+    As `MEMMoE`, the control for "is STEM just more parameters?"; this reading is ours.
+    """
+
+    def num_tables(self) -> int:
+        """Return how many embedding tables there are: one per task and the shared one."""
+        return self.num_tasks + 1

@@ -22,18 +22,10 @@ _ARRAYS = ("key", "value")
 
 
 def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> Tensor:
-    """Read a field's pretrained vectors, by id.
+    """Read a field's pretrained vectors by id, (V, P), with P ``width``.
 
-    As in FuxiCTR, a token without a vector gets zeros where vectors are frozen, else N(0, 1e-4).
-
-    Args:
-        name: The field.
-        spec: Its spec in the feature map.
-        data_dir: Folder of the pretrained file and feature_vocab.json.
-        width: P, the length of a vector.
-
-    Returns:
-        (V, P).
+    As in FuxiCTR, a token without a vector gets zeros where vectors are frozen, else N(0, 1e-4). The
+    folder ``data_dir`` has the file and feature_vocab.json.
 
     Raises:
         ConfigError: If the file's vectors have another length, or none belongs to a token.
@@ -70,13 +62,7 @@ def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> 
 
 
 def read_pretrained(path: Path) -> tuple[Array, Array]:
-    """Return the keys and the vectors of a file.
-
-    Args:
-        path: A .h5, .npz or .parquet file.
-
-    Returns:
-        The keys, (N,), and the array called ``value``.
+    """Return the arrays ``key``, (N,), and ``value`` of a .h5, .npz or .parquet file.
 
     Raises:
         DataError: One of the two is missing, lies in another file, or holds Python objects.

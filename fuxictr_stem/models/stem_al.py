@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fuxictr.features import FeatureMap
 
 from fuxictr_stem.errors import Problem, raise_first, suggest
-from fuxictr_stem.layers import GateRules, auxiliary_rules
 from fuxictr_stem.models.stemnet import STEMNet
 
 
@@ -53,12 +51,8 @@ class STEMAL(STEMNet):
                 "Leave at least one main task.",
             )
 
-    def rules(self) -> Callable[..., GateRules]:
-        """Return what makes the gates' rules, once it is known which tasks there are."""
-        raise_first(
-            self.params_problems(
-                {"task_labels": self.labels, "auxiliary_labels": self.auxiliary_labels}
-            )
-        )
-        auxiliary = [i for i, label in enumerate(self.labels) if label in self.auxiliary_labels]
-        return partial(auxiliary_rules, auxiliary=auxiliary)
+    def auxiliary_tasks(self) -> list[int]:
+        """Return the numbers of the auxiliary tasks, once it is known which tasks there are."""
+        params = {"task_labels": self.labels, "auxiliary_labels": self.auxiliary_labels}
+        raise_first(self.params_problems(params))
+        return [i for i, label in enumerate(self.labels) if label in self.auxiliary_labels]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from fuxictr.features import FeatureMap
 from torch import Tensor
 
-from fuxictr_stem.layers import ExpertStack, GateRules, aftb_rules
+from fuxictr_stem.layers import ExpertStack, aftb_rules
 from fuxictr_stem.layers.experts import GateInput
 from fuxictr_stem.models.base import MultiTaskNet
 
@@ -55,14 +55,18 @@ class STEMNet(MultiTaskNet):
             num_shared_experts=num_shared_experts,
             gate_hidden_units=gate_hidden_units,
             gate_input=gate_input,
-            make_rules=partial(self.rules(), isolate_shared_gate=isolate_shared_gate),
+            make_rules=partial(
+                aftb_rules,
+                isolate_shared_gate=isolate_shared_gate,
+                auxiliary=self.auxiliary_tasks(),
+            ),
             **self.mlp,
         )
         self.finish(expert_hidden_units[-1])
 
-    def rules(self) -> Callable[..., GateRules]:
-        """Return what makes the gates' rules: AFTB's."""
-        return aftb_rules
+    def auxiliary_tasks(self) -> list[int]:
+        """Return the numbers of the tasks that help the others and are not helped: none."""
+        return []
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict every task: a batch of columns to ``{label}_pred``, (B, 1) each."""

@@ -16,8 +16,8 @@ from torch import nn
 
 from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.models.field_layout import FieldLayout
-from fuxictr_stem.models.omoe import OMoE
+from fuxictr_stem.models.features import FieldLayout
+from fuxictr_stem.models.mmoe import OMoE
 
 EMBEDDING = "embedding_layer"
 

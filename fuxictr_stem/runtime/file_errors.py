@@ -33,11 +33,7 @@ _IN_TEXT = re.compile(r"(?:errno = |\(os error )(\d+)")
 
 
 def check_access(path: Path, error: BaseException) -> None:
-    """Raise an error of opening or reading a file as what it is; return if it is about the content.
-
-    Raises:
-        AccessError: The system did not let the file be read.
-    """
+    """Raise an `AccessError` if the system refused to read a file; return if it is about the content."""
     number = getattr(error, "errno", None)
     if number is None:
         match = _IN_TEXT.search(str(error))

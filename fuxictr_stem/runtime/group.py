@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,15 +10,10 @@ Result = TypeVar("Result")
 
 
 class Group:
-    """A process that is alone. All processes of a group call the same methods in the same order.
+    """A process that is alone. All processes of a group call the same methods in the same order."""
 
-    Attributes:
-        number: Of this process, from 0.
-        count: How many there are.
-    """
-
-    number = 0
-    count = 1
+    number = 0  # of this process, from 0
+    count = 1  # how many there are
 
     @property
     def is_first(self) -> bool:
@@ -57,3 +53,13 @@ class Group:
 
 ALONE = Group()
 """This process without any other."""
+
+
+def started_by_torchrun() -> bool:
+    """Say whether `torchrun` has started this process as one of several."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_first_process() -> bool:
+    """Say whether this process speaks for all that `torchrun` has started."""
+    return not started_by_torchrun() or os.environ["RANK"] == "0"

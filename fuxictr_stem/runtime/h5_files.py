@@ -8,11 +8,7 @@ from fuxictr_stem.errors import DataError, suggest
 
 
 def local_dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a dataset that lies in the file itself: no link, no external or virtual storage.
-
-    Raises:
-        DataError: There is no such dataset, or its data are elsewhere.
-    """
+    """Return a dataset that lies in the file itself, not by a link or elsewhere, or raise a DataError."""
     link = file.get(name, getlink=True)
     if link is None:
         raise DataError(f"{file.filename} has no column {name!r}.{suggest(name, file)}")

@@ -28,17 +28,11 @@ NO_LOCKS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLC
 def locked(
     path: Path, key: str, holder: str, required: bool = True, waits: bool = True
 ) -> Iterator[None]:
-    """Hold a lock, waiting for whoever holds it.
+    """Hold a lock, waiting for whoever holds it, or raise `OutputError`.
 
-    Args:
-        path: The lock's file. It stays: another process may be waiting for it.
-        key: The config's key that chooses its folder, for the message.
-        holder: Who is waited for, to be logged.
-        required: The config's ``file_locks``: False goes on where the file system has no locks.
-        waits: Whether to wait; otherwise a lock that is held is an error.
-
-    Raises:
-        OutputError: The lock cannot be made, or is held.
+    The lock's file stays: another process may be waiting for it. ``key`` is the config's key that chooses
+    its folder, and ``holder`` who is waited for. Unless it is ``required`` (``file_locks``), work goes on
+    where the file system has no locks; where nobody ``waits``, a lock that is held is an error.
     """
     if not check_locks(path, key, required):
         yield
@@ -64,11 +58,7 @@ def locked(
 
 
 def check_locks(path: Path, key: str, required: bool = True) -> bool:
-    """Say whether a lock's file can be locked, and warn if not; arguments as of `locked`.
-
-    Raises:
-        OutputError: It cannot be, and must.
-    """
+    """Say whether a lock's file can be locked; warn if not, or where ``required`` raise `OutputError`."""
     if has_locks(path):
         return True
     place = f"{key}: the file system of {path.parent} has no locks"

@@ -97,12 +97,9 @@ def _is_no_detail(record: logging.LogRecord) -> bool:
 
 
 def tell(*lines: str) -> None:
-    """Print what a command was asked for.
+    """Print what a command was asked for, or raise `OutputError`.
 
     A reader that has enough, as in ``| head``, does not end the command's work.
-
-    Raises:
-        OutputError: Standard output cannot be written.
     """
     try:
         print(*lines, sep="\n", flush=True)

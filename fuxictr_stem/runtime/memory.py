@@ -1,7 +1,8 @@
-"""How much memory this process may still take."""
+"""How much memory this process may still take, and what it keeps."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
@@ -15,6 +16,9 @@ _CGROUPS = (
     ("/sys/fs/cgroup/memory.", ("max", "current", "stat")),
     ("/sys/fs/cgroup/memory/memory.", ("limit_in_bytes", "usage_in_bytes", "stat")),
 )
+
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 class Share(NamedTuple):
@@ -63,3 +67,18 @@ def peak_rss_bytes() -> int:
     """Return the largest resident memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to reuse large blocks instead of handing them back to the system; say if it did.
+
+    Every activation of a training step is some megabytes. By default glibc maps each afresh, and the page
+    faults take a good part of the step. This is a setting of the whole process, so a runner makes it,
+    never an import. Memory that was needed once stays with the process.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))

@@ -23,8 +23,7 @@ _TEMPORARY = re.compile(r"(.+)\.tmp-(\d+)-[0-9a-f]{8}", re.DOTALL)
 def check_writable(folder: Path, key: str) -> None:
     """Make a folder if need be and prove that files can be written there.
 
-    Raises:
-        OutputError: They cannot; the message names the config's key that chooses the folder.
+    The `OutputError` names the config's key that chooses the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,10 +37,9 @@ def check_writable(folder: Path, key: str) -> None:
 
 
 def check_new_folder(folder: Path, key: str) -> None:
-    """Prove that a folder can be put where none is yet, or an empty one; remove what a killed process left.
+    """Prove that a folder can be put where none is yet, or an empty one, or raise `OutputError`.
 
-    Raises:
-        OutputError: Something is there, or its place cannot be written; the message names ``key``.
+    What a killed process left there is removed.
     """
     empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
     if os.path.lexists(folder) and not empty:
@@ -109,12 +107,9 @@ def temporaries(folder: Path) -> list[Path]:
 def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     """Yield a temporary name; what is written there then takes a file's place, whole and on disk.
 
-    The name is in a folder of its own, because libraries have temporary files, too: safetensors
-    leaves one next to what it writes when it is killed. ``errors`` are what a library raises,
-    besides OSError, when it cannot write.
-
-    Raises:
-        OutputError: It cannot be written; the file is then as it was.
+    The name is in a folder of its own, because libraries have temporary files, too: safetensors leaves one
+    next to what it writes when it is killed. ``errors`` are what a library raises, besides OSError, when
+    it cannot write; an `OutputError` then leaves the file as it was.
     """
     folder = temporary_name(path)
     temporary = folder / path.name

@@ -23,13 +23,7 @@ Block = TypeVar("Block", bound=Sized)
 class Progress:
     """Counts the samples or rows of a pass, and shows how many a second and the time left.
 
-    Use as a context manager.
-
-    Args:
-        title: What is running, e.g. ``Epoch 1``.
-        total: How many there are in the whole pass, or None where it is unknown.
-        unit: What is counted.
-        enabled: Whether anything is shown.
+    A context manager. ``title`` is what is running, such as ``Epoch 1``; the ``total`` may be None.
     """
 
     def __init__(

@@ -52,11 +52,7 @@ def obeyed(advice: str) -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise again what Python dropped: it does so in callbacks of weak references and finalizers.
-
-    Raises:
-        Stopped: A signal came.
-    """
+    """Raise a `Stopped` that Python dropped, as it does in callbacks of weak references and finalizers."""
     if _asked:
         raise _asked[0]
 

@@ -49,11 +49,7 @@ def fresh_folder(place: Path) -> Iterator[Path]:
 
 
 def put_in_place(fresh: Path, place: Path) -> None:
-    """Have a folder on disk, then at its place, where no folder may be yet.
-
-    Raises:
-        OSError: It cannot be put there.
-    """
+    """Have a folder on disk, then at its place, where no folder may be yet, or raise OSError."""
     sync(fresh)
     fresh.rename(place)
     sync_folder(place.parent)
@@ -69,11 +65,7 @@ def sealed(content: Mapping[str, Any], files: Iterable[Path]) -> dict[str, Any]:
 
 
 def write_account(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the account of all other files in a folder that nobody reads yet.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write the account of all other files in a folder that nobody reads yet, or raise OSError."""
     files = (file for file in path.parent.iterdir() if file != path)
     path.write_text(json.dumps(sealed(content, files), indent=2), encoding="utf-8")
 
@@ -81,9 +73,7 @@ def write_account(path: Path, content: Mapping[str, Any]) -> None:
 def read_account(path: Path, format: int) -> dict[str, Any]:
     """Return an account as it was written, without its digest.
 
-    Raises:
-        Damaged: It is absent, no account or was changed; `OtherFormat` if it has another format.
-        AccessError: The system does not let it be read.
+    It is `Damaged` if it is absent, none or was changed, and of `OtherFormat` if it has another one.
     """
     try:
         _check_plain(path)
@@ -104,9 +94,6 @@ def file_damage(path: Path, account: Mapping[str, Any], whole: bool = True) -> s
     """Return what is wrong with a file by its entry in an account's ``files``, or "".
 
     Every byte is read only if ``whole``; else the size alone is compared.
-
-    Raises:
-        AccessError: The system does not let it be read.
     """
     try:
         actual = file_account(path, whole)
@@ -120,11 +107,7 @@ def file_damage(path: Path, account: Mapping[str, Any], whole: bool = True) -> s
 
 
 def file_account(path: Path, whole: bool = True) -> dict[str, Any]:
-    """Return a file's size and, if `whole`, its SHA-256.
-
-    Raises:
-        OSError: It cannot be read, or is a link.
-    """
+    """Return a file's size and, if `whole`, its SHA-256; OSError if it cannot be read, or is a link."""
     _check_plain(path)
     size = {"bytes": path.stat().st_size}
     return {**size, "sha256": file_digest(path)} if whole else size

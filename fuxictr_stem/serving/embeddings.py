@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from fuxictr_stem.models.part_owners import SHARED
 from fuxictr_stem.runtime.outputs import check_new_folder, check_space
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.runtime.whole_folder import fresh_folder, put_in_place
+from fuxictr_stem.training.predictions_file import parquet_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +88,7 @@ class FieldVectors:
     def tables(self) -> dict[str, int]:
         """The tables' names, the shared one first, and the place of each in a wide row.
 
-        Raises:
-            ConfigError: A label is called as another column.
+        A label that is called as another column is a ConfigError.
         """
         labels, count = self.model.labels, self.model.embedding_layer.num_tables
         if count == 1:
@@ -103,11 +102,7 @@ class FieldVectors:
         return {SHARED: count - 1, **{label: number for number, label in enumerate(labels)}}
 
     def check(self, fields: Sequence[str]) -> None:
-        """Reject fields without vectors by key.
-
-        Raises:
-            ConfigError: With all of them.
-        """
+        """Reject fields without vectors by key in one ConfigError."""
         specs = self.model.feature_map.features
         tables = [name for name, spec in specs.items() if spec["type"] in (CATEGORICAL, SEQUENCE)]
         problems = []
@@ -132,7 +127,7 @@ class FieldVectors:
             keys = keys.append(pl.Series([None], dtype=keys.dtype))
             ids = np.append(ids, last)
         embedding, device = self.model.embedding_layer, self.model.device
-        width = embedding.num_tables * embedding.field_dim(field)
+        width = embedding.num_tables * embedding.layout.dims[field]
         step = max(1, _BLOCK_BYTES // (4 * width))
         for start in range(0, max(len(ids), 1), step):
             part = torch.from_numpy(ids[start : start + step].astype(np.int64)).to(device)
@@ -176,27 +171,16 @@ def write_embeddings(
     try:
         with fresh_folder(out) as fresh, Progress("Embeddings", sum(rows.values()), "rows") as bar:
             for field in rows:
-                _write(vectors.frames(field), fresh / _file_name(field), bar)
+                with parquet_blocks(fresh / _file_name(field), "zstd") as append:
+                    for frame in vectors.frames(field):
+                        append(frame)
+                        bar.update(len(frame))
             put_in_place(fresh, out)
     except OSError as error:
         raise OutputError(
             f"--out {out} cannot be written: {error}. Free some space, or choose another folder."
         ) from error
     return [out / _file_name(field) for field in rows]
-
-
-def _write(frames: Iterator[pl.DataFrame], path: Path, bar: Progress) -> None:
-    """Write a field's file block by block."""
-    writer: pq.ParquetWriter | None = None
-    try:
-        for frame in frames:
-            arrow = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-            writer = writer or pq.ParquetWriter(path, arrow.schema, compression="zstd")
-            writer.write_table(arrow)
-            bar.update(len(frame))
-    finally:
-        if writer is not None:
-            writer.close()
 
 
 def _file_name(field: str) -> str:

@@ -23,12 +23,9 @@ from fuxictr_stem.serving.stored_rows import StoredRows
 
 
 class ScoringEmbedding(nn.Module):
-    """`TaskEmbedding` for scoring.
+    """`TaskEmbedding` for scoring; tables that are stored as they are share its memory.
 
-    Args:
-        embedding: The embedding; tables that are stored as they are share its memory.
-        unknown: The id of a field's unknown value; by default the last of its vocabulary.
-        stored_as: How tables are stored, as in `StoredRows`.
+    An id that is not in a field's vocabulary is ``unknown`` of that field, or the last of the vocabulary.
     """
 
     def __init__(
@@ -56,7 +53,7 @@ class ScoringEmbedding(nn.Module):
             ids = {vocab: unknown[name] for name, vocab in vocab_of.items() if name in unknown}
             self.readers.append(_TableReader(cast("FieldTables", tables), vocabs, ids, stored_as))
         self.readers.extend(_NumericReader(cast("NumericTables", n)) for n in embedding.numeric)
-        fields.extend(embedding.numeric_fields)
+        fields.extend(embedding.layout.numeric)
         self.fields = fields
         self.reader_of = {name: number for number, names in enumerate(fields) for name in names}
         # Neighbours whose vectors are only put together are one part of the input.
@@ -112,11 +109,8 @@ def _by_column(columns: Sequence[Tensor]) -> Tensor:
 class _TableReader(nn.Module):
     """Reads columns of ids from a `FieldTables`, to (N, B, K, D).
 
-    Args:
-        tables: The tables.
-        vocabs: The number of the vocabulary of each column, N.
-        unknown: The id of the unknown value by vocabulary; by default its last.
-        stored_as: As in `StoredRows`.
+    ``vocabs`` are the numbers of the columns' vocabularies, N, and ``unknown`` the id of the unknown value
+    by vocabulary; by default its last.
     """
 
     first: Tensor

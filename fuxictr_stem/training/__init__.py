@@ -3,20 +3,7 @@
 `memory_plan` plans the memory before a model is built. `trainer` runs the loop: each batch goes to the
 model's ``train_step``, which for Adam is `adam_step` (on CUDA devices recorded by `cuda_graph_step`, in the
 `precision` chosen); `task_loss` gives each task's mean loss, `loss_weights` weighs them, `balancing`
-combines their gradients, `loss_sums` keeps what is reported. `nan_guard` and `first_losses` look at the
-losses; `evaluation` predicts and measures. `saving` writes states by `snapshot` into `state_folders` and
-reads them for ``--resume``; `weights` reads safetensors; `predictions_file` writes the parquet files.
+combines their gradients, `loss_sums` keeps what is reported and looks at the first losses, `nan_guard` at
+all of them; `evaluation` predicts and measures. `saving` writes states by `snapshot` into `state_folders`
+and reads them for ``--resume``; `weights` reads safetensors; `predictions_file` writes the parquet files.
 """
-
-from fuxictr_stem.runtime.allocator import keep_freed_memory
-from fuxictr_stem.training.memory_plan import plan_memory
-from fuxictr_stem.training.saving import Saving
-from fuxictr_stem.training.trainer import Trainer, TrainingHistory
-
-__all__ = [
-    "Saving",
-    "Trainer",
-    "TrainingHistory",
-    "keep_freed_memory",
-    "plan_memory",
-]

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 _FEW_STEPS = 100
 
 Batches = Iterable[dict[str, Tensor]]
+Samples = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 class Predictions(NamedTuple):
@@ -35,6 +36,19 @@ class Predictions(NamedTuple):
     y_true: dict[str, np.ndarray]
     y_pred: dict[str, np.ndarray]
     group_id: np.ndarray | None
+
+    def of(self, label: str, rows: np.ndarray | None = None) -> Samples:
+        """Return labels, predictions and groups of a task's samples, among all or some rows."""
+        columns = self.y_true[label], self.y_pred[label], self.group_id
+        if rows is not None:
+            columns = _taken(columns, rows)
+        present = ~np.isnan(columns[0])
+        return columns if present.all() else _taken(columns, present)
+
+
+def _taken(columns: Samples, rows: np.ndarray) -> Samples:
+    y_true, y_pred, group_id = columns
+    return y_true[rows], y_pred[rows], None if group_id is None else group_id[rows]
 
 
 def forward(model: MultiTaskModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -136,18 +150,12 @@ def warn_of_constants(
         )
 
 
-def _samples(
-    predictions: Predictions, label: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return labels, predictions and groups of a task's samples only."""
-    y_true, y_pred = predictions.y_true[label], predictions.y_pred[label]
-    group_id = predictions.group_id
-    present = ~np.isnan(y_true)
-    if present.all():
-        return y_true, y_pred, group_id
-    if not present.any():
+def _samples(predictions: Predictions, label: str) -> Samples:
+    """Return labels, predictions and groups of a task's samples, of which there must be one."""
+    samples, rows = predictions.of(label), len(predictions.y_true[label])
+    if rows and not len(samples[0]):
         raise DataError(
             f"label {label!r} has no sample in this split: it is missing, or outside its sample "
-            f"space, in all {len(y_true):,} rows. Check the label, or remove it from task_labels."
+            f"space, in all {rows:,} rows. Check the label, or remove it from task_labels."
         )
-    return y_true[present], y_pred[present], None if group_id is None else group_id[present]
+    return samples

@@ -26,7 +26,8 @@ class TaskWeights(nn.Module):
 
     def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
         """Return what each task adds to a batch's loss, (T,); a task without a sample has a loss of 0."""
-        return losses_T
+        weights_T = self.weights()
+        return losses_T if weights_T is None else weights_T * losses_T
 
     def observe(self, losses_T: Tensor, present_T: Tensor, epoch: int) -> None:
         """Take note of a batch's losses, before its step; ``epoch`` counts from 0."""
@@ -125,10 +126,6 @@ class DynamicWeightAverage(TaskWeights):
         # A task that had no sample, or no loss left to fall, neither rises nor falls.
         rates_T = torch.where(torch.isfinite(rates_T), rates_T, 1.0)
         return len(rates_T) * torch.softmax(rates_T / self.temperature, dim=0)
-
-    def forward(self, losses_T: Tensor, present_T: Tensor) -> Tensor:
-        """Return what each task adds to the loss of a batch, (T,)."""
-        return self.weights() * losses_T
 
     @torch.no_grad()
     def observe(self, losses_T: Tensor, present_T: Tensor, epoch: int) -> None:

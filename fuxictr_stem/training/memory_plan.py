@@ -113,14 +113,11 @@ def plan_memory(
     share: Share = Share(),  # noqa: B008  it cannot be changed
     elsewhere: int = 0,
 ) -> MemoryPlan:
-    """Estimate what training takes and reject what cannot fit; nothing large is allocated.
+    """Estimate what training takes and reject what cannot fit (ConfigError); nothing large is allocated.
 
     Only what is certain is a reason to reject: weights, gradients and the optimizer's state. ``share`` is
     what of the memory is this run's, ``elsewhere`` are bytes of the CPU's memory that other runs will
     still take.
-
-    Raises:
-        ConfigError: There is not enough memory, or the model rejects its parameters.
     """
     gpu, host_free = params["gpu"], max(available_bytes() - elsewhere, 0)
     if share.host is not None:

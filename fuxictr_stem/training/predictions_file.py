@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars
 
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime.outputs import replacing
-from fuxictr_stem.training.evaluation import Predictions
+
+if TYPE_CHECKING:
+    # A command checks its arguments before PyTorch is loaded.
+    from fuxictr_stem.training.evaluation import Predictions
 
 GROUP = "group"
+
+
+@contextmanager
+def parquet_blocks(
+    path: Path, compression: str = "snappy"
+) -> Iterator[Callable[[polars.DataFrame], None]]:
+    """Yield what appends rows to a parquet file; without any, there is no file."""
+    from pyarrow import parquet
+
+    with ExitStack() as stack:
+        writer: Any = None
+
+        def append(frame: polars.DataFrame) -> None:
+            nonlocal writer
+            table = frame.to_arrow(compat_level=polars.CompatLevel.oldest())
+            if writer is None:
+                opened = parquet.ParquetWriter(path, table.schema, compression=compression)
+                writer = stack.enter_context(opened)
+            writer.write_table(table)
+
+        yield append
 
 
 def write_predictions(
@@ -39,20 +64,14 @@ def write_predictions(
 
 
 def _write_joined(path: Path, frame: polars.DataFrame, blocks: Iterable[polars.DataFrame]) -> None:
-    from pyarrow import parquet
-
     rows = 0
-    with ExitStack() as stack:
-        writer = None
+    with parquet_blocks(path) as append:
         for block in blocks:
             part = frame.slice(rows, block.height)
             rows += block.height
             if part.height < block.height:
                 break
-            table = part.hstack(block).to_arrow(compat_level=polars.CompatLevel.oldest())
-            if writer is None:
-                writer = stack.enter_context(parquet.ParquetWriter(path, table.schema))
-            writer.write_table(table)
+            append(part.hstack(block))
     if rows != frame.height:
         raise DataError(
             f"{path.name}: {frame.height:,} rows were predicted, but the source files have "

@@ -16,16 +16,11 @@ from fuxictr_stem.training.evaluation import Batches, Predictions
 
 
 class Ranks(Group):
-    """One process: its part is the whole.
+    """One process: its part is the whole."""
 
-    Attributes:
-        host: The ranks of this machine.
-        wish: Whether this process wants something done after the next step.
-        wished: Whether any has wanted that before `any_signal`.
-    """
-
-    host: Group = ALONE
-    wish = wished = False
+    host: Group = ALONE  # the ranks of this machine
+    wish = False  # whether this process wants something done after the next step
+    wished = False  # whether any has wanted that before `any_signal`
 
     @property
     def name(self) -> str:
@@ -41,29 +36,18 @@ class Ranks(Group):
         return noted
 
     def gather(self, part: Predictions, batches: Batches) -> Predictions:
-        """Return the predictions of a whole split to the first process; to the others their part.
-
-        Args:
-            part: Of this process.
-            batches: What it predicted.
-        """
+        """Return the predictions of a whole split to the first process; to the others their part."""
         return part
 
 
 @dataclass
 class BatchShare:
-    """A process' part of a batch that several processes train on.
+    """A process' part of a batch that several processes train on."""
 
-    Attributes:
-        weights_T: Sum of the weights of each task's samples in the whole batch, (T,).
-        rows: Sum of the weights of its rows.
-        is_first: Whether this process adds what is added once: penalties, and what no row decides.
-        add_up: Replaces tensors by their sums over the processes.
-        losses_T: What this part adds to each task's mean loss; from the model.
-    """
-
-    weights_T: Tensor
-    rows: Tensor
-    is_first: bool
-    add_up: Callable[[list[Tensor]], None]
-    losses_T: Tensor | None = None
+    weights_T: Tensor  # sum of the weights of each task's samples in the whole batch, (T,)
+    rows: Tensor  # sum of the weights of its rows
+    is_first: (
+        bool  # whether this process adds what is added once: penalties, and what no row decides
+    )
+    add_up: Callable[[list[Tensor]], None]  # replaces tensors by their sums over the processes
+    losses_T: Tensor | None = None  # what this part adds to each task's mean loss; from the model

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from fuxictr.pytorch.models import MultiTaskModel
 from safetensors import SafetensorError
+from safetensors.torch import save_file, save_model
 
 from fuxictr_stem.errors import DataError, OutputError, first_line
 from fuxictr_stem.runtime.outputs import check_space
@@ -62,12 +63,9 @@ class Saving:
     def begin(self, model: MultiTaskModel, train: Position) -> dict[str, Any] | None:
         """Put a model that is set up, and its batches, where the newest state was, or begin anew.
 
-        Returns the ``progress`` that `save` was given, or None where the run begins anew.
-
-        Raises:
-            ConfigError: The settings differ from the state's.
-            DataError: The state is of another model.
-            OutputError: The states cannot be read, or the disk has no room for them or the best weights.
+        Returns the ``progress`` that `save` was given, or None where the run begins anew. It cannot go on
+        from a state of other settings (ConfigError), of another model (DataError), or that cannot be read,
+        and needs room on the disk for states and best weights (OutputError).
         """
         self._last = time.monotonic()
         state = self._newest(model)
@@ -184,4 +182,10 @@ class Saving:
         snapshot.read(model, folder, content)
 
     def _write(self, model: MultiTaskModel, folder: Path, finished: bool) -> dict[str, Any]:
-        return snapshot.write(model, folder, finished)
+        snapshot.copy_best(model, folder)
+        if finished:
+            return {}
+        save_model(model, str(folder / snapshot.WEIGHTS))
+        tensors, content = snapshot.state(model)
+        save_file(tensors, str(folder / snapshot.TENSORS))
+        return content

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
-from safetensors.torch import save_file, save_model
 from torch import Tensor
 
 from fuxictr_stem.layers import FieldTables
@@ -31,20 +30,6 @@ _SCHEDULE = (
     *("_epoch_index", "_batch_index", "_total_steps"),
     *("_stopping_steps", "_stop_training", "_best_metric"),
 )
-
-
-def write(model: MultiTaskModel, folder: Path, best_only: bool = False) -> dict[str, Any]:
-    """Write a model's weights, its best ones so far, its optimizer and all random states into a folder.
-
-    Returns what is no tensor, as JSON; with `best_only`, nothing.
-    """
-    copy_best(model, folder)
-    if best_only:
-        return {}
-    save_model(model, str(folder / WEIGHTS))
-    tensors, content = state(model)
-    save_file(tensors, str(folder / TENSORS))
-    return content
 
 
 def copy_best(model: MultiTaskModel, folder: Path) -> None:
@@ -101,13 +86,9 @@ def read(
     content: Mapping[str, Any],
     opener: Opener = open_tensors,
 ) -> None:
-    """Put a model that is set up as the one of `write`, and all random states, where `write` saw them.
+    """Put a model that is set up as the one of `state`, and all random states, where `state` saw them.
 
-    Args:
-        model: The model.
-        folder: The state.
-        content: What `write` returned, with the state's ``files``.
-        opener: Opens its files.
+    ``content`` is what `state` returned, with the ``files`` of the state's folder, which ``opener`` opens.
     """
     if WEIGHTS not in content["files"]:
         return

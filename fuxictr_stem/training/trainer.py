@@ -21,7 +21,7 @@ from fuxictr_stem.runtime.outputs import remove_file
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.runtime.signals import StopRequest, stop_requests, stop_signals
 from fuxictr_stem.training.evaluation import Batches, evaluate_predictions, predict
-from fuxictr_stem.training.first_losses import TaskLosses, warn_of_first_losses
+from fuxictr_stem.training.loss_sums import LossSums, TaskLosses, warn_of_first_losses
 from fuxictr_stem.training.nan_guard import LOOK_TOGETHER, LossWatch, finite_losses
 from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.saving import Position, Saving
@@ -91,9 +91,9 @@ class Trainer:
         self.history = TrainingHistory()
         self._losses: list[float] = []  # since the last evaluation
         self._evaluation_due = False
-        # Of models that are not ours there are none.
-        self._sums = model.loss_sums if isinstance(model, TaskLosses) else None
-        self._first_losses_seen = False
+        # Models that are not ours have none.
+        self._sums = model.loss_sums if isinstance(model, TaskLosses) else LossSums(0)
+        self._first_losses_seen = not isinstance(model, TaskLosses)
         self._began = 0.0
         self._train: Loader
         self._valid: Batches
@@ -130,8 +130,7 @@ class Trainer:
         model._best_metric = np.inf if model._monitor_mode == "min" else -np.inf
         model._stopping_steps, model._stop_training = 0, False
         model._total_steps = model._epoch_index = model._batch_index = 0
-        if self._sums is not None:
-            self._sums.reset()
+        self._sums.reset()
         logger.info("Start training: %d batches per epoch", len(train))
         self._began = time.monotonic()
         self._last_step = epochs * len(train)
@@ -157,7 +156,7 @@ class Trainer:
             return False
         self._losses, self._evaluation_due = state["losses"], state["evaluation_due"]
         self._first_losses_seen = True
-        if self._sums is not None and state.get("loss_sums"):
+        if state.get("loss_sums"):
             self._sums.load(state["loss_sums"])
         self.history = TrainingHistory(**state["history"])
         self._began -= self.history.seconds
@@ -232,7 +231,7 @@ class Trainer:
                 model.train_step(batch)
                 self._evaluation_due = model._total_steps % steps_between == 0
                 self._collect_losses(all_of_them=self._evaluation_due)
-                if self._sums is not None and not self._first_losses_seen:
+                if not self._first_losses_seen:
                     self._first_losses_seen = warn_of_first_losses(model, model._total_steps)
                 samples = len(next(iter(batch.values())))
                 if self._ranks.count > 1:
@@ -291,8 +290,7 @@ class Trainer:
         if self._tracking is not None:
             self._tracking.evaluated(self._progress(), valid, gates)
         self._losses.clear()
-        if self._sums is not None:
-            self._sums.reset()
+        self._sums.reset()
         self._evaluation_due = False
         self.history.evaluations.append(
             {
@@ -324,8 +322,7 @@ class Trainer:
 
     def _task_losses(self) -> dict[str, float]:
         """Return the mean train loss of each task that had a sample since the last evaluation."""
-        means = self._sums.means() if self._sums is not None else []
-        losses = zip(self.tasks, means, strict=False)
+        losses = zip(self.tasks, self._sums.means(), strict=False)
         return {label: loss for label, loss in losses if not math.isnan(loss)}
 
     def _save(self, finished: bool = False) -> bool:
@@ -335,7 +332,7 @@ class Trainer:
             "finished": finished,
             "evaluation_due": self._evaluation_due,
             "losses": self._losses,
-            "loss_sums": self._sums.state() if self._sums is not None else None,
+            "loss_sums": self._sums.state(),
             "history": asdict(self.history),
         }
         if self._tracking is not None:

@@ -17,15 +17,10 @@ _BLOCK_BYTES = 1 << 26
 
 
 class TensorFile:
-    """The tensors in a safetensors file, whatever takes the file's place meanwhile.
+    """The tensors in a safetensors file, whatever takes the file's place meanwhile."""
 
-    Attributes:
-        shapes: By name.
-        dtypes: By name.
-    """
-
-    shapes: dict[str, list[int]]
-    dtypes: dict[str, torch.dtype]
+    shapes: dict[str, list[int]]  # by name
+    dtypes: dict[str, torch.dtype]  # by name
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -37,13 +32,16 @@ class TensorFile:
                 for name, part in parts.items()
             }
 
+    def read(self, name: str, place: tuple[slice, ...] = ()) -> Tensor:
+        """Return a tensor, or a part of it; what was read is memory of the process while that is kept."""
+        with safe_open(self._path, "pt") as file:
+            return file.get_slice(name)[place] if place else file.get_tensor(name)
+
     @torch.no_grad()
     def copy_into(self, tensors: Mapping[str, Tensor], shards: Mapping[str, RowShard]) -> None:
-        """Copy tensors, on any device, some rows at a time.
+        """Copy tensors to those of the same names, on any device, some rows at a time.
 
-        Args:
-            tensors: Where to, by name.
-            shards: Which of them have only some rows, and which.
+        ``shards`` says which of them have only some rows, and which.
         """
         for block in self._blocks(tensors):
             # What was read counts as memory of the process until the file is closed.
@@ -88,11 +86,7 @@ Opener = Callable[[str | Path], AbstractContextManager[TensorFile]]
 
 @contextmanager
 def open_tensors(path: str | Path) -> Iterator[TensorFile]:
-    """Open a safetensors file.
-
-    Raises:
-        OSError, SafetensorError: It is none.
-    """
+    """Open a safetensors file; OSError or SafetensorError if it is none."""
     with open(path, "rb") as held:
         yield TensorFile(f"/dev/fd/{held.fileno()}")
 
@@ -105,7 +99,21 @@ def read_into(model: nn.Module, path: str | Path, opener: Opener = open_tensors)
         SafetensorError: If it is not a safetensors file.
     """
     with opener(path) as file:
-        _read_into(model, file)
+        tensors, shards, shapes = model.state_dict(), shards_of(model), file.shapes
+        # `save_model` writes what several names share under one of them.
+        written = {tensors[name].data_ptr() for name in shapes if name in tensors}
+        tensors = {n: t for n, t in tensors.items() if n in shapes or t.data_ptr() not in written}
+        wanted = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        for name, shard in shards.items():
+            wanted[name][0] = shard.rows
+        if shapes != wanted:
+            both = {*shapes, *wanted}
+            names = sorted(name for name in both if shapes.get(name) != wanted.get(name))
+            raise RuntimeError(
+                f"{len(names)} tensors are missing, left over or of another shape, such as "
+                f"{names[0]!r}: {shapes.get(names[0])} in the file, {wanted.get(names[0])} in the model"
+            )
+        file.copy_into(tensors, shards)
 
 
 def shards_of(model: nn.Module) -> dict[str, RowShard]:
@@ -125,20 +133,3 @@ def whole_sizes(model: nn.Module) -> dict[int, int]:
             weight = module.table.weight
             sizes[id(weight)] = module.num_rows * weight.shape[1]
     return sizes
-
-
-def _read_into(model: nn.Module, file: TensorFile) -> None:
-    tensors, shards, shapes = model.state_dict(), shards_of(model), file.shapes
-    # `save_model` writes what several names share under one of them.
-    written = {tensors[name].data_ptr() for name in shapes if name in tensors}
-    tensors = {n: t for n, t in tensors.items() if n in shapes or t.data_ptr() not in written}
-    wanted = {name: list(tensor.shape) for name, tensor in tensors.items()}
-    for name, shard in shards.items():
-        wanted[name][0] = shard.rows
-    if shapes != wanted:
-        names = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
-        raise RuntimeError(
-            f"{len(names)} tensors are missing, left over or of another shape, such as {names[0]!r}: "
-            f"{shapes.get(names[0])} in the file, {wanted.get(names[0])} in the model"
-        )
-    file.copy_into(tensors, shards)

@@ -7,7 +7,6 @@ from fuxictr_stem.layers import (
     GateBank,
     GateRules,
     aftb_rules,
-    auxiliary_rules,
     cgc_rules,
     expert_owner,
     mix_experts,
@@ -166,7 +165,7 @@ def test_rules_of_ple():
 
 
 def test_rules_of_auxiliary_tasks():
-    rules = auxiliary_rules(2, 1, 1, auxiliary=[1], shared_gate=True)
+    rules = aftb_rules(2, 1, 1, auxiliary=[1], shared_gate=True)
     assert rules.read.tolist() == [[1, 1, 1], [0, 1, 1], [1, 1, 1]]
     assert rules.train.tolist() == [[1, 0, 1], [0, 1, 1], [0, 0, 1]]
 

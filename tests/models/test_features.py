@@ -68,7 +68,7 @@ def _copy_from_fuxictr(ours, theirs):
             tables = ours.tables[slot]
             pad = int(tables.padded[vocab])
             tables.table.weight[tables.rows(vocab)] = theirs.embedding_layers[name].weight[pad:]
-        for names, part in zip(ours.numeric_fields, ours.numeric, strict=True):
+        for names, part in zip(ours.layout.numeric, ours.numeric, strict=True):
             for name, row in zip(names, part.weight, strict=True):
                 row.copy_(theirs.embedding_layers[name].weight[:, 0])
         for name, index in ours.encoder_of.items():

@@ -9,7 +9,7 @@ import torch
 
 from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.registry import get_model
-from fuxictr_stem.training import Trainer
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.small_models import Batches, categorical, feature_map
 
 NAMES = {"STEM": "STEMNet"}

@@ -5,7 +5,6 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 
 from fuxictr_stem.models import initial_weights
 from fuxictr_stem.models.initial_weights import (
@@ -18,6 +17,7 @@ from fuxictr_stem.models.initial_weights import (
 )
 from fuxictr_stem.models.weight_parts import streams, weight_parts
 from fuxictr_stem.registry import list_models
+from fuxictr_stem.training.weights import TensorFile, open_tensors
 from tests.support.small_models import (
     MIXED,
     SMALL,
@@ -53,17 +53,18 @@ def taken_over(source, target, folder, ids=None):
     source.save_weights(path)
     state = target.state_dict()
     layouts = [model.embedding_layer.layout for model in (source, target)]
-    fresh = copy_parts(path, state, weight_parts(source), weight_parts(target))
     tables = [streams(model.labels, model.embedding_layer.num_tables) for model in (source, target)]
-    for field in chain(*layouts[1].tables):
-        sizes = [layout.features[field]["vocab_size"] for layout in layouts]
-        everything = np.arange(1, min(sizes))
-        rows = Rows(*(ids or {}).get(field, (everything, everything)))
-        for theirs, ours in zip(
-            table_rows(layouts[0], field), table_rows(layouts[1], field), strict=True
-        ):
-            columns = table_columns(ours.width, *tables)
-            copy_rows(path, theirs, state[ours.tensor], ours.first_id, rows, columns)
+    with open_tensors(path) as file:
+        fresh = copy_parts(file, state, weight_parts(source), weight_parts(target))
+        for field in chain(*layouts[1].tables):
+            sizes = [layout.features[field]["vocab_size"] for layout in layouts]
+            everything = np.arange(1, min(sizes))
+            rows = Rows(*(ids or {}).get(field, (everything, everything)))
+            for theirs, ours in zip(
+                table_rows(layouts[0], field), table_rows(layouts[1], field), strict=True
+            ):
+                columns = table_columns(ours.width, *tables)
+                copy_rows(file, theirs, state[ours.tensor], ours.first_id, rows, columns)
     return fresh
 
 
@@ -209,38 +210,21 @@ def test_the_file_is_read_some_rows_at_a_time(tmp_path, monkeypatch):
     source, target = made("STEMNet", MIXED), made("STEMNet", MIXED, seed=9)
     read = []
 
-    class Slices:
-        def __init__(self, inner):
-            self.inner = inner
+    original = TensorFile.read
 
-        def __getitem__(self, index):
-            values = self.inner[index]
-            read.append(values.nbytes)
-            return values
-
-    class File:
-        def __init__(self, path, kind):
-            self.opened = safe_open(path, kind)
-
-        def __enter__(self):
-            self.file = self.opened.__enter__()
-            return self
-
-        def __exit__(self, *error):
-            self.opened.__exit__(*error)
-
-        def get_slice(self, name):
-            return Slices(self.file.get_slice(name))
-
-        def get_tensor(self, name):
-            return self.file.get_tensor(name)
+    def noted(self, *args):
+        values = original(self, *args)
+        read.append(values.nbytes)
+        return values
 
     path = str(tmp_path / "weights.safetensors")
     source.save_weights(path)
-    monkeypatch.setattr(initial_weights, "safe_open", File)
-    state, layout = target.state_dict(), target.embedding_layer.layout
+    monkeypatch.setattr(TensorFile, "read", noted)
+    tensors, layout = target.state_dict(), target.embedding_layer.layout
     rows = Rows(np.arange(1, 40), np.arange(1, 40))
     (place,) = table_rows(layout, "a")
-    copy_rows(path, place, state[place.tensor], place.first_id, rows, [(slice(None), slice(None))])
+    columns = [(slice(None), slice(None))]
+    with open_tensors(path) as file:
+        copy_rows(file, place, tensors[place.tensor], place.first_id, rows, columns)
     assert max(read) <= 200
-    assert len(read) > 10
+    assert len(read) >= 10

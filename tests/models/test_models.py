@@ -11,7 +11,7 @@ from fuxictr_stem import get_model, list_models
 from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.base import parameter_counts
-from fuxictr_stem.training import Trainer
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.plain_models import (
     PlainAITM,
     PlainESMM,

@@ -13,7 +13,8 @@ from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.runtime import memory_shares as planned
 from fuxictr_stem.runtime.memory import Share
 from fuxictr_stem.runtime.memory_shares import Planned
-from fuxictr_stem.training import memory_plan, plan_memory
+from fuxictr_stem.training import memory_plan
+from fuxictr_stem.training.memory_plan import plan_memory
 from fuxictr_stem.tuning import execute
 from fuxictr_stem.tuning.run_spec import RunSpec
 from tests.support.processes import SECONDS, at_once, start

@@ -19,9 +19,11 @@ from fuxictr_stem.errors import ConfigError, TrainingError
 from fuxictr_stem.layers import device
 from fuxictr_stem.layers.row_gradients import RowGradients
 from fuxictr_stem.models.base import MultiTaskNet
-from fuxictr_stem.training import Saving, Trainer, trainer
+from fuxictr_stem.training import trainer
 from fuxictr_stem.training.cuda_graph_step import WARM_UP, GraphedStep
 from fuxictr_stem.training.nan_guard import finite_losses
+from fuxictr_stem.training.saving import Saving
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.small_models import (
     MIXED,
     SMALL,

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.models.base import parameter_counts
-from fuxictr_stem.training import Trainer
 from fuxictr_stem.training.loss_weights import DynamicWeightAverage, weights_of
+from fuxictr_stem.training.trainer import Trainer
 from tests.models.test_models import WITHOUT_ORDER, _permute_tasks
 from tests.support.small_models import SMALL, Batches, batch, feature_map, small_model
 

@@ -17,8 +17,8 @@ from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.runtime.text_table import format_bytes
 from fuxictr_stem.training import memory_plan as module
-from fuxictr_stem.training import plan_memory
 from fuxictr_stem.training.cuda_graph_step import GraphedStep
+from fuxictr_stem.training.memory_plan import plan_memory
 from fuxictr_stem.training.synthetic_batch import synthetic_batch
 from tests.support.project import Project
 from tests.support.small_models import (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fuxictr_stem.errors import TrainingError
-from fuxictr_stem.training import Trainer
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.plain_models import PlainSharedBottom
 from tests.support.small_models import (
     Batches,

@@ -17,8 +17,9 @@ from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.models import STEMNet
 from fuxictr_stem.runtime.versions import versions
-from fuxictr_stem.training import Saving, Trainer
+from fuxictr_stem.training.saving import Saving
 from fuxictr_stem.training.state_folders import NAME, TrainingStates, read
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.crashes import Crash
 from tests.support.kills import LOADERS, kill_again_and_again, left_by, make, settings_of, spoil
 from tests.support.small_models import Batches, batch, feature_map, small_model
@@ -309,7 +310,7 @@ def test_a_state_that_cannot_be_written_is_warned_of_and_training_goes_on(toy, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fuxictr_stem.training.snapshot.save_file", refuse)
+        patch.setattr("fuxictr_stem.training.saving.save_file", refuse)
         assert full.run() == 0
     assert "The state could not be saved" in capfd.readouterr().err
     assert full.left() == unbroken.left()

@@ -11,7 +11,8 @@ import torch
 from fuxictr_stem.config.result_settings import check_settings
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.training import Saving, Trainer
+from fuxictr_stem.training.saving import Saving
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.crashes import Crash
 from tests.support.small_models import categorical, feature_map, numeric, small_model, spread
 

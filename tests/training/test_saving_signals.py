@@ -7,7 +7,7 @@ import pytest
 from fuxictr_stem.distributed import split_model
 from fuxictr_stem.models import STEMNet
 from fuxictr_stem.registry import build_model
-from fuxictr_stem.training import Saving
+from fuxictr_stem.training.saving import Saving
 
 pytestmark = pytest.mark.slow
 

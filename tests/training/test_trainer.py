@@ -6,7 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fuxictr_stem.training import Trainer, keep_freed_memory, trainer
+from fuxictr_stem.runtime import memory
+from fuxictr_stem.training import trainer
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.plain_models import PlainSharedBottom
 from tests.support.small_models import (
     Batches,
@@ -134,7 +136,5 @@ def test_fewer_steps_than_eval_steps_still_give_weights(tmp_path):
 
 
 def test_freed_memory_is_kept_on_linux_only(monkeypatch):
-    from fuxictr_stem.runtime import allocator
-
-    monkeypatch.setattr(allocator.sys, "platform", "darwin")
-    assert keep_freed_memory() is False
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert memory.keep_freed_memory() is False

@@ -21,7 +21,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
 from fuxictr_stem.runtime.memory import peak_rss_bytes
-from fuxictr_stem.training.first_losses import TaskLosses
+from fuxictr_stem.training.loss_sums import TaskLosses
 from fuxictr_stem.training.trackers.delivery import Delivery
 from fuxictr_stem.training.trackers.gate_means import GateSums, NamedGates, figure_name
 from fuxictr_stem.training.trackers.tracker import ALWAYS, Ending, Point, TrackedRun, Tracker

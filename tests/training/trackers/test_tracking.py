@@ -7,10 +7,10 @@ import torch
 
 from fuxictr_stem.analysis.gates import gate_places, gate_weights
 from fuxictr_stem.registry import list_models
-from fuxictr_stem.training import Trainer
 from fuxictr_stem.training.trackers import delivery
 from fuxictr_stem.training.trackers.tracker import TrackedRun
 from fuxictr_stem.training.trackers.tracking import Tracking
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.plain_models import PlainSharedBottom
 from tests.support.small_models import Batches, batch, feature_map, many_labels, small_model
 from tests.support.trackers import KeptPoints, Service, figures_of

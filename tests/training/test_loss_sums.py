@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from fuxictr_stem.training import Trainer
+from fuxictr_stem.training.trainer import Trainer
 from tests.support.crashes import Crash
 from tests.support.small_models import Batches, batch, feature_map, small_model
 
