@@ -7,10 +7,10 @@ the values of a column, and `evaluation_result` shows them. `embeddings` gives t
 values, in frames or files; `gate_frames` shows which experts the tasks listen to.
 
 `scoring_module` is a model without what only training needs, made of `scoring_embedding` (tables as
-`stored_rows`) and `scoring_layers`; `programs` writes it for `torch.export` and ONNX,
-`aot_program` as machine code. `export` makes an exported folder of them, checked with raw rows of the run
-(`export_rows`); `export_report` compares the metrics of smaller tables. `export_folder` says what such a
-folder holds, and judges whether it is whole.
+`stored_rows`) and `scoring_layers`; `programs` writes it for `torch.export`, as machine code and as ONNX,
+whose large maps `int8_maps` can store in 8 bits. `export` makes an exported folder of them, checked with
+raw rows of the run and, with smaller weights, on its test split (`export_trial`). `export_folder` says what
+such a folder holds, and judges whether it is whole.
 
 `scorer` scores raw rows (`raw_rows`) by such a folder. It loads no PyTorch, and is imported here.
 """

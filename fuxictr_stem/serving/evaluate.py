@@ -14,8 +14,9 @@ from fuxictr_stem.errors import ConfigError, DataError, raise_all, suggest
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.serving.evaluation_result import Evaluation
 from fuxictr_stem.serving.inputs import Data, Wanted, open_rows
-from fuxictr_stem.serving.measure import Samples, measure
+from fuxictr_stem.serving.measure import measure
 from fuxictr_stem.serving.predict import Predictor
+from fuxictr_stem.training.evaluation import Predictions
 
 
 def evaluate(
@@ -33,19 +34,16 @@ def evaluate(
         group = None
     spaces = params["sample_spaces"] or {}
     groups = [] if group is None else [group]
+    keep = [] if by is None else [by]
     wanted = Wanted(
         features=[*predictor.features, *groups],
         labels=list(dict.fromkeys([*tasks, *spaces.values()])),
-        keep=list(
-            dict.fromkeys(
-                [*([] if by is None else [by]), *predictor.encoder.columns_needed(groups)]
-            )
-        ),
+        keep=list(dict.fromkeys([*keep, *predictor.encoder.columns_needed(groups)])),
     )
     rows = open_rows(predictor.encoder, data, wanted)
     y_true: dict[str, list[np.ndarray]] = {label: [] for label in tasks}
     y_pred: dict[str, list[np.ndarray]] = {label: [] for label in tasks}
-    values, ids = [], Groups(predictor.encoder, group)
+    values, numbers = [], None if group is None else Groups(predictor.encoder, group)
     for block, scores in predictor.scored(rows, "Evaluate"):
         for label in tasks:
             y = block.labels[label].astype(np.float32)
@@ -53,11 +51,13 @@ def evaluate(
                 y[block.labels[spaces[label]] != 1] = np.nan
             y_true[label].append(y)
             y_pred[label].append(scores[label])
-        ids.add(block)
+        if numbers is not None:
+            numbers.add(block)
         if by is not None:
             values.append(block.kept[by])
-    samples = Samples(_joined(y_true), _joined(y_pred), ids.numbers())
-    return measure(tasks, samples, names, None if by is None else _column(values))
+    group_id = None if numbers is None else numbers.numbers()
+    scored = Predictions(_joined(y_true), _joined(y_pred), group_id)
+    return measure(tasks, scored, names, None if by is None else _column(values))
 
 
 def _joined(parts: Mapping[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
@@ -75,34 +75,24 @@ def _column(parts: Sequence[pl.Series]) -> pl.Series:
 
 
 class Groups:
-    """Numbers of the groups, those of training for its groups, and further ones for new groups.
+    """Numbers of the groups of a column: those of training for its groups, further ones for new groups."""
 
-    Args:
-        encoder: Of the run.
-        group_id: The column of the groups, or None.
-    """
-
-    def __init__(self, encoder: RowEncoder, group_id: str | None) -> None:
-        self._name = group_id
-        self._unknown = None if group_id is None else encoder.unknown(group_id)
-        self._raw = "" if group_id is None else encoder.columns_needed([group_id])[0]
+    def __init__(self, encoder: RowEncoder, group_id: str) -> None:
+        self._name, self._unknown = group_id, encoder.unknown(group_id)
+        self._raw = encoder.columns_needed([group_id])[0]
         self._ids: list[np.ndarray] = []
         self._new: list[pl.Series] = []
 
     def add(self, block: Block) -> None:
         """Add the groups of a block's rows."""
-        if self._name is None:
-            return
         ids = block.arrays[self._name].astype(np.int64)
         self._ids.append(ids)
         if self._unknown is not None:
             new = block.kept[self._raw].filter(pl.Series(ids == self._unknown))
             self._new.append(new.cast(pl.String))
 
-    def numbers(self) -> np.ndarray | None:
-        """Return the number of each row's group, (N,), or None without groups."""
-        if self._name is None:
-            return None
+    def numbers(self) -> np.ndarray:
+        """Return the number of each row's group, (N,)."""
         ids = np.concatenate(self._ids)
         if self._unknown is not None:
             # A missing value is a group, too, as in training.
@@ -112,11 +102,7 @@ class Groups:
 
 
 def check_metrics(names: Sequence[str], grouped: bool) -> None:
-    """Reject metrics that there are not, or that need groups which the run does not have.
-
-    Raises:
-        ConfigError: With all of them.
-    """
+    """Reject metrics that there are not, or that need groups which the run lacks, in a ConfigError."""
     problems = [
         f"{name!r} is none of {', '.join(METRICS)}.{suggest(name, METRICS)}"
         for name in names

@@ -76,7 +76,7 @@ class Evaluation(dict[str, float]):
                 "column": self.by,
                 "interval": f"{LEVEL:.0%}, {self.resampled} resampled",
                 "slices": [
-                    {"value": _plain(s.value), "rows": s.rows, "metrics": _figures(s.figures)}
+                    {"value": plain(s.value), "rows": s.rows, "metrics": _figures(s.figures)}
                     for s in self.slices
                 ],
                 "more_values": self.others[0],
@@ -148,8 +148,10 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _plain(value: Any) -> Any:
-    """Return a raw value as JSON has it: text, numbers and truth values as they are, others as text."""
+def plain(value: Any) -> Any:
+    """Return a raw value as JSON has it; what has no place there becomes text, NaN is missing."""
     if isinstance(value, float):
         return _number(value)
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
     return value if value is None or isinstance(value, (str, int)) else str(value)

@@ -26,7 +26,7 @@ from fuxictr_stem.runtime.logs import tell
 from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.versions import versions
 from fuxictr_stem.runtime.whole_folder import file_account, fresh_folder, put_in_place, sealed
-from fuxictr_stem.serving import aot_program, export_folder, programs
+from fuxictr_stem.serving import export_folder, programs
 from fuxictr_stem.serving.export_folder import (
     AOT,
     ENCODER,
@@ -36,8 +36,13 @@ from fuxictr_stem.serving.export_folder import (
     PROGRAM,
     TOLERANCES,
 )
-from fuxictr_stem.serving.export_report import change_report, test_metrics
-from fuxictr_stem.serving.export_rows import RawRow, columns_of, raw_rows
+from fuxictr_stem.serving.export_trial import (
+    RawRow,
+    change_report,
+    columns_of,
+    raw_rows,
+    test_metrics,
+)
 from fuxictr_stem.serving.inputs import listed_names
 from fuxictr_stem.serving.int8_maps import shrink_maps
 from fuxictr_stem.serving.run import Run, load
@@ -152,7 +157,7 @@ def _check(out: Path, formats: Sequence[str], tables: str, network: str) -> None
     if "onnx" in formats:
         programs.check_onnx()
     if "aot" in formats:
-        aot_program.check_compiler()
+        programs.check_compiler()
     check_new_folder(out, "--out")
 
 
@@ -187,8 +192,8 @@ def _write_programs(
         _compare(ONNX, programs.load_onnx(fresh / ONNX), columns, expected)
     if "aot" in formats:
         logger.info("Compiling the model, which takes a minute or two")
-        aot_program.write_compiled(program, fresh / AOT)
-        _compare(AOT, aot_program.load_compiled(fresh / AOT, module.names), columns, expected)
+        programs.write_compiled(program, fresh / AOT)
+        _compare(AOT, programs.load_compiled(fresh / AOT, module.names), columns, expected)
     return written
 
 
@@ -200,11 +205,7 @@ def _compare(
     expected: Mapping[str, Tensor],
     tolerance: float = TOLERANCES[FLOAT32],
 ) -> None:
-    """Compare what a program gives, for all rows and for one alone, with what it must.
-
-    Raises:
-        OutputError: It differs, or is not finite.
-    """
+    """Compare what a program gives, for all rows and for one alone, with what it must."""
     problems, largest = [], 0.0
     for rows in (slice(None), slice(0, 1)):
         scores = program({column: values[rows] for column, values in columns.items()})

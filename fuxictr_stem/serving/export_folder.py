@@ -40,17 +40,10 @@ _AGAIN = "Export the run again: python -m fuxictr_stem export --run RUN_FOLDER -
 
 
 def check_export(folder: Path, names: Collection[str] | None = None) -> dict[str, Any]:
-    """Judge an exported folder by every byte of its files; return its manifest.
+    """Judge an exported folder by every byte of its files, or of those of some names; return its manifest.
 
-    The encoder's files are judged by whoever opens them; here, that its account is this export's.
-
-    Args:
-        folder: The folder.
-        names: The files that will be used, if they are there; by default all.
-
-    Raises:
-        DataError: It is no export, or a file is absent or not what was written; the text names the file.
-        AccessError: The system does not let a file be read.
+    The encoder's files are judged by whoever opens them; here, that its account is this export's. A
+    DataError says what is absent, or not what was written.
     """
     if not (folder / MANIFEST).exists():
         raise DataError(f"{folder} holds no exported run: there is no {MANIFEST}. {_AGAIN}")

@@ -12,18 +12,9 @@ from fuxictr_stem.training.evaluation import Batches
 
 
 def mean_gate_weights(model: MultiTaskModel, batches: Batches) -> pl.DataFrame:
-    """Return the mean gate weights over rows: the columns of `Run.gate_weights`.
-
-    Raises:
-        DataError: There is no row.
-    """
-    schema = {
-        "place": pl.String,
-        "task": pl.String,
-        "expert": pl.String,
-        "mean": pl.Float64,
-        "std": pl.Float64,
-    }
+    """Return the mean gate weights over rows, the columns of `Run.gate_weights`; no row is a DataError."""
+    names, numbers = ("place", "task", "expert"), ("mean", "std")
+    schema = dict.fromkeys(names, pl.String) | dict.fromkeys(numbers, pl.Float64)
     rows = [
         (at.place, gate, expert, at.mean[q, e], at.std[q, e])
         for at in gate_weights(model, batches)

@@ -72,12 +72,19 @@ class FrameRows:
         """Yield the rows in their order, at most `BLOCK_ROWS` at a time."""
         features, labels, keep = self.wanted
         arrays = self.encoder.encode(self.frame, features, labels)
+        of_labels = {name: arrays.pop(name) for name in labels}
+        whole = Block(arrays, of_labels, self.frame.select(keep))
         for start in range(0, self.total, BLOCK_ROWS):
-            stop = start + BLOCK_ROWS
-            part = {name: values[start:stop] for name, values in arrays.items()}
-            kept = self.frame.select(keep)[start:stop]
-            its_labels = {name: part.pop(name) for name in labels}
-            yield Block(part, its_labels, kept)
+            yield part_of(whole, start, start + BLOCK_ROWS)
+
+
+def part_of(block: Block, start: int, stop: int) -> Block:
+    """Return some rows of a block."""
+    arrays, labels = (
+        {name: values[start:stop] for name, values in columns.items()}
+        for columns in (block.arrays, block.labels)
+    )
+    return Block(arrays, labels, block.kept[start:stop])
 
 
 Rows: TypeAlias = FileRows | FrameRows
@@ -86,9 +93,8 @@ Rows: TypeAlias = FileRows | FrameRows
 def open_rows(encoder: RowEncoder, data: Data, wanted: Wanted) -> Rows:
     """Open some rows to read.
 
-    Raises:
-        DataError: It is no frame or file, there are no rows, or a column is not there; all problems of a
-            frame's columns are named when it is read.
+    A DataError says that it is no frame or file, that there are no rows, or that a column is not there;
+    all problems of a frame's columns are named when it is read.
     """
     if isinstance(data, (str, os.PathLike)):
         data = [data]
@@ -121,11 +127,7 @@ def listed_names(names: Iterable[str]) -> list[str]:
 
 
 def column_names(data: Data) -> list[str]:
-    """Return the names of a frame's columns.
-
-    Raises:
-        DataError: It is no frame.
-    """
+    """Return the names of a frame's columns; what is no frame is a DataError."""
     if isinstance(data, pl.LazyFrame):
         return data.collect_schema().names()
     if isinstance(data, pl.DataFrame) or is_pandas(data):
@@ -138,8 +140,7 @@ def column_names(data: Data) -> list[str]:
 def as_polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
     """Return some columns of a frame as one of polars.
 
-    Raises:
-        DataError: A column of a pandas frame is there twice or mixes kinds of values; all are named.
+    A DataError names each column of a pandas frame that is there twice or mixes kinds of values.
     """
     if isinstance(data, pl.LazyFrame):
         return data.select(names).collect(engine="streaming")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,6 +15,7 @@ from fuxictr_stem.metrics.intervals import percentile_interval
 from fuxictr_stem.metrics.tasks import BINARY, undefined
 from fuxictr_stem.runtime.progress import track
 from fuxictr_stem.serving.evaluation_result import LEVEL, Evaluation, Figure, Slice
+from fuxictr_stem.training.evaluation import Predictions, Samples
 
 MOST_VALUES = 20
 """The most values of a column whose rows are measured by themselves."""
@@ -26,31 +26,11 @@ _MOST_COUNTS = 1 << 26
 _MOST_PARTS = 10_000
 
 
-class Samples(NamedTuple):
-    """Rows with labels and scores."""
-
-    y_true: dict[str, np.ndarray]  # by label, (N,); NaN in rows that are no sample of its task
-    y_pred: dict[str, np.ndarray]  # by label, (N,)
-    group_id: np.ndarray | None  # (N,) numbers of the groups, or None
-
-    def of(self, label: str, rows: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-        """Return labels, scores and groups (if any) of a task's samples, of all or some rows."""
-        columns = [self.y_true[label], self.y_pred[label]]
-        columns += [] if self.group_id is None else [self.group_id]
-        columns = columns if rows is None else [column[rows] for column in columns]
-        present = ~np.isnan(columns[0])
-        return tuple(columns) if present.all() else tuple(column[present] for column in columns)
-
-
-def check_labels(tasks: Mapping[str, str], samples: Samples) -> None:
-    """Reject labels that no metric of their task takes.
-
-    Raises:
-        DataError: A binary label has values other than 0 and 1.
-    """
+def check_labels(tasks: Mapping[str, str], scored: Predictions) -> None:
+    """Reject binary labels with values other than 0 and 1 in a DataError."""
     problems = []
     for label, task in tasks.items():
-        y = samples.of(label)[0]
+        y = scored.of(label)[0]
         wrong = y[(y != 0) & (y != 1)] if task == BINARY else y[:0]
         if len(wrong):
             problems.append(
@@ -62,26 +42,22 @@ def check_labels(tasks: Mapping[str, str], samples: Samples) -> None:
 
 def measure(
     tasks: Mapping[str, str],
-    samples: Samples,
+    scored: Predictions,
     names: Sequence[str],
     by: pl.Series | None = None,
 ) -> Evaluation:
-    """Measure each task on its samples, and on those with each value of a column.
+    """Measure each task on its samples, and on those with each value of a column, ``by``.
 
-    Args:
-        tasks: Task type by label.
-        samples: The rows.
-        names: Names of metrics; each task has those that are for its type.
-        by: (N,) the column's values.
+    ``names`` are metrics, of which each task has those that are for its type.
     """
-    check_labels(tasks, samples)
-    rows = len(next(iter(samples.y_true.values())))
-    present = {label: len(samples.of(label)[0]) for label in tasks}
-    resampled = "rows" if samples.group_id is None else "groups"
+    check_labels(tasks, scored)
+    rows = len(next(iter(scored.y_true.values())))
+    present = {label: len(scored.of(label)[0]) for label in tasks}
+    resampled = "rows" if scored.group_id is None else "groups"
     evaluation = Evaluation(rows, present, resampled)
     per_task: dict[str, dict[str, float]] = {}
     for label, task in tasks.items():
-        figures = _measure(task, samples.of(label), names)
+        figures = _measure(task, scored.of(label), names)
         per_task[label] = {name: figure.value for name, figure in figures.items()}
         for name, figure in figures.items():
             evaluation[f"{label}_{name}"] = figure.value
@@ -96,14 +72,13 @@ def measure(
         more = counts["rows"][MOST_VALUES:]
         evaluation.others = len(more), int(more.sum())
         shown = counts["value"][:MOST_VALUES]
-        slices = _slices(tasks, samples, names, by, shown)
-        evaluation.slices = list(slices)
+        evaluation.slices = list(_slices(tasks, scored, names, by, shown))
     return evaluation
 
 
 def _slices(
     tasks: Mapping[str, str],
-    samples: Samples,
+    scored: Predictions,
     names: Sequence[str],
     by: pl.Series,
     values: pl.Series,
@@ -114,17 +89,16 @@ def _slices(
         figures = {
             f"{label}_{name}": figure
             for label, task in tasks.items()
-            for name, figure in _measure(task, samples.of(label, rows), names, True).items()
+            for name, figure in _measure(task, scored.of(label, rows), names, True).items()
         }
         yield Slice(value[0], len(rows), figures)
 
 
 def _measure(
-    task: str, columns: tuple[np.ndarray, ...], names: Sequence[str], interval: bool = False
+    task: str, samples: Samples, names: Sequence[str], interval: bool = False
 ) -> dict[str, Figure]:
-    """Return a task's metrics on samples: labels, scores, and groups if there are some."""
-    y_true, y_pred = columns[:2]
-    group_id = columns[2] if len(columns) > 2 else None
+    """Return a task's metrics on its samples."""
+    y_true, y_pred, group_id = samples
     chosen = metric_names(task, names)
     lacking = {name: undefined(name, y_true, group_id) for name in chosen}
     measurable = [name for name in chosen if not lacking[name]]

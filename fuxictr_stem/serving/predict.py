@@ -21,7 +21,7 @@ from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import ConfigError, listed, raise_all
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.progress import Progress
-from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Rows, is_pandas
+from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Rows, is_pandas, part_of
 from fuxictr_stem.serving.score_files import check_place, unfinished
 from fuxictr_stem.training.evaluation import forward
 
@@ -41,19 +41,14 @@ class Scored(NamedTuple):
 class Predictor:
     """A model with what it needs to score raw rows.
 
-    Attributes:
-        model: The model, in evaluation mode.
-        encoder: Of its columns.
-        features: The columns that it reads.
-        batch_size: Rows of a batch; with those of training, scores are those of training.
-        unknown: By column, the share of train's ids that are the unknown one.
+    With batches of the rows of training, scores are those of training.
     """
 
-    model: MultiTaskNet
-    encoder: RowEncoder
-    features: Sequence[str]
-    batch_size: int
-    unknown: Mapping[str, float]
+    model: MultiTaskNet  # in evaluation mode
+    encoder: RowEncoder  # of its columns
+    features: Sequence[str]  # the columns that it reads
+    batch_size: int  # rows of a batch
+    unknown: Mapping[str, float]  # by column, the share of train's ids that are the unknown one
 
     @property
     def rows_together(self) -> int:
@@ -66,24 +61,25 @@ class Predictor:
         In memory at a time: two blocks of rows encoded, and what reading a third takes.
         """
         tallies = {name: Tally() for name in self.features if name in self.unknown}
-        with Progress(title, None, unit="rows") as progress:
-            for block in _ahead(_aligned(rows.blocks(), self.rows_together)):
-                progress.expect(rows.total)
-                for name, tally in tallies.items():
-                    unknown = self.encoder.unknown(name)
-                    if unknown is not None:
-                        tally.count_ids(block.arrays[name], unknown)
-                scores = self._score(block.arrays)
-                yield Scored(block, scores)
-                progress.update(len(next(iter(scores.values()))))
+        for block in self._blocks(rows, title):
+            for name, tally in tallies.items():
+                unknown = self.encoder.unknown(name)
+                if unknown is not None:
+                    tally.count_ids(block.arrays[name], unknown)
+            yield Scored(block, self._score(block.arrays))
         _warn_of_unknown(tallies, self.unknown)
 
     def batches(self, rows: Rows, title: str) -> Iterator[dict[str, Tensor]]:
         """Yield the batches of rows that `scored` runs the model over."""
+        for block in self._blocks(rows, title):
+            yield from self._batches(block.arrays)
+
+    def _blocks(self, rows: Rows, title: str) -> Iterator[Block]:
+        """Hand on blocks of whole batches, and show how many rows have been worked on."""
         with Progress(title, None, unit="rows") as progress:
             for block in _ahead(_aligned(rows.blocks(), self.rows_together)):
                 progress.expect(rows.total)
-                yield from self._batches(block.arrays)
+                yield block
                 progress.update(_rows(block))
 
     def _batches(self, arrays: Mapping[str, Array]) -> Iterator[dict[str, Tensor]]:
@@ -149,11 +145,7 @@ def write_predictions(path: Path, predictor: Predictor, rows: FileRows) -> int:
 
 
 def check_columns(labels: Sequence[str], keep: Sequence[str]) -> None:
-    """Reject kept columns that are named twice or have the name of a score.
-
-    Raises:
-        ConfigError: With all of them.
-    """
+    """Reject kept columns that are named twice or have the name of a score, in a ConfigError."""
     scores = [f"{label}_pred" for label in labels]
     problems = [f"{name!r} is named twice." for name in dict.fromkeys(keep) if keep.count(name) > 1]
     problems += [
@@ -207,8 +199,8 @@ def _aligned(blocks: Iterator[Block], batch_size: int) -> Generator[Block]:
         whole = waiting - waiting % batch_size if block is not None else waiting
         if whole:
             joined = _joined(rest)
-            yield _part(joined, 0, whole)
-            rest = [_part(joined, whole, waiting)] if whole < waiting else []
+            yield part_of(joined, 0, whole)
+            rest = [part_of(joined, whole, waiting)] if whole < waiting else []
             waiting -= whole
 
 
@@ -225,14 +217,6 @@ def _joined(blocks: Sequence[Block]) -> Block:
     )
     # Two files may have a kept column in two types.
     return Block(arrays, labels, pl.concat([b.kept for b in blocks], how="vertical_relaxed"))
-
-
-def _part(block: Block, start: int, stop: int) -> Block:
-    arrays, labels = (
-        {name: values[start:stop] for name, values in columns.items()}
-        for columns in (block.arrays, block.labels)
-    )
-    return Block(arrays, labels, block.kept[start:stop])
 
 
 def _warn_of_unknown(tallies: Mapping[str, Tally], in_train: Mapping[str, float]) -> None:

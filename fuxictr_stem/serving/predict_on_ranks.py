@@ -25,11 +25,7 @@ from fuxictr_stem.training.ranks import Ranks
 
 @dataclass(frozen=True)
 class RankPredictor(Predictor):
-    """A `Predictor` of several processes: the first uses it as such, the others `join`.
-
-    Attributes:
-        ranks: The processes.
-    """
+    """A `Predictor` of several processes: the first uses it as such, the others `join`."""
 
     ranks: Ranks
 

@@ -1,13 +1,14 @@
-"""A `ScoringModule` as a program: `torch.export`'s, and ONNX.
+"""A `ScoringModule` as a program: `torch.export`'s, ONNX, and machine code by AOTInductor.
 
-Both come from one trace, hold the weights and take any number of rows.
+All come from one trace, hold the weights and take any number of rows.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch._inductor import config
+from torch._inductor.utils import fresh_inductor_cache
 from torch.export import Dim, ExportedProgram
 
 from fuxictr_stem.errors import ConfigError
@@ -30,14 +33,25 @@ OPSET = 18
 _LARGE_BYTES = 1 << 28
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _LOGGERS = ("torch.onnx", "torch.export", "torch._inductor", "onnxscript")
+_COMPILED = {
+    # Any CPU of this kind, not only those with the instructions of this one: nearly all of the time is in
+    # the products, which are PyTorch's own and choose instructions where they run.
+    "cpp.march": "",
+    "cpp.simdlen": 1,
+    "cpp.vec_isa_ok": False,
+    # As many threads as there are where it runs.
+    "cpp.dynamic_threads": True,
+    # What calls the kernels; the compiler takes several times as long to make it a little faster.
+    "aot_inductor.compile_wrapper_opt_level": "O0",
+    # They pay for those who compile often.
+    "aot_inductor.precompile_headers": False,
+    "cpp_cache_precompile_headers": False,
+    "compile_threads": 1,
+}
 
 
 def check_onnx() -> None:
-    """Check that what ONNX needs is installed.
-
-    Raises:
-        ConfigError: A package is not there.
-    """
+    """Check that what ONNX needs is installed, or raise a ConfigError."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(
@@ -46,13 +60,18 @@ def check_onnx() -> None:
         )
 
 
-def trace(module: ScoringModule, columns: Mapping[str, Tensor]) -> ExportedProgram:
-    """Return a module as `torch.export` sees it, for any number of rows.
+def check_compiler() -> None:
+    """Check that there is a C++ compiler, or raise a ConfigError."""
+    names = [name for name in config.cpp.cxx if name]
+    if not any(shutil.which(name) for name in names):
+        raise ConfigError(
+            f"--format aot needs a C++ compiler, and there is no {' or '.join(names)}. Install it (Debian: "
+            "apt install g++), name another in the environment variable CXX, or leave aot out."
+        )
 
-    Args:
-        module: The module.
-        columns: Some rows, two at least: the model's columns, as the program will get them.
-    """
+
+def trace(module: ScoringModule, columns: Mapping[str, Tensor]) -> ExportedProgram:
+    """Return a module as `torch.export` sees it, for any number of rows; ``columns`` hold two or more."""
     example = {name: columns[name] for name in module.names}
     rows = {name: {0: Dim("rows")} for name in example}
     with quiet(), torch.no_grad():
@@ -79,8 +98,7 @@ def load_program(path: Path) -> Program:
 def to_onnx(program: ExportedProgram, module: ScoringModule) -> torch.onnx.ONNXProgram:
     """Return a program as ONNX: an input for each column, an output for each task, named so.
 
-    Raises:
-        ConfigError: A column has the name of a task's scores.
+    A column with the name of a task's scores is a ConfigError.
     """
     both = set(module.names) & set(module.outputs)
     if both:
@@ -135,6 +153,38 @@ def load_onnx(path: Path) -> Program:
         return dict(
             zip(names, session.run(names, {n: columns[n].numpy() for n in inputs}), strict=True)
         )
+
+    return scores
+
+
+def write_compiled(program: ExportedProgram, path: Path) -> None:
+    """Compile a program into a file for `torch._inductor.aoti_load_package`, or raise a ConfigError.
+
+    What the compiler needs meanwhile is next to it.
+    """
+    # Of PyTorch's versions some have not all of them.
+    there = config.get_config_copy()
+    settings: dict[str, Any] = {key: v for key, v in _COMPILED.items() if key in there}
+    try:
+        with quiet(), fresh_inductor_cache(dir=str(path.parent)):
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(path), inductor_configs=settings
+            )
+    except RuntimeError as error:
+        reason = " ".join(str(error).rpartition("Output:")[2].split())[-300:]
+        raise ConfigError(
+            f"--format aot: PyTorch {torch.__version__} cannot compile the model here: {reason} Nothing "
+            "was written. Leave aot out, or install another C++ compiler."
+        ) from error
+
+
+def load_compiled(path: Path, names: Sequence[str]) -> Program:
+    """Return a compiled program as a function of the columns, whose order is that of the program."""
+    with quiet():
+        compiled = torch._inductor.aoti_load_package(str(path))
+
+    def scores(columns: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return compiled({name: columns[name].contiguous() for name in names})
 
     return scores
 

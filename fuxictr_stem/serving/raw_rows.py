@@ -21,12 +21,7 @@ _HEADING = "these rows cannot be read"
 def single_row(rows: RawRows, needed: Sequence[str], lists: Collection[str]) -> Any:
     """Return rows as a mapping of values if they are a single row as a dict; else None.
 
-    A dict is a row if the first of its columns that cannot hold lists has a value, and not several.
-
-    Args:
-        rows: The rows.
-        needed: The columns that are read.
-        lists: Those of them whose values may be lists.
+    A dict is a row if the first of its needed columns that cannot hold ``lists`` has one value.
     """
     if isinstance(rows, Mapping):
         for name in needed:
@@ -40,14 +35,8 @@ def single_row(rows: RawRows, needed: Sequence[str], lists: Collection[str]) -> 
 def as_frame(rows: RawRows, needed: Sequence[str], floats: Collection[str]) -> pl.DataFrame:
     """Return those of the needed columns that some rows have.
 
-    Args:
-        rows: The rows.
-        needed: The columns that are read.
-        floats: Those of them in which whole numbers may stand among floats, as in JSON.
-
-    Raises:
-        DataError: They are no rows, a column mixes kinds of values, or columns or rows differ in what
-            they have; all problems are named.
+    Among ``floats``, whole numbers may stand, as in JSON. A DataError names all problems: they are no
+    rows, a column mixes kinds of values, or columns or rows differ in what they have.
     """
     if isinstance(rows, Mapping):
         columns = {name: rows[name] for name in needed if name in rows}

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
-from pyarrow import parquet
 
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from fuxictr_stem.runtime.outputs import remove_leftovers, replacing
+from fuxictr_stem.training.predictions_file import parquet_blocks
 
 ENDINGS = (".parquet", ".csv")
-
-
-class Append(Protocol):
-    """Takes the next rows of a file."""
-
-    def __call__(self, frame: pl.DataFrame) -> None:
-        """Append rows."""
 
 
 class Unfinished(NamedTuple):
     """A file that is being written."""
 
-    append: Append  # appends rows
+    append: Callable[[pl.DataFrame], None]  # appends rows
     scratch: Path  # a folder for what is needed meanwhile, which goes when the file is finished
 
 
 def check_place(path: Path, files: Sequence[Path] = (), endings: Sequence[str] = ENDINGS) -> None:
-    """Reject a place where no file of these endings can be, or where one of the files that are read is.
-
-    Raises:
-        ConfigError: The name has another ending, or is that of a file that is read.
-        OutputError: There is no such folder, or a folder is there.
-    """
+    """Reject a place where no file of these endings can be, or where one of the files that are read is."""
     if path.suffix not in endings:
         raise ConfigError(f"--out {path}: must end with {' or '.join(endings)}.")
     for file in files:
@@ -54,22 +42,20 @@ def check_place(path: Path, files: Sequence[Path] = (), endings: Sequence[str] =
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Unfinished]:
-    """Yield a file to append rows to, which takes its place when all are written.
+    """Yield a file to append rows to, which takes its place when all are written, or raise `OutputError`.
 
     What killed processes left next to it is removed.
-
-    Raises:
-        OutputError: It cannot be written; what was there before is unchanged.
     """
     remove_leftovers(path)
-    writer = _csv if path.suffix == ".csv" else _parquet
     errors = pa.ArrowInvalid, pl.exceptions.PolarsError
-    with replacing(path, *errors) as temporary, writer(temporary) as append:
-        yield Unfinished(append, temporary.parent)
+    with replacing(path, *errors) as temporary:
+        rows = _csv(temporary) if path.suffix == ".csv" else parquet_blocks(temporary)
+        with rows as append:
+            yield Unfinished(append, temporary.parent)
 
 
 @contextmanager
-def _csv(path: Path) -> Iterator[Append]:
+def _csv(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
     with path.open("wb") as file:
 
         def append(frame: pl.DataFrame) -> None:
@@ -80,20 +66,3 @@ def _csv(path: Path) -> Iterator[Append]:
             frame.write_csv(file, include_header=not file.tell())
 
         yield append
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Append]:
-    writer: parquet.ParquetWriter | None = None
-
-    def append(frame: pl.DataFrame) -> None:
-        nonlocal writer
-        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-        writer = writer or parquet.ParquetWriter(path, table.schema)
-        writer.write_table(table)
-
-    try:
-        yield append
-    finally:
-        if writer is not None:
-            writer.close()

@@ -22,12 +22,7 @@ _UNREAD = -1e9
 
 
 class Maps(nn.Module):
-    """The G maps of a `GroupedLinear`, one by one.
-
-    Args:
-        linear: The maps.
-        norm: The batch norm of their outputs, as G*out channels, which becomes part of the maps.
-    """
+    """The G maps of a `GroupedLinear`, one by one; the batch norm of their outputs becomes part of them."""
 
     def __init__(self, linear: GroupedLinear, norm: nn.BatchNorm1d | None = None) -> None:
         super().__init__()

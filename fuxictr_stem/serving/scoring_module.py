@@ -23,19 +23,12 @@ _TRAINING = ("loss_sums", "task_weights", "balancer")
 
 
 class ScoringModule(nn.Module):
-    """A model in evaluation mode, from columns to one score per task.
+    """A model in evaluation mode, on the CPU, from columns to one score per task.
 
     The model itself stays as it is. A model of another package is left whole, so that what it does with an
-    id outside its vocabulary is its own affair.
-
-    Args:
-        model: The model, on the CPU.
-        unknown: The id of a field's unknown value, for ids outside a vocabulary; by default the last.
-        stored_as: How the tables are stored, as in `StoredRows`.
-
-    Attributes:
-        names: The columns that the model reads.
-        outputs: The scores' names, ``{label}_pred``, in the order of the model's tasks.
+    id outside its vocabulary is its own affair; in ours that is read as the field's ``unknown`` id, by
+    default the last. ``names`` are the columns that the model reads, ``outputs`` the scores',
+    ``{label}_pred``, in the order of the model's tasks.
     """
 
     def __init__(
@@ -71,13 +64,9 @@ class ScoringModule(nn.Module):
         return twin
 
     def forward(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Score a batch.
+        """Score a batch of columns by name, to the tasks' scores, (B,) each, by `outputs`.
 
-        Args:
-            columns: Ids (B,), sequences of ids (B, L), numbers (B,) and vectors (B, P), by name.
-
-        Returns:
-            The tasks' scores, (B,) each, by `outputs`.
+        Columns are ids (B,), sequences of ids (B, L), numbers (B,) and vectors (B, P).
         """
         scores = self.model(columns)
         return {name: scores[name].flatten() for name in self.outputs}

@@ -20,19 +20,11 @@ _BLOCK_NUMBERS = 1 << 24
 
 
 class StoredRows(nn.Module):
-    """A table that is stored in fewer bytes; reading gives float32 and never touches the whole of it.
+    """A table, (V, W), stored in fewer bytes; reading gives float32 and never touches the whole of it.
 
     - ``float32`` shares the weights' memory;
-    - ``float16`` rounds each number;
+    - ``float16`` rounds each number; one that is too large for it is a ConfigError;
     - ``int8`` has a scale for each row of each of the K tables: the largest number of the row / 127.
-
-    Args:
-        weight: (V, W).
-        num_tables: K, which divides W.
-        stored_as: One of `STORED_AS`.
-
-    Raises:
-        ConfigError: If a number is too large for float16.
     """
 
     scale: Tensor | None

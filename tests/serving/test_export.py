@@ -18,10 +18,10 @@ import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
-from fuxictr_stem.serving import aot_program, programs
+from fuxictr_stem.serving import programs
 from fuxictr_stem.serving.export import export
 from fuxictr_stem.serving.export_folder import check_export
-from fuxictr_stem.serving.export_rows import columns_of
+from fuxictr_stem.serving.export_trial import columns_of
 from fuxictr_stem.serving.stored_rows import FLOAT16, INT8
 from tests.support.finished import finish
 from tests.support.processes import killed_at
@@ -339,9 +339,7 @@ def test_a_compiled_program_gives_the_runs_scores(finished, tmp_path, capsys, mo
     assert not names(tmp_path / "system")
     manifest = check_export(out)
     assert manifest["machine"] == platform.machine()
-    program = aot_program.load_compiled(
-        out / "aot.pt2", [spec["name"] for spec in manifest["inputs"]]
-    )
+    program = programs.load_compiled(out / "aot.pt2", [spec["name"] for spec in manifest["inputs"]])
     run = fuxictr_stem.load(finished.folder)
     columns = columns_of(run, finished.test.to_dicts())
     for rows in (1, 2, 200):
