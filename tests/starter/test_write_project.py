@@ -168,7 +168,7 @@ def test_a_separator_that_two_characters_may_be_is_asked_for(shop, capsys):
 
 @pytest.mark.parametrize("data", ["answers.csv", "answers.parquet"])
 def test_labels_of_words(shop, data):
-    words = [["false", "No", "f", " N", "0"], ["True", "YES", "t", "Y ", "1.0"]]
+    words = [["false", "No", "FALSE", " no", "0"], ["True", "YES", "true", "yes ", "1.0"]]
     click = [words[value][row % 5] for row, value in enumerate(logs()["click"])]
     rows = logs().with_columns(click=pl.Series(click))
     write = rows.write_csv if data == "answers.csv" else rows.write_parquet

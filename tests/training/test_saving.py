@@ -350,7 +350,10 @@ def test_other_versions_are_warned_of(toy, capfd, monkeypatch):
     now = versions()
     monkeypatch.setattr("fuxictr_stem.experiment.versions", lambda: {**now, "torch": "9.9"})
     assert broken.run("--resume") == 0
-    assert f"The state is of torch {torch.__version__}, this is 9.9" in capfd.readouterr().err
+    assert (
+        f"The state was saved with torch {torch.__version__}, and this is 9.9"
+        in capfd.readouterr().err
+    )
 
 
 def test_fuxictrs_engine_cannot_resume():

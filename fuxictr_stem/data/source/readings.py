@@ -23,7 +23,8 @@ from fuxictr_stem.data.source.columns import (
     read_as_whole,
 )
 
-_YES, _NO = r"(?i)^(true|t|yes|y)$", r"(?i)^(false|f|no|n)$"
+# No single letters: N, too, is what some files write for a missing value.
+_YES, _NO = "(?i)^(true|yes)$", "(?i)^(false|no)$"
 FLOAT32_MAX = 3.4028234663852886e38
 # The least whole number that may have been its neighbour before it became a float.
 _FIRST_MERGED: dict[pl.DataType, float] = {pl.Float32(): 2.0**24, pl.Float64(): 2.0**53}
@@ -87,7 +88,7 @@ def readings(columns: Sequence[Column], types: Mapping[str, pl.DataType]) -> lis
 
 
 def answers_as_numbers(text: pl.Expr) -> pl.Expr:
-    """Return a label's text, in which true, yes, t and y are 1 and their opposites 0, in any case."""
+    """Return a label's text, in which true and yes are 1, false and no 0, in any case."""
     return text.str.replace(_YES, "1").str.replace(_NO, "0")
 
 
@@ -214,7 +215,7 @@ def _number_faults(
     label, whole = column.kind == "label", column.dtype == "int"
     what = "number" if label else "whole number (int)" if whole else "number (float)"
     if label:
-        advice = "A label is a number: 1 and 0, or also yes and no, true and false, t and f."
+        advice = "A label is a number: 1 and 0, or yes and no, true and false."
     elif column.raw_id:
         advice = "remap: false keeps integers of 64 bits. Leave it out and declare dtype: str."
     elif column.kind == "numeric":
