@@ -75,11 +75,13 @@ class GraphedStep:
 
     def _on_another_stream(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:
         """Take a step on a stream of its own, as it must be before recording."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
+        # Of the model's device, which need not be the current one.
+        device = self.step.model.device
+        stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+        stream.wait_stream(current)
         with torch.cuda.stream(stream):
             loss = self.step(batch, max_norm)
-        torch.cuda.current_stream().wait_stream(stream)
+        current.wait_stream(stream)
         return loss
 
     def _record(self, batch: dict[str, Tensor], max_norm: float) -> None:
@@ -90,7 +92,7 @@ class GraphedStep:
         try:
             # What is recorded must allocate its gradients itself.
             self.optimizer.zero_grad()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=torch.cuda.Stream(device)):
                 self._loss = self.step(self._inputs, max_norm)
         except RuntimeError as error:
             logger.warning("The step cannot be a CUDA graph, so it runs more slowly: %s", error)

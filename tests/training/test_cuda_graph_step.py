@@ -185,7 +185,7 @@ class Recording:
         return loss
 
     @contextmanager
-    def record(self, graph):
+    def record(self, graph, stream):
         self.graph = graph
         yield
         self.graph = None
@@ -201,8 +201,9 @@ def graphed(monkeypatch):
     for name, value in {
         "CUDAGraph": SimpleNamespace,
         "graph": recording.record,
-        "Stream": lambda: stream,
-        "current_stream": lambda: stream,
+        # None for any device but the model's.
+        "Stream": lambda device: stream if device == model.device else None,
+        "current_stream": lambda device: stream if device == model.device else None,
         "stream": lambda other: nullcontext(),
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
@@ -348,7 +349,7 @@ def test_what_cannot_be_recorded_runs_all_the_same(graphed, monkeypatch, caplog)
     model, fmap, recording = graphed
     twin = small_model("STEMNet", fmap, embedding_regularizer=1e-3)
 
-    def refuse(graph):
+    def refuse(graph, stream):
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(torch.cuda, "graph", refuse)
