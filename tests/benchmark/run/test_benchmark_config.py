@@ -156,7 +156,11 @@ def test_a_metric_that_an_experiment_cannot_report_is_said_with_the_others(proje
     ("expid", "like", "said"),
     [
         ("Single_toy_like2", "Single_toy_like", "Single_toy_like and Single_toy_like2 both train"),
-        ("SingleTask_toy", "Single_toy_like", "SingleTask_toy would be called SingleTask, which is"),
+        (
+            "SingleTask_toy",
+            "Single_toy_like",
+            "SingleTask_toy would be called SingleTask, which is",
+        ),
         ("STEMNet2_toy", "SharedBottom_toy", None),
         ("PLE_toy", "SharedBottom_toy", "Mine_toy and PLE_toy would both be called PLE"),
     ],
