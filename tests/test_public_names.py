@@ -27,7 +27,6 @@ def test_every_public_name_is_there():
         _ = fuxictr_stem.fitt
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_mypy_sees_the_public_names(tmp_path):
     file = tmp_path / "use.py"

@@ -55,7 +55,7 @@ WHOLE = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_eight_runs_of_one_experiment_on_an_empty_cache(project):
     """Early stopping goes back to the best weights, which another run must not have replaced."""
     project.model |= {"epochs": 6, "early_stop_patience": 1, "eval_steps": 3}

@@ -152,7 +152,7 @@ def test_a_run_whose_file_was_cut_short_is_made_again(finished, monkeypatch, no_
     assert {p: p.stat().st_mtime_ns for p in others} == others
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_table(project, finished, no_pictures):
     """The whole benchmark is killed with SIGKILL; no run of it goes on, and no number changes."""
     path = write(project)

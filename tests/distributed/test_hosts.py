@@ -42,7 +42,7 @@ def on_hosts(folders, *command, ranks):
     return [process.returncode for process in processes], said
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_two_hosts_without_a_shared_folder(project):
     project.model |= {"epochs": 3, "state_steps": 7, "early_stop_patience": 9}
     assert project.run() == 0

@@ -116,7 +116,7 @@ def test_a_mistake_on_one_rank_or_on_all_is_one_message(project, forked):
     assert not (forked.folder / HOME / "result.json").exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_rank_that_hangs_ends_the_others_with_its_name(forked):
     run = forked.start(ANSWER_SECONDS="5", AT_STEP="5 1 SIGSTOP")
     run.ranks[0].join(100)
@@ -139,7 +139,7 @@ def test_ranks_whose_torchrun_has_died_end_with_one_message(project, forked):
     assert "error: torchrun, which has started this process, has ended" in said
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit_with_as_many_ranks(project, forked):
     project.model["net_dropout"] = 0.2
     project.write()

@@ -18,7 +18,7 @@ def torchrun(project, tmp_path):
     return Torchrun(tmp_path)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_mistake_on_one_rank_is_one_message(torchrun):
     """Also where torchrun starts the ranks again."""
     process = torchrun.start(WRONG_RANK="1", restarts=1)

@@ -107,7 +107,7 @@ def test_the_script(tmp_path, capsys):
     assert out.exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_script_kills_and_resumes(capsys):
     assert cli.main(["--only", "kills"], kills=2) == 0
     assert "runs that were lost or stuck" in capsys.readouterr().out

@@ -113,7 +113,7 @@ def test_a_side_answers_raises_and_dies():
         side.call("_exit", 7)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_runs_of_one_seed_do_not_differ_in_a_bit_and_of_two_seeds_do(monkeypatch):
     assert [record.value for record in training.repeat(TINY)] == [0, 0]
     seeds = iter([1, 2] * 2)

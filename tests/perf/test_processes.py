@@ -149,7 +149,6 @@ def test_a_short_peak_is_seen():
     assert memory.peak - memory.before > 200 * 2**20
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_the_topic_with_one_process_and_two(tmp_path, monkeypatch):
     # Sides that begin with what has been imported.

@@ -253,7 +253,6 @@ def test_all_that_is_written_runs(shop, capsys):
     assert len(scores) == ROWS
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_the_benchmark_file_is_one(shop):
     assert shop("logs.parquet") == 0
