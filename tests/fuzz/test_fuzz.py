@@ -113,7 +113,7 @@ def test_the_script_kills_and_resumes(capsys):
     assert "runs that were lost or stuck" in capsys.readouterr().out
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_script_sees_what_is_not_found(monkeypatch, capsys):
     monkeypatch.setattr(damage, "DAMAGES", ["none"])
     monkeypatch.setattr(damage, "spoil", lambda path, damage: None)

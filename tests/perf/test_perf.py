@@ -225,7 +225,7 @@ def test_exponents_tell_lines_from_squares_and_are_drawn(tmp_path):
     assert (tmp_path / "growth.png").stat().st_size > 10_000
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_profile_accounts_for_the_steps_products():
     sections = []
     found = {record.what: record.value for record in profiling.measure(TINY, sections)}
@@ -248,7 +248,7 @@ def test_a_raw_file_is_prepared_and_encoded(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_scores_of_raw_rows_are_those_of_fuxictrs_blocks(tmp_path):
     """The topic compares the scores, and fails where they differ."""
     found = {
@@ -260,7 +260,7 @@ def test_scores_of_raw_rows_are_those_of_fuxictrs_blocks(tmp_path):
         scoring._check({"like_pred": np.array([0.0])}, {"like_pred": np.array([0.5])})
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_export_is_scored_next_to_the_eager_model(tmp_path):
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
     sizes = replace(

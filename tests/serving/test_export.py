@@ -318,7 +318,6 @@ def test_nothing_of_this_machine_is_in_the_folder(exported, finished):
             assert str(finished.folder).encode() not in path.read_bytes(), path
 
 
-@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
 def test_a_compiled_program_gives_the_runs_scores(finished, tmp_path, capsys, monkeypatch):
