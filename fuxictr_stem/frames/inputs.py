@@ -21,8 +21,6 @@ from fuxictr_stem.runtime.whole_folder import file_digest, fresh_folder, put_in_
 
 # The most rows of a CSV file by which the types of its columns are guessed.
 _SEEN = 100_000
-
-
 # The time that polars needs for a query grows with the square of its expressions.
 _TOGETHER = 500
 

@@ -106,6 +106,7 @@ def export(
         for table in stored:
             table.round_original()
     expected: Mapping[str, Any] = _scores(run, columns)
+    exported = run
     try:
         with fresh_folder(out) as fresh:
             written = _write_programs(fresh, module, columns, expected, formats)
@@ -116,7 +117,7 @@ def export(
                 _compare(f"{ONNX} in int8", shrunk, columns, expected, _INT8_CHANGE)
                 expected = shrunk(columns)
                 scoring = _Shrunk(run.model.labels, shrunk)
-                run = replace(run, model=cast("MultiTaskNet", scoring))
+                exported = replace(run, model=cast("MultiTaskNet", scoring))
             _write_weights(fresh, run, module, tables)
             copy_encoder(run.folder / ENCODER_FOLDER, fresh / ENCODER)
             manifest = _manifest(run, module, rows, expected, formats)
@@ -132,7 +133,7 @@ def export(
             f"--out {out}: cannot be written: {error}. Free some space there, or choose another folder."
         ) from error
     if smaller:
-        tell(change_report(sizes, before, test_metrics(run)))
+        tell(change_report(sizes, before, test_metrics(exported)))
     logger.info("Exported to %s: %s", out, ", ".join([*manifest["files"], f"{ENCODER}/"]))
     return manifest
 

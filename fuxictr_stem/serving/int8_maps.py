@@ -27,39 +27,42 @@ def shrink_maps(model: Any) -> tuple[int, int]:
 
     graph = model.graph
     before = after = 0
-    for node in [node for node in graph if node.op_type == "Gemm"]:
-        x, weight, *bias = node.inputs
-        if weight.const_value is None or not node.attributes["transB"].as_int():
+    for weight in list(graph.initializers.values()):
+        maps = [node for node, place in weight.uses() if place == 1 and _is_map(node)]
+        if not maps:
             continue
         weight_OI = weight.const_value.numpy()
         before += weight_OI.nbytes
         if weight_OI.size < SMALLEST_MAP:
             after += weight_OI.nbytes
             continue
-        numbers, scales = _in_blocks(weight_OI)
-        after += numbers.nbytes + scales.nbytes
         constants = []
-        for name, array in ((f"{weight.name}.int8", numbers), (f"{weight.name}.scale", scales)):
+        for kind, array in zip(("int8", "scale"), _in_blocks(weight_OI), strict=True):
+            after += array.nbytes
+            name = f"{weight.name}.{kind}"
             constants.append(ir.Value(name=name, const_value=ir.tensor(array, name=name)))
             graph.initializers.add(constants[-1])
-        outputs, inputs = weight_OI.shape
-        attributes = {
-            "N": outputs,
-            "K": inputs,
-            "bits": 8,
-            "block_size": _BLOCK,
-            "accuracy_level": _INT8_PRODUCTS,
-        }
-        # Without zero points, which then are 128, and an order of inputs.
-        parts = [x, *constants, None, None, *bias]
-        short = ir.node("MatMulNBits", parts, attributes, domain=_DOMAIN, name=node.name)
-        ir.convenience.replace_nodes_and_values(
-            graph, node, [node], [short], node.outputs, short.outputs
-        )
+        sizes = dict(zip("NK", weight_OI.shape, strict=True))
+        attributes = sizes | {"bits": 8, "block_size": _BLOCK, "accuracy_level": _INT8_PRODUCTS}
+        for node in maps:
+            x, _, *bias = node.inputs
+            # Without zero points, which then are 128, and an order of inputs.
+            parts = [x, *constants, None, None, *bias]
+            short = ir.node("MatMulNBits", parts, attributes, domain=_DOMAIN, name=node.name)
+            ir.convenience.replace_nodes_and_values(
+                graph, node, [node], [short], node.outputs, short.outputs
+            )
         if not weight.uses():
             graph.initializers.pop(weight.name)
     model.opset_imports[_DOMAIN] = 1
     return before, after
+
+
+def _is_map(node: Any) -> bool:
+    """Say whether a node is x W' + b, as `torch.nn.functional.linear` is written."""
+    given = {name: attribute.value for name, attribute in node.attributes.items()}
+    plain = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
+    return node.op_type == "Gemm" and {**plain, "transB": 0, **given} == plain
 
 
 def _in_blocks(weight_OI: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -66,7 +66,7 @@ class Scorer:
         self._floats = {c["name"] for c in columns if c["dtype"] == "float"}
         self._session = _session(folder / ONNX, threads)
         self._idle: list[_BoundRow] = []
-        # Exports of before had no choice of the network.
+        # Older exports do not say how the network is stored.
         self._check(folder, manifest["rows"], TOLERANCES[manifest.get("network", "float32")])
 
     def score(self, rows: RawRows) -> dict[str, Array]:

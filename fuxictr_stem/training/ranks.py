@@ -46,8 +46,7 @@ class BatchShare:
 
     weights_T: Tensor  # sum of the weights of each task's samples in the whole batch, (T,)
     rows: Tensor  # sum of the weights of its rows
-    is_first: (
-        bool  # whether this process adds what is added once: penalties, and what no row decides
-    )
+    # Whether this process adds what is added once: penalties, and what no row decides.
+    is_first: bool
     add_up: Callable[[list[Tensor]], None]  # replaces tensors by their sums over the processes
     losses_T: Tensor | None = None  # what this part adds to each task's mean loss; from the model

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 import fuxictr_stem
 from fuxictr_stem.cli import main
@@ -13,14 +14,14 @@ ir = pytest.importorskip("onnx_ir", reason="the extra `export` is not installed"
 runtime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 
 
-def one_map(weight_OI, bias_O):
+def one_map(weight_OI, bias_O, attributes=None):
     """Return a model with the map x -> x W' + b."""
     x = ir.val("x", ir.DataType.FLOAT, ["rows", weight_OI.shape[1]])
     constants = [
         ir.Value(name=name, const_value=ir.tensor(array, name=name))
         for name, array in (("w", weight_OI), ("b", bias_O))
     ]
-    node = ir.node("Gemm", [x, *constants], {"transB": 1})
+    node = ir.node("Gemm", [x, *constants], {"transB": 1} if attributes is None else attributes)
     y = node.outputs[0]
     y.name, y.type = "y", ir.TensorType(ir.DataType.FLOAT)
     opsets = {"": 18}
@@ -76,13 +77,41 @@ def test_small_maps_stay_as_they_are():
     assert [node.op_type for node in model.graph] == ["Gemm"]
 
 
+@pytest.mark.parametrize("attributes", [{}, {"transB": 1, "alpha": 2.0}])
+def test_other_products_stay_as_they_are(monkeypatch, attributes):
+    monkeypatch.setattr(int8_maps, "SMALLEST_MAP", 1)
+    model = one_map(np.ones((8, 8), np.float32), np.zeros(8, np.float32), attributes)
+    assert int8_maps.shrink_maps(model) == (0, 0)
+    assert [node.op_type for node in model.graph] == ["Gemm"]
+
+
+def test_maps_that_share_a_weight_share_it_in_int8(monkeypatch):
+    monkeypatch.setattr(int8_maps, "SMALLEST_MAP", 1)
+    weight_OI = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
+    model = one_map(weight_OI, np.zeros(32, np.float32))
+    first = model.graph[0]
+    second = ir.node("Gemm", [first.outputs[0], *first.inputs[1:]], {"transB": 1})
+    model.graph.append(second)
+    second.outputs[0].name, second.outputs[0].type = "z", first.outputs[0].type
+    model.graph.outputs[0] = second.outputs[0]
+    x = np.random.default_rng(1).normal(size=(3, 32)).astype(np.float32)
+    exact = x @ weight_OI.T @ weight_OI.T
+    assert int8_maps.shrink_maps(model) == (4 * 32 * 32, 32 * (32 + 4))
+    assert [node.op_type for node in model.graph] == ["MatMulNBits", "MatMulNBits"]
+    assert 0 < np.abs(outputs_of(model, x) - exact).max() < 0.03 * np.abs(exact).max()
+
+
 @pytest.mark.slow
 def test_an_export_with_a_network_in_int8(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(int8_maps, "SMALLEST_MAP", 1)
     arguments = ["export", "--run", "run", "--out", "small", "--format", "onnx"]
-    assert main([*arguments, "--network", "int8"]) == 0
+    assert main([*arguments, "--network", "int8", "--tables", "int8"]) == 0
     printed = capsys.readouterr()
     assert "Network: " in printed.out
+    # Weights are those of the run, whatever ONNX makes of them.
+    weights = load_file(tmp_path / "small" / "model.safetensors")
+    names = load_file(finished.folder / "model.safetensors").keys()
+    assert {name.removesuffix(".scale") for name in weights} == {*names}
     assert "model.onnx gives the run's scores" in printed.err
     nodes = [node.op_type for node in ir.load(tmp_path / "small" / "model.onnx").graph]
     assert nodes.count("MatMulNBits") > 10

@@ -32,9 +32,7 @@ class NamedGates:
 
     name: str  # of the place, such as ``layer 1``
     bank: GateBank
-    gates: list[
-        str
-    ]  # whose each gate is: a label, ``shared``, or ``all`` where there is only one, Q
+    gates: list[str]  # whose each is: a label, ``shared``, or ``all`` where there is only one, Q
     experts: list[str]  # names of the experts, E
 
     @contextmanager
