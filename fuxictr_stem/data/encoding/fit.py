@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Processor(FeatureProcessor):
         vocabularies = {}
         for name, tokens in self.vocabularies().items():
             if self.feature_map.features[name]["type"] != "meta":
-                in_order = sorted(tokens.items(), key=lambda item: item[1])
+                in_order = sorted(tokens.items(), key=itemgetter(1))
                 vocabularies[name] = {_plain(token): id_ for token, id_ in in_order}
         # One line per vocabulary: indenting millions of tokens takes longer than counting them.
         lines = (f"{json.dumps(name)}: {json.dumps(ids)}" for name, ids in vocabularies.items())
@@ -147,7 +148,7 @@ class Processor(FeatureProcessor):
         if col["type"] != "meta":
             least = col.get("min_categr_count", self.min_categr_count)
             missing = col.get("fill_na", "")
-        largest = max((count for token, count in tokens.items() if token != missing), default=0)
+        largest = max({**tokens, missing: 0}.values())
         if not largest:
             where = "any split" if col["type"] == "meta" else "train"
             yield f"column {name!r} has no value in {where}, only missing ones. Make it inactive."
