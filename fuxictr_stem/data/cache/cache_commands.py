@@ -24,7 +24,6 @@ from fuxictr_stem.runtime.text_table import amount, format_bytes, text_table
 logger = logging.getLogger(__name__)
 
 _HEAD = ["dataset", "cache", *SPLITS, "size", "made", "state"]
-_PERHAPS_WHOLE = (State.WHOLE, State.UNKNOWN, State.UNREADABLE)
 
 
 def find_caches(
@@ -99,17 +98,18 @@ def clear_caches(caches: Sequence[FoundCache], everything: bool, dry_run: bool) 
     count = freed = failed = 0
     verb = "would remove" if dry_run else "removed"
     for cache in caches:
-        if cache.state in _PERHAPS_WHOLE and not everything:
+        in_use = cache.state is State.BUILDING
+        if not (in_use or everything or cache.state in USELESS):
             cache, _ = inventory.verify(cache)
             if cache.state not in USELESS:
                 continue
         try:
-            size = inventory.clear(cache, dry_run)
+            size = None if in_use else inventory.clear(cache, dry_run)
         except OutputError as error:
             tell(f"kept {cache.folder}: {error}")
             failed += 1
             continue
-        if cache.state is State.BUILDING or size is None:
+        if size is None:
             tell(f"kept {cache.folder}: a run is using it, or has just rebuilt it")
             continue
         count, freed = count + 1, freed + size

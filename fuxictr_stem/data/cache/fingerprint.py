@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -37,17 +38,15 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
     format and on FuxiCTR's version. A file beyond 64 MiB counts by its size, its time of change and
     64 evenly spread blocks of 1 MiB.
     """
-    digests: dict[Path, str] = {}
 
+    @functools.cache
     def digest(path: Path) -> str:
-        if path not in digests:
-            try:
-                digests[path] = content_digest(path)
-            except OSError as error:
-                raise DataError(
-                    f"dataset {dataset['dataset_id']!r}: {path} cannot be read: {error.strerror}."
-                ) from error
-        return digests[path]
+        try:
+            return content_digest(path)
+        except OSError as error:
+            raise DataError(
+                f"dataset {dataset['dataset_id']!r}: {path} cannot be read: {error.strerror}."
+            ) from error
 
     features = []
     for col in decisive_columns(dataset, "feature_cols"):
