@@ -106,7 +106,7 @@ def _prepare(args: argparse.Namespace) -> None:
     from fuxictr_stem.config.problems import Problems
     from fuxictr_stem.config.reading import read_value
     from fuxictr_stem.config.value_types import FilePath
-    from fuxictr_stem.data.preparers import prepare
+    from fuxictr_stem.data.preparers.run_job import prepare
 
     if args.raw_dir is not None:
         problems = Problems()

@@ -30,7 +30,7 @@ from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import report_ids
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
 from fuxictr_stem.data.loading.order import BatchPart
-from fuxictr_stem.data.preparers import has_data
+from fuxictr_stem.data.preparers.run_job import has_data
 from fuxictr_stem.data.source.raw_columns import PLACES, RawColumns, find_raw_columns, first_rows
 from fuxictr_stem.distributed.rank_saving import make_saving
 from fuxictr_stem.distributed.same_data import open_same_data

@@ -15,7 +15,7 @@ from fuxictr_stem.data.cache.open_cache import Cache, open_cache
 from fuxictr_stem.data.checks.check_labels import check_groups, check_labels, check_samples
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.data.loading.order import BatchPart
-from fuxictr_stem.data.preparers import prepare
+from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import ConfigError, UserError
 from fuxictr_stem.metrics import METRICS

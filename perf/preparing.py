@@ -17,7 +17,7 @@ from fuxictr_stem.data.cache.open_cache import open_cache
 
 # Imported when a cache is built; here, so that imports are done before the clock starts.
 from fuxictr_stem.data.encoding import fit as _fit  # noqa: F401
-from fuxictr_stem.data.preparers import prepare
+from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.data.preparers.tiktok import COLUMNS, FILE
 from perf.common import ROOT, Side, peak_memory, timed
 from perf.data import draw, label_names, vocabulary_sizes

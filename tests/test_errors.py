@@ -5,7 +5,8 @@ import inspect
 import pytest
 
 from fuxictr_stem import errors, registry
-from fuxictr_stem.data.preparers import prepare, run_job
+from fuxictr_stem.data.preparers import run_job
+from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.errors import (
     AccessError,
     ConfigError,

@@ -29,7 +29,7 @@ from fuxictr_stem.data.encoding.column_encoders import (
 )
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import PYTHON_TYPES, Column
+from fuxictr_stem.data.source.columns import TYPES, Column
 from fuxictr_stem.data.source.dialect import Dialect
 from fuxictr_stem.data.source.split_files import whole_number
 from fuxictr_stem.errors import ConfigError, DataError, suggest
@@ -202,20 +202,17 @@ def _plan_as_json(plan: Plan) -> dict[str, Any]:
         {
             **{key: col[key] for key in _FEATURE_KEYS if key in col},
             "splitter": col.get("splitter", "^"),
-            "dtype": col["dtype"].__name__,
         }
         for col in plan.features
     ]
     derived = [{key: col[key] for key in _DERIVED_KEYS if key in col} for col in plan.derived]
-    columns = [dataclasses.asdict(column) for column in plan.columns]
-    fields = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
-    dialect, labels = dataclasses.asdict(plan.dialect), [col["name"] for col in plan.labels]
-    content = {"dialect": dialect, "columns": columns, "features": features}
-    return {**fields, **content, "derived": derived, "labels": labels}
+    return {**dataclasses.asdict(plan), "features": features, "derived": derived}
 
 
 def _plan_of(content: Mapping[str, Any]) -> Plan:
-    types = {**PYTHON_TYPES, "list": list}
+    for col in content["features"]:
+        if col["dtype"] not in (*TYPES, "list"):
+            raise ValueError(f"{col['dtype']} is no dtype")
     columns = []
     for column in content["columns"]:
         tuples = {key: tuple(column[key]) for key in ("null_values", "kinds")}
@@ -225,8 +222,6 @@ def _plan_of(content: Mapping[str, Any]) -> Plan:
         "dialect": Dialect(**content["dialect"]),
         "null_values": tuple(content["null_values"]),
         "columns": tuple(columns),
-        "features": [{**col, "dtype": types[col["dtype"]]} for col in content["features"]],
-        "labels": [{"name": name, "dtype": float} for name in content["labels"]],
         "derived": tuple(content["derived"]),
     }
     return Plan(**{**content, **changed})

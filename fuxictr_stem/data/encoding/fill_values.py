@@ -117,7 +117,7 @@ def fills(source: Source) -> list[Fill]:
         numbers = whole_number(column.name) if is_id and column.name in whole else ""
         clashes = _clashes(col, dtype, value, numbers)
         if clashes is not None:
-            free = "missing" if dtype is str else -1
+            free = "missing" if dtype == "str" else -1
             advice = f"Set a fill_na that no row holds, such as {free!r}."
             chosen = "fill_na" in col and col["fill_na"] == value
             result.append(
@@ -126,10 +126,10 @@ def fills(source: Source) -> list[Fill]:
     return result
 
 
-def _clashes(col: Mapping[str, Any], dtype: type, value: Any, numbers: str) -> pl.Expr | None:
+def _clashes(col: Mapping[str, Any], dtype: str, value: Any, numbers: str) -> pl.Expr | None:
     """Return whether a row holds the fill value; None where that is no harm."""
     held = pl.col(col["name"])
-    if dtype is not str:
+    if dtype != "str":
         return held == value
     text = pl.lit(value).cast(pl.String)
     if numbers:

@@ -29,6 +29,8 @@ from fuxictr_stem.data.source.validate import explained, first_place
 from fuxictr_stem.errors import DataError, raise_all
 from fuxictr_stem.runtime.group import ALONE, Group
 
+_TYPES = {"str": str, "int": int, "float": float, "list": list}
+
 
 class Processor(FeatureProcessor):
     """FuxiCTR's processor, writing feature_map.json, feature_vocab.json and pretrained files into a folder.
@@ -41,8 +43,9 @@ class Processor(FeatureProcessor):
     def __init__(self, source: Source, folder: Path, tokens: dict[str, TokenCounts]) -> None:
         plan = source.plan
         super().__init__(
-            feature_cols=plan.features,
-            label_col=plan.labels,
+            # Types, not their names: the processor evaluates names.
+            feature_cols=[{**col, "dtype": _TYPES[col["dtype"]]} for col in plan.features],
+            label_col=[{"name": label, "dtype": float} for label in plan.labels],
             dataset_id=plan.dataset_id,
             group_id=plan.group_id,
         )
@@ -80,7 +83,7 @@ class Processor(FeatureProcessor):
 
     def fitted(self) -> tuple[list[Feature], list[Vocabulary]]:
         """Return what fitting has found out as plain values; a shared table is one vocabulary."""
-        dtypes = {col["name"]: col["dtype"].__name__ for col in self.feature_cols}
+        dtypes = {col["name"]: col["dtype"] for col in self.source.plan.features}
         # Columns that share a table share one dict.
         places: dict[int, int] = {}
         vocabularies, features = list[Vocabulary](), list[Feature]()

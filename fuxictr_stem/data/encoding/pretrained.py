@@ -18,7 +18,7 @@ from fuxictr_stem.models.pretrained_vectors import read_pretrained
 
 logger = logging.getLogger(__name__)
 
-_TOKENS = {str: "text", int: "plain whole numbers of 64 bits", float: "plain floats"}
+_TOKENS = {"str": "text", "int": "plain whole numbers of 64 bits", "float": "plain floats"}
 
 
 def check_pretrained(plan: Plan) -> None:
@@ -33,7 +33,7 @@ def check_pretrained(plan: Plan) -> None:
             except DataError as error:
                 problems.append(f"{about}: {error}")
             except Exception:  # noqa: BLE001  each reader has its own kinds of error
-                wanted = f"{path.suffix} with keys of dtype {col['dtype'].__name__}"
+                wanted = f"{path.suffix} with keys of dtype {col['dtype']}"
                 problems.append(f"{about}: cannot be read as {wanted} and vectors of numbers.")
     raise_all(DataError, f"dataset {plan.dataset_id!r}", problems)
 
@@ -68,7 +68,7 @@ def match_pretrained(plan: Plan, processor: Any) -> Iterator[Remark]:
                 yield no_vectors(col["name"], tokens, keys)
 
 
-def _key_problems(keys: Array, dtype: type) -> list[str]:
+def _key_problems(keys: Array, dtype: str) -> list[str]:
     """Return what is wrong with keys as the tokens that FuxiCTR makes of them.
 
     It converts keys to the column's dtype whatever becomes of them, 1.7 to 1 and NaN to -2^63, and keeps
@@ -82,10 +82,10 @@ def _key_problems(keys: Array, dtype: type) -> list[str]:
     if len(altered):
         return [
             f"{len(altered):,} of its {len(keys):,} keys are not {_TOKENS[dtype]}, as the column's "
-            f"dtype {dtype.__name__} wants, the first at position {altered[0]:,}: "
+            f"dtype {dtype} wants, the first at position {altered[0]:,}: "
             f"{short(keys.tolist()[altered[0]])}. Write the keys as the column's values are."
         ]
-    reserved = [token for token in RESERVED if dtype is str and token in tokens]
+    reserved = [token for token in RESERVED if dtype == "str" and token in tokens]
     if reserved:
         return [f"its key {reserved[0]!r} is FuxiCTR's own token. Leave it out, with its vector."]
     distinct, first_places, counts = np.unique(tokens, return_index=True, return_counts=True)

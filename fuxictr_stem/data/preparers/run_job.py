@@ -23,10 +23,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fuxictr_stem.data.preparers.job import Job, RawFilesMissing
+from fuxictr_stem.data.preparers import kuairand, qkvideo, tiktok, tiktok_sample
+from fuxictr_stem.data.preparers.job import Job, Preparer, RawFilesMissing, read_job
 from fuxictr_stem.data.preparers.splits import split_table, write_splits
 from fuxictr_stem.errors import DataError, OutputError, short
 from fuxictr_stem.runtime import whole_folder
@@ -35,14 +37,28 @@ from fuxictr_stem.runtime.outputs import check_writable, remove_temporaries, syn
 
 logger = logging.getLogger(__name__)
 
+PREPARERS: dict[str, Preparer] = {
+    module.PREPARER.name: module.PREPARER for module in (tiktok, qkvideo, kuairand, tiktok_sample)
+}
 RECORD = "prepared.json"
 FORMAT = 2
 """Of the record. The first, of which no record says so, had CSV files."""
 _SHOWN = 300
 
 
-def run(job: Job) -> None:
-    """Make a job's split files unless they are there already, as `prepare` says."""
+def prepare(dataset: Mapping[str, Any]) -> None:
+    """Make the split files of a dataset config, by its ``prepare``, from the official raw files.
+
+    Does nothing, and says so, when the files are there and were made in this way from these raw
+    files, or when they are there and no preparer made them. Costs a few file look-ups then.
+
+    Raises:
+        ConfigError: The config names no known preparer, or its paths or options are wrong.
+        RawFilesMissing: The raw files are needed and are not there.
+        DataError: A raw file is damaged, or split files are in the way that are not ours.
+        OutputError: The split files cannot be written.
+    """
+    job = read_job(dataset, PREPARERS)
     try:
         needed, why = _verdict(job)
     except RawFilesMissing:
@@ -73,8 +89,9 @@ def run(job: Job) -> None:
         )
 
 
-def can_be_had(job: Job) -> bool:
-    """Tell whether the splits are there, were there once, or can be made from the raw files."""
+def has_data(dataset: Mapping[str, Any]) -> bool:
+    """Tell whether a dataset's splits are there, were once, or can be made from its raw files."""
+    job = read_job(dataset, PREPARERS)
     if any(path.exists() for path in (job.folder / RECORD, *job.paths.values())):
         return True
     try:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fuxictr_stem.config.column_words import combined_labels, copied_column, function_call
-from fuxictr_stem.data.source.columns import PYTHON_TYPES, RESERVED, Column
+from fuxictr_stem.data.source.columns import RESERVED, Column
 from fuxictr_stem.data.source.derived_columns import columns_read, expression
 from fuxictr_stem.data.source.dialect import Dialect, dialect_of
 from fuxictr_stem.errors import ConfigError, raise_all
@@ -40,7 +40,7 @@ class Plan:
     group_id: str | None  # name of the column that groups rows for gAUC
     columns: tuple[Column, ...]  # what is read
     features: list[dict[str, Any]]  # FuxiCTR's ``feature_cols``, adapted as the module says
-    labels: list[dict[str, Any]]  # FuxiCTR's ``label_col``
+    labels: list[str]
     # The config's entries of the features that a function makes.
     derived: tuple[dict[str, Any], ...] = ()
 
@@ -76,7 +76,7 @@ class Plan:
             self,
             columns=tuple(c for c in self.columns if c.name in needed),
             features=[col for col in self.features if col["name"] in needed],
-            labels=[col for col in self.labels if col["name"] in needed],
+            labels=[label for label in self.labels if label in needed],
             derived=tuple(col for col in self.derived if col["name"] in needed),
         )
 
@@ -133,7 +133,7 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
         group_id=dataset.get("group_id"),
         columns=tuple(replace(column, null_values=null_values) for column in columns),
         features=kept,
-        labels=[{"name": col["name"], "dtype": float} for col in dataset["label_col"]],
+        labels=[col["name"] for col in dataset["label_col"]],
         derived=tuple(derived),
     )
 
@@ -191,18 +191,16 @@ def _raw_id(col: Mapping[str, Any]) -> bool:
 def _adapted(col: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a feature's dict for FuxiCTR's processor (see the module)."""
     adapted = copy.deepcopy(dict(col))
-    # A type, not its name: the processor evaluates names.
-    adapted["dtype"] = PYTHON_TYPES[col["dtype"]]
     if not col["active"]:
         kept = ("name", "active", "type", "dtype", "fill_na", "splitter")
         adapted = {key: adapted[key] for key in kept if key in adapted}
     if col["type"] == "sequence":
-        adapted["dtype"] = str
+        adapted["dtype"] = "str"
     elif col["type"] == "embedding":
         # A type that the processor has no fill value for: filling fails on lists.
-        adapted["dtype"] = list
+        adapted["dtype"] = "list"
     elif _raw_id(col):
-        adapted["dtype"] = int
+        adapted["dtype"] = "int"
         if "fill_na" in col:
             adapted["fill_na"] = int(col["fill_na"])
     return adapted

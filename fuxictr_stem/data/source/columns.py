@@ -18,8 +18,7 @@ import polars as pl
 
 RESERVED = ("__PAD__", "__OOV__")
 """FuxiCTR's own tokens: no value can have their ids."""
-PYTHON_TYPES = {"str": str, "int": int, "float": float}
-DEFAULTS: dict[type, Any] = {str: "", int: 0, float: 0.0}
+DEFAULTS: dict[str, Any] = {"str": "", "int": 0, "float": 0.0}
 """What FuxiCTR fills a column of each dtype with."""
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
 """What a column of each dtype is read as."""
@@ -94,10 +93,17 @@ def type_problem(column: Column, have: pl.DataType) -> str | None:
 
 
 def written_kind(dtype: str, have: pl.DataType) -> str:
-    """Return how a type writes, or holds, the tokens of a column; "" where that does not matter."""
+    """Return how a type writes, or holds, the tokens of a column; "" where that does not matter.
+
+    Types that hold numbers in one way, or with "whole", hold 0.1 alike.
+    """
     if dtype == "int" or (inner_type(have) or have) == pl.Null:
         return ""
-    return rendering(have) if dtype == "str" else precision(have)
+    if dtype == "str":
+        return rendering(have)
+    if have == pl.Boolean or rendering(have) == "int":
+        return "whole"
+    return str(have) if have in (pl.Float16, pl.Float32) else "double"
 
 
 def are_alike(dtype: str, kinds: Collection[str]) -> bool:
@@ -158,13 +164,6 @@ def rendering(have: pl.DataType) -> str:
     return str(have) if written and have != pl.Duration else ""
 
 
-def precision(have: pl.DataType) -> str:
-    """Return how a type holds numbers: types of one precision, or with "whole", hold 0.1 alike."""
-    if have == pl.Boolean or rendering(have) == "int":
-        return "whole"
-    return str(have) if have in (pl.Float16, pl.Float32) else "double"
-
-
 def is_text(have: pl.DataType) -> bool:
     """Say whether a type holds text."""
     return have == pl.String or isinstance(have, (pl.Categorical, pl.Enum))
@@ -190,24 +189,6 @@ def whole_keys(paths: Iterable[Path]) -> frozenset[str]:
         for key, value in folder_values(path).items():
             whole[key] = whole.get(key, True) and (value is None or _is_whole(value))
     return frozenset(key for key, is_whole in whole.items() if is_whole)
-
-
-def folder_columns(
-    path: Path, wanted: Iterable[str], whole: frozenset[str]
-) -> dict[str, tuple[pl.DataType, str | int | None]]:
-    """Return the columns that the folders of a file give it: their types, and the value of all rows.
-
-    ``wanted`` are columns that the file itself lacks, ``whole`` is of `whole_keys`.
-    """
-    columns: dict[str, tuple[pl.DataType, str | int | None]] = {}
-    values = folder_values(path)
-    for name in values.keys() & set(wanted):
-        value = values[name]
-        if name not in whole:
-            columns[name] = pl.String(), value
-        else:
-            columns[name] = pl.Int64(), None if value is None else int(value)
-    return columns
 
 
 def _is_whole(value: str) -> bool:

@@ -14,7 +14,7 @@ import polars as pl
 
 from fuxictr_stem import registry
 from fuxictr_stem.config.column_words import copied_column, function_call
-from fuxictr_stem.data.source.columns import DEFAULTS, PYTHON_TYPES, TYPES, is_text
+from fuxictr_stem.data.source.columns import DEFAULTS, TYPES, is_text
 from fuxictr_stem.data.source.readings import finite
 from fuxictr_stem.errors import ConfigError, first_line
 
@@ -82,7 +82,7 @@ def filled(col: Config) -> pl.Expr:
         fill = pl.lit(col.get("fill_na", "")).cast(pl.String)
         text = expression(col).cast(pl.String).fill_null(fill)
         return text.str.split(col.get("splitter", "^"))
-    fill = col.get("fill_na", DEFAULTS[PYTHON_TYPES[col["dtype"]]])
+    fill = col.get("fill_na", DEFAULTS[col["dtype"]])
     return expression(col).cast(TYPES[col["dtype"]]).fill_null(fill)
 
 

@@ -20,7 +20,7 @@ from fuxictr_stem.data.source.columns import (
     PREDICTED,
     Column,
     are_alike,
-    folder_columns,
+    folder_values,
     inner_type,
     type_problem,
     whole_keys,
@@ -43,19 +43,20 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
     """
     problems: list[str] = []
     parts: dict[str, list[Part]] = {split: [] for split in files}
+    of_whole = pl.String() if plan.data_format == "csv" else pl.Int64()
     whole = whole_keys(path for paths in files.values() for path in paths)
     for split, paths in files.items():
         for path in paths:
             types, file_problems = _schema(path, plan)
-            lacking = [c.origin for c in plan.in_files if c.origin not in types]
-            folders = folder_columns(path, lacking, whole)
-            every = types | {
-                name: pl.String() if plan.data_format == "csv" else dtype
-                for name, (dtype, _) in folders.items()
+            lacking = {column.origin for column in plan.in_files} - {*types}
+            constants = {
+                name: str(int(value)) if value is not None and name in whole else value
+                for name, value in folder_values(path).items()
+                if name in lacking
             }
+            every = types | {n: of_whole if n in whole else pl.String() for n in constants}
             file_problems = file_problems or _missing(plan, every)
             problems += [f"{path} ({split}): {problem}" for problem in file_problems]
-            constants = {name: value for name, (_, value) in folders.items()}
             parts[split].append(Part(path, every, tuple(types), constants))
     places = [(part, f"{part.path} ({split})") for split in parts for part in parts[split]]
     problems += _type_problems(plan, places)

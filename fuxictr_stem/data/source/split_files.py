@@ -38,7 +38,7 @@ class Part:
     types: Mapping[str, pl.DataType]
     header: Sequence[str]  # the names of all its columns
     # Columns that it gets from the names of its folders, with the value of all its rows.
-    constants: Mapping[str, str | int | None] = field(default_factory=dict)
+    constants: Mapping[str, str | None] = field(default_factory=dict)
     # The rows of a CSV file as two other readers than polars count them; None where they did not.
     rows: int | None = None
     copy: Path | None = None  # an Arrow file with the columns of a CSV file, which is read instead
@@ -104,9 +104,7 @@ class Source:
             )
         frame = frame if part.run is None else frame.slice(*part.run)
         return frame.with_columns(
-            pl.lit(None if value is None else str(value), pl.String())
-            .cast(part.types[name])
-            .alias(name)
+            pl.lit(value, pl.String()).cast(part.types[name]).alias(name)
             for name, value in part.constants.items()
         )
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fuxictr_stem.data.cache.open_cache import open_cache
-from fuxictr_stem.data.preparers import prepare
+from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.data.preparers.tiktok import COLUMNS, split_membership
 from tests.support.datasets import assert_same, cached
 from tests.support.raw_files import (

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from fuxictr_stem.cli import main
-from fuxictr_stem.data.preparers import PREPARERS, prepare
 from fuxictr_stem.data.preparers.job import read_job
+from fuxictr_stem.data.preparers.run_job import PREPARERS, prepare
 from fuxictr_stem.errors import ConfigError
 from tests.support.raw_files import (
     CONFIG,

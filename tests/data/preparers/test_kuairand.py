@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from fuxictr_stem.config.column_words import labels_of_files
-from fuxictr_stem.data.preparers import RawFilesMissing, kuairand, prepare, raw
+from fuxictr_stem.data.preparers import kuairand, raw
+from fuxictr_stem.data.preparers.job import RawFilesMissing
+from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.errors import ConfigError, DataError
 from tests.support.raw_files import (
     DATASETS,

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuxictr_stem.data.encoding import count_tokens
-from fuxictr_stem.data.preparers import prepare, qkvideo
+from fuxictr_stem.data.preparers import qkvideo
+from fuxictr_stem.data.preparers.run_job import prepare
 from tests.support.raw_files import (
     DATASETS,
     cut_per_user,

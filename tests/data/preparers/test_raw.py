@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from fuxictr_stem.data.preparers import prepare, qkvideo, raw
+from fuxictr_stem.data.preparers import qkvideo, raw
+from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime import progress
 from tests.support.raw_files import (

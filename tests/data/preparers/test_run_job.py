@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fuxictr_stem.data.preparers import PREPARERS, RawFilesMissing, prepare
+from fuxictr_stem.data.preparers.job import RawFilesMissing
+from fuxictr_stem.data.preparers.run_job import PREPARERS, prepare
 from fuxictr_stem.errors import DataError, OutputError
 from tests.support.raw_files import (
     SPLITS,
@@ -307,7 +308,7 @@ def test_two_processes_prepare_once(tmp_path):
     dataset = dataset_in(tmp_path, "tiktok")
     program = (
         "import json, logging, sys\n"
-        "from fuxictr_stem.data.preparers import prepare\n"
+        "from fuxictr_stem.data.preparers.run_job import prepare\n"
         "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
         "prepare(json.loads(sys.argv[1]))\n"
     )

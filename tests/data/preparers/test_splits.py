@@ -10,7 +10,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from fuxictr_stem.config.column_words import labels_of_files
-from fuxictr_stem.data.preparers import prepare
+from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.data.preparers.splits import split_table, write_splits
 from fuxictr_stem.errors import DataError, OutputError
 from tests.support.raw_files import (

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
-from fuxictr_stem.data.preparers import prepare
+from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.data.preparers.tiktok import COLUMNS, split_membership
 from fuxictr_stem.errors import DataError
 from tests.support.raw_files import (

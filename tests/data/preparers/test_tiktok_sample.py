@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fuxictr_stem.data.preparers import prepare, tiktok_sample
+from fuxictr_stem.data.preparers import tiktok_sample
+from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.data.preparers.tiktok import COLUMNS, split_membership
 from fuxictr_stem.data.preparers.tiktok_sample import PARTS, TikTokSample, draw
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
