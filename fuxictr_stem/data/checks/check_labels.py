@@ -180,7 +180,13 @@ def _label_problem(
     if stats["nulls"] == stats["rows"]:
         every = "all rows" if where else f"all {amount(stats['rows'], 'row')}"
         return f"is missing in {every} of {split}{where}: there is nothing to learn."
-    return _constant(stats["min"], stats["max"], split, metrics, where)
+    needing = [name for name in metrics if METRICS[name].varies]
+    if split == "train" or stats["min"] != stats["max"] or not needing:
+        return None
+    return (
+        f"is {stats['min']:g} in all rows of {split}{where}, and {' and '.join(needing)} divides by its "
+        "variance. Use other rows, or leave the metric out."
+    )
 
 
 def _one_class(
@@ -201,16 +207,3 @@ def _one_class(
                 f"rows, or other metrics, such as {' and '.join(others)}."
             )
     return None
-
-
-def _constant(
-    least: float, most: float, split: str, metrics: Collection[str], where: str
-) -> str | None:
-    """Return what is wrong with a regression label that is one number in valid or test, or None."""
-    needing = [name for name in metrics if METRICS[name].varies]
-    if split == "train" or least != most or not needing:
-        return None
-    return (
-        f"is {least:g} in all rows of {split}{where}, and {' and '.join(needing)} divides by its "
-        "variance. Use other rows, or leave the metric out."
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import type_problem
 from fuxictr_stem.data.source.readings import Reading, fault_text, readings
-from fuxictr_stem.data.source.split_files import HIDDEN, whole_number, written_numbers
+from fuxictr_stem.data.source.split_files import HIDDEN, framed, written_numbers
 from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
 from fuxictr_stem.runtime.text_table import amount
 
@@ -68,12 +67,7 @@ def program(
     raise_all(DataError, _HEADING, dict.fromkeys(_type_problems(plan, types, names)))
     read_columns = readings(plan.columns, types)
     whole = written_numbers(plan, [types])
-    read = {r.column.name: r.value for r in read_columns}
-    read.update((name, read[name].fill_null(math.nan)) for name in labels)
-    for reading in read_columns:
-        if reading.column.name in whole:
-            read[whole_number(reading.column.name)] = reading.raw.cast(pl.Int64)
-    steps = fill_steps(plan, read)
+    steps = fill_steps(plan, framed(read_columns, whole))
     encoders = fitted.column_encoders(features, 0, whole, steps.fills)
     encoders += [plain(name, np.dtype(np.float32)) for name in labels]
     queries = [e.query(steps.values[e.reads]).alias(e.name) for e in encoders]

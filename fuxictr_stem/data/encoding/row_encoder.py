@@ -44,7 +44,6 @@ class RowEncoder:
         self._plans: dict[tuple[str | None, ...], Plan] = {}
         self.names = list(fitted.by_name)  # the features
         self.labels = [c for c in fitted.plan.columns if c.kind == "label"]
-        self.group_id = fitted.plan.group_id  # the column that groups rows for gAUC
 
     @classmethod
     def of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -70,7 +70,7 @@ class Source:
         whole = self.whole_numbers()
         return pl.concat(
             [
-                file.raw.select(expr for r in file.readings for expr in _framed(r, whole))
+                file.raw.select(e.alias(n) for n, e in framed(file.readings, whole).items())
                 for file in self.files(split)
             ],
             # Two files may hold a column that is kept in two types.
@@ -213,12 +213,14 @@ def whole_number(name: str) -> str:
     return f"{HIDDEN}whole {name}"
 
 
-def _framed(reading: Reading, whole: set[str]) -> Iterator[pl.Expr]:
-    value, name = reading.value, reading.column.name
-    if reading.column.kind == "label":
-        value = value.fill_null(math.nan)
-    yield value.alias(name)
-    if reading.missing is not None:
-        yield reading.missing.alias(missing_flag(name))
-    if name in whole:
-        yield reading.raw.cast(pl.Int64).alias(whole_number(name))
+def framed(readings: Iterable[Reading], whole: set[str]) -> dict[str, pl.Expr]:
+    """Return by name the columns that `Source.frame` has, of which ``whole`` are whole numbers."""
+    columns: dict[str, pl.Expr] = {}
+    for reading in readings:
+        value, name = reading.value, reading.column.name
+        columns[name] = value.fill_null(math.nan) if reading.column.kind == "label" else value
+        if reading.missing is not None:
+            columns[missing_flag(name)] = reading.missing
+        if name in whole:
+            columns[whole_number(name)] = reading.raw.cast(pl.Int64)
+    return columns
