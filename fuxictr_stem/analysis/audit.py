@@ -24,13 +24,7 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor, nn
 
-from fuxictr_stem.analysis.gradient_flow import (
-    Batch,
-    GradientFlow,
-    gradient_flow,
-    gradient_norms,
-    model_parts,
-)
+from fuxictr_stem.analysis.gradient_flow import Batch, GradientFlow, gradient_flow, model_parts
 from fuxictr_stem.analysis.synthetic_features import synthetic_feature_map
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.layers import GateBank
@@ -38,7 +32,6 @@ from fuxictr_stem.models.part_owners import SHARED
 from fuxictr_stem.registry import build_model
 from fuxictr_stem.training.precision import FP32
 from fuxictr_stem.training.synthetic_batch import synthetic_batch
-from fuxictr_stem.training.task_loss import model_labels
 
 _MOST_NAMED = 4
 
@@ -80,58 +73,54 @@ def audit(model: MultiTaskModel, batch: Batch) -> list[str]:
 
     The batch holds the columns of features and labels, some dozens of rows.
     """
-    parts, labels = model_parts(model), model_labels(model)
+    owners = [part.owner for part in model_parts(model)]
     with all_units_on(model):
-        norms = gradient_norms(model, batch, parts)
+        flow = gradient_flow(model, batch)
     banks = [module for module in model.modules() if isinstance(module, GateBank)]
     isolated = any(map(_stops_gradients, banks))
-    names = [part.name for part in parts]
-    findings = []
-    for label, row in zip(labels, norms, strict=True):
-        if not row.any():
-            findings.append(nothing_reached(label))
-            continue
-        for_all = [part.owner in (label, SHARED) for part in parts]
-        of_others = [isolated and part.owner not in (label, SHARED, None) for part in parts]
-        findings += reach_findings(label, names, row, np.array(for_all), np.array(of_others))
-    of_nobody = np.array([part.owner is None for part in parts])
-    return findings + dead_parts(names, norms, of_nobody)
+    for_all = [[owner in (label, SHARED) for owner in owners] for label in flow.labels]
+    of_others = [
+        [isolated and owner not in (label, SHARED, None) for owner in owners]
+        for label in flow.labels
+    ]
+    of_nobody = [owner is None for owner in owners]
+    return flow_findings(flow, np.array(for_all), np.array(of_others), np.array(of_nobody))
 
 
-def nothing_reached(label: str) -> str:
-    """Return the finding on a loss that reaches nothing."""
-    return (
-        f"The loss of {label} reaches nothing at all. If the batch holds no sample of this task, audit "
-        "another batch."
-    )
-
-
-def reach_findings(
-    label: str, names: Sequence[str], norms: np.ndarray, required: np.ndarray, barred: np.ndarray
+def flow_findings(
+    flow: GradientFlow, required: np.ndarray, barred: np.ndarray, candidates: np.ndarray
 ) -> list[str]:
-    """Return what one task's loss misses, and where it leaks; all arrays are (P,)."""
+    """Return what each task's loss misses, where it leaks, and which parts are dead.
+
+    ``required`` and ``barred`` are the parts that a task's loss must and must not reach, (T, P);
+    ``candidates`` those that are dead if no loss reaches them, (P,).
+    """
     findings = []
-    missed = np.flatnonzero(required & (norms == 0)).tolist()
-    if missed:
-        findings.append(
-            f"The loss of {label} does not reach {', '.join(names[i] for i in missed)}: measured "
-            "gradient norm 0, expected more than 0."
-        )
-    # Where nothing may flow, the smallest gradient is one too many.
-    leaks = np.flatnonzero(barred & (norms != 0)).tolist()
-    if leaks:
-        findings.append(
-            f"The loss of {label} reaches {with_values([names[i] for i in leaks], norms[leaks])}: "
-            "measured gradient norms in brackets, expected exactly 0."
-        )
-    return findings
-
-
-def dead_parts(names: Sequence[str], norms: np.ndarray, candidates: np.ndarray) -> list[str]:
-    """Return a finding for each candidate, (P,), that no task's loss reaches in norms, (T, P)."""
-    return [
-        f"No task's loss reaches {names[i]}: it is a dead part, which nothing trains."
-        for i in np.flatnonzero(candidates & ~norms.any(axis=0)).tolist()
+    for label, norms, must, must_not in zip(flow.labels, flow.norms, required, barred, strict=True):
+        if not norms.any():
+            findings.append(
+                f"The loss of {label} reaches nothing at all. If the batch holds no sample of this "
+                "task, audit another batch."
+            )
+            continue
+        missed = np.flatnonzero(must & (norms == 0))
+        if len(missed):
+            findings.append(
+                f"The loss of {label} does not reach {', '.join(flow.parts[i] for i in missed)}: "
+                "measured gradient norm 0, expected more than 0."
+            )
+        # Where nothing may flow, the smallest gradient is one too many.
+        leaks = np.flatnonzero(must_not & (norms != 0))
+        if len(leaks):
+            findings.append(
+                f"The loss of {label} reaches "
+                f"{with_values([flow.parts[i] for i in leaks], norms[leaks])}: measured gradient norms "
+                "in brackets, expected exactly 0."
+            )
+    dead = np.flatnonzero(candidates & ~flow.norms.any(axis=0))
+    return findings + [
+        f"No task's loss reaches {flow.parts[i]}: it is a dead part, which nothing trains."
+        for i in dead
     ]
 
 

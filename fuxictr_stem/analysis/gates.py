@@ -78,12 +78,17 @@ def gate_weights(
     numbers, count = np.zeros(0, np.int64), 0
     if slices is not None:
         numbers, count = slice_numbers("slices", slices, num_slices)
-    sums: dict[GatePlace, _Sums] = {}
+    # By place: sums of weights and of their squares, and samples, of each slice and last of all.
+    sums: dict[GatePlace, np.ndarray] = {}
+    counts: dict[GatePlace, np.ndarray] = {}
     rows = 0
 
     def add(place: GatePlace, weights_BQE: np.ndarray) -> None:
-        of_place = sums.setdefault(place, _Sums(place, count))
-        of_place.add(weights_BQE, numbers[rows : rows + len(weights_BQE)])
+        of_batch = numbers[rows : rows + len(weights_BQE)]
+        parts = [*(weights_BQE[of_batch == number] for number in range(count)), weights_BQE]
+        of_parts = np.array([[w.sum(axis=0), np.square(w).sum(axis=0)] for w in parts])
+        sums[place] = sums.get(place, 0) + of_parts
+        counts[place] = counts.get(place, 0) + np.array([len(weights) for weights in parts])
 
     with _watched(model, add):
         for batch in batches:
@@ -96,7 +101,7 @@ def gate_weights(
         raise DataError("The gates cannot be averaged: the batches hold no sample.")
     if slices is not None and rows < len(numbers):
         raise _wrong_number(len(numbers), str(rows))
-    return [of_place.result(rows) for of_place in sums.values()]
+    return [_averages(place, of_place, counts[place], rows) for place, of_place in sums.items()]
 
 
 def gate_weights_by_row(
@@ -149,41 +154,23 @@ def _titles(bank: GateBank, labels: list[str]) -> list[str]:
     return [owner or "all" for owner in gate_owners(bank, labels)]
 
 
-class _Sums:
-    """Sums of the weights and their squares at one place: one row per slice, the last for all samples."""
-
-    def __init__(self, place: GatePlace, slices: int) -> None:
-        self.place = place
-        shape = (slices + 1, len(place.gates), len(place.experts))
-        self.first, self.second = np.zeros(shape), np.zeros(shape)
-        self.rows = np.zeros(slices + 1, np.int64)
-
-    def add(self, weights_BQE: np.ndarray, numbers: np.ndarray) -> None:
-        """Add the weights of a batch, with the number of each sample's slice."""
-        for row in range(len(self.rows)):
-            is_all = row == len(self.rows) - 1
-            chosen = weights_BQE if is_all else weights_BQE[numbers == row]
-            self.first[row] += chosen.sum(axis=0)
-            self.second[row] += np.square(chosen).sum(axis=0)
-            self.rows[row] += len(chosen)
-
-    def result(self, samples: int) -> GateWeights:
-        with np.errstate(invalid="ignore"):
-            mean = self.first / self.rows[:, None, None]
-            variance = self.second / self.rows[:, None, None] - np.square(mean)
-        std = np.sqrt(np.maximum(variance, 0))
-        return GateWeights(
-            self.place.name,
-            self.place.gates,
-            self.place.experts,
-            self.place.reads(),
-            mean[-1],
-            std[-1],
-            samples,
-            self.rows[:-1],
-            mean[:-1],
-            std[:-1],
-        )
+def _averages(place: GatePlace, sums: np.ndarray, counts: np.ndarray, samples: int) -> GateWeights:
+    """Return means and deviations from sums of weights and of their squares, (S + 1, 2, Q, E)."""
+    with np.errstate(invalid="ignore"):
+        mean, square = (sums / counts[:, None, None, None]).swapaxes(0, 1)
+    std = np.sqrt(np.maximum(square - np.square(mean), 0))
+    return GateWeights(
+        place=place.name,
+        gates=place.gates,
+        experts=place.experts,
+        reads=place.reads(),
+        mean=mean[-1],
+        std=std[-1],
+        samples=samples,
+        slice_samples=counts[:-1],
+        slice_mean=mean[:-1],
+        slice_std=std[:-1],
+    )
 
 
 def _wrong_number(slices: int, samples: str) -> DataError:

@@ -82,12 +82,6 @@ def gradient_flow(model: MultiTaskModel, batch: Batch) -> GradientFlow:
     weights, in evaluation mode. Mode, weights, gradients and random state stay as they are.
     """
     parts = model_parts(model)
-    norms = gradient_norms(model, batch, parts)
-    return GradientFlow(model_labels(model), [part.name for part in parts], norms)
-
-
-def gradient_norms(model: MultiTaskModel, batch: Batch, parts: Sequence[Part]) -> np.ndarray:
-    """Return the norms of `GradientFlow` for some parts, (T, P)."""
     parameters = list(dict.fromkeys(piece[0] for part in parts for piece in part.pieces))
     with undisturbed(model):
         losses = task_losses(model, model(batch), model.get_labels(batch))
@@ -100,7 +94,7 @@ def gradient_norms(model: MultiTaskModel, batch: Batch, parts: Sequence[Part]) -
             for place, part in enumerate(parts):
                 squares = (piece.double().square().sum().item() for piece in part.take(reached))
                 norms[task, place] = sum(squares) ** 0.5
-    return norms
+    return GradientFlow(model_labels(model), [part.name for part in parts], norms)
 
 
 @contextmanager

@@ -158,18 +158,17 @@ def key_problems(where: str, searched: Iterable[str], hint: str) -> Iterator[Pro
             yield Problem(f"{where}.{key}", "changes no result.", hint)
 
 
-def budget_problems(
-    where: str, space: Space, sampler: str, trials: int | None, most: int
-) -> Iterator[Problem]:
+def budget_problems(where: str, search: Search, most: int) -> Iterator[Problem]:
     """Yield what is wrong with how many trials there are."""
-    count = grid_size(space) if sampler == GRID else trials
+    sampler, trials = search.sampler, search.trials
+    count = grid_size(search.space) if sampler == GRID else trials
     if sampler == GRID and trials is not None:
         text = f"a grid always has as many trials as combinations of values: {short(count)}."
         yield Problem("trials", text, "Leave trials out, or set sampler: random, or tpe.")
     elif count is None:
         yield Problem("trials", f"must say how many trials sampler: {sampler} makes.")
     elif sampler == GRID and count > most:
-        product = f"the numbers of values of its {len(space)} keys are multiplied"
+        product = f"the numbers of values of its {len(search.space)} keys are multiplied"
         text = f"must give at most {most} trials, gives {short(count)}: {product}."
         yield Problem(where, text, "Name fewer values, or fewer keys.")
 

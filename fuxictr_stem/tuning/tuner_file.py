@@ -183,14 +183,15 @@ def load_tuner(path: Path) -> Tuner:
     if experiment.settings["dataset_id"] == "TBD":
         base_expid = f"{experiment.settings.get('model')}_{dataset_id}"
     check_id("base_expid", base_expid)
-    sampler, trials = values["sampler"], values["trials"]
+    sampler = values["sampler"]
     problems.add_all(_key_problems(values["tuner_space"], experiment, dataset))
     in_order = _in_order(values["tuner_space"], experiment, dataset)
     space = read_space(in_order, sampler, "tuner_space", problems)
     problems.raise_any(subject)
     several = [key for key, values in space.items() if not _is_single(values)]
     problems.add_all(key_problems("tuner_space", several, "Give it one value."))
-    problems.add_all(budget_problems("tuner_space", space, sampler, trials, _MOST_VARIANTS))
+    search = Search(space, sampler, values["trials"], values["sampler_seed"])
+    problems.add_all(budget_problems("tuner_space", search, _MOST_VARIANTS))
     problems.raise_any(subject)
     tuner = Tuner(
         file=path,
@@ -198,7 +199,7 @@ def load_tuner(path: Path) -> Tuner:
         experiment=experiment,
         dataset_id=dataset_id,
         dataset=dataset,
-        search=Search(space, sampler, trials, values["sampler_seed"]),
+        search=search,
         budget_minutes=values["budget_minutes"],
         pruning=values["pruning"],
         modes={},
@@ -206,7 +207,7 @@ def load_tuner(path: Path) -> Tuner:
     )
     own = [] if sampler == GRID else [tuner.own()]
     params: dict[str, Any] = {}
-    for number, point in enumerate([*own, *points_to_check(tuner.search)], 1):
+    for number, point in enumerate([*own, *points_to_check(search)], 1):
         try:
             checked = tuner.load(tuner.variant(point, f"{number:03d}"))
             params = params or checked

@@ -15,15 +15,9 @@ from typing import NamedTuple, cast
 import numpy as np
 from fuxictr.pytorch.models import MultiTaskModel
 
-from fuxictr_stem.analysis.audit import (
-    all_units_on,
-    dead_parts,
-    nothing_reached,
-    reach_findings,
-    with_values,
-)
+from fuxictr_stem.analysis.audit import all_units_on, flow_findings, with_values
 from fuxictr_stem.analysis.gates import GatePlace, gate_places
-from fuxictr_stem.analysis.gradient_flow import Batch, Part, gradient_norms, model_parts
+from fuxictr_stem.analysis.gradient_flow import Batch, Part, gradient_flow, model_parts
 from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.esmm import ESMM
@@ -66,19 +60,11 @@ def compare(model: MultiTaskModel, batch: Batch) -> list[str]:
     Of a model that is not ours the definition is not known: dead parts are found, and gates that are ours
     are checked.
     """
-    parts, labels = model_parts(model), model_labels(model)
-    names = [part.name for part in parts]
     with all_units_on(model):
-        norms = gradient_norms(model, batch, parts)
-    reach = np.array(expected_reach(model, parts))
-    findings = []
-    for label, row, demands in zip(labels, norms, reach, strict=True):
-        if row.any():
-            must, must_not = demands == Reach.YES, demands == Reach.NO
-            findings += reach_findings(label, names, row, must, must_not)
-        else:
-            findings.append(nothing_reached(label))
-    findings += dead_parts(names, norms, (reach != Reach.YES).all(axis=0))
+        flow = gradient_flow(model, batch)
+    reach = np.array(expected_reach(model, model_parts(model)))
+    optional = (reach != Reach.YES).all(axis=0)
+    findings = flow_findings(flow, reach == Reach.YES, reach == Reach.NO, optional)
     for place in gate_places(model):
         measured = measure(model, batch, place)
         # Gates that are never asked are dead parts, which are reported above.

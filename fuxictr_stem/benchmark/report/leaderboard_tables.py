@@ -56,16 +56,16 @@ def _quality(leaderboard: Leaderboard) -> list[Table]:
     finished, tables = leaderboard.finished, []
     for metric in finished.metrics:
         best = {label: leaderboard.best(label, metric) for label in finished.labels}
+        scores = {label: leaderboard.scores_of(label, metric) for label in finished.labels}
         rows = []
         for name in finished.names:
-            scores = {label: leaderboard.score(name, label, metric) for label in finished.labels}
             cells = [
-                (Strong if best[label] == name else str)(form.mean_and_sd(score))
-                if score
+                (Strong if best[label] == name else str)(form.mean_and_sd(of_task[name]))
+                if name in of_task
                 else LACKING
-                for label, score in scores.items()
+                for label, of_task in scores.items()
             ]
-            seeds = sorted({len(score.values) for score in scores.values() if score})
+            seeds = sorted({len(s[name].values) for s in scores.values() if name in s})
             rows.append([name, *cells, "/".join(map(str, seeds)) or LACKING])
         note = f"Mean ± standard deviation over seeds, on test; {form.direction(metric)}."
         header = ["model", *finished.labels, "seeds"]
@@ -82,8 +82,8 @@ def _differences(leaderboard: Leaderboard, role: Reference) -> list[Table]:
         rows = [
             [name, label, *_difference(comparison, metric)]
             for label in finished.labels
-            for name in finished.names
-            if (comparison := getattr(leaderboard.score(name, label, metric), role, None))
+            for name, score in leaderboard.scores_of(label, metric).items()
+            if (comparison := getattr(score, role))
         ]
         direction, higher = form.direction(metric), higher_is_better(metric)
         if higher is not None:

@@ -102,8 +102,8 @@ def remarks(leaderboard: Leaderboard) -> Iterator[str]:
 
 def _negative_transfer(leaderboard: Leaderboard, label: str, metric: str) -> list[str]:
     """Return the sentence on how many models are worse than single-task on a task, if it is there."""
-    scores = [leaderboard.score(name, label, metric) for name in leaderboard.finished.names]
-    comparisons = [score.single_task for score in scores if score and score.single_task]
+    scores = leaderboard.scores_of(label, metric).values()
+    comparisons = [score.single_task for score in scores if score.single_task]
     worse = [c for c in comparisons if c.difference != 0 and not c.is_better(metric)]
     if not comparisons:
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -77,17 +77,16 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
     problems.raise_any(subject)
     chosen, single, proposed = _chosen(values, config_dir, problems)
     settings = _settings_of_each(values, chosen + single, config_dir, problems)
-    sampler, trials = values["sampler"], values["trials"]
-    space = read_space(values["search"], sampler, "search", problems)
-    problems.add_all(budget_problems("search", space, sampler, trials, MOST_TRIALS))
+    space = read_space(values["search"], values["sampler"], "search", problems)
+    search = Search(space, values["sampler"], values["trials"])
+    problems.add_all(budget_problems("search", search, MOST_TRIALS))
     # Each experiment would say again what is said.
     problems.raise_any(subject)
-    check_sampler(sampler)
-    search = Search(space, sampler, trials)
+    check_sampler(search.sampler)
     experiments = _load_all(settings, points_to_check(search), values, config_dir, problems)
     # The single-task experiments decide what is compared, or all.
     of_single = {expid: experiments[expid] for expid in single if expid in experiments}
-    labels = list(values["labels"] or _in_order(_trained(of_single), experiments))
+    labels = list(values["labels"] or _in_order(label_types(of_single), experiments))
     unchanged = ("dataset_id", "seeds", "threads", "resamples", "slices")
     benchmark = Benchmark(
         name=path.stem,
@@ -115,15 +114,11 @@ def label_types(experiments: Mapping[str, Params]) -> dict[str, str]:
     }
 
 
-def _in_order(labels: list[str], experiments: Mapping[str, Params]) -> list[str]:
+def _in_order(labels: Collection[str], experiments: Mapping[str, Params]) -> list[str]:
     """Return labels, or all, in the order in which the models of several tasks have them: the user's."""
     of_several = {e: params for e, params in experiments.items() if len(params["task_labels"]) > 1}
-    every = list(dict.fromkeys([*_trained(of_several), *_trained(experiments)]))
+    every = label_types(of_several) | label_types(experiments)
     return [label for label in every if label in labels or not labels]
-
-
-def _trained(experiments: Mapping[str, Params]) -> list[str]:
-    return list(dict.fromkeys(label for e in experiments.values() for label in e["task_labels"]))
 
 
 def _chosen(
@@ -242,7 +237,7 @@ def _label_problems(benchmark: Benchmark) -> Iterator[Problem]:
         of_expid = benchmark.experiments.get(expid, {}).get("task_labels", [""])
         if len(of_expid) != 1:
             yield Problem("single_task", f"{expid} trains {', '.join(of_expid)}, not one label.")
-    labels, trained = benchmark.labels, _trained(benchmark.experiments)
+    labels, trained = benchmark.labels, label_types(benchmark.experiments)
     for label in labels if trained else ():
         if label not in trained:
             near = suggest(label, trained)

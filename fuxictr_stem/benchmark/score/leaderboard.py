@@ -101,15 +101,17 @@ class Leaderboard:
     users: dict[str, int] = field(default_factory=dict)  # test users by task
     notes: list[str] = field(default_factory=list)  # what could not be compared, and why
 
-    def score(self, name: str, label: str, metric: str) -> Score | None:
-        """Return a model's score, or None where it has none."""
-        return self.scores.get((name, label, metric))
+    def scores_of(self, label: str, metric: str) -> dict[str, Score]:
+        """Return the scores of the models that have one, in the order of the tables."""
+        names = self.finished.names
+        scores = {name: self.scores.get((name, label, metric)) for name in names}
+        return {name: score for name, score in scores.items() if score is not None}
 
     def best(self, label: str, metric: str, role: str | None = None) -> str | None:
         """Return the model, of all or of a role, with the best mean; of equals, the first."""
-        names = [name for name in self.finished.names if role in (None, self.roles[name])]
-        scores = {name: self.score(name, label, metric) for name in names}
-        return _best({name: score.mean for name, score in scores.items() if score}, metric)
+        scores = self.scores_of(label, metric).items()
+        means = {name: score.mean for name, score in scores if role in (None, self.roles[name])}
+        return _best(means, metric)
 
     def tested(self, metric: str) -> list[str]:
         """Return the tasks on which differences are tested in a metric."""

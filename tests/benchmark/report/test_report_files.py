@@ -31,7 +31,7 @@ def leaderboard(finished):
 def test_one_seed_has_no_deviation_and_no_t_test(tmp_path):
     finished = make_benchmark(tmp_path, {"SingleTask": 1.0, "MMoE": 1.2}, seeds=(7,))
     leaderboard = write_leaderboard(finished, tmp_path, resamples=20)
-    score = leaderboard.score("MMoE", "click", "AUC")
+    score = leaderboard.scores["MMoE", "click", "AUC"]
     assert score.sd is None
     assert score.single_task.p is None
     assert score.single_task.p_holm is None
@@ -152,7 +152,7 @@ def test_the_best_of_each_column_stands_out(finished, leaderboard, tmp_path):
     write_leaderboard(finished, tmp_path, resamples=2)
     table = (tmp_path / "leaderboard.md").read_text().split("### logloss\n")[1].split("###")[0]
     strong = [line for line in table.splitlines() if "**" in line]
-    best = min(finished.names, key=lambda name: leaderboard.score(name, "click", "logloss").mean)
+    best = min(finished.names, key=lambda name: leaderboard.scores[name, "click", "logloss"].mean)
     assert any(line.startswith(f"| {best} | **") for line in strong)
     assert sum(line.count("**") for line in strong) == 2 * len(finished.labels)
 

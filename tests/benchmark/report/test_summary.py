@@ -19,13 +19,13 @@ def test_the_first_screen_says_what_the_tests_say(finished):
     assert [row["task"] for row in rows] == finished.labels
     for row, label in zip(rows, finished.labels, strict=True):
         assert row["model"] == "STEMNet, the best"
-        score = leaderboard.score("STEMNet", label, "AUC")
+        score = leaderboard.scores["STEMNet", label, "AUC"]
         assert row["AUC"] == mean_and_sd(score)
         single = score.single_task
         said = "really better" if single.p_holm < 0.05 else "may be chance"
         assert f"{span(*single.seeds_and_users[:2])}, {said} (Holm p" in row["against SingleTask"]
     worse = sum(
-        leaderboard.score(name, "click", "AUC").single_task.difference < 0
+        leaderboard.scores[name, "click", "AUC"].single_task.difference < 0
         for name in ("MMoE", "ESMM", "STEMNet")
     )
     expected = f"click, AUC: worse mean than SingleTask: {worse} of 3 models"

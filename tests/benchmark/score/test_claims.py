@@ -65,7 +65,7 @@ def test_trainings_of_one_model_that_differ_over_users_are_no_claim():
     rng = np.random.default_rng(0)
     finished = simulate(rng, {"SingleTask": 1.0, "STEMNet": 1.0}, 1, users=200, spread=0.5)
     leaderboard = build_leaderboard(finished, resamples=100)
-    found = leaderboard.score("STEMNet", "click", "AUC").single_task
+    found = leaderboard.scores["STEMNet", "click", "AUC"].single_task
     assert found.interval.low > 0 or found.interval.high < 0
     assert found.seeds_and_users is None
     assert not claims(leaderboard)
@@ -84,7 +84,7 @@ def test_a_metric_without_resamples_is_tested_over_seeds_and_the_leaderboard_say
                 del figures["like_AUC"]
     finished = dataclasses.replace(finished, metrics=["AUC", "NE"])
     leaderboard = build_leaderboard(finished, resamples=20)
-    found = leaderboard.score("STEMNet", "like", "NE").single_task
+    found = leaderboard.scores["STEMNet", "like", "NE"].single_task
     assert found.seeds_and_users is None
     assert found.p_holm is not None
     text = leaderboard_markdown(leaderboard)
@@ -166,7 +166,7 @@ def test_the_interval_over_seeds_and_users_covers_a_planted_difference():
     for _ in range(60):
         finished = simulate(rng, noises, seeds, users=40, labels=("click",), spread=spread)
         found = (
-            build_leaderboard(finished, resamples=60).score("STEMNet", "click", "AUC").single_task
+            build_leaderboard(finished, resamples=60).scores["STEMNet", "click", "AUC"].single_task
         )
         both, users = found.seeds_and_users, found.interval
         covered.append(both.low <= truth <= both.high)

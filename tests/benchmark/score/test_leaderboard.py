@@ -34,7 +34,7 @@ def test_means_deviations_and_differences(finished, leaderboard):
     for name in NOISES:
         for label in finished.labels:
             for metric in METRICS:
-                score = leaderboard.score(name, label, metric)
+                score = leaderboard.scores.get((name, label, metric))
                 if (name, label) == ("ESMM", "like"):
                     assert score is None
                     continue
@@ -62,7 +62,7 @@ def test_means_deviations_and_differences(finished, leaderboard):
 
 def test_intervals_are_those_of_the_bootstrap(finished, leaderboard):
     bootstrap = UserBootstrap(finished, resamples=50)
-    found = leaderboard.score("STEMNet", "like", "gAUC").baseline.interval
+    found = leaderboard.scores["STEMNet", "like", "gAUC"].baseline.interval
     differences = {
         seed: finished.models["STEMNet"][seed].metric("like", "gAUC")
         - finished.models["PLE"][seed].metric("like", "gAUC")
@@ -70,17 +70,19 @@ def test_intervals_are_those_of_the_bootstrap(finished, leaderboard):
     }
     over_users, both = bootstrap.intervals(("STEMNet", "PLE"), "like", "gAUC", differences)
     assert found == over_users
-    assert leaderboard.score("STEMNet", "like", "gAUC").baseline.seeds_and_users == both
+    assert leaderboard.scores["STEMNet", "like", "gAUC"].baseline.seeds_and_users == both
     assert (both.low + both.high) / 2 == pytest.approx(np.mean(list(differences.values())))
-    assert found.low < leaderboard.score("STEMNet", "like", "gAUC").baseline.difference < found.high
+    assert (
+        found.low < leaderboard.scores["STEMNet", "like", "gAUC"].baseline.difference < found.high
+    )
 
 
 def test_the_best_baseline_has_all_tasks_and_is_no_proposed_model(finished, leaderboard):
     # ESMM has the better AUC on its one task, STEMNet on both.
     assert leaderboard.best_baseline == "PLE"
     assert (
-        leaderboard.score("ESMM", "click", "AUC").mean
-        > leaderboard.score("PLE", "click", "AUC").mean
+        leaderboard.scores["ESMM", "click", "AUC"].mean
+        > leaderboard.scores["PLE", "click", "AUC"].mean
     )
     by_loss = dataclasses.replace(finished, metrics=["logloss", "AUC"])
     assert build_leaderboard(by_loss, resamples=2).best_baseline == "PLE"
@@ -112,7 +114,7 @@ def test_a_seed_that_a_model_lacks_is_left_out_of_its_comparisons(finished):
         "MMoE": {s: e for s, e in finished.models["MMoE"].items() if s != 2},
     }
     found = build_leaderboard(dataclasses.replace(finished, models=models), resamples=10)
-    score = found.score("MMoE", "click", "AUC")
+    score = found.scores["MMoE", "click", "AUC"]
     pairs = [(e.metric("click", "AUC"), s) for s, e in models["MMoE"].items()]
     single = finished.values("SingleTask", "click", "AUC")
     assert score.single_task.seeds == 2
@@ -125,6 +127,6 @@ def test_models_tested_on_other_samples_are_not_compared(tmp_path):
     file = finished.models["MMoE"][3].run_of("like").folder / PREDICTIONS
     pl.read_parquet(file).reverse().write_parquet(file)
     found = build_leaderboard(finished, resamples=10)
-    assert found.score("MMoE", "like", "AUC").single_task is None
-    assert found.score("PLE", "like", "AUC").single_task is not None
+    assert found.scores["MMoE", "like", "AUC"].single_task is None
+    assert found.scores["PLE", "like", "AUC"].single_task is not None
     assert any("MMoE and SingleTask are not compared on like" in note for note in found.notes)

@@ -13,7 +13,7 @@ from fuxictr_stem.benchmark.report.figures import style
 from fuxictr_stem.benchmark.report.figures.style import Panel, Picture, draw_models
 from fuxictr_stem.benchmark.report.formatting import Section, better, file_name
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run
-from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, Score, higher_is_better
+from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, higher_is_better
 from fuxictr_stem.benchmark.score.significance import LEVEL
 
 
@@ -28,18 +28,12 @@ def leaderboard_pictures(leaderboard: Leaderboard) -> Iterator[Picture]:
     yield from _curves(leaderboard)
 
 
-def _scores(leaderboard: Leaderboard, label: str, metric: str) -> dict[str, Score]:
-    """Return the scores of the models that have one."""
-    scores = {name: leaderboard.score(name, label, metric) for name in leaderboard.finished.names}
-    return {name: score for name, score in scores.items() if score is not None}
-
-
 def _quality(leaderboard: Leaderboard, metric: str) -> Picture:
     finished, higher = leaderboard.finished, higher_is_better(metric)
     panels = []
     for label in finished.labels:
         points = {}
-        for name, score in _scores(leaderboard, label, metric).items():
+        for name, score in leaderboard.scores_of(label, metric).items():
             sd = score.sd or 0.0
             points[name] = (score.mean, score.mean - sd, score.mean + sd)
         single = points.get(finished.single_task) if finished.single_task else None
@@ -64,7 +58,7 @@ def _transfer(leaderboard: Leaderboard, metric: str) -> Iterator[Picture]:
     panels = []
     for label in finished.labels:
         points, hollow = {}, set()
-        for name, score in _scores(leaderboard, label, metric).items():
+        for name, score in leaderboard.scores_of(label, metric).items():
             comparison = score.single_task
             if comparison is not None:
                 ends = comparison.seeds_and_users or (comparison.difference,) * 2
@@ -105,7 +99,7 @@ def _shaded(metric: str) -> str:
 
 def _cost(leaderboard: Leaderboard, metric: str) -> Picture:
     finished, costs = leaderboard.finished, leaderboard.costs
-    scores = {label: _scores(leaderboard, label, metric) for label in finished.labels}
+    scores = {label: leaderboard.scores_of(label, metric) for label in finished.labels}
     labels = [label for label in finished.labels if scores[label]] or finished.labels
     columns = style.columns_of(len(labels))
     figure, axes = style.grid(len(labels), columns, 3.0, 0.5 + 0.22 * -(-len(finished.names) // 2))

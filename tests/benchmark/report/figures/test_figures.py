@@ -41,7 +41,7 @@ def test_points_stand_where_the_numbers_are(finished):
     # A line has one point of data: an error bar's centre.
     points = [line.get_xdata()[0] for line in click.lines if len(line.get_xdata()) == 1]
     expected = [
-        leaderboard.score(name, "click", "AUC").single_task.difference
+        leaderboard.scores[name, "click", "AUC"].single_task.difference
         for name in finished.names
         if name != "SingleTask"
     ]
@@ -55,7 +55,7 @@ def test_the_bad_side_is_shaded_whichever_it_is(finished, metric, kind):
     leaderboard = build_leaderboard(finished, resamples=30)
     name = f"{kind}-{metric.lower()}"
     picture = next(p for p in leaderboard_pictures(leaderboard) if p.name == name)
-    line = 0.0 if kind == "transfer" else leaderboard.score("SingleTask", "click", metric).mean
+    line = 0.0 if kind == "transfer" else leaderboard.scores["SingleTask", "click", metric].mean
     axes = picture.figure.axes[0]
     (shade,) = (patch for patch in axes.patches if patch.get_facecolor()[:3] == to_rgb(SHADE))
     left, right = shade.get_x(), shade.get_x() + shade.get_width()
@@ -76,7 +76,7 @@ def test_only_a_claim_has_a_filled_marker(finished):
             if line.get_marker() in ("o", "s")
         ]
         expected = [
-            leaderboard.score(model, "click", metric).single_task.is_significant
+            leaderboard.scores[model, "click", metric].single_task.is_significant
             for model in finished.names
             if model != "SingleTask"
         ]
