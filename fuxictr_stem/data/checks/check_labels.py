@@ -13,8 +13,8 @@ import numpy as np
 
 from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.data.encoding.vocabulary import Array
-from fuxictr_stem.errors import ConfigError, DataError, raise_all, suggest
-from fuxictr_stem.metrics import METRICS, TASKS, metric_names
+from fuxictr_stem.errors import DataError, raise_all
+from fuxictr_stem.metrics import METRICS, metric_names
 from fuxictr_stem.metrics.tasks import BINARY
 from fuxictr_stem.runtime.text_table import amount
 
@@ -29,26 +29,13 @@ def check_labels(
     """Reject labels that a task cannot learn from or be measured on.
 
     ``stats`` are those of each split's labels (``Cache.label_stats``), ``tasks`` the kind of task of each
-    label that is trained, ``metrics`` their names as for `metric_names`.
+    label that a checked experiment trains, ``metrics`` their names as for `metric_names`.
 
     Raises:
-        ConfigError: A label is unknown, or a task is of another kind.
         DataError: A binary label has values other than 0 and 1, only one of them in train, or not those
             that a metric needs in valid or test; a regression label is not finite, missing in all rows
             of a split, or constant where a metric needs a variance.
     """
-    labels = {label for split in stats.values() for label in split}
-    problems = [
-        f"label {label!r} is not in label_col.{suggest(label, labels)}"
-        for label in tasks
-        if label not in labels
-    ]
-    problems += [
-        f"label {label!r}: task must be one of {', '.join(TASKS)}, found {task!r}."
-        for label, task in tasks.items()
-        if task not in TASKS
-    ]
-    raise_all(ConfigError, "tasks", problems)
     problems = [
         f"label {label!r} {problem}"
         for label, task in tasks.items()

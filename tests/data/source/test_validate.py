@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.checks.check_labels import check_labels
 from fuxictr_stem.data.source.dialect import where_not_utf8
-from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.errors import DataError
 from tests.support.datasets import SPLITS, feature, label, with_labels, write_dataset
 
 ROWS = {"cat": ["a", "b", "a", "b"], "num": [1.0, 2.5, -3.0, 4.0], "n": [1, 2, 3, 4]}
@@ -430,13 +430,6 @@ def test_labels_that_a_task_cannot_use(change, task, text):
         check_labels(stats(**change), BOTH | {"watch": task})
     assert str(caught.value).startswith("labels: label 'watch' ")
     assert text in str(caught.value)
-
-
-def test_unknown_labels_and_tasks():
-    with pytest.raises(ConfigError, match="label 'liek' is not in label_col. Did you mean 'like'"):
-        check_labels(stats(), {"liek": "regression"})
-    with pytest.raises(ConfigError, match="task must be one of"):
-        check_labels(stats(), {"like": "ranking"})
 
 
 def test_label_checks_see_the_files(tmp_path):
