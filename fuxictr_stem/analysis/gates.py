@@ -6,7 +6,7 @@ Symbols: N samples, Q gates, E experts, S slices, B batch.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -48,9 +48,6 @@ class GateWeights:
 @dataclass(frozen=True, eq=False)
 class GatePlace(NamedGates):
     """A place of a model where gates mix experts."""
-
-    owners: Sequence[str | None]  # whose each expert is: a label, ``shared`` or None, E
-    layer: ExpertLayer | None  # the expert layer that holds gates and experts, or None
 
     def reads(self) -> np.ndarray:
         """Return whether each gate reads each expert, (Q, E)."""
@@ -138,20 +135,17 @@ def gate_places(model: MultiTaskModel) -> Iterator[GatePlace]:
     inside: set[nn.Module] = set()
     for path, module in model.named_modules():
         if isinstance(module, ExpertLayer):
-            bank = module.gates
-            inside.add(bank)
-            owners, names = expert_names(module, labels)
+            inside.add(module.gates)
             number = path.rpartition(".")[2]
             name = f"layer {int(number) + 1}" if number.isdigit() else path
-            yield GatePlace(name, bank, _titles(bank, labels), names, owners, module)
+            bank, (_, experts) = module.gates, expert_names(module, labels)
         elif isinstance(module, GateBank) and module not in inside:
-            names = [str(number) for number in range(1, module.num_experts + 1)]
-            nobody = [None] * module.num_experts
-            yield GatePlace(path, module, _titles(module, labels), names, nobody, None)
-
-
-def _titles(bank: GateBank, labels: list[str]) -> list[str]:
-    return [owner or "all" for owner in gate_owners(bank, labels)]
+            experts = [str(number) for number in range(1, module.num_experts + 1)]
+            name, bank = path, module
+        else:
+            continue
+        owners = [owner or "all" for owner in gate_owners(bank, labels)]
+        yield GatePlace(name, bank, owners, experts)
 
 
 def _averages(place: GatePlace, sums: np.ndarray, counts: np.ndarray, samples: int) -> GateWeights:

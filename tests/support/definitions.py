@@ -22,13 +22,13 @@ from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.aitm import AITM
 from fuxictr_stem.models.esmm import ESMM
 from fuxictr_stem.models.mmoe import MMoE
-from fuxictr_stem.models.part_owners import SHARED
+from fuxictr_stem.models.part_owners import SHARED, expert_names
 from fuxictr_stem.models.ple import PLE
 from fuxictr_stem.models.shared_bottom import SharedBottom
 from fuxictr_stem.models.stem_al import STEMAL
 from fuxictr_stem.models.stemnet import STEMNet
 from fuxictr_stem.training.task_loss import model_labels
-from tests.support.mixtures import Measured, measure
+from tests.support.mixtures import Measured, layer_of, measure
 
 # Gate weights are float32 numbers up to 1, summed over some dozens of experts.
 TOLERANCE = 1e-4
@@ -121,7 +121,9 @@ def gate_definition(model: MultiTaskModel, place: GatePlace) -> GateDefinition:
     what they read.
     """
     gates, declared = place.gates, place.reads()
-    own = np.array([[expert in (gate, SHARED) for expert in place.owners] for gate in gates])
+    layer = layer_of(model, place)
+    owners = expert_names(layer, model_labels(model))[0] if layer else [None] * len(place.experts)
+    own = np.array([[expert in (gate, SHARED) for expert in owners] for gate in gates])
     if isinstance(model, STEMNet):
         auxiliary = model.auxiliary_labels if isinstance(model, STEMAL) else []
         helped = np.array([gate not in auxiliary for gate in gates])

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fuxictr_stem.analysis.gates import GatePlace
 from fuxictr_stem.analysis.gradient_flow import Batch, undisturbed
-from fuxictr_stem.layers import GroupedMLP
+from fuxictr_stem.layers import ExpertLayer, GroupedMLP
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,12 @@ def measure(model: MultiTaskModel, batch: Batch, place: GatePlace) -> Measured |
     )
 
 
+def layer_of(model: MultiTaskModel, place: GatePlace) -> ExpertLayer | None:
+    """Return the expert layer that holds gates and experts, or None where gates stand alone."""
+    layers = (module for module in model.modules() if isinstance(module, ExpertLayer))
+    return next((layer for layer in layers if layer.gates is place.bank), None)
+
+
 def _observe(model: MultiTaskModel, batch: Batch, place: GatePlace) -> tuple[Tensor, int] | None:
     """Return what the gates read on a batch, and the width of an expert."""
     read: list[Tensor] = []
@@ -107,11 +113,12 @@ def _mix(model: MultiTaskModel, batch: Batch, place: GatePlace, experts_EBH: Ten
 def _run(model: MultiTaskModel, batch: Batch, place: GatePlace) -> list[Tensor]:
     """Run the model; return the mixtures of each time that they were asked for."""
     found: list[Tensor] = []
-    if place.layer is None and _sources(model, place):
+    layer = layer_of(model, place)
+    if layer is None and _sources(model, place):
         # The towers read what MMoE and its kin mix.
         handle = model.towers.register_forward_pre_hook(lambda _, args: found.append(args[0]))
     else:
-        module = place.layer or place.bank
+        module = layer or place.bank
         handle = module.register_forward_hook(lambda _, args, out: found.append(out))
     try:
         model(batch)
@@ -122,8 +129,9 @@ def _run(model: MultiTaskModel, batch: Batch, place: GatePlace) -> list[Tensor]:
 
 def _sources(model: MultiTaskModel, place: GatePlace) -> list[GroupedMLP]:
     """Return the modules whose outputs are the experts; none where only the gates are known."""
-    if place.layer is not None:
-        return [place.layer.specific_experts, place.layer.shared_experts]
+    layer = layer_of(model, place)
+    if layer is not None:
+        return [layer.specific_experts, layer.shared_experts]
     # MMoE and its kin: experts, gates and towers are modules of the model itself.
     experts = getattr(model, "experts", None)
     is_flat = place.name == "gates" and isinstance(experts, GroupedMLP) and hasattr(model, "towers")
