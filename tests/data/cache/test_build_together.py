@@ -19,7 +19,7 @@ from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding import encode
 from fuxictr_stem.data.source import csv_files
 from fuxictr_stem.errors import DataError
-from tests.support.datasets import SPLITS, feature, label, write_dataset
+from tests.support.datasets import SPLITS, feature, folders_in, label, write_dataset
 from tests.support.groups import on_threads
 from tests.support.processes import killed_at
 
@@ -200,10 +200,10 @@ def test_a_killed_build_leaves_nothing_under_a_final_name(tmp_path):
     dataset = written(tmp_path, "parquet", 60)
     home = Path(dataset["data_root"]) / dataset["dataset_id"]
     killed_at("fuxictr_stem.data.cache.write_splits:SplitWriter._copy", build_in_two, dataset)
-    (left,) = home.glob("*/")
+    (left,) = folders_in(home)
     assert ".tmp-" in left.name
     cache = open_cache(dataset)
-    assert [path.name for path in home.glob("*/")] == [cache.folder.name]
+    assert [path.name for path in folders_in(home)] == [cache.folder.name]
     assert content(cache) == built(dataset, 2)
 
 
@@ -211,7 +211,7 @@ def said(dataset, count):
     with pytest.raises(DataError) as caught:
         on_threads(count, lambda group: open_cache(dataset, group))
     home = Path(dataset["data_root"]) / dataset["dataset_id"]
-    assert not list(home.glob("*/")), "nothing is left"
+    assert not folders_in(home), "nothing is left"
     return str(caught.value)
 
 
