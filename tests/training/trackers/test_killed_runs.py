@@ -30,6 +30,8 @@ def _run(folder, trackers, die_at):
         "MLFLOW_EXPERIMENT_NAME": "killed",
         "WANDB_MODE": "offline",
     }
+    # The wandb of another test's process may still hold the killed run, which then cannot go on.
+    os.environ.pop("WANDB_SERVICE", None)
     from fuxictr_stem.models import STEMNet
     from fuxictr_stem.training.trackers import delivery
 
