@@ -14,6 +14,7 @@ from pathlib import Path
 from fuxictr_stem.runtime.text_table import text_table
 from perf import (
     caching,
+    earlier,
     gpu,
     loading,
     machine,
@@ -104,19 +105,26 @@ def main(argv: Sequence[str] | None = None, sizes: Sizes | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help=f"{NOTICE} Under ten minutes.")
     parser.add_argument("--out", type=Path, help="JSON file; a Markdown file goes next to it")
-    parser.add_argument("--only", nargs="+", choices=TOPICS, metavar="NAME", help=", ".join(TOPICS))
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--only", nargs="+", choices=TOPICS, metavar="NAME", help=", ".join(TOPICS))
+    chosen.add_argument(
+        "--against", metavar="COMMIT", help="measure this tree against an earlier commit instead"
+    )
     args = parser.parse_args(argv)
+    topics = TOPICS
+    if args.against:
+        topics = {"against": lambda w: earlier.compare(w.sizes, w.folder, args.against)}
     facts = machine.facts(sys.argv[1:] if argv is None else argv)
     notice = NOTICE if args.quick else None
     records: list[Record] = []
     failed = False
     with tempfile.TemporaryDirectory(prefix="fuxictr_stem_benchmark_") as folder:
         work = Work(sizes or (QUICK if args.quick else FULL), Path(folder), args.out)
-        for name in args.only or TOPICS:
+        for name in args.only or topics:
             start = time.monotonic()
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
-                records += TOPICS[name](work)
+                records += topics[name](work)
             except Exception as error:  # the other topics have something to say, too
                 if not isinstance(error, BenchmarkError):
                     traceback.print_exc()

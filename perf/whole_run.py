@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -35,10 +35,18 @@ def _write_data(folder: Path) -> None:
                 writer.writerow([*ids, *numbers, int(row % 3 == 0), int(row % 10 == 0)])
 
 
-def _run(entry: Path, *options: str) -> float:
-    """Run the drop-in entry; return the seconds from the command to its exit."""
+def make_entry(checkout: Path, tree: Path = ROOT) -> Path:
+    """Put a tree's drop-in entry into a checkout of FuxiCTR with its tiny data; return its folder."""
+    _write_data(checkout / "data" / "tiny_mtl")
+    inside = Path("model_zoo", "multitask", "STEMNet")
+    shutil.copytree(tree / inside, checkout / inside, ignore=shutil.ignore_patterns("__pycache__"))
+    return checkout / inside
+
+
+def run_entry(entry: Path, tree: Path = ROOT, options: Sequence[str] = ()) -> float:
+    """Run the drop-in entry with a tree's package; return the seconds from the command to its exit."""
     command = [sys.executable, "run_expid.py", "--expid", "STEMNet_test", *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
     seconds, done = timed(
         lambda: subprocess.run(
             command, cwd=entry, env=environment, capture_output=True, text=True, timeout=_LIMIT
@@ -51,16 +59,12 @@ def _run(entry: Path, *options: str) -> float:
 
 def compare(sizes: Sizes, folder: Path) -> Iterator[Record]:
     """Measure second runs of the drop-in entry, under our engine and under FuxiCTR's."""
-    checkout = folder / "checkout"
-    _write_data(checkout / "data" / "tiny_mtl")
-    entry = checkout / "model_zoo" / "multitask" / "STEMNet"
-    source = ROOT / "model_zoo" / "multitask" / "STEMNet"
-    shutil.copytree(source, entry, ignore=shutil.ignore_patterns("__pycache__"))
+    entry = make_entry(folder / "checkout")
     options = {"plain": ("--engine", "fuxictr"), "ours": ()}
     seconds: dict[str, list[float]] = {name: [] for name in options}
     for _ in range(sizes.repetitions + 1):
         for name, chosen in options.items():
-            seconds[name].append(_run(entry, *chosen))
+            seconds[name].append(run_entry(entry, options=chosen))
     # The first runs make the caches.
     at = f"cached, {_ROWS} rows, start to exit"
     yield Record(f"a run, {at}", median(seconds["ours"][1:]), "s", "<= 6")
