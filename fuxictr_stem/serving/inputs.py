@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -34,48 +34,8 @@ class Wanted(NamedTuple):
     keep: Sequence[str] = ()  # columns to carry along as they are
 
 
-@dataclass
-class FileRows:
-    """The rows of files, which are read block by block."""
-
-    encoder: RowEncoder
-    files: Sequence[Path]
-    wanted: Wanted
-    # The folder for temporary copies of them; the system's by default.
-    scratch: Path | None = field(default=None, init=False)
-    # How many there are, once their number is known.
-    total: int | None = field(default=None, init=False)
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield the rows in their order, at most `BLOCK_ROWS` at a time."""
-
-        def count(rows: int) -> None:
-            self.total = rows
-
-        return read_blocks(self.encoder, self.files, *self.wanted, BLOCK_ROWS, count, self.scratch)
-
-
-@dataclass
-class FrameRows:
-    """The rows of a frame in memory, which are encoded together, so that a message has all problems."""
-
-    encoder: RowEncoder
-    frame: pl.DataFrame
-    wanted: Wanted
-
-    @property
-    def total(self) -> int:
-        """How many rows there are."""
-        return self.frame.height
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield the rows in their order, at most `BLOCK_ROWS` at a time."""
-        features, labels, keep = self.wanted
-        arrays = self.encoder.encode(self.frame, features, labels)
-        of_labels = {name: arrays.pop(name) for name in labels}
-        whole = Block(arrays, of_labels, self.frame.select(keep))
-        for start in range(0, self.total, BLOCK_ROWS):
-            yield part_of(whole, start, start + BLOCK_ROWS)
+Blocks: TypeAlias = Callable[[Callable[[int], object]], Iterator[Block]]
+"""Reads rows in their order, at most `BLOCK_ROWS` in a block; is given what to call with their number."""
 
 
 def part_of(block: Block, start: int, stop: int) -> Block:
@@ -87,21 +47,17 @@ def part_of(block: Block, start: int, stop: int) -> Block:
     return Block(arrays, labels, block.kept[start:stop])
 
 
-Rows: TypeAlias = FileRows | FrameRows
-
-
-def open_rows(encoder: RowEncoder, data: Data, wanted: Wanted) -> Rows:
+def open_rows(encoder: RowEncoder, data: Data, wanted: Wanted) -> Blocks:
     """Open some rows to read.
 
     A DataError says that it is no frame or file, that there are no rows, or that a column is not there;
     all problems of a frame's columns are named when it is read.
     """
-    if isinstance(data, (str, os.PathLike)):
-        data = [data]
-    if isinstance(data, (list, tuple)) and all(isinstance(p, (str, os.PathLike)) for p in data):
-        return FileRows(encoder, input_files([os.fspath(path) for path in data]), wanted)
+    files = files_of(data)
+    if files is not None:
+        return file_rows(encoder, files, wanted)
     columns = column_names(data)
-    needed = encoder.columns_needed([*wanted.features], [*wanted.labels])
+    needed = encoder.columns_needed(wanted.features, wanted.labels)
     absent = [name for name in wanted.keep if name not in columns]
     if absent:
         texts = [f"there is no column {name!r}.{suggest(name, columns)}" for name in absent]
@@ -112,7 +68,34 @@ def open_rows(encoder: RowEncoder, data: Data, wanted: Wanted) -> Rows:
         # The columns are checked first.
         encoder.encode(frame, wanted.features, wanted.labels)
         raise DataError("There are no rows.")
-    return FrameRows(encoder, frame, wanted)
+    return partial(_frame_blocks, encoder, frame, wanted)
+
+
+def files_of(data: Data) -> list[Path] | None:
+    """Return the files that a path, a pattern or a list of them means; None for other data."""
+    paths = [data] if isinstance(data, (str, os.PathLike)) else data
+    if isinstance(paths, (list, tuple)) and all(isinstance(p, (str, os.PathLike)) for p in paths):
+        return input_files([os.fspath(path) for path in paths])
+    return None
+
+
+def file_rows(
+    encoder: RowEncoder, files: Sequence[Path], wanted: Wanted, scratch: Path | None = None
+) -> Blocks:
+    """Open the rows of files; temporary copies of them are in ``scratch``, or the system's folder."""
+    return partial(read_blocks, encoder, files, *wanted, BLOCK_ROWS, scratch=scratch)
+
+
+def _frame_blocks(
+    encoder: RowEncoder, frame: pl.DataFrame, wanted: Wanted, counted: Callable[[int], object]
+) -> Iterator[Block]:
+    """Yield the rows of a frame, which are encoded together, so that a message has all problems."""
+    counted(frame.height)
+    arrays = encoder.encode(frame, wanted.features, wanted.labels)
+    labels = {name: arrays.pop(name) for name in wanted.labels}
+    whole = Block(arrays, labels, frame.select(wanted.keep))
+    for start in range(0, frame.height, BLOCK_ROWS):
+        yield part_of(whole, start, start + BLOCK_ROWS)
 
 
 def is_pandas(data: Data) -> bool:

@@ -18,10 +18,20 @@ from torch import Tensor
 from fuxictr_stem.data.encoding.encode import Block, Tally
 from fuxictr_stem.data.encoding.remarks import mostly_unknown, percent
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
-from fuxictr_stem.errors import ConfigError, listed, raise_all
+from fuxictr_stem.errors import ConfigError, DataError, listed, raise_all
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.progress import Progress
-from fuxictr_stem.serving.inputs import Data, FileRows, Frame, Rows, is_pandas, part_of
+from fuxictr_stem.serving.inputs import (
+    Blocks,
+    Data,
+    Frame,
+    Wanted,
+    file_rows,
+    files_of,
+    is_pandas,
+    open_rows,
+    part_of,
+)
 from fuxictr_stem.serving.score_files import check_place, unfinished
 from fuxictr_stem.training.evaluation import forward
 
@@ -55,7 +65,7 @@ class Predictor:
         """Blocks hold a multiple of this number of rows, but for the last."""
         return self.batch_size
 
-    def scored(self, rows: Rows, title: str = "Predict") -> Iterator[Scored]:
+    def scored(self, rows: Blocks, title: str = "Predict") -> Iterator[Scored]:
         """Score rows in their order; warn at the end of columns whose ids are mostly unknown.
 
         In memory at a time: two blocks of rows encoded, and what reading a third takes.
@@ -66,19 +76,19 @@ class Predictor:
                 unknown = self.encoder.unknown(name)
                 if unknown is not None:
                     tally.count_ids(block.arrays[name], unknown)
-            yield Scored(block, self._score(block.arrays))
+            scores_TN = self._score(block.arrays).numpy()
+            yield Scored(block, dict(zip(self.model.labels, scores_TN, strict=True)))
         _warn_of_unknown(tallies, self.unknown)
 
-    def batches(self, rows: Rows, title: str) -> Iterator[dict[str, Tensor]]:
+    def batches(self, rows: Blocks, title: str) -> Iterator[dict[str, Tensor]]:
         """Yield the batches of rows that `scored` runs the model over."""
         for block in self._blocks(rows, title):
             yield from self._batches(block.arrays)
 
-    def _blocks(self, rows: Rows, title: str) -> Iterator[Block]:
+    def _blocks(self, rows: Blocks, title: str) -> Iterator[Block]:
         """Hand on blocks of whole batches, and show how many rows have been worked on."""
         with Progress(title, None, unit="rows") as progress:
-            for block in _ahead(_aligned(rows.blocks(), self.rows_together)):
-                progress.expect(rows.total)
+            for block in _ahead(_aligned(rows(progress.expect), self.rows_together)):
                 yield block
                 progress.update(_rows(block))
 
@@ -94,9 +104,9 @@ class Predictor:
             stop = start + self.batch_size
             yield {name: column[start:stop] for name, column in columns.items()}
 
-    def _score(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the scores of a block."""
-        return self._by_label(self._run(self._batches(arrays)))
+    def _score(self, arrays: Mapping[str, Array]) -> Tensor:
+        """Return the scores of a block, as of `_run`."""
+        return self._run(self._batches(arrays))
 
     @torch.no_grad()
     def _run(self, batches: Iterable[dict[str, Tensor]]) -> Tensor:
@@ -108,17 +118,14 @@ class Predictor:
             parts.append(torch.stack(scores))
         return torch.cat(parts, dim=1).float().cpu()
 
-    def _by_label(self, scores_TN: Tensor) -> dict[str, Array]:
-        return dict(zip(self.model.labels, scores_TN.numpy(), strict=True))
 
-
-def predict_frame(predictor: Predictor, rows: Rows, data: Data) -> Frame:
+def predict_frame(predictor: Predictor, data: Data, wanted: Wanted) -> Frame:
     """Score rows into a frame of the kind that came in; see `Run.predict`."""
-    keep = list(rows.wanted.keep)
-    check_columns(predictor.model.labels, keep)
+    rows = open_rows(predictor.encoder, data, wanted)
+    check_columns(predictor.model.labels, wanted.keep)
     parts = [_frame(scored) for scored in predictor.scored(rows)]
     frame = pl.concat(parts, how="vertical_relaxed")
-    return rows_like(data, frame, keep)
+    return rows_like(data, frame, wanted.keep)
 
 
 def rows_like(data: Data, frame: pl.DataFrame, keep: Sequence[str] = ()) -> Frame:
@@ -130,13 +137,16 @@ def rows_like(data: Data, frame: pl.DataFrame, keep: Sequence[str] = ()) -> Fram
     return frame.lazy() if isinstance(data, pl.LazyFrame) else frame
 
 
-def write_predictions(path: Path, predictor: Predictor, rows: FileRows) -> int:
+def write_predictions(path: Path, predictor: Predictor, data: Data, wanted: Wanted) -> int:
     """Score the rows of files into a file; return their number. See `Run.predict_to`."""
-    check_columns(predictor.model.labels, rows.wanted.keep)
-    check_place(path, rows.files)
+    files = files_of(data)
+    if files is None:
+        raise DataError("files must be paths. Use `predict` for a data frame.")
+    check_columns(predictor.model.labels, wanted.keep)
+    check_place(path, files)
     count = 0
     with unfinished(path) as file:
-        rows.scratch = file.scratch
+        rows = file_rows(predictor.encoder, files, wanted, file.scratch)
         for scored in predictor.scored(rows):
             frame = _frame(scored)
             file.append(frame)

@@ -42,7 +42,7 @@ class RankPredictor(Predictor):
         while (rows := self.ranks.from_first(int)) is not None:
             send_to(self._run_part(self._received(rows), rows), 0)
 
-    def _score(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    def _score(self, arrays: Mapping[str, Array]) -> Tensor:
         columns = as_columns(arrays, self.features)
         rows = len(columns[self.features[0]])
         self.ranks.from_first(lambda: rows)
@@ -54,7 +54,7 @@ class RankPredictor(Predictor):
             part = self._part(rows, number)
             scores.append(scores[0].new_empty(len(scores[0]), part.stop - part.start))
             receive(scores[-1], number)
-        return self._by_label(torch.cat(scores, dim=1))
+        return torch.cat(scores, dim=1)
 
     def _part(self, rows: int, number: int) -> slice:
         """Return which of a block's rows a process scores: a run of its batches."""

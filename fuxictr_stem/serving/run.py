@@ -24,15 +24,7 @@ from fuxictr_stem.run_data import check_device
 from fuxictr_stem.serving.embeddings import FieldVectors, Table, write_embeddings
 from fuxictr_stem.serving.evaluate import Evaluation, evaluate
 from fuxictr_stem.serving.gate_frames import mean_gate_weights, row_gate_weights
-from fuxictr_stem.serving.inputs import (
-    Data,
-    FileRows,
-    Frame,
-    Wanted,
-    is_pandas,
-    listed_names,
-    open_rows,
-)
+from fuxictr_stem.serving.inputs import Data, Frame, Wanted, is_pandas, listed_names, open_rows
 from fuxictr_stem.serving.predict import Predictor, predict_frame, rows_like, write_predictions
 from fuxictr_stem.serving.predict_on_ranks import RankPredictor
 from fuxictr_stem.training.precision import FP32, TF32
@@ -87,8 +79,7 @@ class Run:
                 are named.
             ConfigError: A kept column has the name of a score.
         """
-        wanted = Wanted(self.features, keep=listed_names(keep))
-        return predict_frame(self._predictor, open_rows(self.encoder, data, wanted), data)
+        return predict_frame(self._predictor, data, self._wanted(keep))
 
     def predict_to(
         self, path: str | Path, files: str | Path | Sequence[str | Path], keep: Sequence[str] = ()
@@ -108,11 +99,7 @@ class Run:
                 ending.
             OutputError: It cannot be written.
         """
-        wanted = Wanted(self.features, keep=listed_names(keep))
-        rows = open_rows(self.encoder, files, wanted)
-        if not isinstance(rows, FileRows):
-            raise DataError("files must be paths. Use `predict` for a data frame.")
-        return write_predictions(Path(path), self._predictor, rows)
+        return write_predictions(Path(path), self._predictor, files, self._wanted(keep))
 
     def evaluate(
         self, data: Data, metrics: Iterable[str] | None = None, by: str | None = None
@@ -201,12 +188,15 @@ class Run:
         Raises:
             DataError: As `predict`.
         """
-        rows = open_rows(self.encoder, data, Wanted(self.features))
+        rows = open_rows(self.encoder, data, self._wanted())
         batches = self._predictor.batches(rows, "Gate weights")
         if by_row:
             return rows_like(data, row_gate_weights(self.model, batches))
         frame = mean_gate_weights(self.model, batches)
         return frame.to_pandas() if is_pandas(data) else frame
+
+    def _wanted(self, keep: Iterable[str] = ()) -> Wanted:
+        return Wanted(self.features, keep=listed_names(keep))
 
     @property
     def _vectors(self) -> FieldVectors:
