@@ -68,7 +68,7 @@ class Evaluation(dict[str, float]):
         content: dict[str, Any] = {
             "rows": self.rows,
             "samples": self.samples,
-            "metrics": {name: _number(value) for name, value in self.items()},
+            "metrics": dict(self),
             "undefined": self.undefined,
         }
         if self.by is not None:
@@ -76,13 +76,17 @@ class Evaluation(dict[str, float]):
                 "column": self.by,
                 "interval": f"{LEVEL:.0%}, {self.resampled} resampled",
                 "slices": [
-                    {"value": plain(s.value), "rows": s.rows, "metrics": _figures(s.figures)}
-                    for s in self.slices
+                    {
+                        "value": part.value,
+                        "rows": part.rows,
+                        "metrics": {name: f._asdict() for name, f in part.figures.items()},
+                    }
+                    for part in self.slices
                 ],
                 "more_values": self.others[0],
                 "more_rows": self.others[1],
             }
-        return content
+        return dict(plain(content))
 
     def write(self, path: Path) -> None:
         """Write it as a JSON file, or raise `OutputError`."""
@@ -137,21 +141,12 @@ def _figure(figure: Figure | None) -> str:
     return f"{figure.value:.4f}{interval}"
 
 
-def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:
-    return {
-        name: {key: _number(v) if key != "undefined" else v for key, v in f._asdict().items()}
-        for name, f in figures.items()
-    }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def plain(value: Any) -> Any:
-    """Return a raw value as JSON has it; what has no place there becomes text, NaN is missing."""
+    """Return a value as JSON has it; what has no place there becomes text, NaN is missing."""
     if isinstance(value, float):
-        return _number(value)
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value if value is None or isinstance(value, (str, int)) else str(value)
