@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +46,9 @@ class RankPredictor(Predictor):
         rows = len(columns[self.features[0]])
         self.ranks.from_first(lambda: rows)
         for number in range(1, self.ranks.count):
-            self._send(columns, self._part(rows, number), number)
+            part = self._part(rows, number)
+            for column in columns.values():
+                send_to(column[part], number)
         mine = self._part(rows, 0)
         scores = [self._run_part({name: column[mine] for name, column in columns.items()}, rows)]
         for number in range(1, self.ranks.count):
@@ -67,27 +68,13 @@ class RankPredictor(Predictor):
         # All look up rows of tables together, also one that has a batch less.
         return self._run(self._batches_of(columns, -(-rows // self.rows_together)))
 
-    def _send(self, columns: Mapping[str, Tensor], part: slice, number: int) -> None:
-        """Send a part of a block to a process, the columns of each type together."""
-        for names in self._by_type().values():
-            send_to(torch.cat([columns[name][part].flatten() for name in names]), number)
-
     def _received(self, rows: int) -> dict[str, Tensor]:
         """Return the part of a block that the first process sends to this one."""
         part = self._part(rows, self.ranks.number)
-        count = part.stop - part.start
-        columns: dict[str, Tensor] = {}
-        for dtype, names in self._by_type().items():
-            widths = [self.encoder.width(name) for name in names]
-            sizes = [count * (width or 1) for width in widths]
-            numbers = torch.from_numpy(np.empty(sum(sizes), dtype))
-            receive(numbers, 0)
-            for name, width, column in zip(names, widths, numbers.split(sizes), strict=True):
-                columns[name] = column.view(count, width) if width else column
-        return columns
-
-    def _by_type(self) -> dict[np.dtype[Any], list[str]]:
-        names: dict[np.dtype[Any], list[str]] = {}
+        columns = {}
         for name in self.features:
-            names.setdefault(kept_type(self.encoder.dtype(name)), []).append(name)
-        return names
+            width, dtype = self.encoder.width(name), kept_type(self.encoder.dtype(name))
+            shape = [part.stop - part.start, *([width] if width else [])]
+            columns[name] = torch.from_numpy(np.empty(shape, dtype))
+            receive(columns[name], 0)
+        return columns
