@@ -29,7 +29,6 @@ from fuxictr_stem.data.cache.open_cache import FEATURE_MAP, Cache
 from fuxictr_stem.data.checks.check_leaks import warn_of_leaks
 from fuxictr_stem.data.checks.unknown_ids import report_ids
 from fuxictr_stem.data.encoding.encoder_files import ENCODER_FOLDER, copy_encoder
-from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.data.preparers.run_job import has_data
 from fuxictr_stem.data.source.raw_columns import PLACES, RawColumns, find_raw_columns, first_rows
 from fuxictr_stem.distributed.rank_saving import make_saving
@@ -264,7 +263,7 @@ def _run(
     logger.info("%s", _header(params, cache, counts))
 
     budgets = memory.data_budget, memory.device_budget
-    of_ranks = BatchPart(ranks.number, ranks.count), ranks.host
+    of_ranks = ranks, ranks.host
     train = make_loader(params, model, cache, "train", *budgets, *of_ranks)
     left = budgets[0] - train.host_bytes
     valid = make_loader(params, model, cache, "valid", left, budgets[1], *of_ranks)

@@ -14,12 +14,11 @@ from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.cache.open_cache import Cache, open_cache
 from fuxictr_stem.data.checks.check_labels import check_groups, check_labels, check_samples
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import ConfigError, UserError
 from fuxictr_stem.metrics import METRICS
-from fuxictr_stem.runtime.group import ALONE, Group
+from fuxictr_stem.runtime.group import ALONE, Group, Member
 
 
 def open_data(params: dict[str, Any], group: Group = ALONE) -> Cache:
@@ -81,7 +80,7 @@ def make_loader(
     split: str,
     memory_budget: int | None = None,
     device_budget: int | None = None,
-    part: BatchPart = BatchPart(),  # noqa: B008  it cannot be changed
+    member: Member = ALONE,
     host: Group = ALONE,
 ) -> H5Loader:
     """Return the batches of a split as an experiment reads them: train shuffled, the others not.
@@ -101,6 +100,6 @@ def make_loader(
         sample_weight=params["sample_weight"],
         device=model.device if model.device.type == "cuda" else None,
         device_budget=device_budget,
-        part=part,
+        member=member,
         host=host,
     )

@@ -15,11 +15,11 @@ from torch import Tensor, distributed
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.distributed.rank_saving import make_saving
 from fuxictr_stem.distributed.session import run_on_ranks
 from fuxictr_stem.distributed.split_model import split_tables
 from fuxictr_stem.layers.row_shards import rows_split
+from fuxictr_stem.runtime.group import Member
 from fuxictr_stem.runtime.memory import keep_freed_memory
 from fuxictr_stem.training.precision import FP32
 from fuxictr_stem.training.ranks import Ranks
@@ -88,7 +88,7 @@ class Rank:
         threads: Of PyTorch.
     """
 
-    def __init__(self, setting: Setting, row_sparse: bool, part: BatchPart, threads: int) -> None:
+    def __init__(self, setting: Setting, row_sparse: bool, part: Member, threads: int) -> None:
         torch.set_num_threads(threads)
         keep_freed_memory()
         self._setting, self._row_sparse, self._part = setting, row_sparse, part
@@ -113,12 +113,12 @@ class Rank:
         return counted.total
 
     def _parts(self, setting: Setting, count: int) -> list[dict[str, Tensor]]:
-        begin, end = self._part.rows_of(setting.batch_size)
+        begin, end = self._part.share_of(setting.batch_size)
         whole = batches(setting, count, setting.seed + self._steps_done)
         return [{name: x[begin:end] for name, x in batch.items()} for batch in whole]
 
 
-def joined(store: Path, setting: Setting, row_sparse: bool, part: BatchPart, threads: int) -> Rank:
+def joined(store: Path, setting: Setting, row_sparse: bool, part: Member, threads: int) -> Rank:
     """Return a `Rank` that has joined the others, which all use one file, ``store``."""
     distributed.init_process_group(
         "gloo",
@@ -130,7 +130,7 @@ def joined(store: Path, setting: Setting, row_sparse: bool, part: BatchPart, thr
     return Rank(setting, row_sparse, part, threads)
 
 
-def _ranks(part: BatchPart) -> Ranks:
+def _ranks(part: Member) -> Ranks:
     ranks = Ranks()
     ranks.number, ranks.count = part.number, part.count
     return ranks
@@ -183,7 +183,7 @@ class MemoryOfRank:
         port: Where the first process has the store of their keys.
     """
 
-    def __init__(self, setting: Setting, folder: Path, part: BatchPart, port: int) -> None:
+    def __init__(self, setting: Setting, folder: Path, part: Member, port: int) -> None:
         torch.set_num_threads(1)
         keep_freed_memory()
         network = {**setting.network, "model_root": str(folder)}
@@ -210,7 +210,7 @@ class MemoryOfRank:
                 split=split,
                 batch_size=self._setting.batch_size,
                 shuffle=split == "train",
-                part=self._part,
+                member=self._part,
                 host=ranks.host,
             )
             for split in ("train", "valid")

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from fuxictr_stem.data.loading.order import BatchPart
+from fuxictr_stem.runtime.group import Member
 from fuxictr_stem.training.precision import BF16, FP32
 from perf.common import Side, Together, alternate, ratio
 from perf.data import draw, label_names, vocabulary_sizes, write_h5
@@ -55,9 +55,7 @@ def _run_all(make: Any, count: int) -> list[tuple[int, int]]:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     with ExitStack() as stack:
-        sides = [
-            stack.enter_context(make(BatchPart(number, count), port)) for number in range(count)
-        ]
+        sides = [stack.enter_context(make(Member(number, count), port)) for number in range(count)]
         return Together(sides).call("run")
 
 
@@ -102,7 +100,7 @@ def _bytes(found: Sequence[Messages], halved: Sequence[Messages], at: str) -> It
 def _together(
     stack: ExitStack, store: Path, setting: Setting, row_sparse: bool, count: int
 ) -> Together:
-    parts = [BatchPart(number, count) for number in range(count)]
+    parts = [Member(number, count) for number in range(count)]
     sides = [Side(joined, store, setting, row_sparse, part, 1) for part in parts]
     return Together([stack.enter_context(side) for side in sides])
 
@@ -112,7 +110,7 @@ def steps(sizes: Sizes, folder: Path) -> Iterator[Record]:
     setting = sizes.setting(sizes.process_rows)
     for row_sparse, text in ((False, "exact"), (True, "row-sparse")):
         with ExitStack() as stack:
-            alone = stack.enter_context(Side(Rank, setting, row_sparse, BatchPart(), 2))
+            alone = stack.enter_context(Side(Rank, setting, row_sparse, Member(), 2))
             two = _together(stack, folder / f"steps {text}", setting, row_sparse, 2)
             sides: dict[str, Side | Together] = {"one": alone, "two": two}
             rounds = alternate(sides, sizes.repetitions + 1, "steps", sizes.steps)

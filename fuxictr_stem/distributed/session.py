@@ -21,12 +21,12 @@ import torch
 from torch import distributed
 
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.data.loading.order import BatchPart
+from fuxictr_stem.data.loading.order import rows_of_share
 from fuxictr_stem.distributed.messages import RankLost, highest, lost_ranks, receive, send_to
 from fuxictr_stem.distributed.rendezvous import MISTAKE, Keys, meet, names_of, store_lost
 from fuxictr_stem.errors import ConfigError, DataError, Stopped, TrainingError
 from fuxictr_stem.runtime import signals
-from fuxictr_stem.runtime.group import Group, started_by_torchrun
+from fuxictr_stem.runtime.group import Group, Member, started_by_torchrun
 from fuxictr_stem.runtime.guarded import LOST_RANK_GOES_ON
 from fuxictr_stem.training.evaluation import Predictions
 from fuxictr_stem.training.ranks import Ranks
@@ -97,7 +97,7 @@ class StoreGroup(Group):
     """Some ranks that wait for each other by a store of keys; among all, they follow the ``first``."""
 
     def __init__(self, store: Keys, name: str, number: int, count: int, first: int = 0) -> None:
-        self.number, self.count = number, count
+        super().__init__(number, count)
         self._store, self._name, self._start = store, name, first
         self._waits = 0
 
@@ -210,7 +210,7 @@ class TorchRanks(StoreGroup, Ranks):
                 return mine
             whole = column.new_empty(*column.shape[:-1], rows)
             for number in range(self.count):
-                places = BatchPart(number, self.count).places(rows, batch_size)
+                places = rows_of_share(Member(number, self.count), rows, batch_size)
                 if number:
                     column = column.new_empty(*column.shape[:-1], len(places))
                     receive(column, number)

@@ -9,20 +9,30 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-class Group:
-    """A process that is alone. All processes of a group call the same methods in the same order."""
+class Member:
+    """One of several processes, and what of their work falls to it; by default it is alone.
 
-    number = 0  # of this process, from 0
-    count = 1  # how many there are
+    Example:
+        >>> [Member(number, 3).share_of(8) for number in range(3)]
+        [(0, 2), (2, 5), (5, 8)]
+    """
+
+    def __init__(self, number: int = 0, count: int = 1) -> None:
+        self.number = number  # of this process, from 0
+        self.count = count  # how many there are
+
+    def share_of(self, count: int) -> tuple[int, int]:
+        """Return the first of some things that fall to this process, and the one after the last."""
+        return count * self.number // self.count, count * (self.number + 1) // self.count
+
+
+class Group(Member):
+    """A process that is alone. All processes of a group call the same methods in the same order."""
 
     @property
     def is_first(self) -> bool:
         """Whether this is the process that does what is done once."""
         return self.number == 0
-
-    def share_of(self, count: int) -> tuple[int, int]:
-        """Return the first of some things that fall to this process, and the one after the last."""
-        return count * self.number // self.count, count * (self.number + 1) // self.count
 
     def from_first(self, work: Callable[[], Any]) -> Any:
         """Return what some work of the first process returns, JSON; the others wait for it."""
@@ -30,20 +40,18 @@ class Group:
 
     def after_first(self, work: Callable[[], Result]) -> Result:
         """Do some work on each process, on the others when the first is done with it."""
-        if self.is_first:
-            result = work()
-            self.from_first(lambda: None)
-            return result
-        self.from_first(lambda: None)
-        return work()
+        return self._in_turns(work, self.is_first)
 
     def before_first(self, work: Callable[[], Result]) -> Result:
         """Do some work on each process, on the first when the others are done with it."""
-        if self.is_first:
+        return self._in_turns(work, not self.is_first)
+
+    def _in_turns(self, work: Callable[[], Result], is_early: bool) -> Result:
+        if not is_early:
             self.exchange(None)
-            return work()
         result = work()
-        self.exchange(None)
+        if is_early:
+            self.exchange(None)
         return result
 
     def exchange(self, value: Any) -> list[Any]:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fuxictr_stem.data.loading.order import BatchPart
 from fuxictr_stem.distributed.messages import receive, send_to
+from fuxictr_stem.runtime.group import Member
 from fuxictr_stem.serving.predict import Array, Predictor, as_columns, kept_type
 from fuxictr_stem.training.ranks import Ranks
 
@@ -59,7 +59,7 @@ class RankPredictor(Predictor):
 
     def _part(self, rows: int, number: int) -> slice:
         """Return which of a block's rows a process scores: a run of its batches."""
-        part = BatchPart(number, self.ranks.count).rows_of(-(-rows // self.batch_size))
+        part = Member(number, self.ranks.count).share_of(-(-rows // self.batch_size))
         start, stop = (min(batch * self.batch_size, rows) for batch in part)
         return slice(start, stop)
 

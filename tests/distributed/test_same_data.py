@@ -18,8 +18,10 @@ class Opened(NamedTuple):
 class Second(Ranks):
     """The first rank of the second host; the first host has the data `a`."""
 
-    number, count = 1, 2
     host = Group()
+
+    def __init__(self):
+        super().__init__(1, 2)
 
     def from_first(self, work):
         return "a"

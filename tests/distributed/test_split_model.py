@@ -37,9 +37,8 @@ def test_all_problems_in_one_message():
 class Second(Ranks):
     """The second of two ranks; the first has other settings."""
 
-    number, count = 1, 2
-
     def __init__(self, settings):
+        super().__init__(1, 2)
         self._settings = settings
 
     def from_first(self, work):

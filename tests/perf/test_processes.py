@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fuxictr_stem.data.loading.order import BatchPart
+from fuxictr_stem.runtime.group import Member
 from perf import on_paper, processes
 from perf.on_paper import Machines, Work, estimate
 from perf.process_sides import SAMPLE_SECONDS, PeakMemory, Rank
@@ -87,7 +87,7 @@ def test_an_estimate_by_hand():
 
 def counted(ranks):
     """What a rank sends, and what it has: dense numbers with a gradient, tables."""
-    rank = Rank(SETTING, True, BatchPart(ranks.number, ranks.count), threads=1)
+    rank = Rank(SETTING, True, Member(ranks.number, ranks.count), threads=1)
     found = [rank.messages(SETTING.batch_size, precision) for precision in ("fp32", "bf16", "fp16")]
     model = rank._model
     tables = {id(tables.table.weight) for tables in model.embedding_layer.field_tables()}

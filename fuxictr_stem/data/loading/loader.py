@@ -22,9 +22,9 @@ from fuxictr_stem.data.loading.matrix import (
     shared_rows,
     whole_row_bytes,
 )
-from fuxictr_stem.data.loading.order import BatchPart, OrdersAhead, RowOrder, Window
+from fuxictr_stem.data.loading.order import OrdersAhead, RowOrder, Window
 from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.runtime.group import ALONE, Group
+from fuxictr_stem.runtime.group import ALONE, Group, Member
 from fuxictr_stem.runtime.memory import available_bytes, device_bytes
 from fuxictr_stem.runtime.text_table import format_bytes
 
@@ -60,8 +60,8 @@ class H5Loader:
         device: Where batches are gathered: the split, or the window of a streaming pass, is copied there
             as a whole if it is within the device's budget. None is the host.
         device_budget: Bytes that these rows may take on the device. None is half of what is free there.
-        part: The rows of each batch that are handed out, where several processes share it; such a part may
-            have no row. The position is that of whole batches.
+        member: Which process this is, where several share each batch: its rows are handed out, perhaps
+            none. The position is that of whole batches.
         host: The processes of this machine that read the same split. What is kept in memory is there once,
             if it is within the first one's budget.
         **kwargs: FuxiCTR hands every loader all of a run's parameters; the others are ignored.
@@ -103,7 +103,7 @@ class H5Loader:
         sample_weight: str | None = None,
         device: torch.device | None = None,
         device_budget: int | None = None,
-        part: BatchPart = BatchPart(),  # noqa: B008  it cannot be changed
+        member: Member = ALONE,
         host: Group = ALONE,
         **kwargs: Any,
     ) -> None:
@@ -113,7 +113,7 @@ class H5Loader:
             raise ConfigError(f"seed must be 0 or more, found {seed}.")
         path = str(data_path)
         self.path = Path(path if path.endswith(".h5") else f"{path}.h5")
-        self.batch_size, self.part = batch_size, part
+        self.batch_size, self._member = batch_size, member
         labels = [*feature_map.labels, *(sample_spaces or {}).values()]
         if sample_weight is not None:
             labels.append(sample_weight)
@@ -262,8 +262,8 @@ class H5Loader:
             self._go_to(epoch + 1, 0)
 
     def _part(self, batch: int, begin: int, at: int, stop: int) -> tuple[int, int]:
-        """Return which places of a window, of some, hold this part's rows of a batch that begins there."""
-        first, last = (begin + row for row in self.part.rows_of(self.rows_in(batch)))
+        """Return which places of a window, of some, hold our rows of a batch that begins there."""
+        first, last = (begin + row for row in self._member.share_of(self.rows_in(batch)))
         first = min(max(first, at), stop)
         return first, max(first, min(last, stop))
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuxictr_stem.data.loading.order import BatchPart
-from fuxictr_stem.runtime.group import ALONE
+from fuxictr_stem.data.loading.order import rows_of_share
+from fuxictr_stem.runtime.group import ALONE, Member
 from tests.support.groups import on_threads
 from tests.support.splits import ANY, loader, write
 
@@ -24,9 +24,8 @@ def test_the_parts_of_each_batch_are_the_batch(
     whole = loader(path, chunk, window, **more)
 
     def of_part(group):
-        part = BatchPart(group.number, count)
         host = group if kept == "once" else ALONE
-        return loader(path, chunk, window, part=part, host=host, **more)
+        return loader(path, chunk, window, member=Member(group.number, count), host=host, **more)
 
     parts = on_threads(count, of_part)
     assert [part.in_memory for part in parts] == [kept != "not"] * count
@@ -49,6 +48,6 @@ def test_the_parts_of_each_batch_are_the_batch(
 def test_places_put_the_parts_of_a_split_together(rows, batch_size, count):
     batches = np.split(np.arange(rows), range(batch_size, rows, batch_size))
     for number in range(count):
-        part = BatchPart(number, count)
-        expected = np.concatenate([batch[slice(*part.rows_of(len(batch)))] for batch in batches])
-        assert part.places(rows, batch_size).tolist() == expected.tolist()
+        member = Member(number, count)
+        expected = np.concatenate([batch[slice(*member.share_of(len(batch)))] for batch in batches])
+        assert rows_of_share(member, rows, batch_size).tolist() == expected.tolist()
