@@ -30,7 +30,7 @@ def open_data(params: dict[str, Any], group: Group = ALONE) -> Cache:
         group.after_first(lambda: prepare(params))
     tasks = task_types(params)
     cache = open_cache(params, group)
-    check_labels(cache.label_stats, tasks, params["metrics"])
+    check_labels(cache.labels, tasks, params["metrics"])
     check_samples(cache, tasks, params["sample_spaces"], params["sample_weight"], params["metrics"])
     if any(METRICS[name].group_weight for name in params["metrics"]):
         check_groups(cache, params["group_id"], tasks, params["sample_spaces"])

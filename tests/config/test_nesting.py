@@ -137,7 +137,7 @@ def test_the_cache_holds_1_where_both_are(tmp_path, data_format):
     }
     dataset = write_dataset(tmp_path, frames, [feature("cat")], LABELS, data_format)
     cache = open_cache(dataset)
-    assert cache.label_stats["train"]["both"]["positives"] == 2
+    assert cache.labels["train"]["both"]["positives"] == 2
     for split, columns in built(dataset, tmp_path / "again", block_rows=2).items():
         expected = (frames[split]["click"] * frames[split]["buy"]).to_numpy()
         np.testing.assert_array_equal(columns["both"], expected)

@@ -178,7 +178,7 @@ def test_labels_of_words(shop, data):
 
     def clicks():
         cache = open_data(load_experiment(folder, "SharedBottom_shop"))
-        return [cache.label_stats[split]["click"]["positives"] for split in cache.rows]
+        return [cache.labels[split]["click"]["positives"] for split in cache.rows]
 
     assert sum(clicks()) == logs()["click"].sum()
     # A run reads the words, too, as in the rows of tomorrow.

@@ -125,7 +125,7 @@ def built(dataset, folder, block_rows):
     folder.mkdir()
     build(plan_columns(dataset), find_files(dataset), "x", folder, block_rows)
     rows = {split: 0 for split in SPLITS if dataset[f"{split}_data"]}
-    return cached(Cache("small", folder, rows, {}))
+    return cached(Cache.model_construct(folder=folder, rows=rows))
 
 
 def folders_in(path):

@@ -9,15 +9,16 @@ lists it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.cache_folder import MANIFEST, is_cache_file
 from fuxictr_stem.data.cache.fingerprint import FORMAT
+from fuxictr_stem.data.encoding.remarks import Remark
 from fuxictr_stem.data.source.files import SPLITS
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime.outputs import final_name
@@ -29,20 +30,22 @@ class _Column(BaseModel):
     shape: list[int]
 
 
-class _Manifest(BaseModel):
+class Manifest(BaseModel):
     """What a manifest holds, besides its format."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, frozen=True)
 
     fingerprint: str
     dataset_id: str
     versions: dict[str, str]
-    rows: dict[str, int]
+    rows: dict[str, int]  # of each split
     columns: dict[str, _Column]
-    labels: dict[str, Any]
-    missing: dict[str, Any]
-    unknown: dict[str, Any]
-    remarks: list[Annotated[list[str], Field(min_length=3, max_length=3)]]
+    labels: dict[str, dict[str, dict[str, Any]]]  # figures by split and label, as in `SplitStats`
+    missing: dict[str, dict[str, int]]  # by split: rows without a value, of each meta column
+    # By split and column: the share of its ids that are the unknown one, which missing text has, too; a
+    # sequence's without padding.
+    unknown: dict[str, dict[str, float]]
+    remarks: list[Remark]  # what is odd about its columns
     files: dict[str, dict[str, Any]]
 
 
@@ -51,7 +54,7 @@ def owner(fingerprint: str, split: str) -> str:
     return f"cache {fingerprint}, {split}"
 
 
-def check(folder: Path) -> dict[str, Any]:
+def check(folder: Path) -> Manifest:
     """Judge a cache by everything but the blocks of its h5 files; return its manifest.
 
     Raises:
@@ -79,29 +82,28 @@ def damages(folder: Path) -> list[str]:
         return [str(damage)]
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> Manifest:
     """Return the manifest if it is as it was written, for this folder, and leads nowhere else."""
     path = folder / MANIFEST
-    manifest = read_account(path, FORMAT)
     try:
-        _Manifest.model_validate(manifest)
+        manifest = Manifest.model_validate(read_account(path, FORMAT))
     except ValidationError as error:
         raise Damaged(f"{path} is no manifest of a cache") from error
     place = (folder.parent.name, final_name(folder.name))
-    if (manifest["dataset_id"], manifest["fingerprint"]) != place:
+    if (manifest.dataset_id, manifest.fingerprint) != place:
         raise Damaged(f"{path} belongs to another cache")
-    names = {*manifest["files"], *(f"{split}.h5" for split in manifest["rows"])}
-    if not all(map(is_cache_file, names)) or not set(manifest["rows"]) <= set(SPLITS):
+    names = {*manifest.files, *(f"{split}.h5" for split in manifest.rows)}
+    if not all(map(is_cache_file, names)) or not set(manifest.rows) <= set(SPLITS):
         raise Damaged(f"{path} names files that are not a cache's: {', '.join(sorted(names))}")
     return manifest
 
 
-def _damages(folder: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator[str]:
+def _damages(folder: Path, manifest: Manifest, whole: bool) -> Iterator[str]:
     """Say what is wrong with each file; look into the blocks of the h5 files if `whole`."""
-    splits = {f"{split}.h5": split for split in manifest["rows"]}
-    for name in sorted({*manifest["files"], *splits}):
+    splits = {f"{split}.h5": split for split in manifest.rows}
+    for name in sorted({*manifest.files, *splits}):
         path = folder / name
-        damage = file_damage(path, manifest["files"].get(name, {}), whole or name not in splits)
+        damage = file_damage(path, manifest.files.get(name, {}), whole or name not in splits)
         if damage:
             yield damage
         elif name in splits:
@@ -111,11 +113,10 @@ def _damages(folder: Path, manifest: Mapping[str, Any], whole: bool) -> Iterator
                 yield str(error)
 
 
-def _check_split(path: Path, split: str, manifest: Mapping[str, Any]) -> None:
-    columns = manifest["columns"]
+def _check_split(path: Path, split: str, manifest: Manifest) -> None:
     with store.open_file(path) as file:
-        store.check(file, owner(manifest["fingerprint"], split), columns)
-        for name, column in columns.items():
-            data, shape = store.column(file, name), (manifest["rows"][split], *column["shape"])
-            if data.shape != shape or str(data.dtype) != column["dtype"]:
+        store.check(file, owner(manifest.fingerprint, split), manifest.columns)
+        for name, column in manifest.columns.items():
+            data, shape = store.column(file, name), (manifest.rows[split], *column.shape)
+            if data.shape != shape or str(data.dtype) != column.dtype:
                 raise DataError(f"{path}: column {name!r} is {data.dtype}{data.shape}")

@@ -157,7 +157,7 @@ def _state(
     if not any(map(is_cache_file, files)):
         return State.UNKNOWN, "it holds no file of a cache", {}
     try:
-        rows = check(folder)["rows"]
+        rows = check(folder).rows
     except (Damaged, AccessError) as error:
         kinds = {OtherFormat: State.OLD, AccessError: State.UNREADABLE}
         return kinds.get(type(error), State.DAMAGED), str(error), {}

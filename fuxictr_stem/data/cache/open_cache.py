@@ -8,7 +8,6 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from fuxictr.features import FeatureMap
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.build import build
 from fuxictr_stem.data.cache.cache_folder import hold, lock_of, remove_leftovers, replace
-from fuxictr_stem.data.cache.damage import check
+from fuxictr_stem.data.cache.damage import Manifest, check
 from fuxictr_stem.data.cache.fingerprint import fingerprint
-from fuxictr_stem.data.encoding.remarks import Remark
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files
@@ -34,20 +32,10 @@ logger = logging.getLogger(__name__)
 FEATURE_MAP = "feature_map.json"
 
 
-@dataclass(frozen=True)
-class Cache:
+class Cache(Manifest):
     """An encoded dataset on disk, which stays there as long as this object lives."""
 
-    dataset_id: str
     folder: Path  # where its files are
-    rows: dict[str, int]  # of each split
-    label_stats: dict[str, dict[str, dict[str, Any]]]  # by split and label, as in `SplitStats`
-    # By split: rows without a value, of each meta column.
-    missing: dict[str, dict[str, int]] = field(default_factory=dict)
-    # By split and column: the share of its ids that are the unknown one, which missing text has, too; a
-    # sequence's without padding.
-    unknown: dict[str, dict[str, float]] = field(default_factory=dict)
-    remarks: list[Remark] = field(default_factory=list)  # what is odd about its columns
 
     def path(self, split: str) -> Path | None:
         """Return the h5 file of a split, or None if the dataset has no such split."""
@@ -136,15 +124,7 @@ def _open(folder: Path) -> Cache | None:
     except BaseException:
         os.close(handle)
         raise
-    cache = Cache(
-        dataset_id=manifest["dataset_id"],
-        folder=folder,
-        rows=manifest["rows"],
-        label_stats=manifest["labels"],
-        missing=manifest["missing"],
-        unknown=manifest["unknown"],
-        remarks=[Remark(*remark) for remark in manifest["remarks"]],
-    )
+    cache = Cache.model_construct(folder=folder, **dict(manifest))
     weakref.finalize(cache, os.close, handle)
     return cache
 

@@ -28,7 +28,7 @@ def check_labels(
 ) -> None:
     """Reject labels that a task cannot learn from or be measured on.
 
-    ``stats`` are those of each split's labels (``Cache.label_stats``), ``tasks`` the kind of task of each
+    ``stats`` are those of each split's labels (``Cache.labels``), ``tasks`` the kind of task of each
     label that a checked experiment trains, ``metrics`` their names as for `metric_names`.
 
     Raises:
@@ -67,7 +67,7 @@ def check_samples(
     spaces = dict(sample_spaces or {})
     problems = []
     for split in cache.rows:
-        stats = cache.label_stats[split]
+        stats = cache.labels[split]
         for space in dict.fromkeys(spaces.values()):
             if stats[space]["other"]:
                 problems.append(

@@ -54,7 +54,7 @@ def test_a_missing_label_is_nan_in_the_cache(tmp_path, data_format, missing, wri
     np.testing.assert_array_equal(found["train"]["y"], np.float32([1, np.nan, 0, np.nan, 0]))
     assert {found[split]["y"].dtype.name for split in found} == {"float32"}
     assert found["train"]["z"].dtype == np.uint8, "a label that is never missing stays small"
-    stats = cache.label_stats["train"]["y"]
+    stats = cache.labels["train"]["y"]
     assert {k: stats[k] for k in ("rows", "nulls", "sum", "positives", "other", "min")} == {
         "rows": 5,
         "nulls": 2,
@@ -63,7 +63,7 @@ def test_a_missing_label_is_nan_in_the_cache(tmp_path, data_format, missing, wri
         "other": 0,
         "min": 0.0,
     }
-    check_labels(cache.label_stats, TASKS)
+    check_labels(cache.labels, TASKS)
     columns = cache.feature_map({"group_id": "user"})
     (batch,) = H5Loader(columns, cache.path("train"), batch_size=9)
     np.testing.assert_array_equal(batch["y"].numpy(), found["train"]["y"])
@@ -75,7 +75,7 @@ def test_a_missing_label_is_nan_in_the_cache(tmp_path, data_format, missing, wri
 @given(y=st.lists(st.sampled_from([0.0, 1.0, None]), min_size=1, max_size=12))
 def test_statistics_are_of_the_labels_that_are_there(tmp_path_factory, y):
     train = frame([0.0, 1.0, *y])
-    stats = cache_of(tmp_path_factory.mktemp("cache"), train).label_stats["train"]["y"]
+    stats = cache_of(tmp_path_factory.mktemp("cache"), train).labels["train"]["y"]
     there = [value for value in train["y"].to_list() if value is not None]
     assert stats["nulls"] == len(train) - len(there)
     assert (stats["sum"], stats["positives"]) == (sum(there), sum(there))
@@ -115,14 +115,14 @@ def test_a_task_without_labels_in_a_split_is_refused(tmp_path, y, task, message)
     train = frame(pl.Series("y", y, pl.Float64))
     cache = cache_of(tmp_path, train, frame([0.0, 1.0]))
     with pytest.raises(DataError, match=message):
-        check_labels(cache.label_stats, {"y": task})
+        check_labels(cache.labels, {"y": task})
 
 
 def test_regression_labels_may_be_missing(tmp_path):
     cache = cache_of(tmp_path, frame([2.5, None, -3.0]))
-    check_labels(cache.label_stats, {"y": REGRESSION})
+    check_labels(cache.labels, {"y": REGRESSION})
     with pytest.raises(DataError, match="value other than 0 and 1"):
-        check_labels(cache.label_stats, {"y": BINARY})
+        check_labels(cache.labels, {"y": BINARY})
 
 
 def test_samples_that_fit(tmp_path):

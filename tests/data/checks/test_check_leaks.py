@@ -29,7 +29,7 @@ def cache_of(folder, **columns):
     layout = {name: (values.dtype, 0) for name, values in columns.items()}
     with store.create(folder / "train.h5", rows, layout) as write:
         write(0, columns)
-    return Cache("small", folder, {"train": rows}, {})
+    return Cache.model_construct(folder=folder, rows={"train": rows})
 
 
 def found_in(folder, task=BINARY, spaces=None, numeric=(), **columns):

@@ -388,7 +388,7 @@ def test_labels_keep_their_values(tmp_path):
         assert columns["watch"].dtype == np.float32
         assert columns["y"].tolist() == columns["again"].tolist() == written[split]["y"].to_list()
         assert columns["watch"].tolist() == written[split]["watch"].to_list()
-    stats = cache.label_stats["train"]
+    stats = cache.labels["train"]
     assert stats["y"] == {
         **{"rows": 3, "nulls": 0, "nonfinite": 0, "min": 0.0, "max": 1.0, "sum": 2.0},
         **{"positives": 2, "other": 0, "example": None},

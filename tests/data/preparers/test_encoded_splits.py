@@ -91,7 +91,7 @@ def test_splits_are_encoded_as_csv_files_were(tmp_path, dataset_id):
         here, there = (json.loads((cache.folder / name).read_text()) for cache in caches)
         assert here == there
     first, second = caches
-    assert (first.label_stats, first.unknown) == (second.label_stats, second.unknown)
+    assert (first.labels, first.unknown) == (second.labels, second.unknown)
     assert (first.missing, first.remarks) == (second.missing, second.remarks)
 
 

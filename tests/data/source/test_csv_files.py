@@ -161,7 +161,7 @@ def test_two_such_titles_in_6000_rows(tmp_path):
         open_cache(dataset)
     cache = open_cache(dataset | {"csv_escape": "\\"})
     assert cache.rows["train"] == 6000
-    assert cache.label_stats["train"]["click"]["sum"] == 3001
+    assert cache.labels["train"]["click"]["sum"] == 3001
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_the_options_read_them(tmp_path, keys, titles):
     assert frame["click"].to_list() == [1, 0, 1, 0]
     cache = open_cache(dataset)
     assert cache.rows == dict.fromkeys(SPLITS, 4)
-    assert cache.label_stats["train"]["click"]["positives"] == 2
+    assert cache.labels["train"]["click"]["positives"] == 2
     left = [path.name for path in cache.folder.iterdir()]
     assert "text" not in left, "a copy goes when the cache is built"
 

@@ -154,7 +154,7 @@ def test_byte_order_mark_and_line_ends(tmp_path):
     dataset = small(tmp_path)
     path = Path(dataset["train_data"])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    assert open_cache(dataset).label_stats["train"]["y"]["positives"] == 2
+    assert open_cache(dataset).labels["train"]["y"]["positives"] == 2
 
 
 @pytest.mark.parametrize("data_format", ["csv", "parquet"])
@@ -436,8 +436,8 @@ def test_label_checks_see_the_files(tmp_path):
     frame = with_labels(ROWS).with_columns(y=pl.lit(0.0))
     cache = open_cache(small(tmp_path, change={"test": frame}))
     with pytest.raises(DataError, match="label 'y' has no positive among 4 rows of test"):
-        check_labels(cache.label_stats, {"y": "binary_classification"})
+        check_labels(cache.labels, {"y": "binary_classification"})
     frame = with_labels(ROWS).with_columns(y=pl.Series([0.0, 1.0, 2.0, 1.0]))
     cache = open_cache(small(tmp_path / "2", change={"test": frame}, labels=[label()]))
     with pytest.raises(DataError, match="1 row of test with a value other than 0 and 1, such as 2"):
-        check_labels(cache.label_stats, {"y": "binary_classification"})
+        check_labels(cache.labels, {"y": "binary_classification"})
