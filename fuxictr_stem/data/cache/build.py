@@ -21,6 +21,7 @@ from fuxictr_stem.data.cache.fingerprint import FORMAT
 from fuxictr_stem.data.cache.write_splits import SplitWriter
 from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
 from fuxictr_stem.data.encoding.count_tokens import count_share
+from fuxictr_stem.data.encoding.encoder_files import write_encoder
 from fuxictr_stem.data.encoding.fill_values import fills, missing_values
 from fuxictr_stem.data.encoding.remarks import number_remarks, unknown_remarks, unknown_shares
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
@@ -60,8 +61,8 @@ def build(
     source, stats = check_source(open_source(plan, files), scratch, group)
     if group.is_first:
         processor, frames = _fit(source, folder, scratch, group)
-        encoder = RowEncoder.of(source, *processor.fitted())
-        encoder.save(folder)
+        encoder = RowEncoder(processor.fitted())
+        write_encoder(folder, encoder.fitted)
         group.from_first(lambda: None)
     else:
         count_share(source, scratch, group)
@@ -123,10 +124,8 @@ def _encoders(
     encoder: RowEncoder, source: Source, stats: Mapping[str, SplitStats]
 ) -> list[Encoder]:
     """Return an encoder for each feature and each label, of the smallest type that holds all splits."""
-    values = missing_values(source.plan)
-    columns = encoder.fitted.column_encoders(
-        encoder.names, math.inf, source.whole_numbers(), values
-    )
+    values, whole = missing_values(source.plan), source.whole_numbers()
+    columns = encoder.fitted.column_encoders(encoder.names, (), math.inf, whole)
     for place, column in enumerate(columns):
         if column.name in stats["train"].spans:
             spans = [bound for counts in stats.values() for bound in counts.spans[column.name]]

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
-from fuxictr_stem.data.encoding.fill_values import Fill, filled_frame, missing_values
+from fuxictr_stem.data.encoding.column_encoders import Encoder
+from fuxictr_stem.data.encoding.fill_values import Fill, filled_frame
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS
@@ -198,8 +198,7 @@ def read_blocks(
         rows, whole = stats[_ROWS].rows, source.whole_numbers()
         counted(rows)
         frame = filled_frame(plan, source.frame(_ROWS))
-        encoders = fitted.column_encoders(features, rows, whole, missing_values(plan))
-        encoders += [plain(name, np.dtype(np.float32)) for name in labels]
+        encoders = fitted.column_encoders(features, labels, rows, whole)
         names = [column.name for column in kept]
         for arrays, block in encoded(source, frame, encoders, block_rows, kept=names):
             yield Block(

@@ -26,7 +26,9 @@ from fuxictr_stem.data.encoding.column_encoders import (
     Normalizer,
     column_encoder,
     of_written_numbers,
+    plain,
 )
+from fuxictr_stem.data.encoding.fill_values import missing_values
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import TYPES, Column
@@ -91,16 +93,15 @@ class Fitted:
     def column_encoders(
         self,
         features: Collection[str],
+        labels: Collection[str],
         rows: float,
         whole: Collection[str],
-        fills: Mapping[str, Any],
     ) -> list[Encoder]:
-        """Return the encoders of some features, which will encode about so many rows (inf: as in training).
+        """Return the encoders of some features and labels, for about so many rows (inf: as in training).
 
-        ``whole`` are the columns declared text of which there are the numbers, too, ``fills`` what
-        missing values become.
+        ``whole`` are the columns declared text of which there are the numbers, too.
         """
-        encoders = []
+        fills, encoders = missing_values(self.plan), []
         for name in features:
             feature, words = self.feature(name), self.words(name)
             column = "" if name in self.made else self.plan.source_of(name).name
@@ -110,7 +111,7 @@ class Fitted:
                 encoders.append(of_written_numbers(feature, words, numbers, fills[name]))
             else:
                 encoders.append(column_encoder(feature, words, rows))
-        return encoders
+        return encoders + [plain(name, np.dtype(np.float32)) for name in labels]
 
 
 def write_encoder(folder: Path, fitted: Fitted) -> None:

@@ -18,12 +18,14 @@ from fuxictr.preprocess import FeatureProcessor
 
 from fuxictr_stem.data.encoding.column_encoders import Feature, Normalizer
 from fuxictr_stem.data.encoding.count_tokens import TokenCounts, count_share, counted_features
+from fuxictr_stem.data.encoding.encoder_files import Fitted
 from fuxictr_stem.data.encoding.fill_values import filled_frame
 from fuxictr_stem.data.encoding.pretrained import check_pretrained, match_pretrained
 from fuxictr_stem.data.encoding.remarks import Remark, table_remarks, unsplit
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.data.source.columns import RESERVED, inner_type
-from fuxictr_stem.data.source.derived_columns import type_problems, value_problems
+from fuxictr_stem.data.source.derived_columns import identities, type_problems, value_problems
+from fuxictr_stem.data.source.open_source import with_kinds
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained, first_place
 from fuxictr_stem.errors import DataError, raise_all
@@ -81,7 +83,7 @@ class Processor(FeatureProcessor):
             if f"{name}::tokenizer" in self.processor_dict
         }
 
-    def fitted(self) -> tuple[list[Feature], list[Vocabulary]]:
+    def fitted(self) -> Fitted:
         """Return what fitting has found out as plain values; a shared table is one vocabulary."""
         dtypes = {col["name"]: col["dtype"] for col in self.source.plan.features}
         # Columns that share a table share one dict.
@@ -106,7 +108,8 @@ class Processor(FeatureProcessor):
             if normalizer is not None:
                 more["normalizer"] = _scaler(normalizer)
             features.append(Feature(name, spec["type"], dtypes[name], **more))
-        return features, vocabularies
+        functions = identities(self.source.plan.derived)
+        return Fitted(with_kinds(self.source), features, vocabularies, functions)
 
     def _collect_statistics(
         self, train_ddf: pl.LazyFrame, meta_ddf: pl.LazyFrame | None = None

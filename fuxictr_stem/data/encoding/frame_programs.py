@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
+from fuxictr_stem.data.encoding.column_encoders import Encoder
 from fuxictr_stem.data.encoding.encoder_files import Fitted
 from fuxictr_stem.data.encoding.fill_values import fill_steps
 from fuxictr_stem.data.encoding.vocabulary import Array
@@ -68,8 +67,7 @@ def program(
     read_columns = readings(plan.columns, types)
     whole = written_numbers(plan, [types])
     steps = fill_steps(plan, framed(read_columns, whole))
-    encoders = fitted.column_encoders(features, 0, whole, steps.fills)
-    encoders += [plain(name, np.dtype(np.float32)) for name in labels]
+    encoders = fitted.column_encoders(features, labels, 0, whole)
     queries = [e.query(steps.values[e.reads]).alias(e.name) for e in encoders]
     selects = [*steps.before, queries]
     if faults := [fault.where for reading in read_columns for fault in reading.faults]:

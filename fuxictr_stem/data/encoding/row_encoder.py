@@ -15,8 +15,7 @@ import polars as pl
 
 from fuxictr_stem import registry
 from fuxictr_stem.config.column_words import META
-from fuxictr_stem.data.encoding.column_encoders import Feature
-from fuxictr_stem.data.encoding.encoder_files import Fitted, read_encoder, write_encoder
+from fuxictr_stem.data.encoding.encoder_files import Fitted, read_encoder
 from fuxictr_stem.data.encoding.frame_programs import Program, program, row_frame
 from fuxictr_stem.data.encoding.value_encoders import (
     NotPlain,
@@ -24,11 +23,8 @@ from fuxictr_stem.data.encoding.value_encoders import (
     not_plain,
     value_encoder,
 )
-from fuxictr_stem.data.encoding.vocabulary import Array, Vocabulary
+from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.derived_columns import identities
-from fuxictr_stem.data.source.open_source import with_kinds
-from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.errors import ConfigError
 
 _MOST_PROGRAMS = 64
@@ -46,14 +42,6 @@ class RowEncoder:
         self.labels = [c for c in fitted.plan.columns if c.kind == "label"]
 
     @classmethod
-    def of(
-        cls, source: Source, features: list[Feature], vocabularies: list[Vocabulary]
-    ) -> RowEncoder:
-        """Return the encoder of files that were just fitted, by what fitting has found out."""
-        functions = identities(source.plan.derived)
-        return cls(Fitted(with_kinds(source), features, vocabularies, functions))
-
-    @classmethod
     def load(cls, folder: Path) -> RowEncoder:
         """Read an encoder from its folder.
 
@@ -65,10 +53,6 @@ class RowEncoder:
         fitted = read_encoder(folder)
         _check_functions(folder, fitted.functions)
         return cls(fitted)
-
-    def save(self, folder: Path) -> None:
-        """Write the encoder into a folder that nobody reads yet."""
-        write_encoder(folder, self.fitted)
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Return the type of a feature's array."""

@@ -12,7 +12,7 @@ import pytest
 
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding.encode import read_blocks
-from fuxictr_stem.data.encoding.encoder_files import Fitted, copy_encoder
+from fuxictr_stem.data.encoding.encoder_files import Fitted, copy_encoder, write_encoder
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.errors import ConfigError, DataError
@@ -41,7 +41,7 @@ def test_a_copy_is_whole_and_the_same(cache, folder, tmp_path):
     assert all((cache.folder / name).read_bytes() == (folder / name).read_bytes() for name in names)
     again = tmp_path / "again"
     again.mkdir()
-    RowEncoder.load(folder).save(again)
+    write_encoder(again, RowEncoder.load(folder).fitted)
     assert all((again / name).read_bytes() == (folder / name).read_bytes() for name in names)
     encoders = [RowEncoder.load(place) for place in (cache.folder, folder, again)]
     for frame in frames(*COLUMNS).values():
@@ -181,7 +181,7 @@ def test_five_million_tokens(folder, tmp_path, kind):
     others = [words if i == place else w for i, w in enumerate(fitted.vocabularies)]
     large = tmp_path / "large"
     large.mkdir()
-    RowEncoder(Fitted(fitted.plan, fitted.features, others, {})).save(large)
+    write_encoder(large, Fitted(fitted.plan, fitted.features, others, {}))
     encoder = RowEncoder.load(large)
     some = np.random.default_rng(4).integers(0, 2 * count, 20_000)
     ids = np.full(2 * count, count + 1)

@@ -8,6 +8,7 @@ import pytest
 
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding.encode import read_blocks
+from fuxictr_stem.data.encoding.encoder_files import write_encoder
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from tests.data.encoding.test_encode import CASES
 from tests.support.datasets import (
@@ -61,7 +62,7 @@ def test_a_saved_encoder_is_the_same(tmp_path):
     encoder = RowEncoder.load(open_cache(write_dataset(tmp_path, written, CASES["all"])).folder)
     again = tmp_path / "again"
     again.mkdir()
-    encoder.save(again)
+    write_encoder(again, encoder.fitted)
     for path in Path(again).iterdir():
         assert path.read_bytes()
     other = RowEncoder.load(again)
