@@ -196,7 +196,7 @@ def _expert_layers(part: str, state: Iterable[str], model: STEMNet | PLE) -> _Pa
 def _mixture(part: str, state: Iterable[str], model: MMoE) -> _Pairs:
     for expert in range(model.experts.num_groups):
         yield from _mlp(state, f"{part}.experts.{expert}", model.experts, expert)
-    for gate in range(model.num_gates()):
+    for gate in range(len(model.gates.output)):
         name = f"{part}.gate" if isinstance(model, OMoE) else f"{part}.gate.{gate}"
         yield from _gate(state, name, model.gates, gate)
 

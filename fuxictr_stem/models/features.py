@@ -89,13 +89,6 @@ def vocabularies(specs: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[bo
     return [size for size, _ in pairs], [pad for _, pad in pairs]
 
 
-def _vectors(name: str, spec: dict[str, Any], feature_map: FeatureMap, width: int) -> Tensor:
-    """Return a field's pretrained vectors, or room for them where weights hold them."""
-    if feature_map.data_dir is None:
-        return torch.zeros(spec["vocab_size"], width)
-    return read_vectors(name, spec, feature_map.data_dir, width)
-
-
 class TaskEmbedding(nn.Module):
     """Every feature of a feature map, embedded in each of K tables.
 
@@ -164,7 +157,7 @@ class TaskEmbedding(nn.Module):
             self.pretrained_of[owner] = number
             self.pretrained.append(
                 PretrainedTables(
-                    _vectors(owner, spec, feature_map, width),
+                    read_vectors(owner, spec, feature_map.data_dir, width),
                     dim,
                     self.num_tables,
                     spec.get("pretrain_usage", "init"),

@@ -23,6 +23,9 @@ class MMoE(MultiTaskNet):
         params: As in `MultiTaskNet`.
     """
 
+    table_per_stream = False  # or one for all
+    gate_per_task = True  # or one for all
+
     def __init__(
         self,
         feature_map: FeatureMap,
@@ -34,19 +37,11 @@ class MMoE(MultiTaskNet):
         super().__init__(feature_map, **params)
         if num_experts < 1:
             raise ValueError(f"num_experts must be at least 1, but got {num_experts}.")
-        width = self.embed(self.num_tables())
+        width = self.embed(self.num_tasks + 1 if self.table_per_stream else 1)
         self.experts = GroupedMLP(num_experts, width, expert_hidden_units, **self.mlp)
-        rules = free_rules(self.num_gates(), num_experts)
+        rules = free_rules(self.num_tasks if self.gate_per_task else 1, num_experts)
         self.gates = GateBank(rules, width, gate_hidden_units, **self.mlp)
         self.finish(self.experts.output_dim)
-
-    def num_gates(self) -> int:
-        """Return how many gates there are: one per task."""
-        return self.num_tasks
-
-    def num_tables(self) -> int:
-        """Return how many embedding tables there are: one for all streams."""
-        return 1
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict every task: a batch of columns to ``{label}_pred``, (B, 1) each."""
@@ -59,9 +54,7 @@ class MMoE(MultiTaskNet):
 class OMoE(MMoE):
     """`MMoE` with one gate (Jacobs et al. 1991): ``y_i = activation(tower_i(sum_e g[e] expert_e(x)))``."""
 
-    def num_gates(self) -> int:
-        """Return how many gates there are: one for all tasks."""
-        return 1
+    gate_per_task = False
 
 
 class MEMMoE(MMoE):
@@ -71,6 +64,4 @@ class MEMMoE(MMoE):
     reading is ours. All gradients are free.
     """
 
-    def num_tables(self) -> int:
-        """Return how many embedding tables there are: one per task and the shared one."""
-        return self.num_tasks + 1
+    table_per_stream = True

@@ -21,6 +21,8 @@ class PLE(MultiTaskNet):
     ``shared_gate_reads`` as in `cgc_rules`, of effect from two layers on.
     """
 
+    table_per_stream = False  # or one for all
+
     def __init__(
         self,
         feature_map: FeatureMap,
@@ -33,7 +35,7 @@ class PLE(MultiTaskNet):
         **params: Any,
     ) -> None:
         super().__init__(feature_map, **params)
-        width = self.embed(self.num_tables())
+        width = self.embed(self.num_tasks + 1 if self.table_per_stream else 1)
         self.experts = ExpertStack(
             num_layers,
             self.num_tasks,
@@ -46,10 +48,6 @@ class PLE(MultiTaskNet):
             **self.mlp,
         )
         self.finish(expert_hidden_units[-1])
-
-    def num_tables(self) -> int:
-        """Return how many embedding tables there are: one for all streams."""
-        return 1
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict every task: a batch of columns to ``{label}_pred``, (B, 1) each."""
@@ -64,6 +62,4 @@ class MEPLE(PLE):
     As `MEMMoE`, the control for "is STEM just more parameters?"; this reading is ours.
     """
 
-    def num_tables(self) -> int:
-        """Return how many embedding tables there are: one per task and the shared one."""
-        return self.num_tasks + 1
+    table_per_stream = True

@@ -21,16 +21,19 @@ Array: TypeAlias = np.ndarray[Any, Any]
 _ARRAYS = ("key", "value")
 
 
-def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> Tensor:
+def read_vectors(name: str, spec: dict[str, Any], data_dir: str | None, width: int) -> Tensor:
     """Read a field's pretrained vectors by id, (V, P), with P ``width``.
 
     As in FuxiCTR, a token without a vector gets zeros where vectors are frozen, else N(0, 1e-4). The
-    folder ``data_dir`` has the file and feature_vocab.json.
+    folder ``data_dir`` has the file and feature_vocab.json; None gives zeros, for weights to be loaded.
 
     Raises:
         ConfigError: If the file's vectors have another length, or none belongs to a token.
         DataError: If the vectors lie in another file.
     """
+    table = torch.zeros(spec["vocab_size"], width)
+    if data_dir is None:
+        return table
     path = Path(data_dir) / spec["pretrained_emb"]
     keys, vectors = read_pretrained(path)
     vectors = np.stack(list(vectors)).astype(np.float32)
@@ -40,7 +43,6 @@ def read_vectors(name: str, spec: dict[str, Any], data_dir: str, width: int) -> 
             f"pretrain_dim of {name!r} is {width}{said}, but the vectors in {path} have length "
             f"{vectors.shape[-1]}. Set pretrain_dim: {vectors.shape[-1]}."
         )
-    table = torch.zeros(spec["vocab_size"], width)
     if not spec["freeze_emb"]:
         table.normal_(std=1e-4)
     vocab = json.loads((Path(data_dir) / "feature_vocab.json").read_text(encoding="utf-8"))[name]

@@ -154,7 +154,7 @@ def _ple(model: PLE, label: str, part: Part) -> bool:
     deepest = max(mixed, default=-1)
     kind, layer = kind_and_layer(part)
     if kind == "table":
-        return model.num_tables() > 1 and deepest >= 0
+        return model.table_per_stream and deepest >= 0
     if kind == "expert":
         return layer is not None and layer <= deepest
     # The gate of another task makes its stream, which counts where that task's experts do above.
