@@ -52,7 +52,7 @@ class ExperimentAudit:
             lines = [
                 "No finding: every part is trained, and no loss reaches a part that it must not."
             ]
-        return "\n".join([title, "", self.flow.table(), "", *lines])
+        return "\n".join([title, "", str(self.flow), "", *lines])
 
 
 def audit_experiment(config_dir: Path, expid: str) -> ExperimentAudit:

@@ -21,7 +21,7 @@ from fuxictr_stem.analysis.gradient_flow import undisturbed
 from fuxictr_stem.analysis.slices import slice_numbers
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.layers import ExpertLayer, GateBank
-from fuxictr_stem.models.part_owners import expert_names, gate_owners
+from fuxictr_stem.models.part_owners import expert_names, stream_owners
 from fuxictr_stem.training.evaluation import Batches
 from fuxictr_stem.training.task_loss import model_labels
 from fuxictr_stem.training.trackers.gate_means import NamedGates
@@ -45,18 +45,6 @@ class GateWeights:
     slice_std: np.ndarray  # (S, Q, E) its standard deviation
 
 
-@dataclass(frozen=True, eq=False)
-class GatePlace(NamedGates):
-    """A place of a model where gates mix experts."""
-
-    def reads(self) -> np.ndarray:
-        """Return whether each gate reads each expert, (Q, E)."""
-        reads = np.zeros((len(self.gates), len(self.experts)), bool)
-        for row, slots in zip(reads, self.bank.reads, strict=True):
-            row[slots] = True
-        return reads
-
-
 def gate_weights(
     model: MultiTaskModel,
     batches: Batches,
@@ -76,11 +64,11 @@ def gate_weights(
     if slices is not None:
         numbers, count = slice_numbers("slices", slices, num_slices)
     # By place: sums of weights and of their squares, and samples, of each slice and last of all.
-    sums: dict[GatePlace, np.ndarray] = {}
-    counts: dict[GatePlace, np.ndarray] = {}
+    sums: dict[NamedGates, np.ndarray] = {}
+    counts: dict[NamedGates, np.ndarray] = {}
     rows = 0
 
-    def add(place: GatePlace, weights_BQE: np.ndarray) -> None:
+    def add(place: NamedGates, weights_BQE: np.ndarray) -> None:
         of_batch = numbers[rows : rows + len(weights_BQE)]
         parts = [*(weights_BQE[of_batch == number] for number in range(count)), weights_BQE]
         of_parts = np.array([[w.sum(axis=0), np.square(w).sum(axis=0)] for w in parts])
@@ -103,13 +91,13 @@ def gate_weights(
 
 def gate_weights_by_row(
     model: MultiTaskModel, batches: Batches
-) -> list[tuple[GatePlace, np.ndarray]]:
+) -> list[tuple[NamedGates, np.ndarray]]:
     """Return the gate weights of every sample of one pass; as `gate_weights`, which averages them.
 
     Returns:
         Each place whose gates the model uses, and its weights, (N, Q, E) float32.
     """
-    parts: dict[GatePlace, list[np.ndarray]] = defaultdict(list)
+    parts: dict[NamedGates, list[np.ndarray]] = defaultdict(list)
     with _watched(model, lambda place, weights: parts[place].append(weights.astype(np.float32))):
         for batch in batches:
             model(batch)
@@ -117,10 +105,12 @@ def gate_weights_by_row(
 
 
 @contextmanager
-def _watched(model: MultiTaskModel, see: Callable[[GatePlace, np.ndarray], None]) -> Iterator[None]:
+def _watched(
+    model: MultiTaskModel, see: Callable[[NamedGates, np.ndarray], None]
+) -> Iterator[None]:
     """Have a function see each place's weights, (B, Q, E), in each batch; the model stays as it is."""
 
-    def watch(place: GatePlace, weights_QBE: Tensor) -> None:
+    def watch(place: NamedGates, weights_QBE: Tensor) -> None:
         see(place, weights_QBE.transpose(0, 1).double().cpu().numpy())
 
     with undisturbed(model), torch.no_grad(), ExitStack() as stack:
@@ -129,7 +119,7 @@ def _watched(model: MultiTaskModel, see: Callable[[GatePlace, np.ndarray], None]
         yield
 
 
-def gate_places(model: MultiTaskModel) -> Iterator[GatePlace]:
+def gate_places(model: MultiTaskModel) -> Iterator[NamedGates]:
     """Yield every place where a model's gates mix experts, in the model's order."""
     labels = model_labels(model)
     inside: set[nn.Module] = set()
@@ -144,11 +134,11 @@ def gate_places(model: MultiTaskModel) -> Iterator[GatePlace]:
             name, bank = path, module
         else:
             continue
-        owners = [owner or "all" for owner in gate_owners(bank, labels)]
-        yield GatePlace(name, bank, owners, experts)
+        owners = [owner or "all" for owner in stream_owners(labels, len(bank.output))]
+        yield NamedGates(name, bank, owners, experts)
 
 
-def _averages(place: GatePlace, sums: np.ndarray, counts: np.ndarray, samples: int) -> GateWeights:
+def _averages(place: NamedGates, sums: np.ndarray, counts: np.ndarray, samples: int) -> GateWeights:
     """Return means and deviations from sums of weights and of their squares, (S + 1, 2, Q, E)."""
     with np.errstate(invalid="ignore"):
         mean, square = (sums / counts[:, None, None, None]).swapaxes(0, 1)

@@ -29,7 +29,7 @@ from fuxictr_stem.layers import (
     GroupedMLP,
 )
 from fuxictr_stem.models.features import TaskEmbedding
-from fuxictr_stem.models.part_owners import expert_names, gate_owners, stream_names
+from fuxictr_stem.models.part_owners import expert_names, stream_owners
 from fuxictr_stem.runtime.text_table import text_table
 from fuxictr_stem.training.loss_weights import TaskWeights
 from fuxictr_stem.training.task_loss import model_labels, task_losses
@@ -65,14 +65,12 @@ class GradientFlow:
     # respect to a part's parameters. What the loss cannot reach is exactly 0.
     norms: np.ndarray
 
-    def table(self) -> str:
+    def __str__(self) -> str:
         """Return the matrix as text, one line per part and one column per task; an exact zero is ``0``."""
         rows = [["", *self.labels]]
         for part, norms in zip(self.parts, self.norms.T, strict=True):
             rows.append([part, *(f"{norm:.2e}" if norm else "0" for norm in norms)])
         return text_table(rows)
-
-    __str__ = table
 
 
 def gradient_flow(model: MultiTaskModel, batch: Batch) -> GradientFlow:
@@ -184,7 +182,7 @@ def _tables(embedding: TaskEmbedding, labels: list[str]) -> Iterator[Part]:
     }
     parameters = _trainable(embedding.parameters())
     cuts = [_cut(parameter, count, parameter not in batched) for parameter in parameters]
-    owners = [None] if count == 1 else stream_names(labels, count)
+    owners = stream_owners(labels, count)
     tables = [tuple(pieces[table] for pieces in cuts) for table in range(count)]
     return _named("table", owners, owners, tables)
 
@@ -192,7 +190,7 @@ def _tables(embedding: TaskEmbedding, labels: list[str]) -> Iterator[Part]:
 def _gates(bank: GateBank, kind: str, labels: list[str]) -> Iterator[Part]:
     gates = zip(_groups(bank.hidden), bank.output, strict=True)
     pieces = [hidden + _whole(output.parameters()) for hidden, output in gates]
-    owners = gate_owners(bank, labels)
+    owners = stream_owners(labels, len(bank.output))
     return _named(kind, owners, owners, pieces)
 
 

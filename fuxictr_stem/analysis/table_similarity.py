@@ -30,7 +30,7 @@ from fuxictr.pytorch.models import MultiTaskModel
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.layers import FieldTables
 from fuxictr_stem.models.features import TaskEmbedding
-from fuxictr_stem.models.part_owners import stream_names
+from fuxictr_stem.models.part_owners import SHARED, stream_owners
 from fuxictr_stem.training.task_loss import model_labels
 
 
@@ -65,7 +65,7 @@ def compare_tables(model: MultiTaskModel) -> list[TableComparison]:
             f"no TaskEmbedding. Give a model of fuxictr_stem."
         )
     count = embedding.num_tables
-    names = stream_names(model_labels(model), count) if count > 1 else ["shared"]
+    names = [owner or SHARED for owner in stream_owners(model_labels(model), count)]
     return [compare(field, names, tables) for field, tables in _tables(embedding)]
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from fuxictr_stem.layers import ExpertLayer, GateBank, expert_owner
+from fuxictr_stem.layers import ExpertLayer, expert_owner
 
 SHARED = "shared"
 
 
-def stream_names(labels: list[str], count: int) -> list[str]:
-    """Return whom T or T + 1 tables or gates belong to: the tasks, then, where there is one more, all."""
-    return [*labels, SHARED][:count]
-
-
-def gate_owners(bank: GateBank, labels: list[str]) -> list[str | None]:
-    """Return whose each gate is: a label, ``shared``, or None for a single one that serves all tasks."""
-    count = len(bank.output)
-    return [None] if count == 1 else [*stream_names(labels, count)]
+def stream_owners(labels: list[str], count: int) -> list[str | None]:
+    """Return whose each of T or T + 1 tables or gates is; None for a single one, which serves all tasks."""
+    owners: list[str | None] = [*labels, SHARED]
+    return [None] if count == 1 else owners[:count]
 
 
 def expert_names(layer: ExpertLayer, labels: list[str]) -> tuple[list[str], list[str]]:

@@ -16,7 +16,7 @@ import numpy as np
 from fuxictr.pytorch.models import MultiTaskModel
 
 from fuxictr_stem.analysis.audit import all_units_on, flow_findings, with_values
-from fuxictr_stem.analysis.gates import GatePlace, gate_places
+from fuxictr_stem.analysis.gates import gate_places
 from fuxictr_stem.analysis.gradient_flow import Batch, Part, gradient_flow, model_parts
 from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.aitm import AITM
@@ -28,6 +28,7 @@ from fuxictr_stem.models.shared_bottom import SharedBottom
 from fuxictr_stem.models.stem_al import STEMAL
 from fuxictr_stem.models.stemnet import STEMNet
 from fuxictr_stem.training.task_loss import model_labels
+from fuxictr_stem.training.trackers.gate_means import NamedGates
 from tests.support.mixtures import Measured, layer_of, measure
 
 # Gate weights are float32 numbers up to 1, summed over some dozens of experts.
@@ -114,7 +115,7 @@ def expected_reach(model: MultiTaskModel, parts: Sequence[Part]) -> list[list[Re
     return [[reach(label, part) for part in parts] for label in labels]
 
 
-def gate_definition(model: MultiTaskModel, place: GatePlace) -> GateDefinition:
+def gate_definition(model: MultiTaskModel, place: NamedGates) -> GateDefinition:
     """Return what the gates at a place of a model read and train by its definition.
 
     PLE's shared gate, whose definitions differ, and the gates of models that are not ours say themselves
@@ -179,7 +180,7 @@ def _esmm(model: ESMM, label: str, part: Part) -> bool:
     return label == model.conversion_label or _own_or_shared(model, label, part)
 
 
-def _gate_findings(model: MultiTaskModel, at: GatePlace, found: Measured) -> Iterator[str]:
+def _gate_findings(model: MultiTaskModel, at: NamedGates, found: Measured) -> Iterator[str]:
     defined = gate_definition(model, at)
     for q, owner in enumerate(at.gates):
         place = f"{at.name[0].upper()}{at.name[1:]}, {'the gate' if owner == 'all' else f'gate {owner}'}: "
@@ -196,7 +197,7 @@ _LEAK = (
 )
 
 
-def _weight_findings(at: GatePlace, found: Measured, reads: np.ndarray, q: int) -> Iterator[str]:
+def _weight_findings(at: NamedGates, found: Measured, reads: np.ndarray, q: int) -> Iterator[str]:
     weights, counted = found.weights[q], found.counted[q]
     if weights.min() < 0:
         yield f"its weights must not be negative, but the smallest is {weights.min():.4g}."
@@ -225,7 +226,7 @@ def _weight_findings(at: GatePlace, found: Measured, reads: np.ndarray, q: int) 
 
 
 def _trained_findings(
-    at: GatePlace, found: Measured, trains: np.ndarray, q: int, leak: str
+    at: NamedGates, found: Measured, trains: np.ndarray, q: int, leak: str
 ) -> Iterator[str]:
     weights, trained = found.weights[q], found.trained[q]
     missed = trains & (np.abs(trained - weights).max(axis=0) > TOLERANCE)
@@ -243,7 +244,7 @@ def _trained_findings(
         )
 
 
-def _names(at: GatePlace, chosen: np.ndarray) -> str:
+def _names(at: NamedGates, chosen: np.ndarray) -> str:
     return ", ".join(at.experts[e] for e in np.flatnonzero(chosen))
 
 

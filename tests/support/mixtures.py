@@ -16,9 +16,9 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
-from fuxictr_stem.analysis.gates import GatePlace
 from fuxictr_stem.analysis.gradient_flow import Batch, undisturbed
 from fuxictr_stem.layers import ExpertLayer, GroupedMLP
+from fuxictr_stem.training.trackers.gate_means import NamedGates
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Measured:
     trained: np.ndarray
 
 
-def measure(model: MultiTaskModel, batch: Batch, place: GatePlace) -> Measured | None:
+def measure(model: MultiTaskModel, batch: Batch, place: NamedGates) -> Measured | None:
     """Measure the mixtures at a place on a batch; the model is left as it was.
 
     Returns:
@@ -78,13 +78,13 @@ def measure(model: MultiTaskModel, batch: Batch, place: GatePlace) -> Measured |
     )
 
 
-def layer_of(model: MultiTaskModel, place: GatePlace) -> ExpertLayer | None:
+def layer_of(model: MultiTaskModel, place: NamedGates) -> ExpertLayer | None:
     """Return the expert layer that holds gates and experts, or None where gates stand alone."""
     layers = (module for module in model.modules() if isinstance(module, ExpertLayer))
     return next((layer for layer in layers if layer.gates is place.bank), None)
 
 
-def _observe(model: MultiTaskModel, batch: Batch, place: GatePlace) -> tuple[Tensor, int] | None:
+def _observe(model: MultiTaskModel, batch: Batch, place: NamedGates) -> tuple[Tensor, int] | None:
     """Return what the gates read on a batch, and the width of an expert."""
     read: list[Tensor] = []
     with ExitStack() as hooks, torch.no_grad():
@@ -94,7 +94,7 @@ def _observe(model: MultiTaskModel, batch: Batch, place: GatePlace) -> tuple[Ten
     return (read[0], mixed[0].shape[-1]) if read and mixed else None
 
 
-def _mix(model: MultiTaskModel, batch: Batch, place: GatePlace, experts_EBH: Tensor) -> Tensor:
+def _mix(model: MultiTaskModel, batch: Batch, place: NamedGates, experts_EBH: Tensor) -> Tensor:
     """Run the model with other expert outputs; return the mixtures, (Q, B, H)."""
     with ExitStack() as hooks:
         start = 0
@@ -110,7 +110,7 @@ def _mix(model: MultiTaskModel, batch: Batch, place: GatePlace, experts_EBH: Ten
         return _run(model, batch, place)[0]
 
 
-def _run(model: MultiTaskModel, batch: Batch, place: GatePlace) -> list[Tensor]:
+def _run(model: MultiTaskModel, batch: Batch, place: NamedGates) -> list[Tensor]:
     """Run the model; return the mixtures of each time that they were asked for."""
     found: list[Tensor] = []
     layer = layer_of(model, place)
@@ -127,7 +127,7 @@ def _run(model: MultiTaskModel, batch: Batch, place: GatePlace) -> list[Tensor]:
     return found
 
 
-def _sources(model: MultiTaskModel, place: GatePlace) -> list[GroupedMLP]:
+def _sources(model: MultiTaskModel, place: NamedGates) -> list[GroupedMLP]:
     """Return the modules whose outputs are the experts; none where only the gates are known."""
     layer = layer_of(model, place)
     if layer is not None:

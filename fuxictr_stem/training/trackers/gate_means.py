@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,13 @@ class NamedGates:
     bank: GateBank
     gates: list[str]  # whose each is: a label, ``shared``, or ``all`` where there is only one, Q
     experts: list[str]  # names of the experts, E
+
+    def reads(self) -> np.ndarray:
+        """Return whether each gate reads each expert, (Q, E)."""
+        reads = np.zeros((len(self.gates), len(self.experts)), bool)
+        for row, slots in zip(reads, self.bank.reads, strict=True):
+            row[slots] = True
+        return reads
 
     @contextmanager
     def watched(self, see: Callable[[Tensor], None]) -> Iterator[None]:
