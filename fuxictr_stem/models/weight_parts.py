@@ -18,6 +18,7 @@ from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.features import FieldLayout
 from fuxictr_stem.models.mmoe import OMoE
+from fuxictr_stem.models.part_owners import expert_names
 
 EMBEDDING = "embedding_layer"
 
@@ -118,19 +119,16 @@ def _cut(
 def _prefixes(model: MultiTaskNet) -> Iterator[tuple[str, _Prefix]]:
     """Yield the paths of modules whose tensors hold several units, or belong to tasks."""
     labels = model.labels
+    of_task = {unit.name: unit.tasks for unit in _of_tasks(labels)}
     inside: set[nn.Module] = set()
     for path, module in model.named_modules():
         if isinstance(module, ExpertLayer):
             inside.add(module.gates)
-            specific = module.specific_experts.num_groups // module.num_tasks
-            specific_experts = [
-                Unit(f"{unit.name}.{number + 1}", unit.tasks)
-                for unit in _of_tasks(labels)
-                for number in range(specific)
-            ]
-            shared = [Unit(f"shared.{i + 1}") for i in range(module.shared_experts.num_groups)]
-            yield f"{path}.specific_experts", _Prefix(f"{path}.specific_experts", specific_experts)
-            yield from _gates(f"{path}.gates", module.gates, labels, [*specific_experts, *shared])
+            names = zip(*expert_names(module, list(of_task)), strict=True)
+            experts = [Unit(name, of_task.get(owner, frozenset())) for owner, name in names]
+            specific = experts[: module.specific_experts.num_groups]
+            yield f"{path}.specific_experts", _Prefix(f"{path}.specific_experts", specific)
+            yield from _gates(f"{path}.gates", module.gates, labels, experts)
         elif isinstance(module, GateBank) and module not in inside and not isinstance(model, OMoE):
             experts = [Unit(str(number + 1)) for number in range(module.num_experts)]
             yield from _gates(path, module, labels, experts)

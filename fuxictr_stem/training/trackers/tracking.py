@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -210,12 +209,7 @@ class Tracking:
         """Return this."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """End the run where `end` has not."""
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         self._end(status, None, seconds=_FAILED_SECONDS)
