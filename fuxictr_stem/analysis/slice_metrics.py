@@ -136,7 +136,7 @@ def slice_lift(
                 interval = (
                     seeds_and_users(pairs[:, 0], pairs[:, 1:], len(ids), confidence) or interval
                 )
-            lift = (means[0], *(interval[:2] if interval else (np.nan, np.nan)))
+            lift = (means[0], *((interval.low, interval.high) if interval else (np.nan, np.nan)))
         lifts.append((*lift, len(ids)))
     mean, low, high, groups = (np.array(values) for values in zip(*lifts, strict=True))
     return SliceLift(metric, confidence, mean, low, high, groups, len(model) if paired else 1)

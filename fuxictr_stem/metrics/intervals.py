@@ -6,7 +6,7 @@ Symbols: S seeds, R resamples of the users, G users.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
@@ -15,7 +15,8 @@ from scipy.special import stdtrit
 _SMALLEST_P = 1e-12
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """An interval of a difference, and the two-sided p value of no difference."""
 
     low: float

@@ -19,7 +19,7 @@ from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_keys
 from fuxictr_stem.config.result_settings import as_json
 from fuxictr_stem.config.schema import REQUIRED, parameter
-from fuxictr_stem.config.tasks import higher_is_better
+from fuxictr_stem.config.tasks import higher_is_better, task_types
 from fuxictr_stem.config.yaml_files import (
     Section,
     all_sections,
@@ -284,7 +284,7 @@ def _same_tasks(
 
 def _modes(objectives: list[str], params: Mapping[str, Any], problems: Problems) -> dict[str, str]:
     """Return whether each objective is best at its ``max`` or ``min``."""
-    tasks = dict(zip(params["task_labels"], params["task"], strict=True))
+    tasks = task_types(params)
     results = produced_metrics(tasks, params["metrics"])
     modes = {}
     for name in objectives:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, ttest_1samp
 
-from fuxictr_stem.metrics.intervals import percentile_interval, seeds_and_users
+from fuxictr_stem.metrics.intervals import Interval, percentile_interval, seeds_and_users
 
 USERS, RESAMPLES, TRIALS = 30, 60, 600
 
@@ -66,7 +66,7 @@ def test_without_users_that_differ_it_is_the_t_test_over_seeds():
     found = seeds_and_users(values, drawn, 40)
     expected = ttest_1samp(values, 0)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-6)
-    assert found[:2] == pytest.approx(expected.confidence_interval(0.95), rel=1e-6)
+    assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.95), rel=1e-6)
 
 
 def test_without_seeds_that_differ_it_is_the_error_of_the_mean_over_users():
@@ -98,7 +98,7 @@ def test_where_there_is_nothing_to_go_by_there_is_no_interval():
     assert seeds_and_users(np.array([0.1]), drawn[:1], 9) is None
     assert seeds_and_users(np.array([0.1, 0.2]), drawn, 1) is None
     assert seeds_and_users(np.array([0.1, 0.2]), np.full((2, 9), np.nan), 9) is None
-    assert seeds_and_users(np.zeros(2), np.zeros((2, 9)), 9) == (0, 0, 1)
+    assert seeds_and_users(np.zeros(2), np.zeros((2, 9)), 9) == Interval(0, 0, 1)
     assert seeds_and_users(np.ones(2), np.ones((2, 9)), 9) is None
     # A resample with one class has no value for any seed.
     gaps = np.where(np.arange(9) == 3, np.nan, drawn)
@@ -109,13 +109,13 @@ def test_where_there_is_nothing_to_go_by_there_is_no_interval():
 
 def test_the_interval_is_made_of_percentiles_and_the_p_value_of_both_sides():
     drawn = np.random.default_rng(0).normal(0.02, 0.02, 999)
-    low, high, p = percentile_interval(drawn, 0.025)
+    interval = percentile_interval(drawn, 0.025)
     ordered = np.sort(drawn)
-    assert ordered[23] <= low <= ordered[26]
-    assert ordered[-27] <= high <= ordered[-24]
-    assert p == 2 * (np.count_nonzero(drawn <= 0) + 1) / 1000
-    assert percentile_interval(-drawn, 0.025).p == p
+    assert ordered[23] <= interval.low <= ordered[26]
+    assert ordered[-27] <= interval.high <= ordered[-24]
+    assert interval.p == 2 * (np.count_nonzero(drawn <= 0) + 1) / 1000
+    assert percentile_interval(-drawn, 0.025).p == interval.p
     assert percentile_interval(np.full(999, 0.1), 0.025).p == 2 / 1000
     assert percentile_interval(np.zeros(10), 0.025).p == 1
-    assert percentile_interval(np.array([np.nan, 0.5, np.nan]), 0.025) == (0.5, 0.5, 1.0)
+    assert percentile_interval(np.array([np.nan, 0.5, np.nan]), 0.025) == Interval(0.5, 0.5, 1.0)
     assert percentile_interval(np.full(3, np.nan), 0.025) is None

@@ -123,6 +123,12 @@ class Table:
         return place == 0 or self.header[place] in self.text_columns
 
 
+def failures(kind: str, reasons: Mapping[str, str], note: str = "") -> list[Table]:
+    """Return a table of what failed and why, by name; none where nothing did."""
+    rows = [list(row) for row in reasons.items()]
+    return [Table("Failures", note, [kind, "reason"], rows, ("reason",))] if rows else []
+
+
 def as_text(value: Any) -> str:
     """Return a value of a config as text for people: mappings and lists with commas.
 

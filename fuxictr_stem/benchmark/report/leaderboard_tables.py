@@ -46,7 +46,8 @@ def leaderboard_tables(leaderboard: Leaderboard) -> dict[Section, list[Table]]:
         tables[Section.TRANSFER] = _differences(leaderboard, "single_task")
     if leaderboard.best_baseline is not None:
         tables[Section.BASELINE] = _differences(leaderboard, "baseline")
-    tables[Section.COST] = [_cost(leaderboard), *_failures(finished)]
+    note = "A model is left out of the seeds in which one of its runs failed."
+    tables[Section.COST] = [_cost(leaderboard), *form.failures("run", finished.failures, note)]
     tables[Section.SEARCH] = _search(finished)
     return {section: shown for section, shown in tables.items() if shown}
 
@@ -168,13 +169,6 @@ def _search(finished: FinishedBenchmark) -> list[Table]:
     )
     texts = ("monitor", "settings", "at an edge")
     return [Table("Search", note, [*header, "at an edge"], rows, texts)]
-
-
-def _failures(finished: FinishedBenchmark) -> list[Table]:
-    """Return the runs that failed and why; nothing where none did."""
-    rows = [[run, reason] for run, reason in finished.failures.items()]
-    note = "A model is left out of the seeds in which one of its runs failed."
-    return [Table("Failures", note, ["run", "reason"], rows, ("reason",))] if rows else []
 
 
 def _definitions(leaderboard: Leaderboard) -> list[str]:

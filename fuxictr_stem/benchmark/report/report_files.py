@@ -22,7 +22,6 @@ from fuxictr_stem.benchmark.report.formatting import Section, Table, file_name, 
 from fuxictr_stem.benchmark.report.leaderboard_tables import leaderboard_tables, page_content
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
 from fuxictr_stem.benchmark.score.leaderboard import (
-    Comparison,
     Leaderboard,
     Score,
     build_leaderboard,
@@ -38,8 +37,8 @@ _FACTS = ("name", "dataset_id", "labels", "metrics", "seeds", "single_task")
 # Columns of a comparison in the CSV file, which has each of them for both roles.
 _COMPARISON = ("reference", "difference", "seeds", "p", "p_holm")
 _INTERVALS = {
-    "interval": ("low", "high", "bootstrap_p"),
-    "seeds_and_users": ("seeds_and_users_low", "seeds_and_users_high", "seeds_and_users_p"),
+    "interval": {"low": "low", "high": "high", "bootstrap_p": "p"},
+    "seeds_and_users": {f"seeds_and_users_{end}": end for end in ("low", "high", "p")},
 }
 
 
@@ -116,16 +115,11 @@ def _search(trials: Trials) -> list[dict[str, Any]]:
 
 
 def _score(metric: str, score: Score) -> dict[str, Any]:
-    comparisons = {role: _comparison(getattr(score, role)) for role in _ROLES}
-    return {**asdict(score), "higher_is_better": higher_is_better(metric), **comparisons}
-
-
-def _comparison(comparison: Comparison | None) -> dict[str, Any] | None:
-    if comparison is None:
-        return None
-    intervals = {name: getattr(comparison, name) for name in _INTERVALS}
-    ends = {name: ends._asdict() if ends else None for name, ends in intervals.items()}
-    return {**asdict(comparison), **ends, "is_significant": comparison.is_significant}
+    content = {**asdict(score), "higher_is_better": higher_is_better(metric)}
+    for role in _ROLES:
+        if (comparison := getattr(score, role)) is not None:
+            content[role]["is_significant"] = comparison.is_significant
+    return content
 
 
 def _csv(leaderboard: Leaderboard) -> str:
@@ -147,8 +141,8 @@ def _csv(leaderboard: Leaderboard) -> str:
             comparison = getattr(score, role)
             values = {key: getattr(comparison, key, None) for key in _COMPARISON}
             for interval, columns in _INTERVALS.items():
-                ends = getattr(comparison, interval, None) or (None, None, None)
-                values |= dict(zip(columns, ends, strict=True))
+                ends = getattr(comparison, interval, None)
+                values |= {name: getattr(ends, end, None) for name, end in columns.items()}
             line |= {f"{role}_{key}": value for key, value in values.items()}
         lines.append({**line, **asdict(leaderboard.costs[name])})
     text = io.StringIO()

@@ -40,7 +40,8 @@ def write_tuner_page(finished: FinishedTuner) -> None:
         ],
     }
     every = _table(finished, "Trials", "The best first.", len(finished.trials.every))
-    tables = {Section.SEARCH: [every, *_failures(finished)]}
+    failed = {t.name: t.reason for t in finished.trials.every if t.state == FAILED}
+    tables = {Section.SEARCH: [every, *form.failures("trial", failed)]}
     fronts = front_pictures(finished.trials.done, finished.front, tuner.modes)
     write_page(tuner.folder, tables, chain(search_pictures([finished.trials]), fronts), content)
 
@@ -74,8 +75,3 @@ def _table(finished: FinishedTuner, title: str, note: str, most: int) -> Table:
         rows.append([trial.name, finished.state(trial), *figures, *settings])
     header = ["trial", "state", "monitor", *finished.tuner.modes, *keys]
     return Table(title, note, header, rows, ("state", *keys))
-
-
-def _failures(finished: FinishedTuner) -> list[Table]:
-    rows = [[trial.name, trial.reason] for trial in finished.trials.every if trial.state == FAILED]
-    return [Table("Failures", "", ["trial", "reason"], rows, ("reason",))] if rows else []

@@ -13,6 +13,7 @@ from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.experiment_config import accepted_keys, list_experiments, load_experiment
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.reading import read_inner, read_keys
+from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.errors import ConfigError, Problem, short, suggest
 from fuxictr_stem.metrics import METRICS
@@ -107,11 +108,7 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
 
 def label_types(experiments: Mapping[str, Params]) -> dict[str, str]:
     """Return the task type of each label that an experiment trains."""
-    return {
-        label: task
-        for params in experiments.values()
-        for label, task in zip(params["task_labels"], params["task"], strict=True)
-    }
+    return {k: v for params in experiments.values() for k, v in task_types(params).items()}
 
 
 def _in_order(labels: Collection[str], experiments: Mapping[str, Params]) -> list[str]:

@@ -13,6 +13,7 @@ from fuxictr_stem.benchmark.score.significance import (
 )
 from fuxictr_stem.metrics import evaluate_task
 from fuxictr_stem.metrics.bootstrap import resample_counts
+from fuxictr_stem.metrics.intervals import Interval
 from tests.support.finished_benchmarks import make_benchmark
 
 
@@ -90,5 +91,5 @@ def test_a_model_does_not_differ_from_itself(tmp_path):
     finished = make_benchmark(tmp_path, {"MMoE": 1.0})
     bootstrap = UserBootstrap(finished, resamples=20)
     over_users, _ = bootstrap.intervals(("MMoE", "MMoE"), "like", "gAUC", {1: 0.0, 2: 0.0})
-    assert over_users == (0, 0, 1)
+    assert over_users == Interval(0, 0, 1)
     assert bootstrap.same_samples(("MMoE", "MMoE"), "like", [1, 2, 3])

@@ -61,8 +61,8 @@ def _transfer(leaderboard: Leaderboard, metric: str) -> Iterator[Picture]:
         for name, score in leaderboard.scores_of(label, metric).items():
             comparison = score.single_task
             if comparison is not None:
-                ends = comparison.seeds_and_users or (comparison.difference,) * 2
-                points[name] = (comparison.difference, ends[0], ends[1])
+                mean, both = comparison.difference, comparison.seeds_and_users
+                points[name] = (mean, both.low, both.high) if both else (mean, mean, mean)
                 if not comparison.is_significant:
                     hollow.add(name)
         panels.append(Panel(label, points, 0.0, frozenset(hollow), higher_is_better(metric)))
