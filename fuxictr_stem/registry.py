@@ -49,30 +49,26 @@ def _claims(what: str, group: str, ours: dict[str, str]) -> dict[str, EntryPoint
 
 
 @cache
-def _of_other_packages() -> dict[str, str]:
-    """Return the places of other packages' models; all packages are looked through once per process."""
+def _places() -> dict[str, str]:
+    """Return the places of all models; the installed packages are looked through once per process."""
     claims = _claims("models", ENTRY_POINT_GROUP, _MODELS)
-    return {name: entry.value for name, entry in claims.items()}
-
-
-def _table() -> dict[str, str]:
-    return {**_of_other_packages(), **_MODELS}
+    return {name: entry.value for name, entry in claims.items()} | _MODELS
 
 
 def list_models() -> list[str]:
     """Return the names of all models, sorted."""
-    return sorted(_table())
+    return sorted(_places())
 
 
 def get_model(name: str) -> type:
     """Return a model class by name, or raise a ConfigError that lists what there is."""
-    table = _table()
-    if name not in table:
+    places = _places()
+    if name not in places:
         raise ConfigError(
-            f"model: there is no model {name!r}.{suggest(name, table)} The models are: "
-            f"{', '.join(sorted(table))}."
+            f"model: there is no model {name!r}.{suggest(name, places)} The models are: "
+            f"{', '.join(list_models())}."
         )
-    module, _, attribute = table[name].partition(":")
+    module, _, attribute = places[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

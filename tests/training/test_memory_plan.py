@@ -288,7 +288,7 @@ def test_other_packages_models_are_counted(monkeypatch):
     place = SimpleNamespace(name="Plain", value="x:Plain")
     monkeypatch.setattr(registry, "entry_points", lambda group: [place])
     # The process has looked before, and must look again afterwards.
-    monkeypatch.setattr(registry, "_of_other_packages", registry._of_other_packages.__wrapped__)
+    monkeypatch.setattr(registry, "_places", registry._places.__wrapped__)
     monkeypatch.setattr(
         registry.importlib, "import_module", lambda name: SimpleNamespace(Plain=Plain)
     )
