@@ -34,7 +34,15 @@ def locked(
     its folder, and ``holder`` who is waited for. Unless it is ``required`` (``file_locks``), work goes on
     where the file system has no locks; where nobody ``waits``, a lock that is held is an error.
     """
-    if not check_locks(path, key, required):
+    if not has_locks(path):
+        place = f"{key}: the file system of {path.parent} has no locks"
+        if required:
+            raise OutputError(
+                f"{place}. Choose a folder on another file system. Or set file_locks: False, and never "
+                "run two at once that share data_root or model_root: nothing would keep them apart."
+            )
+        text = "%s, and file_locks is False: nothing protects it from another run or from `cache clear`."
+        logger.warning(text, place)
         yield
         return
     lock = FileLock(path)
@@ -55,23 +63,6 @@ def locked(
         yield
     finally:
         lock.release()
-
-
-def check_locks(path: Path, key: str, required: bool = True) -> bool:
-    """Say whether a lock's file can be locked; warn if not, or where ``required`` raise `OutputError`."""
-    if has_locks(path):
-        return True
-    place = f"{key}: the file system of {path.parent} has no locks"
-    if required:
-        raise OutputError(
-            f"{place}. Choose a folder on another file system. Or set file_locks: False, and never "
-            "run two at once that share data_root or model_root: nothing would keep them apart."
-        )
-    logger.warning(
-        "%s, and file_locks is False: nothing protects it from another run or from `cache clear`.",
-        place,
-    )
-    return False
 
 
 def has_locks(path: Path) -> bool:
