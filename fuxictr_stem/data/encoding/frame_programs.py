@@ -13,7 +13,7 @@ from fuxictr_stem.data.encoding.fill_values import fill_steps
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import type_problem
-from fuxictr_stem.data.source.readings import Reading, fault_text, readings
+from fuxictr_stem.data.source.readings import Reading, fault_text, first_row, readings
 from fuxictr_stem.data.source.split_files import HIDDEN, framed, written_numbers
 from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
 from fuxictr_stem.runtime.text_table import amount
@@ -110,8 +110,6 @@ def _faults(frame: pl.DataFrame, readings: Sequence[Reading]) -> Iterator[str]:
     """Yield each fault of a frame's values, with its first row."""
     for reading in readings:
         for fault in reading.faults:
-            shown = frame.select(here=fault.where, shown=reading.raw).with_row_index("row")
-            rows = shown.filter("here")
-            if rows.height:
-                first = f"row {rows['row'][0] + 1:,}, value {short(rows['shown'].to_list()[0])}"
-                yield fault_text(reading, fault, amount(rows.height, "row"), first)
+            if count := frame.select(fault.where.sum()).item():
+                first = first_row(frame.lazy(), fault.where, reading.raw)
+                yield fault_text(reading, fault, amount(count, "row"), first)

@@ -22,6 +22,7 @@ from fuxictr_stem.data.source.columns import (
     is_text,
     read_as_whole,
 )
+from fuxictr_stem.errors import short
 
 # No single letters: N, too, is what some files write for a missing value.
 _YES, _NO = "(?i)^(true|yes)$", "(?i)^(false|no)$"
@@ -73,6 +74,16 @@ def fault_text(reading: Reading, fault: Fault, where: str, first: str) -> str:
     about = f"{reading.column.described} is {fault.what} in {where}"
     place = f"; first in {first}" if first else ""
     return f"{about}{place}. {fault.advice}".rstrip()
+
+
+def first_row(frame: pl.LazyFrame, where: pl.Expr, shown: pl.Expr | None = None) -> str:
+    """Return the first row where an expression is true, with the value of another one, or ""."""
+    frame = frame.select(here=where, shown=pl.lit(None) if shown is None else shown)
+    first = frame.with_row_index("row").filter("here").head(1).collect(engine="streaming")
+    if not first.height:
+        return ""
+    value = first["shown"].to_list()[0]
+    return f"row {first['row'][0] + 1:,}" + ("" if value is None else f", value {short(value)}")
 
 
 def readings(columns: Sequence[Column], types: Mapping[str, pl.DataType]) -> list[Reading]:

@@ -18,9 +18,9 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem.data.source.columns import Column
-from fuxictr_stem.data.source.readings import fault_text, finite
-from fuxictr_stem.data.source.split_files import OpenFile, Part, Source
-from fuxictr_stem.errors import DataError, first_line, raise_all, short
+from fuxictr_stem.data.source.readings import fault_text, finite, first_row
+from fuxictr_stem.data.source.split_files import Part, Source
+from fuxictr_stem.errors import DataError, first_line, raise_all
 from fuxictr_stem.runtime.group import ALONE, Group
 from fuxictr_stem.runtime.text_table import amount
 
@@ -79,8 +79,8 @@ def first_place(source: Source, column: Column, test: Callable[[pl.Expr], pl.Exp
     for split in source.parts:
         for file in source.files(split):
             value = next(r.value for r in file.readings if r.column == column)
-            if place := _first_row(file, test(value)):
-                return place
+            if first := first_row(file.raw, test(value)):
+                return f"{file.path}, {first}"
     raise AssertionError(f"no value of {column.name} passes the test")
 
 
@@ -178,21 +178,10 @@ def _described(source: Source, split: str, index: int, count: int) -> str:
     first = ""
     for file in source.files(split):
         reading, fault = [(r, f) for r in file.readings for f in r.faults][index]
-        if first := _first_row(file, fault.where, reading.raw):
+        if first := first_row(file.raw, fault.where, reading.raw):
+            first = f"{file.path}, {first}"
             break
     return fault_text(reading, fault, f"{amount(count, 'row')} of {split}", first)
-
-
-def _first_row(file: OpenFile, where: pl.Expr, shown: pl.Expr | None = None) -> str:
-    """Return the first place in a file where an expression is true, with what to show of it, or ""."""
-    frame = file.raw.select(here=where, shown=pl.lit(None) if shown is None else shown)
-    first = frame.with_row_index("row").filter("here").head(1).collect(engine="streaming")
-    if not first.height:
-        return ""
-    value = first["shown"].to_list()[0]
-    return f"{file.path}, row {first['row'][0] + 1:,}" + (
-        "" if value is None else f", value {short(value)}"
-    )
 
 
 def _names(parts: Sequence[Part]) -> str:
