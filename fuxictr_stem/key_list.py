@@ -15,7 +15,7 @@ from fuxictr_stem.benchmark.run.benchmark_file import BenchmarkFile, Slices
 from fuxictr_stem.config import schema
 from fuxictr_stem.config.model_parameters import model_fields
 from fuxictr_stem.config.reading import JsonSchema, must_be
-from fuxictr_stem.runtime.outputs import check_writable, replacing
+from fuxictr_stem.runtime.outputs import check_writable, write_text
 from fuxictr_stem.tuning.tuner_file import TUNER
 
 SECTIONS: dict[str, tuple[str, Mapping[str, FieldInfo]]] = {
@@ -82,6 +82,5 @@ def write_json_schemas(folder: Path) -> list[Path]:
     files = []
     for kind, content in json_schemas().items():
         files.append(folder / f"{kind}.json")
-        with replacing(files[-1]) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_text(files[-1], json.dumps(content, indent=1) + "\n")
     return files

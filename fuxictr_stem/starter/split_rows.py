@@ -105,17 +105,16 @@ def by_chance(logs: Logs) -> dict[str, pl.LazyFrame]:
     }
 
 
-def write_splits(logs: Logs, splits: Mapping[str, pl.LazyFrame], folder: Path) -> dict[str, Path]:
+def write_splits(logs: Logs, splits: Mapping[str, pl.LazyFrame], folder: Path) -> None:
     """Write the splits into a folder, in the format that the rows came in, as they were.
 
     A number that is NaN is a missing one, as pandas and polars write it.
     """
     kinds = logs.frame.collect_schema()
     gaps = [pl.col(name).fill_nan(None) for name, have in kinds.items() if have.is_float()]
-    paths = {split: folder / f"{split}.{logs.data_format}" for split in splits}
     for split, frame in splits.items():
+        path = folder / f"{split}.{logs.data_format}"
         if logs.data_format == "csv":
-            frame.sink_csv(paths[split], separator=logs.sep)
+            frame.sink_csv(path, separator=logs.sep)
         else:
-            frame.with_columns(gaps).sink_parquet(paths[split])
-    return paths
+            frame.with_columns(gaps).sink_parquet(path)
