@@ -26,7 +26,7 @@ from fuxictr_stem.runtime.text_table import text_table
 from fuxictr_stem.runtime.whole_folder import (
     Damaged,
     OtherFormat,
-    file_damage,
+    check_files,
     read_account,
     sealed,
 )
@@ -43,20 +43,20 @@ _RUN_FORMAT = 1
 _SEALED = (WEIGHTS, FEATURE_MAP)
 
 
-def metric_table(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """Return metrics as a table: a row for each split and task, a column for each metric.
+def result_table(result: Mapping[str, Any]) -> str:
+    """Return the metrics of a finished run: a row for each split and task, a column for each metric.
 
     Args:
-        figures: By split, ``{label}_{metric}`` of each task and the tasks' means by metric.
+        result: By split, ``{label}_{metric}`` of each task and the tasks' means by metric.
 
     Example:
-        >>> print(metric_table({"test": {"like_AUC": 0.75, "AUC": 0.75}}))
+        >>> print(result_table({"valid": {}, "test": {"like_AUC": 0.75, "AUC": 0.75}}))
         split  task       AUC
         test   like  0.750000
     """
-    names = [name for name in figures["test"] or figures["valid"] if name in METRICS]
+    names = [name for name in result["test"] or result["valid"] if name in METRICS]
     rows = [["split", "task", *names]]
-    for split, values in figures.items():
+    for split, values in (("valid", result["valid"]), ("test", result["test"])):
         ends = [(key, f"_{name}") for key in values for name in names]
         labels = dict.fromkeys(key.removesuffix(end) for key, end in ends if key.endswith(end))
         prefixes = {label: f"{label}_" for label in labels}
@@ -66,11 +66,6 @@ def metric_table(figures: Mapping[str, Mapping[str, float]]) -> str:
             cells = [values.get(f"{prefix}{name}") for name in names]
             rows.append([split, task, *("-" if cell is None else f"{cell:.6f}" for cell in cells)])
     return text_table(rows, left=2)
-
-
-def result_table(result: Mapping[str, Any]) -> str:
-    """Return the metrics of a finished run as a table."""
-    return metric_table({split: result[split] for split in ("valid", "test")})
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -188,8 +183,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         )
     try:
         run = read_account(folder / RUN, _RUN_FORMAT)
-        damages = (file_damage(folder / name, run["files"][name]) for name in _SEALED)
-        damage = next(filter(None, damages), "")
+        check_files(folder, {name: run["files"][name] for name in _SEALED})
     except OtherFormat as error:
         raise DataError(
             f"{error}, but written by another version of fuxictr_stem. Use the version that "
@@ -197,8 +191,6 @@ def read_run(folder: Path) -> dict[str, Any]:
         ) from error
     except Damaged as error:
         raise DataError(f"{error}. Copy the folder again. {train_again}") from error
-    if damage:
-        raise DataError(f"{damage}. Copy the folder again. {train_again}")
     params: dict[str, Any] = run["params"]
     for label in params["label_col"]:
         # JSON has no NaN.

@@ -6,8 +6,8 @@ is synced and takes its place by one rename (`put_in_place`). A killed process l
 most, which the next one removes (`outputs.temporaries`).
 
 Whoever opens such a folder reads the account (`read_account`) and compares the files with it
-(`file_damage`). What a file holds makes the folder `Damaged`; what the system refuses (a lock, a
-permission, one open file too many) is an `AccessError`, which says nothing about the content.
+(`file_damage`, `check_files`). What a file holds makes the folder `Damaged`; what the system refuses (a
+lock, a permission, one open file too many) is an `AccessError`, which says nothing about the content.
 
 Files at places of a user's choice have an account, too: `sealed` makes it, `outputs.write_json` writes it.
 """
@@ -104,6 +104,13 @@ def file_damage(path: Path, account: Mapping[str, Any], whole: bool = True) -> s
         if account.get(key) != value:
             return f"{path} is not what was written: {key} {account.get(key)} then, {value} now"
     return ""
+
+
+def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compare every byte of files with their entries in an account, or raise `Damaged`."""
+    for name, account in files.items():
+        if damage := file_damage(folder / name, account):
+            raise Damaged(damage)
 
 
 def file_account(path: Path, whole: bool = True) -> dict[str, Any]:

@@ -88,9 +88,7 @@ class TrainingStates:
 def read(folder: Path) -> dict[str, Any]:
     """Return what belongs to a state, after a look at every byte; Damaged if a file is not as written."""
     content = whole_folder.read_account(folder / NAME, FORMAT)
-    for name, account in content["files"].items():
-        if damage := whole_folder.file_damage(folder / name, account):
-            raise whole_folder.Damaged(damage)
+    whole_folder.check_files(folder, content["files"])
     return content
 
 

@@ -21,10 +21,9 @@ from fuxictr_stem.data.cache.fingerprint import FORMAT
 from fuxictr_stem.data.cache.write_splits import SplitWriter
 from fuxictr_stem.data.encoding.column_encoders import Encoder, plain
 from fuxictr_stem.data.encoding.count_tokens import count_share
-from fuxictr_stem.data.encoding.encoder_files import write_encoder
+from fuxictr_stem.data.encoding.encoder_files import Fitted, read_encoder, write_encoder
 from fuxictr_stem.data.encoding.fill_values import fills, missing_values
 from fuxictr_stem.data.encoding.remarks import number_remarks, unknown_remarks, unknown_shares
-from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import integer_type
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, Plan
 from fuxictr_stem.data.source.open_source import open_source
@@ -61,14 +60,14 @@ def build(
     source, stats = check_source(open_source(plan, files), scratch, group)
     if group.is_first:
         processor, frames = _fit(source, folder, scratch, group)
-        encoder = RowEncoder(processor.fitted())
-        write_encoder(folder, encoder.fitted)
+        fitted = processor.fitted()
+        write_encoder(folder, fitted)
         group.from_first(lambda: None)
     else:
         count_share(source, scratch, group)
         group.from_first(lambda: None)
-        encoder = RowEncoder.load(folder)
-    columns, becomes = _encoders(encoder, source, stats), fills(source)
+        fitted = read_encoder(folder)
+    columns, becomes = _encoders(fitted, source, stats), fills(source)
     rows = {split: counts.rows for split, counts in stats.items()}
     splits = SplitWriter(source, rows, columns, becomes, scratch, block_rows, group)
     if not group.is_first:
@@ -120,23 +119,21 @@ def _fit(
     return fitted
 
 
-def _encoders(
-    encoder: RowEncoder, source: Source, stats: Mapping[str, SplitStats]
-) -> list[Encoder]:
+def _encoders(fitted: Fitted, source: Source, stats: Mapping[str, SplitStats]) -> list[Encoder]:
     """Return an encoder for each feature and each label, of the smallest type that holds all splits."""
     values, whole = missing_values(source.plan), source.whole_numbers()
-    columns = encoder.fitted.column_encoders(encoder.names, (), math.inf, whole)
+    columns = fitted.column_encoders(fitted.by_name, (), math.inf, whole)
     for place, column in enumerate(columns):
         if column.name in stats["train"].spans:
             spans = [bound for counts in stats.values() for bound in counts.spans[column.name]]
             low, high = (f(*spans, values.get(column.name, 0)) for f in (min, max))
             columns[place] = plain(column.name, integer_type(low, high))
-    for label in encoder.labels:
-        counts = [split.labels[label.name] for split in stats.values()]
+    for label in source.plan.labels:
+        counts = [split.labels[label] for split in stats.values()]
         # A missing label is NaN, which no integer is.
         binary = not any(count["other"] or count["nulls"] for count in counts)
         dtype = np.dtype(np.uint8 if binary else np.float32)
-        columns.append(plain(label.name, dtype, as_it_is=not binary))
+        columns.append(plain(label, dtype, as_it_is=not binary))
     return columns
 
 

@@ -38,7 +38,7 @@ from fuxictr_stem.errors import ConfigError, DataError, suggest
 from fuxictr_stem.runtime.whole_folder import (
     Damaged,
     OtherFormat,
-    file_damage,
+    check_files,
     fresh_folder,
     put_in_place,
     read_account,
@@ -64,11 +64,6 @@ class Fitted:
     features: list[Feature]  # what fitting has found out about each feature
     vocabularies: list[Vocabulary]  # the vocabularies that these name
     functions: dict[str, str]  # the identity of each preprocess function
-
-    @cached_property
-    def made(self) -> set[str]:
-        """The features that a function makes."""
-        return {col["name"] for col in self.plan.derived}
 
     @cached_property
     def by_name(self) -> dict[str, Feature]:
@@ -104,7 +99,7 @@ class Fitted:
         fills, encoders = missing_values(self.plan), []
         for name in features:
             feature, words = self.feature(name), self.words(name)
-            column = "" if name in self.made else self.plan.source_of(name).name
+            column = "" if name in self.plan.made else self.plan.source_of(name).name
             is_whole = column in whole and feature.kind in (CATEGORICAL, META)
             if is_whole and words is not None and not words.is_searched(rows):
                 numbers = whole_number(column)
@@ -148,9 +143,7 @@ def read_encoder(folder: Path) -> Fitted:
     """
     try:
         account = read_account(folder / ENCODER, FORMAT)
-        for name, file in _files(folder, account).items():
-            if damage := file_damage(folder / name, file):
-                raise Damaged(damage)
+        check_files(folder, _files(folder, account))
         return _fitted(folder, account)
     except OtherFormat as error:
         raise DataError(f"{error}: it was written by another version of fuxictr_stem.") from error

@@ -55,7 +55,6 @@ class Processor(FeatureProcessor):
         self._tokens = tokens
         self.remarks: list[Remark] = []
         self.min_categr_count = plan.min_categr_count
-        self._derived = {col["name"] for col in plan.derived}
         self.data_dir = str(folder)
         self.json_file = str(folder / "feature_map.json")
         self.vocab_file = str(folder / "feature_vocab.json")
@@ -139,7 +138,7 @@ class Processor(FeatureProcessor):
 
     def _is_text(self, name: str) -> bool:
         """Say whether a sequence is text in train, where a list would need no splitter."""
-        if name in self._derived:
+        if name in self.source.plan.made:
             return True
         origin = self.source.plan.source_of(name).origin
         return all(inner_type(part.types[origin]) is None for part in self.source.parts["train"])
@@ -167,7 +166,7 @@ class Processor(FeatureProcessor):
 
     def _reserved(self, name: str, token: str, count: int) -> str:
         times = "once" if count == 1 else f"{count:,} times"
-        if name in self._derived:
+        if name in self.source.plan.made:
             return (
                 f"the preprocess function of column {name!r} makes {token!r} {times}. FuxiCTR's "
                 "vocabularies reserve this text; let it make another value."

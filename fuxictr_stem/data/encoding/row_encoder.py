@@ -39,7 +39,6 @@ class RowEncoder:
         self._rows: dict[tuple[str, ...], list[tuple[str, str, ValueEncoder]]] = {}
         self._plans: dict[tuple[str | None, ...], Plan] = {}
         self.names = list(fitted.by_name)  # the features
-        self.labels = [c for c in fitted.plan.columns if c.kind == "label"]
 
     @classmethod
     def load(cls, folder: Path) -> RowEncoder:
@@ -149,7 +148,7 @@ class RowEncoder:
 
     def _value_encoders(self, features: Collection[str]) -> list[tuple[str, str, ValueEncoder]]:
         """Return what encodes the values of a row: name, column, function."""
-        if not self.fitted.made.isdisjoint(features):
+        if not self.fitted.plan.made.isdisjoint(features):
             # A function of columns takes them as columns.
             return [("", "", not_plain)]
         columns = {

@@ -16,6 +16,7 @@ import copy
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from fuxictr_stem.config.column_words import combined_labels, copied_column, function_call
@@ -49,11 +50,15 @@ class Plan:
         """The columns that are read from the files."""
         return [column for column in self.columns if not column.combines]
 
+    @cached_property
+    def made(self) -> set[str]:
+        """The features that a function makes."""
+        return {col["name"] for col in self.derived}
+
     @property
     def read_features(self) -> list[dict[str, Any]]:
-        """FuxiCTR's dicts of the features that are read or copied, not made by a function."""
-        made = {col["name"] for col in self.derived}
-        return [col for col in self.features if col["name"] not in made]
+        """FuxiCTR's dicts of the features that are read or copied."""
+        return [col for col in self.features if col["name"] not in self.made]
 
     def only(self, features: Collection[str], labels: Collection[str] = ()) -> Plan:
         """Return the plan that reads some features and labels, and what these are made of."""
