@@ -18,7 +18,7 @@ import polars as pl
 from fuxictr_stem.config.column_words import CATEGORICAL, EMBEDDING, META, SEQUENCE, copied_column
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import DEFAULTS
-from fuxictr_stem.data.source.derived_columns import filled
+from fuxictr_stem.data.source.derived_columns import typed
 from fuxictr_stem.data.source.split_files import Source, whole_number
 
 
@@ -46,14 +46,14 @@ def fill_steps(plan: Plan, read: Mapping[str, pl.Expr]) -> FillSteps:
             source = str(copied_column(col.get("preprocess"), name))
             values[name] = values[source]
             fills.update({name: fills[source]} if source in fills else {})
+        fill = col.get("fill_na", DEFAULTS.get(col["dtype"]))
         if name in values and col["type"] != EMBEDDING:
-            value = col.get("fill_na", DEFAULTS[col["dtype"]])
-            values[name] = values[name].fill_null(_fill(col, value))
-            fills.setdefault(name, value)
+            values[name] = values[name].fill_null(_fill(col, fill))
+            fills.setdefault(name, fill)
         if name in derived:
             before.append([value.alias(other) for other, value in values.items()])
             values = {other: pl.col(other) for other in values}
-            values[name] = filled(derived[name])
+            values[name] = typed(derived[name]).fill_null(_fill(col, fill))
     return FillSteps(before, values, fills)
 
 

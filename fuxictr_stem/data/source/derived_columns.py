@@ -14,7 +14,7 @@ import polars as pl
 
 from fuxictr_stem import registry
 from fuxictr_stem.config.column_words import copied_column, function_call
-from fuxictr_stem.data.source.columns import DEFAULTS, TYPES, is_text
+from fuxictr_stem.data.source.columns import TYPES, is_text
 from fuxictr_stem.data.source.readings import finite
 from fuxictr_stem.errors import ConfigError, first_line
 
@@ -73,17 +73,11 @@ def columns_read(col: Config, declared: Mapping[str, Config]) -> list[str]:
     return names
 
 
-def filled(col: Config) -> pl.Expr:
-    """Return a column in its declared type, what is missing in it filled as FuxiCTR does.
-
-    A sequence is the list of its tokens.
-    """
+def typed(col: Config) -> pl.Expr:
+    """Return a column in its declared type; a sequence is the list of its tokens."""
     if col["type"] == "sequence":
-        fill = pl.lit(col.get("fill_na", "")).cast(pl.String)
-        text = expression(col).cast(pl.String).fill_null(fill)
-        return text.str.split(col.get("splitter", "^"))
-    fill = col.get("fill_na", DEFAULTS[col["dtype"]])
-    return expression(col).cast(TYPES[col["dtype"]]).fill_null(fill)
+        return expression(col).cast(pl.String).str.split(col.get("splitter", "^"))
+    return expression(col).cast(TYPES[col["dtype"]])
 
 
 def type_problems(derived: Iterable[Config], train: pl.LazyFrame) -> Iterator[str]:
