@@ -291,7 +291,7 @@ def _run(
     start = time.monotonic()
     figures: dict[str, dict[str, float]] = {"valid": {}, "test": {}}
     for split in figures:
-        if cache.path(split) is not None:
+        if split in cache.rows:
             loader = valid
             if split == "test":
                 left = memory.data_budget - valid.host_bytes
@@ -436,8 +436,7 @@ def _plan(
 
 def _most_data(params: Mapping[str, Any], cache: Cache, budget: int) -> int:
     """Return the most bytes that train and valid take in memory, before they are opened."""
-    paths = [cache.path(split) for split in ("train", "valid")]
     # An id of one byte takes four there.
-    needed = sum(4 * path.stat().st_size for path in paths if path is not None)
+    needed = sum(4 * cache.path(split).stat().st_size for split in ("train", "valid"))
     for_each = params.get("memory_budget")
     return min(needed, budget if for_each is None else 2 * for_each)

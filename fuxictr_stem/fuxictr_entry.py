@@ -129,8 +129,7 @@ def _run(
         feature_map = cache.feature_map(params)
         # A model that knows no task_labels trains the feature map's labels.
         feature_map.labels = list(params["task_labels"])
-        paths = {f"{split}_data": cache.path(split) for split in ("train", "valid", "test")}
-        params |= {key: str(path) for key, path in paths.items() if path is not None}
+        params |= {f"{split}_data": str(cache.path(split)) for split in cache.rows}
         params["data_loader"] = H5Loader
     else:
         feature_map = _build_with_fuxictr(params)

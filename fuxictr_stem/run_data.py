@@ -90,7 +90,7 @@ def make_loader(
     chosen = params.get("memory_budget")
     return H5Loader(
         model.feature_map,
-        str(cache.path(split)),
+        cache.path(split),
         split=split,
         batch_size=params["batch_size"],
         shuffle=params["shuffle"] and split == "train",

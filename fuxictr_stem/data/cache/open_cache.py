@@ -37,9 +37,9 @@ class Cache(Manifest):
 
     folder: Path  # where its files are
 
-    def path(self, split: str) -> Path | None:
-        """Return the h5 file of a split, or None if the dataset has no such split."""
-        return self.folder / f"{split}.h5" if split in self.rows else None
+    def path(self, split: str) -> Path:
+        """Return the h5 file of a split that the dataset has."""
+        return self.folder / f"{split}.h5"
 
     def column(self, split: str, name: str) -> Array:
         """Read a whole column of a split.
@@ -47,7 +47,7 @@ class Cache(Manifest):
         Raises:
             DataError: There is none, or the file is damaged.
         """
-        with store.open_file(self.folder / f"{split}.h5") as file:
+        with store.open_file(self.path(split)) as file:
             return store.read(store.column(file, name), 0, self.rows[split])
 
     def feature_map(self, params: Mapping[str, Any]) -> FeatureMap:

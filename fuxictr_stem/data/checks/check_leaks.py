@@ -76,7 +76,6 @@ def find_leaks(
     """
     spaces = dict(sample_spaces or {})
     path = cache.path("train")
-    assert path is not None
     starts = _starts(cache.rows["train"])
     labels = _read(path, [*tasks, *dict.fromkeys(spaces.values())], starts)
     rows = len(next(iter(labels.values())))

@@ -88,7 +88,6 @@ def test_what_is_in_the_folder(dataset):
 def test_no_test_split(dataset):
     dataset["test_data"] = None
     cache = open_cache(dataset)
-    assert cache.path("test") is None
     assert cache.path("valid") == cache.folder / "valid.h5"
     assert set(cache.rows) == {"train", "valid"}
 
