@@ -63,27 +63,18 @@ def look_at(logs: Logs, features: Sequence[str], labels: Sequence[str]) -> Findi
     schema = logs.frame.collect_schema()
     left_out = {name: _no_feature(name, schema[name]) for name in features}
     features = [name for name in features if not left_out[name]]
-    counts = {
-        (name, fact): expression
-        for name in [*features, *labels]
-        for fact, expression in _facts(name, schema[name], logs).items()
-    }
+    figures = {name: _facts(name, schema[name], logs) for name in [*features, *labels]}
     numbers = {label: pl.col(label).cast(pl.Float64, strict=False) for label in labels}
-    ones = {label: number == 1 for label, number in numbers.items()}
-    counts |= {(label, "ones"): is_one.sum() for label, is_one in ones.items()}
-    counts |= {
-        (label, "others"): (number.is_finite() & ~number.is_in([0.0, 1.0])).sum()
-        for label, number in numbers.items()
-    }
-    counts |= {
-        (label, f"without {other}"): (ones[label] & ~ones[other].fill_null(False)).sum()
-        for label, other in permutations(labels, 2)
-    }
-    named = [counts[key].alias(str(number)) for number, key in enumerate(counts)]
-    row = one_row(logs.frame, named)
-    values: dict[str, dict[str, Any]] = {}
-    for (name, fact), value in zip(counts, row, strict=True):
-        values.setdefault(name, {})[fact] = value
+    for label, number in numbers.items():
+        figures[label]["ones"] = (number == 1).sum()
+        figures[label]["others"] = (number.is_finite() & ~number.is_in([0.0, 1.0])).sum()
+    for label, other in permutations(labels, 2):
+        without = (numbers[label] == 1) & ~(numbers[other] == 1).fill_null(False)
+        figures[label][f"without {other}"] = without.sum()
+    expressions = [expression for facts in figures.values() for expression in facts.values()]
+    named = [expression.alias(str(number)) for number, expression in enumerate(expressions)]
+    row = iter(one_row(logs.frame, named))
+    values = {name: {fact: next(row) for fact in facts} for name, facts in figures.items()}
     _check_values(values, schema, labels)
     markers = {
         marker for column in values.values() if _is_number(column) for marker in column["markers"]
