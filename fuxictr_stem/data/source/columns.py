@@ -27,9 +27,10 @@ _MISSING = "__HIVE_DEFAULT_PARTITION__"
 _WHOLE = re.compile(r"-?[0-9]+")
 WITHIN_INT64 = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 """The types of which every value is a whole number of 64 bits."""
-KEPT, PREDICTED = "kept", "prediction_columns"
+KEPT, PREDICTED = "to keep", "prediction_columns"
 CARRIED = (KEPT, PREDICTED)
-"""The kinds of a column that is carried along as it is; its ``dtype`` is "" for the type of the file."""
+"""The kinds of a column that is carried along as it is, by what it is for; its ``dtype`` is "" for the
+type of the file."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ import polars as pl
 from fuxictr_stem.config.column_words import CATEGORICAL, META, SEQUENCE
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.columns import (
-    KEPT,
-    PREDICTED,
+    CARRIED,
     Column,
     are_alike,
     folder_values,
@@ -130,8 +129,7 @@ def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
         if column.origin not in types:
             what = "label" if column.kind == "label" else "feature"
             use = f"copied by {what}" if column.name != column.origin else what
-            carried = {KEPT: "to keep", PREDICTED: PREDICTED}
-            use = carried.get(column.kind, f"{use} {column.name!r}")
+            use = column.kind if column.kind in CARRIED else f"{use} {column.name!r}"
             problems.append(
                 f"has no column {column.origin!r} ({use}).{suggest(column.origin, types)}"
             )
@@ -176,9 +174,8 @@ def with_kinds(source: Source) -> Plan:
     parts = [part for parts in source.parts.values() for part in parts]
 
     def kinds(columns: Sequence[Column]) -> set[str]:
-        return {written_kind(c.dtype, part.types[c.origin]) for c in columns for part in parts} - {
-            ""
-        }
+        written = {written_kind(c.dtype, part.types[c.origin]) for c in columns for part in parts}
+        return written - {""}
 
     # A preprocess function may take apart how text is written.
     texts = [c for c in source.plan.in_files if c.kind != "label" and c.dtype == "str"]

@@ -86,8 +86,8 @@ class Source:
 
     def whole_numbers(self) -> set[str]:
         """Return the columns that are declared text and are whole numbers in every file."""
-        parts = [part for parts in self.parts.values() for part in parts]
-        return written_numbers(self.plan, [part.types for part in parts])
+        types = (part.types for parts in self.parts.values() for part in parts)
+        return written_numbers(self.plan, types)
 
     def _raw(self, part: Part) -> pl.LazyFrame:
         if part.copy:
