@@ -29,19 +29,7 @@ class RankSaving(Saving):
     Settings and versions are those of the first rank.
     """
 
-    def __init__(self, ranks: Ranks, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._ranks = ranks
-        # Whether the others wait to send their rows.
-        self._awaited = False
-
-    def begin(self, model: MultiTaskModel, train: Position) -> dict[str, Any] | None:
-        """Go on from the newest state, or begin anew; as `Saving.begin`."""
-        newest = self._ranks.from_first(lambda: _as_json(self._newest(model)))
-        if newest is None:
-            self._start(model)
-            return None
-        return self._go_on(model, train, Path(newest[0]), newest[1])
+    _awaited = False  # whether the others wait to send their rows
 
     def save(
         self,
@@ -117,10 +105,7 @@ class RankSaving(Saving):
             torch.manual_seed(model._total_steps * self._ranks.count + self._ranks.number)
 
 
-def _as_json(state: tuple[Path, dict[str, Any]] | None) -> Any:
-    return None if state is None else [str(state[0]), state[1]]
-
-
 def make_saving(ranks: Ranks, *args: Any, **more: Any) -> Saving:
     """Return a `Saving` of a process that is alone, or of one among others; arguments as of that."""
-    return Saving(*args, **more) if ranks.count == 1 else RankSaving(ranks, *args, **more)
+    more["ranks"] = ranks
+    return Saving(*args, **more) if ranks.count == 1 else RankSaving(*args, **more)

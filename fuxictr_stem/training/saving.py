@@ -15,6 +15,7 @@ from safetensors.torch import save_file, save_model
 from fuxictr_stem.errors import DataError, OutputError, first_line
 from fuxictr_stem.runtime.outputs import check_space
 from fuxictr_stem.training import snapshot
+from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.state_folders import TrainingStates
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Saving:
     ``settings`` are what the run's result depends on; ``check_settings`` raises a ConfigError where a
     state's differ, and is given both, and where the former are from. A state of other ``versions`` is a
     warning. ``start`` sets the weights of a run that begins anew, and returns what there is to say of that;
-    each state keeps it as ``init_from``.
+    each state keeps it as ``init_from``. ``ranks`` are the processes that train together.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Saving:
         minutes: float | None = None,
         kept: int = 2,
         resume: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self.states = TrainingStates(folder, kept)
         self.start: Callable[[MultiTaskModel], dict[str, Any]] | None = None
@@ -57,6 +59,7 @@ class Saving:
         self.check_settings = check_settings
         self.versions = dict(versions)
         self.steps, self.minutes, self.resume = steps, minutes, resume
+        self._ranks = ranks or Ranks()
         self._last = time.monotonic()
         self._older = False
 
@@ -68,31 +71,11 @@ class Saving:
         and needs room on the disk for states and best weights (OutputError).
         """
         self._last = time.monotonic()
-        state = self._newest(model)
-        if state is None:
-            self._start(model)
+        newest = self._ranks.from_first(lambda: self._newest(model))
+        if newest is None:
+            self.started = self.start(model) if self.start is not None else None
             return None
-        return self._go_on(model, train, *state)
-
-    def _newest(self, model: MultiTaskModel) -> tuple[Path, dict[str, Any]] | None:
-        """Return folder and content of the state to go on from, or None where the run begins anew."""
-        try:
-            state, any_there = self.states.newest() if self.resume else None, bool(self.states)
-        except OSError as error:
-            raise OutputError(
-                f"The training states of this run cannot be read: {error}. Give them read permission, or "
-                f"remove {self.states.folder}."
-            ) from error
-        if state is None:
-            self._begin_anew(model, any_there)
-            return None
-        folder, content = state
-        self.check_settings(content["settings"], self.settings, str(folder))
-        return folder, content
-
-    def _go_on(
-        self, model: MultiTaskModel, train: Position, folder: Path, content: dict[str, Any]
-    ) -> dict[str, Any]:
+        folder, content = Path(newest[0]), newest[1]
         try:
             self._read(model, folder, content)
         except (RuntimeError, ValueError, SafetensorError) as error:
@@ -112,8 +95,21 @@ class Saving:
         logger.info("--resume: continuing from %s", folder)
         return dict(content["progress"])
 
-    def _start(self, model: MultiTaskModel) -> None:
-        self.started = self.start(model) if self.start is not None else None
+    def _newest(self, model: MultiTaskModel) -> list[Any] | None:
+        """Return folder and content of the state to go on from, as JSON; None to begin anew."""
+        try:
+            state, any_there = self.states.newest() if self.resume else None, bool(self.states)
+        except OSError as error:
+            raise OutputError(
+                f"The training states of this run cannot be read: {error}. Give them read permission, or "
+                f"remove {self.states.folder}."
+            ) from error
+        if state is None:
+            self._begin_anew(model, any_there)
+            return None
+        folder, content = state
+        self.check_settings(content["settings"], self.settings, str(folder))
+        return [str(folder), content]
 
     def _begin_anew(self, model: MultiTaskModel, any_there: bool) -> None:
         """Check that the states find room, and say what becomes of those that are there."""
