@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from fuxictr_stem.data.encoding.encode import Block, read_blocks
@@ -36,15 +38,6 @@ class Wanted(NamedTuple):
 
 Blocks: TypeAlias = Callable[[Callable[[int], object]], Iterator[Block]]
 """Reads rows in their order, at most `BLOCK_ROWS` in a block; is given what to call with their number."""
-
-
-def part_of(block: Block, start: int, stop: int) -> Block:
-    """Return some rows of a block."""
-    arrays, labels = (
-        {name: values[start:stop] for name, values in columns.items()}
-        for columns in (block.arrays, block.labels)
-    )
-    return Block(arrays, labels, block.kept[start:stop])
 
 
 def open_rows(encoder: RowEncoder, data: Data, wanted: Wanted) -> Blocks:
@@ -95,7 +88,47 @@ def _frame_blocks(
     labels = {name: arrays.pop(name) for name in wanted.labels}
     whole = Block(arrays, labels, frame.select(wanted.keep))
     for start in range(0, frame.height, BLOCK_ROWS):
-        yield part_of(whole, start, start + BLOCK_ROWS)
+        yield _part_of(whole, start, start + BLOCK_ROWS)
+
+
+def aligned(blocks: Iterator[Block], batch_size: int) -> Generator[Block]:
+    """Cut blocks anew, so that all but the last hold whole batches, wherever files end."""
+    rest: list[Block] = []
+    waiting = 0
+    for block in chain(blocks, [None]):
+        if block is not None:
+            rest.append(block)
+            waiting += rows_of(block)
+        whole = waiting - waiting % batch_size if block is not None else waiting
+        if whole:
+            joined = _joined(rest)
+            yield _part_of(joined, 0, whole)
+            rest = [_part_of(joined, whole, waiting)] if whole < waiting else []
+            waiting -= whole
+
+
+def rows_of(block: Block) -> int:
+    """Return the number of rows of a block."""
+    return len(next(iter(block.arrays.values())))
+
+
+def _joined(blocks: Sequence[Block]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    arrays, labels = (
+        {name: np.concatenate([columns[name] for columns in parts]) for name in parts[0]}
+        for parts in ([b.arrays for b in blocks], [b.labels for b in blocks])
+    )
+    # Two files may have a kept column in two types.
+    return Block(arrays, labels, pl.concat([b.kept for b in blocks], how="vertical_relaxed"))
+
+
+def _part_of(block: Block, start: int, stop: int) -> Block:
+    arrays, labels = (
+        {name: values[start:stop] for name, values in columns.items()}
+        for columns in (block.arrays, block.labels)
+    )
+    return Block(arrays, labels, block.kept[start:stop])
 
 
 def is_pandas(data: Data) -> bool:

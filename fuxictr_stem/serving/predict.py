@@ -1,12 +1,14 @@
-"""Scores of rows, batch by batch: the next block is read and encoded while the model runs over one."""
+"""Scores of rows, batch by batch: the next block is read and encoded while the model runs over one.
+
+Symbols: T tasks, N rows.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,22 +20,26 @@ from torch import Tensor
 from fuxictr_stem.data.encoding.encode import Block, Tally
 from fuxictr_stem.data.encoding.remarks import mostly_unknown, percent
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
+from fuxictr_stem.distributed.messages import receive, send_to
 from fuxictr_stem.errors import ConfigError, DataError, listed, raise_all
 from fuxictr_stem.models.base import MultiTaskNet
+from fuxictr_stem.runtime.group import Member
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.serving.inputs import (
     Blocks,
     Data,
     Frame,
     Wanted,
+    aligned,
     file_rows,
     files_of,
     is_pandas,
     open_rows,
-    part_of,
+    rows_of,
 )
 from fuxictr_stem.serving.score_files import check_place, unfinished
 from fuxictr_stem.training.evaluation import forward
+from fuxictr_stem.training.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +55,11 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model with what it needs to score raw rows.
+    """A model with what it needs to score raw rows. Each of ``ranks`` has one, with a part of every table.
 
-    With batches of the rows of training, scores are those of training.
+    The first of them reads and encodes the rows; the others `join`. It deals whole batches of each block to
+    all and gets their scores back. So the batches, and with them the scores, are those of one process to
+    the last bit. With batches of the rows of training, scores are those of training.
     """
 
     model: MultiTaskNet  # in evaluation mode
@@ -59,11 +67,7 @@ class Predictor:
     features: Sequence[str]  # the columns that it reads
     batch_size: int  # rows of a batch
     unknown: Mapping[str, float]  # by column, the share of train's ids that are the unknown one
-
-    @property
-    def rows_together(self) -> int:
-        """Blocks hold a multiple of this number of rows, but for the last."""
-        return self.batch_size
+    ranks: Ranks  # the processes that score rows together
 
     def scored(self, rows: Blocks, title: str = "Predict") -> Iterator[Scored]:
         """Score rows in their order; warn at the end of columns whose ids are mostly unknown.
@@ -76,47 +80,85 @@ class Predictor:
                 unknown = self.encoder.unknown(name)
                 if unknown is not None:
                     tally.count_ids(block.arrays[name], unknown)
-            scores_TN = self._score(block.arrays).numpy()
+            scores_TN = self._score(as_columns(block.arrays, self.features)).numpy()
             yield Scored(block, dict(zip(self.model.labels, scores_TN, strict=True)))
         _warn_of_unknown(tallies, self.unknown)
 
     def batches(self, rows: Blocks, title: str) -> Iterator[dict[str, Tensor]]:
-        """Yield the batches of rows that `scored` runs the model over."""
+        """Yield the batches of rows that `scored` runs the model over, in one process."""
         for block in self._blocks(rows, title):
-            yield from self._batches(block.arrays)
+            yield from self._batches(as_columns(block.arrays, self.features), rows_of(block))
+
+    def join(self) -> None:
+        """Score what the first process deals to this one, until that one calls this, too."""
+        if self.ranks.is_first:
+            self.ranks.from_first(lambda: None)
+            return
+        while (rows := self.ranks.from_first(int)) is not None:
+            send_to(self._run(self._received(rows), rows), 0)
+
+    @property
+    def _rows_together(self) -> int:
+        """The rows of a batch for each process; every block but the last holds a multiple of them."""
+        return self.batch_size * self.ranks.count
 
     def _blocks(self, rows: Blocks, title: str) -> Iterator[Block]:
         """Hand on blocks of whole batches, and show how many rows have been worked on."""
         with Progress(title, None, unit="rows") as progress:
-            for block in _ahead(_aligned(rows(progress.expect), self.rows_together)):
+            for block in _ahead(aligned(rows(progress.expect), self._rows_together)):
                 yield block
-                progress.update(_rows(block))
+                progress.update(rows_of(block))
 
-    def _batches(self, arrays: Mapping[str, Array]) -> Iterator[dict[str, Tensor]]:
-        columns = as_columns(arrays, self.features)
-        return self._batches_of(columns, -(-len(columns[self.features[0]]) // self.batch_size))
+    def _score(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return the scores of a block, (T, N)."""
+        rows = len(columns[self.features[0]])
+        self.ranks.from_first(lambda: rows)
+        mine, *parts = (self._part(rows, number) for number in range(self.ranks.count))
+        for number, part in enumerate(parts, 1):
+            for column in columns.values():
+                send_to(column[part], number)
+        scores = [self._run({name: column[mine] for name, column in columns.items()}, rows)]
+        for number, part in enumerate(parts, 1):
+            scores.append(scores[0].new_empty(len(scores[0]), part.stop - part.start))
+            receive(scores[-1], number)
+        return torch.cat(scores, dim=1)
 
-    def _batches_of(self, columns: Mapping[str, Tensor], count: int) -> Iterator[dict[str, Tensor]]:
-        """Yield some batches of columns; those beyond the last row have none."""
-        device = self.model.device
-        columns = {name: column.to(device) for name, column in columns.items()}
-        for start in range(0, count * self.batch_size, self.batch_size):
-            stop = start + self.batch_size
-            yield {name: column[start:stop] for name, column in columns.items()}
+    def _part(self, rows: int, number: int) -> slice:
+        """Return which of a block's rows a process scores: a run of its batches."""
+        part = Member(number, self.ranks.count).share_of(-(-rows // self.batch_size))
+        start, stop = (min(batch * self.batch_size, rows) for batch in part)
+        return slice(start, stop)
 
-    def _score(self, arrays: Mapping[str, Array]) -> Tensor:
-        """Return the scores of a block, as of `_run`."""
-        return self._run(self._batches(arrays))
+    def _received(self, rows: int) -> dict[str, Tensor]:
+        """Return the part of a block that the first process sends to this one."""
+        part = self._part(rows, self.ranks.number)
+        columns = {}
+        for name in self.features:
+            width, dtype = self.encoder.width(name), kept_type(self.encoder.dtype(name))
+            shape = [part.stop - part.start, *([width] if width else [])]
+            columns[name] = torch.from_numpy(np.empty(shape, dtype))
+            receive(columns[name], 0)
+        return columns
 
     @torch.no_grad()
-    def _run(self, batches: Iterable[dict[str, Tensor]]) -> Tensor:
-        """Return the scores of batches, (T, rows) float32 of T tasks."""
+    def _run(self, columns: Mapping[str, Tensor], rows: int) -> Tensor:
+        """Return the scores of this process' part of a block of some rows, (T, N) float32."""
         parts = []
-        for batch in batches:
+        for batch in self._batches(columns, rows):
             outputs = forward(self.model, batch)
             scores = [outputs[f"{label}_pred"].flatten() for label in self.model.labels]
             parts.append(torch.stack(scores))
         return torch.cat(parts, dim=1).float().cpu()
+
+    def _batches(self, columns: Mapping[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches of this process' part of a block of some rows.
+
+        All look up rows of tables together, so one that has a batch less gets one without a row.
+        """
+        columns = {name: column.to(self.model.device) for name, column in columns.items()}
+        for batch in range(-(-rows // self._rows_together)):
+            start, stop = batch * self.batch_size, (batch + 1) * self.batch_size
+            yield {name: column[start:stop] for name, column in columns.items()}
 
 
 def predict_frame(predictor: Predictor, data: Data, wanted: Wanted) -> Frame:
@@ -196,37 +238,6 @@ def _ahead(blocks: Generator[Block]) -> Iterator[Block]:
                 yield block
     finally:
         blocks.close()
-
-
-def _aligned(blocks: Iterator[Block], batch_size: int) -> Generator[Block]:
-    """Cut blocks anew, so that all but the last hold whole batches, wherever files end."""
-    rest: list[Block] = []
-    waiting = 0
-    for block in chain(blocks, [None]):
-        if block is not None:
-            rest.append(block)
-            waiting += _rows(block)
-        whole = waiting - waiting % batch_size if block is not None else waiting
-        if whole:
-            joined = _joined(rest)
-            yield part_of(joined, 0, whole)
-            rest = [part_of(joined, whole, waiting)] if whole < waiting else []
-            waiting -= whole
-
-
-def _rows(block: Block) -> int:
-    return len(next(iter(block.arrays.values())))
-
-
-def _joined(blocks: Sequence[Block]) -> Block:
-    if len(blocks) == 1:
-        return blocks[0]
-    arrays, labels = (
-        {name: np.concatenate([columns[name] for columns in parts]) for name in parts[0]}
-        for parts in ([b.arrays for b in blocks], [b.labels for b in blocks])
-    )
-    # Two files may have a kept column in two types.
-    return Block(arrays, labels, pl.concat([b.kept for b in blocks], how="vertical_relaxed"))
 
 
 def _warn_of_unknown(tallies: Mapping[str, Tally], in_train: Mapping[str, float]) -> None:

@@ -26,7 +26,6 @@ from fuxictr_stem.serving.evaluate import Evaluation, evaluate
 from fuxictr_stem.serving.gate_frames import mean_gate_weights, row_gate_weights
 from fuxictr_stem.serving.inputs import Data, Frame, Wanted, is_pandas, listed_names, open_rows
 from fuxictr_stem.serving.predict import Predictor, predict_frame, rows_like, write_predictions
-from fuxictr_stem.serving.predict_on_ranks import RankPredictor
 from fuxictr_stem.training.precision import FP32, TF32
 from fuxictr_stem.training.ranks import Ranks
 
@@ -204,15 +203,12 @@ class Run:
 
     def join(self) -> None:
         """Score rows for the first of several processes, until that one calls this, too."""
-        predictor = self._predictor
-        if isinstance(predictor, RankPredictor):
-            predictor.join()
+        self._predictor.join()
 
     @property
     def _predictor(self) -> Predictor:
         features, batch_size = tuple(self.features), self.params["batch_size"]
-        parts = self.model, self.encoder, features, batch_size, self.unknown
-        return Predictor(*parts) if self.ranks.count == 1 else RankPredictor(*parts, self.ranks)
+        return Predictor(self.model, self.encoder, features, batch_size, self.unknown, self.ranks)
 
 
 def load(folder: str | Path, gpu: int = -1, ranks: Ranks | None = None) -> Run:

@@ -24,7 +24,7 @@ from fuxictr_stem.errors import DataError
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import get_model
-from fuxictr_stem.serving.predict_on_ranks import RankPredictor
+from fuxictr_stem.serving.predict import Predictor
 from fuxictr_stem.training.ranks import Ranks
 from tests.support.processes import at_once, start
 from tests.support.project import result_of
@@ -196,7 +196,7 @@ def _signal_at(step, number):
         return call
 
     MultiTaskNet.train_step = counted(MultiTaskNet.train_step)
-    RankPredictor._run_part = counted(RankPredictor._run_part)
+    Predictor._run = counted(Predictor._run)
 
 
 LAUNCH = """
