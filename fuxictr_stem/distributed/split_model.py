@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from fuxictr_stem.config.result_settings import decisive, differences, result_se
 from fuxictr_stem.distributed.gathered_weights import open_from_first, save
 from fuxictr_stem.distributed.row_exchange import RowExchange
 from fuxictr_stem.distributed.sharded_step import ShardedStep
-from fuxictr_stem.errors import ConfigError, Problem, raise_all
+from fuxictr_stem.errors import ConfigError, raise_all
 from fuxictr_stem.layers.row_shards import rows_split
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.registry import build_model, get_model
@@ -32,24 +32,19 @@ _WORDS = "on rank 0", "here"
 
 def check_several(params: Mapping[str, Any]) -> None:
     """Reject what several processes cannot do yet, in one message."""
-    problems = list(_several_problems(params))
-    if problems:
-        texts = [f"{key}: {text} {hint}" for key, text, hint in problems]
-        texts[-1] += " Or train it in one process, without torchrun."
-        raise_all(ConfigError, f"{params['model_id']} on several processes", texts)
-
-
-def _several_problems(params: Mapping[str, Any]) -> Iterator[Problem]:
+    problems = []
     if not issubclass(get_model(params["model"]), MultiTaskNet):
-        yield Problem("model", f"{params['model']} is not of this package: it cannot be split.")
-    optimizer = str(params["optimizer"])
+        problems.append(f"model: {params['model']} is not of this package, so it cannot be split.")
+    optimizer, regularizer = str(params["optimizer"]), params["embedding_regularizer"]
     if optimizer.lower() != "adam":
-        yield Problem("optimizer", f"several processes train only with adam, found {optimizer}.")
-    regularizer = params["embedding_regularizer"]
+        problems.append(f"optimizer: several processes train only with adam, found {optimizer}.")
     if l2_penalty(regularizer) is None:
-        yield Problem(
-            "embedding_regularizer", f"several processes need L2 or null, found {regularizer}."
+        problems.append(
+            f"embedding_regularizer: several processes need L2 or null, found {regularizer}."
         )
+    if problems:
+        problems[-1] += " Or train in one process, without torchrun."
+    raise_all(ConfigError, f"{params['model_id']} on several processes", problems)
 
 
 def check_same_settings(params: Mapping[str, Any], init_from: bool, ranks: Ranks) -> None:

@@ -31,7 +31,7 @@ def test_all_problems_in_one_message():
     assert head == "toy_test on several processes: 2 problems"
     keys = ["optimizer", "embedding_regularizer"]
     assert [line.split(":")[0] for line in lines] == keys
-    assert str(caught.value).endswith("Or train it in one process, without torchrun.")
+    assert str(caught.value).endswith(" found l1(0.1). Or train in one process, without torchrun.")
 
 
 class Second(Ranks):
