@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from fuxictr_stem.distributed.messages import receive, send_to
 from fuxictr_stem.errors import ConfigError, DataError, listed, raise_all
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.group import Member
+from fuxictr_stem.runtime.outputs import remove_leftovers, replacing
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.serving.inputs import (
     Blocks,
@@ -37,7 +39,7 @@ from fuxictr_stem.serving.inputs import (
     open_rows,
     rows_of,
 )
-from fuxictr_stem.serving.score_files import check_place, unfinished
+from fuxictr_stem.serving.score_files import check_place, score_blocks
 from fuxictr_stem.training.evaluation import forward
 from fuxictr_stem.training.ranks import Ranks
 
@@ -186,12 +188,16 @@ def write_predictions(path: Path, predictor: Predictor, data: Data, wanted: Want
         raise DataError("files must be paths. Use `predict` for a data frame.")
     check_columns(predictor.model.labels, wanted.keep)
     check_place(path, files)
+    remove_leftovers(path)
     count = 0
-    with unfinished(path) as file:
-        rows = file_rows(predictor.encoder, files, wanted, file.scratch)
+    with (
+        replacing(path, pa.ArrowInvalid, pl.exceptions.PolarsError) as temporary,
+        score_blocks(temporary) as append,
+    ):
+        rows = file_rows(predictor.encoder, files, wanted, scratch=temporary.parent)
         for scored in predictor.scored(rows):
             frame = _frame(scored)
-            file.append(frame)
+            append(frame)
             count += frame.height
     return count
 

@@ -1,28 +1,18 @@
-"""A file of scores that is written block by block and appears whole."""
+"""A file of scores that is written block by block."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
-import pyarrow as pa
 
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
-from fuxictr_stem.runtime.outputs import remove_leftovers, replacing
 from fuxictr_stem.training.predictions_file import parquet_blocks
 
 ENDINGS = (".parquet", ".csv")
-
-
-class Unfinished(NamedTuple):
-    """A file that is being written."""
-
-    append: Callable[[pl.DataFrame], None]  # appends rows
-    scratch: Path  # a folder for what is needed meanwhile, which goes when the file is finished
 
 
 def check_place(path: Path, files: Sequence[Path] = (), endings: Sequence[str] = ENDINGS) -> None:
@@ -40,18 +30,9 @@ def check_place(path: Path, files: Sequence[Path] = (), endings: Sequence[str] =
         raise OutputError(f"--out {path}: there is no folder {path.parent}. Make it first.")
 
 
-@contextmanager
-def unfinished(path: Path) -> Iterator[Unfinished]:
-    """Yield a file to append rows to, which takes its place when all are written, or raise `OutputError`.
-
-    What killed processes left next to it is removed.
-    """
-    remove_leftovers(path)
-    errors = pa.ArrowInvalid, pl.exceptions.PolarsError
-    with replacing(path, *errors) as temporary:
-        rows = _csv(temporary) if path.suffix == ".csv" else parquet_blocks(temporary)
-        with rows as append:
-            yield Unfinished(append, temporary.parent)
+def score_blocks(path: Path) -> AbstractContextManager[Callable[[pl.DataFrame], None]]:
+    """Open a file to append rows to, of the format that its name says."""
+    return _csv(path) if path.suffix == ".csv" else parquet_blocks(path)
 
 
 @contextmanager
