@@ -12,8 +12,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fuxictr_stem.benchmark.score.leaderboard import Score, higher_is_better
+from fuxictr_stem.benchmark.score.leaderboard import Score
 from fuxictr_stem.benchmark.score.significance import ALPHA
+from fuxictr_stem.metrics import METRICS
 
 LACKING = "–"
 # A longer number would hide how small it is.
@@ -93,12 +94,12 @@ def p_value(p: float) -> str:
 def direction(metric: str) -> str:
     """Return which way a metric is better."""
     words = {True: "higher", False: "lower", None: "neither higher nor lower"}
-    return f"{words[higher_is_better(metric)]} is better"
+    return f"{words[METRICS[metric].higher_is_better]} is better"
 
 
 def better(metric: str) -> str:
     """Return which way a metric is better, as the end of a label."""
-    return "" if higher_is_better(metric) is None else f", {direction(metric)}"
+    return "" if METRICS[metric].higher_is_better is None else f", {direction(metric)}"
 
 
 class Strong(str):

@@ -8,13 +8,9 @@ from fuxictr_stem.benchmark.report import formatting as form
 from fuxictr_stem.benchmark.report.formatting import LACKING, Section, Strong, Table
 from fuxictr_stem.benchmark.report.summary import remarks, verdicts
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
-from fuxictr_stem.benchmark.score.leaderboard import (
-    Comparison,
-    Leaderboard,
-    Reference,
-    higher_is_better,
-)
+from fuxictr_stem.benchmark.score.leaderboard import Comparison, Leaderboard, Reference
 from fuxictr_stem.benchmark.score.significance import ALPHA, LEVEL
+from fuxictr_stem.metrics import METRICS
 
 _INTERVALS = ["over seeds and users", "over users only"]
 _DIFFERENCE = ["model", "task", "difference", *_INTERVALS, "p over seeds only", "Holm p"]
@@ -86,7 +82,7 @@ def _differences(leaderboard: Leaderboard, role: Reference) -> list[Table]:
             for name, score in leaderboard.scores_of(label, metric).items()
             if (comparison := getattr(score, role))
         ]
-        direction, higher = form.direction(metric), higher_is_better(metric)
+        direction, higher = form.direction(metric), METRICS[metric].higher_is_better
         if higher is not None:
             sign = "positive" if higher else "negative"
             direction += f": a {sign} difference is an improvement"

@@ -21,14 +21,10 @@ from fuxictr_stem.benchmark.report.figures.style import STYLE, Picture
 from fuxictr_stem.benchmark.report.formatting import Section, Table, file_name, render
 from fuxictr_stem.benchmark.report.leaderboard_tables import leaderboard_tables, page_content
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
-from fuxictr_stem.benchmark.score.leaderboard import (
-    Leaderboard,
-    Score,
-    build_leaderboard,
-    higher_is_better,
-)
+from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, Score, build_leaderboard
 from fuxictr_stem.benchmark.score.model_analysis import Analysis
 from fuxictr_stem.benchmark.score.significance import RESAMPLES
+from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.runtime import outputs
 from fuxictr_stem.tuning.trials import DONE, Trials
 
@@ -115,7 +111,7 @@ def _search(trials: Trials) -> list[dict[str, Any]]:
 
 
 def _score(metric: str, score: Score) -> dict[str, Any]:
-    content = {**asdict(score), "higher_is_better": higher_is_better(metric)}
+    content = {**asdict(score), "higher_is_better": METRICS[metric].higher_is_better}
     for role in _ROLES:
         if (comparison := getattr(score, role)) is not None:
             content[role]["is_significant"] = comparison.is_significant
@@ -132,7 +128,7 @@ def _csv(leaderboard: Leaderboard) -> str:
             "role": leaderboard.roles[name],
             "task": label,
             "metric": metric,
-            "higher_is_better": higher_is_better(metric),
+            "higher_is_better": METRICS[metric].higher_is_better,
             "mean": score.mean,
             "sd": score.sd,
             "seeds": len(score.values),

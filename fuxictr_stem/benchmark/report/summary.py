@@ -7,13 +7,9 @@ from collections.abc import Iterator
 from fuxictr_stem.benchmark.report import formatting as form
 from fuxictr_stem.benchmark.report.formatting import LACKING, Strong, Table
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark
-from fuxictr_stem.benchmark.score.leaderboard import (
-    PROPOSED,
-    Comparison,
-    Leaderboard,
-    higher_is_better,
-)
+from fuxictr_stem.benchmark.score.leaderboard import PROPOSED, Comparison, Leaderboard
 from fuxictr_stem.benchmark.score.significance import ALPHA
+from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.runtime.text_table import amount
 
 _AGAINST = "against "
@@ -31,7 +27,7 @@ def verdicts(leaderboard: Leaderboard) -> Table:
         if name is not None
     ]
     note = "Mean ± standard deviation over seeds, on test."
-    if higher_is_better(metric) is not None:
+    if METRICS[metric].higher_is_better is not None:
         note += f" {form.direction(metric).capitalize()}."
     header = list(dict.fromkeys(key for row in rows for key in row))
     # Where no model is compared with a reference, there is no column for it.

@@ -42,7 +42,7 @@ class Comparison:
 
     def is_better(self, metric: str) -> bool:
         """Say whether the model is better than the reference in this metric."""
-        higher = higher_is_better(metric)
+        higher = METRICS[metric].higher_is_better
         return higher is not None and (self.difference > 0 if higher else self.difference < 0)
 
     @property
@@ -118,11 +118,6 @@ class Leaderboard:
         return [label for label, deciding in self.deciding.items() if deciding == metric]
 
 
-def higher_is_better(metric: str) -> bool | None:
-    """Say whether more of a metric is better; None where it is best at a value between."""
-    return METRICS[metric].higher_is_better
-
-
 def build_leaderboard(finished: FinishedBenchmark, resamples: int = RESAMPLES) -> Leaderboard:
     """Compute all numbers of the tables, with so many resamples of the test users.
 
@@ -179,7 +174,7 @@ def _score(by_seed: Mapping[int, float]) -> Score | None:
 
 def _best(means: Mapping[str, float], metric: str) -> str | None:
     """Return the name with the best mean; of equals, the first."""
-    higher = higher_is_better(metric)
+    higher = METRICS[metric].higher_is_better
     if higher is None or not means:
         return None
     return max(means, key=lambda name: means[name] if higher else -means[name])
@@ -192,7 +187,7 @@ def _candidates(
     first = finished.metrics[0]
     measured = {label for _, label, metric in scores if metric == first}
     tasks = [label for label in finished.labels if label in measured]
-    if higher_is_better(first) is None or not tasks:
+    if METRICS[first].higher_is_better is None or not tasks:
         return {}
     means = {
         name: float(

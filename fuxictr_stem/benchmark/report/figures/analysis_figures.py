@@ -15,8 +15,9 @@ from fuxictr_stem.benchmark.report.figures import style
 from fuxictr_stem.benchmark.report.figures.heat_maps import Grid, draw_heat_maps
 from fuxictr_stem.benchmark.report.figures.style import Panel, Picture, draw_models
 from fuxictr_stem.benchmark.report.formatting import Section, better, file_name, number
-from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, higher_is_better
+from fuxictr_stem.benchmark.score.leaderboard import Leaderboard
 from fuxictr_stem.benchmark.score.model_analysis import Analysis, Slices, interval_of
+from fuxictr_stem.metrics import METRICS
 
 _MOST_FIELDS = 20
 # One scale for all models: what is dark in one picture is dark in the next.
@@ -27,8 +28,6 @@ def analysis_pictures(analysis: Analysis, leaderboard: Leaderboard) -> Iterator[
     """Yield the pictures of gates, gradient flow, tables and slices, in the report's order."""
     slice_names = analysis.slices.names if analysis.slices else []
     for model, places in analysis.gates.items():
-        if not places:
-            continue
         yield _gates(model, analysis.run(model), places)
         if slice_names and all(len(place.slice_mean) == len(slice_names) for place in places):
             yield _gates(model, analysis.run(model), places, slice_names)
@@ -67,7 +66,7 @@ def _slice_pictures(slices: Slices, leaderboard: Leaderboard) -> Iterator[Pictur
             users = max(int(lift.groups[place]) for lift in by_model.values())
             hollow = frozenset(name for name, (_, low, high) in points.items() if low <= 0 <= high)
             title = f"{slice_name} ({users:,} users)"
-            panels.append(Panel(title, points, 0.0, hollow, higher_is_better(metric)))
+            panels.append(Panel(title, points, 0.0, hollow, METRICS[metric].higher_is_better))
         x_label = f"{label}, {metric} minus that of {slices.reference}{better(metric)}"
         interval = interval_of(next(iter(by_model.values())))
         yield Picture(

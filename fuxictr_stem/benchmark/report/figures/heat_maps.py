@@ -34,8 +34,8 @@ def draw_heat_maps(
     colour_label: str,
     norm: Normalize,
     text: Callable[[float], str],
+    title: str,
     colours: str = style.HEAT,
-    title: str = "",
 ) -> Figure:
     """Draw heat maps one below the other, on one scale, each value as text in its cell.
 
@@ -49,8 +49,7 @@ def draw_heat_maps(
         for grid, (_, flat) in zip(grids, names, strict=True)
     ]
     figure = Figure(figsize=(style.WIDTH, sum(heights) + 1.1), dpi=style.DPI, layout="constrained")
-    if title:
-        figure.suptitle(style.wrapped(title, 80), fontsize=9, x=0.01, ha="left")
+    figure.suptitle(style.wrapped(title, 80), fontsize=9, x=0.01, ha="left")
     every = figure.subplots(len(grids) + 1, 1, squeeze=False, height_ratios=[*heights, 0.15])[:, 0]
     mappable = ScalarMappable(norm, matplotlib.colormaps[colours])
     for axes, grid, (columns, flat) in zip(every, grids, names, strict=False):

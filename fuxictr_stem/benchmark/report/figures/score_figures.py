@@ -13,8 +13,9 @@ from fuxictr_stem.benchmark.report.figures import style
 from fuxictr_stem.benchmark.report.figures.style import Panel, Picture, draw_models
 from fuxictr_stem.benchmark.report.formatting import Section, better, file_name
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run
-from fuxictr_stem.benchmark.score.leaderboard import Leaderboard, higher_is_better
+from fuxictr_stem.benchmark.score.leaderboard import Leaderboard
 from fuxictr_stem.benchmark.score.significance import LEVEL
+from fuxictr_stem.metrics import METRICS
 
 
 def leaderboard_pictures(leaderboard: Leaderboard) -> Iterator[Picture]:
@@ -29,7 +30,7 @@ def leaderboard_pictures(leaderboard: Leaderboard) -> Iterator[Picture]:
 
 
 def _quality(leaderboard: Leaderboard, metric: str) -> Picture:
-    finished, higher = leaderboard.finished, higher_is_better(metric)
+    finished, higher = leaderboard.finished, METRICS[metric].higher_is_better
     panels = []
     for label in finished.labels:
         points = {}
@@ -54,7 +55,7 @@ def _quality(leaderboard: Leaderboard, metric: str) -> Picture:
 
 
 def _transfer(leaderboard: Leaderboard, metric: str) -> Iterator[Picture]:
-    finished = leaderboard.finished
+    finished, higher = leaderboard.finished, METRICS[metric].higher_is_better
     panels = []
     for label in finished.labels:
         points, hollow = {}, set()
@@ -65,7 +66,7 @@ def _transfer(leaderboard: Leaderboard, metric: str) -> Iterator[Picture]:
                 points[name] = (mean, both.low, both.high) if both else (mean, mean, mean)
                 if not comparison.is_significant:
                     hollow.add(name)
-        panels.append(Panel(label, points, 0.0, frozenset(hollow), higher_is_better(metric)))
+        panels.append(Panel(label, points, 0.0, frozenset(hollow), higher))
     if not any(panel.points for panel in panels):
         return
     ranged = any(low < high for panel in panels for _, low, high in panel.points.values())
@@ -94,7 +95,7 @@ def _seeds(finished: FinishedBenchmark) -> str:
 
 
 def _shaded(metric: str) -> str:
-    return "" if higher_is_better(metric) is None else ", the shaded side"
+    return "" if METRICS[metric].higher_is_better is None else ", the shaded side"
 
 
 def _cost(leaderboard: Leaderboard, metric: str) -> Picture:
@@ -135,7 +136,7 @@ def _cost(leaderboard: Leaderboard, metric: str) -> Picture:
         for name, look in styles.items()
     }
     style.legend(figure, labelled, 2, "outside lower center")
-    corner = "Up" if higher_is_better(metric) else "Down"
+    corner = "Up" if METRICS[metric].higher_is_better else "Down"
     return Picture(
         Section.COST,
         file_name("cost", metric),
