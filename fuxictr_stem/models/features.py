@@ -134,20 +134,15 @@ class TaskEmbedding(nn.Module):
         for names in self.layout.numeric:
             dim = self.layout.dims[names[0]]
             self.numeric.append(NumericTables(len(names), dim, num_tables))
+        # Widths of the fields in one table's input.
+        self.widths = dict(self.layout.dims)
         for name, spec in self.features.items():
-            encoder = FieldEncoder.from_spec(name, spec, self.layout.dims[name], num_tables)
+            encoder = FieldEncoder.from_spec(name, spec, self.widths[name], num_tables)
             if encoder is not None:
                 self.encoder_of[name] = len(self.encoders)
                 self.encoders.append(encoder)
-        # Of one table's input.
-        self.output_dim = sum(self.width(name) for name in self.features)
-
-    def width(self, name: str) -> int:
-        """Return the width of a field in one table's input."""
-        if name in self.encoder_of:
-            encoder = cast("FieldEncoder", self.encoders[self.encoder_of[name]])
-            return encoder.output_dim
-        return self.layout.dims[name]
+                self.widths[name] = encoder.output_dim
+        self.output_dim = sum(self.widths.values())
 
     def _build_lookups(self, feature_map: FeatureMap) -> None:
         layout = self.layout

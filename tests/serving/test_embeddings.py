@@ -27,7 +27,7 @@ def inputs_of(run, frame):
     embedding = run.model.embedding_layer
     with torch.no_grad():
         wide = embedding({n: torch.from_numpy(np.array(a)) for n, a in arrays.items()}).numpy()
-    widths = [embedding.width(name) for name in embedding.features]
+    widths = list(embedding.widths.values())
     return dict(
         zip(embedding.features, np.split(wide, np.cumsum(widths)[:-1], axis=2), strict=True)
     )

@@ -88,18 +88,16 @@ class Tracking:
     ) -> None:
         """Start, before a model's next step; with the `state` of the run that goes on, if it has one."""
         self._model, self._ours = model, model if isinstance(model, _Ours) else None
+        self._last, self._losses, self._sums = progress, [], []
         if self._ours is not None:
             self._ours.watch_gradient_norm()
-        self._last, self._losses, self._sums = progress, [], self._loss_sums()
+            self._sums = sum(self._ours.loss_sums.state(), [])
         if state is not None:
             self._last = Progress(*state["last"])
             self._losses, self._sums = list(state["losses"]), list(state["sums"])
         of_trackers = (state or {}).get("trackers", {})
         for delivery in self._deliveries:
             delivery.start(self.run, of_trackers.get(delivery.name), progress.step)
-
-    def _loss_sums(self) -> list[float]:
-        return [] if self._ours is None else sum(self._ours.loss_sums.state(), [])
 
     def after_step(self, progress: Progress, evaluation_due: bool) -> None:
         """Make a point if it is time to; one that an evaluation follows comes with that."""
