@@ -68,16 +68,14 @@ class MLflow(Tracker):
     def _experiment_id(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        there = self._client.get_experiment_by_name(name)
-        if there is None:
-            try:
-                return str(self._client.create_experiment(name))
-            except MlflowException:
-                # Another run may have been faster.
-                there = self._client.get_experiment_by_name(name)
-                if there is None:
-                    raise
-        return str(there.experiment_id)
+        try:
+            return str(self._client.create_experiment(name))
+        except MlflowException:
+            # There may be one of this name.
+            there = self._client.get_experiment_by_name(name)
+            if there is None:
+                raise
+            return str(there.experiment_id)
 
     def _log_params(self, run: TrackedRun) -> None:
         from mlflow.entities import Param
