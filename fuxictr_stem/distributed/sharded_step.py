@@ -43,9 +43,7 @@ class ShardedStep(AdamStep):
         # A new epoch begins for the tasks' weights before they are used.
         model.note_losses(nothing_T, nothing_T)
         try:
-            with self._row_gradients() as kept:
-                loss = model.backward(batch)
-                touched = [gradients.take() for gradients in kept]
+            loss, touched = self._backward(batch)
         finally:
             model.batch_share = None
         with torch.no_grad():

@@ -19,7 +19,6 @@ zeros or of NaN from it, and the run would go on without learning, or without we
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -88,24 +87,22 @@ class AdamStep:
         Returns the loss with its penalties before the step, inf where the gradient is not finite; with
         ``row_sparse``, the tables' penalty is that of the rows of the batch.
         """
-        model = self.model
         self.optimizer.zero_grad()
-        with self._row_gradients() as kept:
-            loss = model.backward(batch)
-            touched = [gradients.take() for gradients in kept]
+        loss, touched = self._backward(batch)
         with torch.no_grad():
             return loss.detach() + self._update(loss, touched, max_norm)
 
-    @contextmanager
-    def _row_gradients(self) -> Iterator[list[RowGradients]]:
+    def _backward(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Touched]]:
+        """Return a batch's loss, and what its gradient is in each table; all else has a ``grad``."""
         kept = [RowGradients() for _ in self.tables]
         for tables, gradients in zip(self.tables, kept, strict=True):
             tables.row_gradients = gradients
         try:
-            yield kept
+            loss = self.model.backward(batch)
         finally:
             for tables in self.tables:
                 tables.row_gradients = None
+        return loss, [gradients.take() for gradients in kept]
 
     def _update(self, loss: Tensor, touched: list[Touched], max_norm: float) -> Tensor:
         """Clip, step, and return the penalty of the tables; inf, and no step, if the norm is not finite."""
