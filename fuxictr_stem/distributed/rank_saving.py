@@ -90,7 +90,7 @@ class RankSaving(Saving):
         return f"{snapshot.OF_RANKS}random.{number} of {self._ranks.count}"
 
     def _set_random(self, model: MultiTaskModel, path: Path) -> None:
-        """Have each rank go on with its random numbers, or, after other ranks, with some of its own."""
+        """Have each rank go on with its random numbers, or with new ones after another number of ranks."""
         names = [self._random_name(number) for number in range(1, self._ranks.count)]
         with open_from_first(self._ranks, path) as file:
             there = [name for name in names if name in file.shapes]

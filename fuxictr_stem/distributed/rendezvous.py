@@ -2,7 +2,7 @@
 
 The store outlives the ranks: those that torchrun starts again meet the keys of those before them, and on
 several hosts no variable counts the attempts alike. So the first rank makes up a name for each attempt, and
-hands it to those that are there now. After a mistake of the user, later ones leave without a word.
+hands it to those that are there now. After a user's mistake, later ones exit silently.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ STORE_TIMEOUT = timedelta(minutes=1)
 """How long a rank tries to reach the store of torchrun, which was there before it."""
 
 MISTAKE = "mistake"
-"""A key that is there once a rank has ended by a mistake in configs, arguments or data."""
+"""A key that is set once a rank has ended because of a mistake in configs, arguments or data."""
 
 _POLL_SECONDS = 0.05
 
 
 class Keys:
-    """PyTorch's store of keys; `RankLost` where it has gone."""
+    """PyTorch's store of keys; `RankLost` if it is gone."""
 
     def __init__(self, store: distributed.Store) -> None:
         self._store = store
@@ -63,14 +63,14 @@ def torchrun_keeps_store() -> bool:
 
 
 def meet(timeout: timedelta) -> tuple[distributed.PrefixStore, int, int]:
-    """Wait until all ranks are there, so long at most.
+    """Wait until all ranks are there, for a limited time.
 
     Returns:
         A store for keys of these ranks alone; this rank's number; how many there are.
 
     Raises:
-        TrainingError: A rank has not come, or the store has gone.
-        SystemExit: The same, where another rank says so; or earlier ranks have ended by a mistake.
+        TrainingError: A rank did not come in time, or the store is gone.
+        SystemExit: The same, if another rank reports it; or earlier ranks ended because of a mistake.
     """
     number, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     with signals.silent(number > 0):
@@ -96,13 +96,13 @@ def meet(timeout: timedelta) -> tuple[distributed.PrefixStore, int, int]:
             minutes = timeout.total_seconds() / 60
             raise TrainingError(
                 f"{names_of(missing.numbers, count)} did not start within {minutes:g} minutes. "
-                "Look at what that process printed, and start all of them again."
+                "See what that process printed, and start all of them again."
             ) from None
     return distributed.PrefixStore(attempt, store), number, count
 
 
 def _check_there() -> None:
-    """Find out at once whether torchrun has gone: PyTorch would try to reach its store for two minutes."""
+    """Find out at once whether torchrun is gone: PyTorch would try to reach its store for two minutes."""
     try:
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         socket.create_connection(place, timeout=5).close()
@@ -157,7 +157,7 @@ def _pause(end: float, missing: list[int]) -> None:
 
 
 def store_lost(number: int, error: RankLost, advice: str = LOST_RANK_GOES_ON) -> BaseException:
-    """Return what a rank raises that has lost the store: an error on one of each host, or a silent exit."""
+    """Return what a rank that has lost the store raises: an error on one per host, else a silent exit."""
     at_torchrun = torchrun_keeps_store()
     if not (os.environ.get("LOCAL_RANK") == "0" if at_torchrun else number == 1):
         return SystemExit(2)
@@ -168,5 +168,5 @@ def store_lost(number: int, error: RankLost, advice: str = LOST_RANK_GOES_ON) ->
 
 
 def names_of(numbers: Sequence[int], count: int) -> str:
-    """Return ranks as a message calls them."""
+    """Return what a message calls some ranks."""
     return f"Rank {' and '.join(map(str, numbers))} of {count} (counted from 0)"

@@ -5,8 +5,8 @@ numbers; and after the backward pass one of their gradients. All are where the t
 which are sizes of tensors, are looked at on the host.
 
 With ``exchange_precision: bf16`` or ``fp16`` numbers and gradients travel in two bytes, a rank's own rows
-as those of others, so that all see the same numbers of a row. What is kept and what is summed stays as it
-is, and a zero is a zero in each format. Gradients travel as bf16 with both, which reaches as far as
+like those of others, so that all see the same numbers of a row. What is kept and what is summed stays as
+it is, and a zero is a zero in each format. Gradients travel as bf16 with both, which reaches as far as
 float32: means over a batch are often below the least number of fp16.
 
 Symbols: K tables; P ranks; N lookups of a batch; U different rows among them, without the padding; M rows
@@ -32,7 +32,7 @@ from fuxictr_stem.training.precision import BF16, FP16, FP32
 
 Counts = list[list[int]]  # (P, K)
 
-# By exchange precision, in what rows and gradients travel; None for what they are.
+# By exchange precision, the types in which rows and gradients travel; None for their own.
 _ROW_TYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
 _GRADIENT_TYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.bfloat16}
 
@@ -53,7 +53,7 @@ class RowExchange:
 
     Args:
         tables: The tables that are split, the same on all ranks. All ranks take part in each call.
-        precision: In which numbers the rows of a training step travel, as of ``exchange_precision``. An
+        precision: The setting ``exchange_precision``, for the rows of a training step. An
             evaluation gets the rows as they are, which are the ones that are saved.
     """
 
@@ -68,7 +68,7 @@ class RowExchange:
         """Have each table's ``fetched`` hold some of its rows, (N,), in any order and number.
 
         Raises:
-            TrainingError: A weight is beyond what the rows travel in.
+            TrainingError: A weight is too large for the type in which rows travel.
         """
         if not rows:
             return

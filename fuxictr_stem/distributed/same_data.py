@@ -15,8 +15,8 @@ def open_same_data(
     """Open the data on the first rank, then on the first of every other host, then on all the others.
 
     So what is not there yet is built once in each folder, also where there are no locks. ``name_of_data``
-    returns the name that this rank's cache has; None where that is not known before. Other data than the
-    first rank's are a DataError.
+    returns the name that this rank's cache has; None where that is not known before. Data that
+    differ from the first rank's are a DataError.
     """
     opened = [open_data()] if ranks.is_first else []
     name: str = ranks.from_first(lambda: opened[0].folder.name)

@@ -48,7 +48,7 @@ def run_on_ranks(
     """Do some work on all ranks that `torchrun` has started, or in this process alone.
 
     Only the first rank logs. Where the work fails on a rank, or one is lost, all end; one of them raises
-    the error, the others leave without a word.
+    the error, the others exit silently.
 
     Args:
         work: The work.
@@ -69,12 +69,12 @@ def run_on_ranks(
             return work(ranks)
     except BaseException as error:
         ending = ranks.ending(error, advice)
-    # Outside, where no error is being handled: whoever looks behind this one must see nothing.
+    # Raised out here, so that the error it replaces is not its context.
     raise ending
 
 
 def _backend(gpu: int) -> str:
-    """Return what carries messages: gloo on the host, NCCL between CUDA devices, if there are some."""
+    """Return what carries messages: gloo on the host, NCCL between CUDA devices, if there are any."""
     on_devices = gpu >= 0 and torch.cuda.is_available() and distributed.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if on_devices else "gloo"
 
@@ -141,12 +141,12 @@ class StoreGroup(Group):
 class TorchRanks(StoreGroup, Ranks):
     """The ranks that `torchrun` has started. A context manager.
 
-    This one's ``place`` is among those of its host, which has so many ``here``.
+    ``place`` is this rank's number on its host, which has ``here`` ranks.
     """
 
     def __init__(self, store: Keys, number: int, count: int, place: int = 0, here: int = 1) -> None:
         super().__init__(store, "all", number, count)
-        self.lasting = store  # what those see, too, whom torchrun starts again
+        self.lasting = store  # also seen by the ranks that torchrun starts later
         # torchrun numbers ranks host by host.
         start = number - place
         self.host = StoreGroup(store, f"host of {start}", place, here, start)

@@ -1,8 +1,8 @@
 """The step of `training.adam_step` on a part of a batch, with a part of every table.
 
 Each rank's loss is what its rows add to the means over the whole batch, so that gradients are sums over
-ranks: of tables by `row_exchange`, of all else by one flat message. One small message then carries what the
-step is decided by: loss and norms. From there on every rank does the same to what all have, and its part to
+ranks: of tables by `row_exchange`, of all else by one flat message. One small message then carries what
+decides the step: loss and norms. From there on every rank does the same to what all have, and its part to
 what it alone has.
 
 Symbols: T tasks; K tables.
@@ -71,7 +71,7 @@ class ShardedStep(AdamStep):
         pairs = zip(self.weights, touched, strict=True)
         norms = [super(ShardedStep, self)._squared_norm(weight, rows) for weight, rows in pairs]
         figures = torch.stack([loss, *losses_T, *(figure for pair in norms for figure in pair)])
-        # Too large for float32 is inf before and after.
+        # What is too large for float32 is inf before and after.
         sums = figures.double()
         add_up(sums)
         loss, *rest = sums.to(loss.dtype)

@@ -63,7 +63,7 @@ def check_same_settings(params: Mapping[str, Any], init_from: bool, ranks: Ranks
 def part_of(
     params: Mapping[str, Any], feature_map: FeatureMap, ranks: Ranks
 ) -> tuple[Mapping[str, Any], FeatureMap]:
-    """Return an experiment as large as the part that each rank keeps of it, to plan its memory."""
+    """Return an experiment of the size of the part that each rank keeps, to plan its memory."""
     if ranks.count == 1:
         return params, feature_map
     part = copy.deepcopy(feature_map)
@@ -85,7 +85,7 @@ def build_split(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) -
         model = build_model(params, feature_map)
     split_tables(model, ranks, precision)
     if not ranks.is_first:
-        # The same dropout on each rank's rows would not be one process' on all.
+        # One process draws different dropout for each row; with one seed, all ranks would draw the same.
         torch.manual_seed(params["seed"] + ranks.number)
     return model
 
@@ -93,11 +93,11 @@ def build_split(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) -
 def build_to_score(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks) -> MultiTaskModel:
     """Return the model of a finished run, whose weights are to be loaded, to score rows.
 
-    Where there are other ranks, it has a part of each table, and all run it at the same moments.
+    Where there are other ranks, it has a part of each table, and all of them run it together.
     """
     if ranks.count == 1:
         return build_model(params, feature_map)
-    # Any initializer's rows can be split when they are loaded.
+    # Weights are loaded, so any initializer will do, and zeros can be split.
     made = {**params, "embedding_initializer": "nn.init.zeros_"}
     with rows_split(ranks.number, ranks.count):
         model = build_model(made, feature_map)
@@ -107,7 +107,7 @@ def build_to_score(params: dict[str, Any], feature_map: FeatureMap, ranks: Ranks
 
 
 def split_tables(model: MultiTaskNet, ranks: Ranks, exchange_precision: str) -> None:
-    """Have a model that was made with a part of each table (`rows_split`) train with the other ranks'.
+    """Have a model that was made with a part of each table (`rows_split`) train with the other ranks.
 
     A ConfigError where it cannot.
     """

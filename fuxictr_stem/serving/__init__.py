@@ -2,15 +2,15 @@
 
 `run` opens the folder: the model from ``run.json`` and the weights, and the encoder of its columns.
 `inputs` reads frames and files into blocks of ids; `predict` runs the model over them batch by batch, into
-a frame or a file (`score_files`). `evaluate` reads labels, too, `measure` turns both into metrics, also by
-the values of a column, and `evaluation_result` shows them. `embeddings` gives the vectors of a field's
+a frame or a file (`score_files`). `evaluate` also reads labels, `measure` computes metrics, of all rows and
+for each value of a column, and `evaluation_result` shows them. `embeddings` gives the vectors of a field's
 values, in frames or files; `gate_frames` shows which experts the tasks listen to.
 
 `scoring_module` is a model without what only training needs, made of `scoring_embedding` (tables as
 `stored_rows`) and `scoring_layers`; `programs` writes it for `torch.export`, as machine code and as ONNX,
 whose large maps `int8_maps` can store in 8 bits. `export` makes an exported folder of them, checked with
 raw rows of the run and, with smaller weights, on its test split (`export_trial`). `export_folder` says what
-such a folder holds, and judges whether it is whole.
+such a folder holds, and checks that it is complete.
 
 `scorer` scores raw rows (`raw_rows`) by such a folder. It loads no PyTorch, and is imported here.
 """

@@ -51,7 +51,7 @@ class FieldVectors:
     encoder: RowEncoder  # of its columns
 
     def table(self, field: str, task: str | None = None, unknown: bool = False) -> Table:
-        """Return a field's vectors in one table; arguments as of `Run.table`."""
+        """Return a field's vectors in one table; arguments as for `Run.table`."""
         self.check([field])
         names = self.tables
         name = SHARED if task is None else task
@@ -67,7 +67,7 @@ class FieldVectors:
         return Table(pl.concat([keys for keys, _ in blocks]), vectors)
 
     def frame(self, field: str, unknown: bool = False) -> pl.DataFrame:
-        """Return a field's vectors in every table; arguments as of `Run.embeddings`."""
+        """Return a field's vectors in every table; arguments as for `Run.embeddings`."""
         self.check([field])
         return pl.concat(list(self.frames(field, unknown)))
 
@@ -88,7 +88,7 @@ class FieldVectors:
     def tables(self) -> dict[str, int]:
         """The tables' names, the shared one first, and the place of each in a wide row.
 
-        A label that is called as another column is a ConfigError.
+        A label with the name of another column is a ConfigError.
         """
         labels, count = self.model.labels, self.model.embedding_layer.num_tables
         if count == 1:
@@ -148,7 +148,7 @@ class FieldVectors:
 _NO_TABLE = {
     "numeric": "is numeric: its vector is its value times a learnt one, so no key has a vector of its own.",
     "embedding": "holds ready-made vectors, which are in the data.",
-    "meta": "is no feature of the model.",
+    "meta": "is not a feature of the model.",
 }
 
 

@@ -102,7 +102,7 @@ class Groups:
 
 
 def check_metrics(names: Sequence[str], grouped: bool) -> None:
-    """Reject metrics that there are not, or that need groups which the run lacks, in a ConfigError."""
+    """Reject unknown metrics, and those that need groups if the run has none, in a ConfigError."""
     problems = [
         f"{name!r} is none of {', '.join(METRICS)}.{suggest(name, METRICS)}"
         for name in names
@@ -114,5 +114,5 @@ def check_metrics(names: Sequence[str], grouped: bool) -> None:
             f"{', '.join(needing)} need groups, but the run was trained without group_id."
         )
     if not names:
-        problems.append(f"names none. Choose from {', '.join(METRICS)}.")
+        problems.append(f"must name at least one of {', '.join(METRICS)}.")
     raise_all(ConfigError, "metrics", problems)

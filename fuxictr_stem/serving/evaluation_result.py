@@ -37,7 +37,7 @@ class Slice:
 class Evaluation(dict[str, float]):
     """Metrics by name, as in ``result.json``: ``{label}_{metric}`` and the means over the tasks.
 
-    One that is undefined, as AUC of a label with one class, is NaN, and so is its mean.
+    One that is undefined, such as AUC of a label with one class, is NaN, and so is its mean.
 
     Attributes:
         rows: Rows that were read.

@@ -69,8 +69,8 @@ def export(
     """Export a finished run as a folder, which appears when it is complete and has been tried.
 
     Args:
-        run_folder: The folder of the run, as of `load`.
-        out: The folder; what may be there is an empty one.
+        run_folder: The folder of the run, as for `load`.
+        out: The folder; it must be new or empty.
         formats: Of the programs: ``onnx``, ``program`` (`torch.export`), ``aot`` (AOTInductor: compiled for
             this kind of CPU and this version of PyTorch).
         tables: How embedding tables are stored: ``float32``, ``float16``, or ``int8`` with a scale for each
@@ -139,14 +139,14 @@ def export(
 
 
 def _check(out: Path, formats: Sequence[str], tables: str, network: str) -> None:
-    """Check everything that takes no time."""
+    """Check what can be checked before any work."""
     problems = [
         f"--format: {name!r} is none of {', '.join(FORMATS)}.{suggest(name, FORMATS)}"
         for name in formats
         if name not in FORMATS
     ]
     if not formats:
-        problems.append(f"--format: must name one of {', '.join(FORMATS)}, or several.")
+        problems.append(f"--format: must name at least one of {', '.join(FORMATS)}.")
     for name, chosen, choices in (("tables", tables, STORED_AS), ("network", network, NETWORKS)):
         if chosen not in choices:
             problems.append(
@@ -206,7 +206,7 @@ def _compare(
     expected: Mapping[str, Tensor],
     tolerance: float = TOLERANCES[FLOAT32],
 ) -> None:
-    """Compare what a program gives, for all rows and for one alone, with what it must."""
+    """Compare what a program gives, for all rows and for one alone, with what it must give."""
     problems, largest = [], 0.0
     for rows in (slice(None), slice(0, 1)):
         scores = program({column: values[rows] for column, values in columns.items()})
@@ -219,10 +219,10 @@ def _compare(
                 at = int(off.nan_to_num(torch.inf).argmax())
                 got = float(torch.as_tensor(scores[output])[at])
                 problems.append(
-                    f"{output} of row {at + 1} is {got:.8g}, the run's {float(must[at]):.8g}."
+                    f"{output} of row {at + 1} is {got:.8g}; the run gives {float(must[at]):.8g}."
                 )
     if problems:
-        advice = f"Scores may differ by {tolerance:g}. Nothing was written."
+        advice = f"Scores may differ by {tolerance:g} at most. Nothing was written."
         raise_all(OutputError, f"{name} does not give the run's scores", [*problems, advice])
     count = len(next(iter(columns.values())))
     logger.info("%s gives the run's scores of %d rows, off by %.1g at most", name, count, largest)

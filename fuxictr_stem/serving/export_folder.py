@@ -1,4 +1,4 @@
-"""The folder of an exported run: what lies in it, and whether it is whole. Needs neither torch nor FuxiCTR.
+"""The folder of an exported run: what is in it, and whether it is complete. Needs no torch and no FuxiCTR.
 
 ``manifest.json`` is the account of all other files (`runtime.whole_folder`) but those of the encoder, whose
 own account it has. Besides, it holds
@@ -34,16 +34,16 @@ FORMAT = 1
 TOLERANCES = {"float32": 1e-5, "int8": 1e-3}
 """By how much scores may differ, by how the network is stored: absolutely, above 1 relatively.
 
-A number that one kind of CPU rounds up, and another down, is a 127th of its block's largest."""
+A number that one kind of CPU rounds up and another down differs by a 127th of its block's largest."""
 
 _AGAIN = "Export the run again: python -m fuxictr_stem export --run RUN_FOLDER --out DIR."
 
 
 def check_export(folder: Path, names: Collection[str] | None = None) -> dict[str, Any]:
-    """Judge an exported folder by every byte of its files, or of those of some names; return its manifest.
+    """Check every byte of an exported folder's files, or of the named ones; return its manifest.
 
-    The encoder's files are judged by whoever opens them; here, that its account is this export's. A
-    DataError says what is absent, or not what was written.
+    Whoever opens the encoder checks its files; here, its account must be this export's. A DataError says
+    what is missing, or has changed.
     """
     if not (folder / MANIFEST).exists():
         raise DataError(f"{folder} holds no exported run: there is no {MANIFEST}. {_AGAIN}")

@@ -33,7 +33,7 @@ class Wanted(NamedTuple):
 
     features: Sequence[str]  # the features to encode
     labels: Sequence[str] = ()  # the labels to read
-    keep: Sequence[str] = ()  # columns to carry along as they are
+    keep: Sequence[str] = ()  # columns to keep, unchanged
 
 
 Blocks: TypeAlias = Callable[[Callable[[int], object]], Iterator[Block]]
@@ -43,8 +43,8 @@ Blocks: TypeAlias = Callable[[Callable[[int], object]], Iterator[Block]]
 def open_rows(encoder: RowEncoder, data: Data, wanted: Wanted) -> Blocks:
     """Open some rows to read.
 
-    A DataError says that it is no frame or file, that there are no rows, or that a column is not there;
-    all problems of a frame's columns are named when it is read.
+    A DataError says that they are no frame or file, that there are none, or that a column is missing; all
+    problems of a frame's columns are named when it is read.
     """
     files = files_of(data)
     if files is not None:
@@ -132,31 +132,31 @@ def _part_of(block: Block, start: int, stop: int) -> Block:
 
 
 def is_pandas(data: Data) -> bool:
-    """Say whether data is a frame of pandas, which is not imported for that."""
+    """Say whether data is a pandas frame, without importing pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
 def listed_names(names: Iterable[str]) -> list[str]:
-    """Return names as a list; a text is the name of one."""
+    """Return names as a list; a str is a single name."""
     return [names] if isinstance(names, str) else list(names)
 
 
 def column_names(data: Data) -> list[str]:
-    """Return the names of a frame's columns; what is no frame is a DataError."""
+    """Return the names of a frame's columns; anything else is a DataError."""
     if isinstance(data, pl.LazyFrame):
         return data.collect_schema().names()
     if isinstance(data, pl.DataFrame) or is_pandas(data):
         return list(data.columns)
     raise DataError(
-        f"data must be a frame of pandas or polars, or a path, found {short(type(data).__name__)}."
+        f"data must be a pandas or polars frame, or a path, found {short(type(data).__name__)}."
     )
 
 
 def as_polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
     """Return some columns of a frame as one of polars.
 
-    A DataError names each column of a pandas frame that is there twice or mixes kinds of values.
+    A DataError names each column of a pandas frame that appears twice or mixes kinds of values.
     """
     if isinstance(data, pl.LazyFrame):
         return data.select(names).collect(engine="streaming")

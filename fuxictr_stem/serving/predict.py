@@ -105,7 +105,7 @@ class Predictor:
         return self.batch_size * self.ranks.count
 
     def _blocks(self, rows: Blocks, title: str) -> Iterator[Block]:
-        """Hand on blocks of whole batches, and show how many rows have been worked on."""
+        """Pass on blocks of whole batches, and show how many rows are done."""
         with Progress(title, None, unit="rows") as progress:
             for block in _ahead(aligned(rows(progress.expect), self._rows_together)):
                 yield block
@@ -173,7 +173,7 @@ def predict_frame(predictor: Predictor, data: Data, wanted: Wanted) -> Frame:
 
 
 def rows_like(data: Data, frame: pl.DataFrame, keep: Sequence[str] = ()) -> Frame:
-    """Return a row for each of some data's, in a frame of its kind; ``keep`` are columns of both."""
+    """Return a row for each row of the data, in a frame of its kind; ``keep`` are columns of both."""
     if is_pandas(data):
         made = frame.drop(keep)
         columns = {name: made[name].to_numpy() for name in made.columns}
@@ -221,7 +221,7 @@ def _frame(scored: Scored) -> pl.DataFrame:
 
 def as_columns(arrays: Mapping[str, Array], names: Sequence[str]) -> dict[str, Tensor]:
     """Return columns as the loader gives them to a model in training."""
-    # PyTorch warns of arrays that cannot be written.
+    # PyTorch warns about read-only arrays.
     writable = {
         name: np.require(arrays[name], kept_type(arrays[name].dtype), "W") for name in names
     }
@@ -235,7 +235,7 @@ def kept_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _ahead(blocks: Generator[Block]) -> Iterator[Block]:
-    """Hand on blocks, the next of which is made in a thread meanwhile."""
+    """Pass on blocks, while a thread makes the next one."""
     try:
         with ThreadPoolExecutor(1, "encode") as thread:
             following = thread.submit(next, blocks, None)

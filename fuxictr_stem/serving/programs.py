@@ -41,9 +41,9 @@ _COMPILED = {
     "cpp.vec_isa_ok": False,
     # As many threads as there are where it runs.
     "cpp.dynamic_threads": True,
-    # What calls the kernels; the compiler takes several times as long to make it a little faster.
+    # The code that calls the kernels: making it a little faster takes the compiler several times as long.
     "aot_inductor.compile_wrapper_opt_level": "O0",
-    # They pay for those who compile often.
+    # These pay off only for those who compile often.
     "aot_inductor.precompile_headers": False,
     "cpp_cache_precompile_headers": False,
     "compile_threads": 1,
@@ -73,12 +73,12 @@ def check_compiler() -> None:
 def trace(module: ScoringModule, columns: Mapping[str, Tensor]) -> ExportedProgram:
     """Return a module as `torch.export` sees it, for any number of rows; ``columns`` hold two or more."""
     example = {name: columns[name] for name in module.names}
-    # PyTorch 2.6 rejects a number of rows without an upper end, and is strict by default.
+    # PyTorch 2.6 rejects a number of rows without an upper bound, and is strict by default.
     rows = {name: {0: Dim("rows", max=2**62)} for name in example}
     with quiet(), torch.no_grad():
         program = torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
     for node in program.graph.nodes:
-        # Where our source files lie is nobody's business.
+        # It holds the paths of our source files.
         node.meta.pop("stack_trace", None)
     return program
 
@@ -114,14 +114,14 @@ def to_onnx(program: ExportedProgram, module: ScoringModule) -> torch.onnx.ONNXP
     assert written is not None
     graph = written.model.graph
     names = (*module.names, *module.outputs)
-    # No column may bear the name of something inside.
+    # No inner value may have the name of a column.
     prefix = "/"
     while any(name.startswith(prefix) for name in names):
         prefix += "/"
     for value in list(graph.initializers.values()):
         value.name = f"{prefix}{value.name}"
     for node in graph:
-        # Here are the places of our source files.
+        # These hold the paths of our source files.
         node.metadata_props.clear()
         for value in node.outputs:
             value.metadata_props.clear()
@@ -163,7 +163,7 @@ def write_compiled(program: ExportedProgram, path: Path) -> None:
 
     What the compiler needs meanwhile is next to it.
     """
-    # Of PyTorch's versions some have not all of them.
+    # Some versions of PyTorch lack some of them.
     there = config.get_config_copy()
     settings: dict[str, Any] = {key: v for key, v in _COMPILED.items() if key in there}
     try:
@@ -197,7 +197,7 @@ def onnx_versions() -> dict[str, str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what torch's exporters have to say about themselves away from the user."""
+    """Hide what torch's exporters say to their developers."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

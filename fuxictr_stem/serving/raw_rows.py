@@ -35,8 +35,8 @@ def single_row(rows: RawRows, needed: Sequence[str], lists: Collection[str]) -> 
 def as_frame(rows: RawRows, needed: Sequence[str], floats: Collection[str]) -> pl.DataFrame:
     """Return those of the needed columns that some rows have.
 
-    Among ``floats``, whole numbers may stand, as in JSON. A DataError names all problems: they are no
-    rows, a column mixes kinds of values, or columns or rows differ in what they have.
+    Columns of ``floats`` may hold whole numbers, as in JSON. A DataError names all problems: they are not
+    rows, a column mixes kinds of values, columns differ in length, or rows in their columns.
     """
     if isinstance(rows, Mapping):
         columns = {name: rows[name] for name in needed if name in rows}
@@ -51,7 +51,7 @@ def as_frame(rows: RawRows, needed: Sequence[str], floats: Collection[str]) -> p
     if hasattr(rows, "__arrow_c_stream__"):
         return as_frame(pl.DataFrame(rows), needed, floats)
     raise DataError(
-        "rows must be a frame of polars or pandas, an Arrow table, a dict of columns, a row as a dict, or "
+        "rows must be a polars or pandas frame, an Arrow table, a dict of columns, a row as a dict, or "
         f"a list of rows, found {short(type(rows).__name__)}."
     )
 
@@ -76,7 +76,7 @@ def _columns(rows: Sequence[Any], needed: Sequence[str]) -> dict[str, list[Any]]
         elif len(lacking) < len(rows):
             near = suggest(name, rows[lacking[0] - 1])
             problems.append(
-                f"row {lacking[0]:,} lacks {name!r}, others have it.{near} Write None if it is missing."
+                f"row {lacking[0]:,} lacks {name!r}, others have it.{near} Write None for a missing value."
             )
     raise_all(DataError, _HEADING, problems)
     return columns
@@ -88,7 +88,7 @@ def _frame(columns: Mapping[str, Any], floats: Collection[str]) -> pl.DataFrame:
     for name, values in columns.items():
         if not _is_column(values):
             problems.append(
-                f"column {name!r} must be a list, as others are, found {short(values)}."
+                f"column {name!r} must be a list, like the others, found {short(values)}."
             )
             continue
         try:

@@ -62,19 +62,19 @@ class Run:
         return [name for name, spec in self.feature_map.features.items() if spec["type"] != META]
 
     def predict(self, data: Data, keep: Sequence[str] = ()) -> Frame:
-        """Return a score of each task for every row, in the order of the rows.
+        """Return each task's score for every row, in the order of the rows.
 
         Args:
             data: A pandas or polars frame, a path, a folder, a pattern, or a list of files: csv, tsv (also
                 gzipped) or parquet. It needs the columns of the model's features, and no labels.
-            keep: Columns of the data to carry along, with their values as they are.
+            keep: Columns of the data to keep next to the scores, unchanged.
 
         Returns:
-            ``keep``, then a float32 column ``<label>_pred`` per task: in a frame of the kind that came in,
-            with its index if it is of pandas; a polars frame for files.
+            ``keep``, then a float32 column ``<label>_pred`` per task: in a frame of the data's kind (one of
+            pandas keeps its index), or in a polars frame for files.
 
         Raises:
-            DataError: A file or column is absent or does not hold what the run's columns are; all problems
+            DataError: A file or column is missing, or does not hold what the run's columns do; all problems
                 are named.
             ConfigError: A kept column has the name of a score.
         """
@@ -85,16 +85,16 @@ class Run:
     ) -> int:
         """Write the scores of files' rows to a parquet or csv file, and return their number.
 
-        The rows go from file to file in blocks of `inputs.BLOCK_ROWS`, so that there may be more of them
+        The rows go from file to file in blocks of `inputs.BLOCK_ROWS`, so there may be more of them
         than fit into memory. The file appears when it is complete.
 
         Args:
             path: The file; its name ends with .parquet or .csv.
-            files: As of `predict`.
-            keep: As of `predict`.
+            files: Paths, as for `predict`.
+            keep: As for `predict`.
 
         Raises:
-            ConfigError, DataError: As `predict`; or the file is one of those that are read, or has another
+            ConfigError, DataError: As `predict`; or the file is one of the input files, or has another
                 ending.
             OutputError: It cannot be written.
         """
@@ -105,12 +105,12 @@ class Run:
     ) -> Evaluation:
         """Return each task's metrics on labelled rows, and their means over the tasks.
 
-        Labels, missing ones, samples and groups are what they were in training.
+        Labels, missing labels, samples and groups are treated as in training.
 
         Args:
-            data: As of `predict`, with the columns of the labels.
+            data: As for `predict`, with the columns of the labels.
             metrics: Names of metrics; by default the experiment's.
-            by: A column of the data: also the metrics of the rows of each of its values.
+            by: A column of the data; each of its values gets metrics of its rows, too.
 
         Raises:
             ConfigError: A metric is unknown, or needs groups that the run does not have.
@@ -122,17 +122,17 @@ class Run:
     def embeddings(self, field: str, unknown: bool = False) -> pl.DataFrame:
         """Return the vectors that the model has learnt for the values of a categorical or sequence field.
 
-        They are what it reads for a value: before a sequence is pooled and before the field's encoder,
-        and of pretrained vectors, after their projection. A value that only the file of learnt pretrained
-        vectors has, and train has not, reads zeros.
+        They are what the model reads for a value: before a sequence is pooled and before the field's
+        encoder; for pretrained vectors, after their projection. A value that is in the file of learnt
+        pretrained vectors, but not in train, has a vector of zeros.
 
         Args:
-            field: The field. One that shares another's table has that one's vectors.
-            unknown: Whether to add, under the key null, the vector of all other values.
+            field: The field. If it shares another field's table, it has that field's vectors.
+            unknown: Whether to add the vector of all other values, under the key null.
 
         Returns:
             ``key``, the raw values in the dtype of training, in the order of their ids; ``shared`` and, for
-            a model with a table per task, ``<label>`` of each: an array of float32 in each row.
+            a model with a table per task, ``<label>`` for each: an array of float32 in each row.
 
         Raises:
             ConfigError: There is no such field, or it has no vectors by value.
@@ -143,9 +143,9 @@ class Run:
         """Return the vectors of one table: ``keys``, a polars series, and ``vectors``, (N, D) float32.
 
         Args:
-            field: As of `embeddings`.
+            field: As for `embeddings`.
             task: The label whose table it is; None for the shared one.
-            unknown: As of `embeddings`.
+            unknown: As for `embeddings`.
 
         Raises:
             ConfigError: As `embeddings`; or there is no table of that task.
@@ -158,14 +158,14 @@ class Run:
         Tables larger than memory are written in blocks, and the folder appears when it is complete.
 
         Args:
-            out: The folder; what may be there is an empty one.
+            out: The folder; it must be new or empty.
             fields: The fields; by default each that has a table of its own.
 
         Returns:
             The files: ``<field>.parquet``.
 
         Raises:
-            ConfigError: As `embeddings`, of all fields.
+            ConfigError: As `embeddings`, for all fields.
             OutputError: The folder cannot be written.
         """
         names = None if fields is None else listed_names(fields)
@@ -175,14 +175,14 @@ class Run:
         """Return which experts each task's gate listens to, averaged over rows.
 
         Args:
-            data: As of `predict`.
+            data: As for `predict`.
             by_row: Whether to return the weights of every row instead.
 
         Returns:
             ``place`` (such as ``layer 1``), ``task`` (``shared`` for the gate of the shared stream, ``all``
             for one that serves all tasks), ``expert``, and ``mean`` and ``std`` of the weight. By row, a
-            column ``place/task/expert`` of each, float32. A frame of the kind that came in, a polars frame
-            for files. Empty for a model without gates.
+            column ``place/task/expert`` for each, float32. A frame of the same kind as the data, a polars
+            frame for files. Empty for a model without gates.
 
         Raises:
             DataError: As `predict`.
@@ -216,13 +216,13 @@ def load(folder: str | Path, gpu: int = -1, ranks: Ranks | None = None) -> Run:
 
     Args:
         folder: The folder; nothing else is read, no data, config or cache.
-        gpu: Number of the CUDA device, or -1 for the CPU; as of `run_experiment`.
+        gpu: Number of the CUDA device, or -1 for the CPU; as for `run_experiment`.
         ranks: Processes that score rows together, each of which calls this and keeps a part of the tables:
-            the first one works with the run, the others `Run.join`.
+            the first one uses the run, the others call `Run.join`.
 
     Raises:
-        DataError: It is no folder of a finished run, or a file of it is absent or damaged; or other
-            processes have another run there.
+        DataError: It is not the folder of a finished run, or one of its files is missing or damaged; or
+            other processes have a different run there.
         ConfigError: There is no such device, or the model's package is not installed.
         AccessError: The system does not let a file be read.
     """
@@ -240,7 +240,7 @@ def load(folder: str | Path, gpu: int = -1, ranks: Ranks | None = None) -> Run:
         params["precision"] = FP32
     encoder = RowEncoder.load(folder / ENCODER_FOLDER)
     feature_map = results.read_feature_map(folder, params)
-    # Another's draws of random numbers stay as they were.
+    # The caller's random numbers stay as they were.
     with torch.random.fork_rng(devices=[]):
         model = build_to_score({**params, "verbose": 0}, feature_map, ranks)
     assert isinstance(model, MultiTaskNet), type(model)

@@ -16,18 +16,18 @@ ENDINGS = (".parquet", ".csv")
 
 
 def check_place(path: Path, files: Sequence[Path] = (), endings: Sequence[str] = ENDINGS) -> None:
-    """Reject a place where no file of these endings can be, or where one of the files that are read is."""
+    """Reject a path with another ending, where no file can be, or where one of the input files is."""
     if path.suffix not in endings:
         raise ConfigError(f"--out {path}: must end with {' or '.join(endings)}.")
     for file in files:
         if os.path.exists(path) and os.path.samefile(path, file):
             raise ConfigError(
-                f"--out {path} is {file}, one of the files that are read. Choose another name."
+                f"--out {path} is {file}, one of the input files. Choose another name."
             )
     if path.is_dir():
         raise OutputError(f"--out {path} is a folder. Give the name of a file in it.")
     if not path.parent.is_dir():
-        raise OutputError(f"--out {path}: there is no folder {path.parent}. Make it first.")
+        raise OutputError(f"--out {path}: there is no folder {path.parent}. Create it first.")
 
 
 def score_blocks(path: Path) -> AbstractContextManager[Callable[[pl.DataFrame], None]]:

@@ -24,7 +24,7 @@ class Scorer:
     """Scores raw rows as the exported run does; threads may share it.
 
     A row that comes as a dict takes a fraction of the time of a frame of one row: no frame is made, and it
-    goes through memory that is bound to the model once. A process that is forked makes its own Scorer.
+    goes through memory that is bound to the model once. A forked process must make its own Scorer.
 
     Args:
         folder: The exported folder, with ``model.onnx``. Its large files are mapped into memory.
@@ -169,7 +169,7 @@ def _session(path: Path, threads: int | None) -> Any:
     options.intra_op_num_threads = threads or _cpus()
     # Threads that wait for work without a pause would take the CPUs from other calls.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Its notes to developers.
+    # Hides its notes to developers.
     options.log_severity_level = 3
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -17,7 +17,7 @@ from torch.nn import functional
 from fuxictr_stem.layers import GateBank, GroupedLinear, GroupedMLP
 from fuxictr_stem.layers.grouped import PerUnit
 
-# Of the softmax it leaves nothing, whatever the other logits are.
+# The softmax makes 0 of it, whatever the other logits are.
 _UNREAD = -1e9
 
 
@@ -92,7 +92,7 @@ class ScoringMLP(nn.Module):
 
 
 def _batch_norm(layer: nn.Module) -> nn.BatchNorm1d | None:
-    """Return the batch norm that a layer is, or None; Dice, which holds one, is none."""
+    """Return the batch norm that a layer is; None for others, also for Dice, which only contains one."""
     module = layer.module if isinstance(layer, PerUnit) else None
     return module if isinstance(module, nn.BatchNorm1d) else None
 

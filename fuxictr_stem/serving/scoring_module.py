@@ -18,7 +18,7 @@ from fuxictr_stem.serving.scoring_embedding import ScoringEmbedding
 from fuxictr_stem.serving.scoring_layers import ScoringGates, ScoringMLP
 from fuxictr_stem.serving.stored_rows import FLOAT32, StoredRows
 
-# Modules of a model that only training asks.
+# Modules of a model that only training uses.
 _TRAINING = ("loss_sums", "task_weights", "balancer")
 
 
@@ -49,7 +49,7 @@ class ScoringModule(nn.Module):
         self.eval()
 
     def _scoring(self, module: nn.Module, unknown: Mapping[str, int], stored_as: str) -> nn.Module:
-        """Return a module's equal for scoring; what needs no other form shares everything with it."""
+        """Return a module's counterpart for scoring; what needs no other form shares everything with it."""
         if isinstance(module, TaskEmbedding):
             return ScoringEmbedding(module, unknown, stored_as)
         if isinstance(module, GateBank):

@@ -79,7 +79,7 @@ class StoredRows(nn.Module):
         return self(rows)
 
     def round_original(self) -> None:
-        """Overwrite the weights that the table was made of by what reading gives."""
+        """Overwrite the weights that the table was made of with what reading gives."""
         for rows in _blocks(self.original):
             self.original[rows] = self(torch.arange(rows.start, rows.stop))
 

@@ -162,7 +162,7 @@ def test_bad_arguments_and_labels_end_in_one_message(finished, capsys):
     finished.test.drop("user").write_parquet("no_user.parquet")
     cases = [
         ("new.parquet", ["--metrics", "AUCC,prAuc"], ["Did you mean 'AUC'", "'prAUC'"]),
-        ("new.parquet", ["--metrics", ","], ["names none"]),
+        ("new.parquet", ["--metrics", ","], ["must name at least one of"]),
         ("new.parquet", ["--by", "contry"], ["'country'"]),
         ("unlabelled.parquet", [], ["'like'"]),
         ("two.parquet", [], ["label 'like'", "200 rows", "such as 2"]),

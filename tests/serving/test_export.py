@@ -123,7 +123,7 @@ def test_what_cannot_be_exported_is_one_message(finished, tmp_path):
     assert "2 problems" in str(caught.value)
     assert "'onx' is none of onnx, program, aot. Did you mean 'onnx'?" in str(caught.value)
     assert "'int4' is none of float32, float16, int8" in str(caught.value)
-    with pytest.raises(ConfigError, match="must name one of onnx, program, aot"):
+    with pytest.raises(ConfigError, match="must name at least one of onnx, program, aot"):
         export(finished.folder, tmp_path / "out", [])
     with pytest.raises(OutputError, match="already exists"):
         export(finished.folder, finished.folder / "run.json")

@@ -227,8 +227,8 @@ def test_bad_arguments_end_in_one_message(finished, tmp_path, capsys):
         (["--data", "new.parquet", "--keep", "contry"], "out.parquet", "'country'"),
         (["--data", "new.parquet", "--keep", "like_pred"], "out.parquet", "a column of scores"),
         (["--data", "new.parquet", "--keep", "item,item"], "out.parquet", "named twice"),
-        (["--data", "new.parquet"], "new.parquet", "one of the files that are read"),
-        (["--data", "new.parquet"], "link.parquet", "one of the files that are read"),
+        (["--data", "new.parquet"], "new.parquet", "one of the input files"),
+        (["--data", "new.parquet"], "link.parquet", "one of the input files"),
         (["--data", "new.parquet"], "out.txt", "must end with .parquet or .csv"),
         (["--data", "new.parquet"], "folder.parquet", "is a folder"),
         (["--data", "new.parquet"], "nowhere/out.csv", "there is no folder nowhere"),
@@ -260,7 +260,7 @@ def test_bad_frames_are_data_errors(finished):
     with pytest.raises(ConfigError, match="column of scores"):
         run.predict(rows.with_columns(like_pred=1), keep=["like_pred"])
     with pytest.raises(
-        DataError, match="must be a frame of pandas or polars, or a path, found 'dict'"
+        DataError, match="must be a pandas or polars frame, or a path, found 'dict'"
     ):
         run.predict({"user": [1]})
     mixed = rows.to_pandas()
