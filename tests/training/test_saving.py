@@ -242,7 +242,7 @@ class Foreign(MultiTaskModel):
 @pytest.mark.parametrize("at", [6, 14])
 def test_a_model_of_another_package_goes_on(toy, monkeypatch, at):
     """Its saved weights share names, and FuxiCTR saves better ones into the same file."""
-    monkeypatch.setitem(registry._MODELS, "Foreign", f"{__name__}:Foreign")
+    monkeypatch.setitem(registry._places(), "Foreign", f"{__name__}:Foreign")
 
     def fresh(name):
         made = toy(name)
