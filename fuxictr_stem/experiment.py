@@ -20,7 +20,7 @@ from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.utils import print_to_json
 
 from fuxictr_stem import results
-from fuxictr_stem.analysis.gates import gate_places
+from fuxictr_stem.analysis.gate_weights import gate_places
 from fuxictr_stem.config.column_words import META
 from fuxictr_stem.config.experiment_config import GROUP_KEY, load_experiment
 from fuxictr_stem.config.result_settings import check_settings, result_settings

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fuxictr_stem.analysis.gates import gate_places
+from fuxictr_stem.analysis.gate_weights import gate_places
 from fuxictr_stem.data.loading.loader import H5Loader
 from fuxictr_stem.runtime.memory import keep_freed_memory
 from fuxictr_stem.training.trackers.adapters import make_trackers

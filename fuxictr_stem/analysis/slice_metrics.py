@@ -17,7 +17,7 @@ from fuxictr_stem.metrics import METRICS, auc, gauc
 from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
 from fuxictr_stem.metrics.check_arrays import binary_labels, column, numbers, same_length
 from fuxictr_stem.metrics.intervals import percentile_interval, seeds_and_users
-from fuxictr_stem.metrics.tasks import undefined
+from fuxictr_stem.metrics.task_metrics import undefined
 
 RANKING = [
     name for name, metric in METRICS.items() if name == "AUC" or metric.group_weight is not None

@@ -14,7 +14,7 @@ import yaml
 from fuxictr_stem.config.model_parameters import find_model, model_fields
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.frames.guess_columns import Guesses
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.task_metrics import BINARY
 
 CONFIGS = ("model_config.yaml", "dataset_config.yaml")
 MARK = "# Written by fuxictr_stem.fit"

@@ -25,10 +25,10 @@ from fuxictr_stem.config.column_words import (
     SEQUENCE,
     copied_column,
 )
-from fuxictr_stem.data.source.columns import inner_type, is_text
 from fuxictr_stem.data.source.readings import answers_as_numbers
+from fuxictr_stem.data.source.source_column import inner_type, is_text
 from fuxictr_stem.errors import DataError, first_line, short, suggest
-from fuxictr_stem.frames.inputs import Splits, one_row
+from fuxictr_stem.frames.training_rows import Splits, one_row
 
 _POOLING = "layers.MaskedAveragePooling()"
 _MOST_NAMED, _MOST_LISTED = 20, 8

@@ -12,7 +12,7 @@ from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.config.problems import ProblemsError
 from fuxictr_stem.config.yaml_files import check_id
 from fuxictr_stem.errors import ConfigError, short
-from fuxictr_stem.frames import config_files, inputs
+from fuxictr_stem.frames import config_files, training_rows
 from fuxictr_stem.frames.guess_columns import (
     Guesses,
     absent,
@@ -21,8 +21,8 @@ from fuxictr_stem.frames.guess_columns import (
     guess_columns,
     origin,
 )
-from fuxictr_stem.frames.inputs import Splits
 from fuxictr_stem.frames.python_words import argument_at, check_arguments, in_python_words
+from fuxictr_stem.frames.training_rows import Splits
 from fuxictr_stem.registry import get_model
 
 
@@ -69,7 +69,7 @@ class Request:
         self.expid = self.expid or f"{self.model}_{self.dataset_id}"
 
     def _problems(self) -> Iterator[str]:
-        yield from inputs.kind_problems(self.rows)
+        yield from training_rows.kind_problems(self.rows)
         yield from config_files.settings_problems(self.settings)
         for argument in ("labels", "features", "ignore"):
             value = getattr(self, argument)
@@ -89,7 +89,7 @@ class Request:
                 yield "ignore: is for features=None; here features says which columns they are."
         for argument in ("out", "init_from"):
             value = getattr(self, argument)
-            if not (inputs.is_path(value) or (argument == "init_from" and value is None)):
+            if not (training_rows.is_path(value) or (argument == "init_from" and value is None)):
                 yield f"{argument}: must be the path of a folder, found {short(value)}."
         if not isinstance(self.gpu, int):
             yield f"gpu: must be the number of a CUDA device, or -1 for the CPU, found {self.gpu!r}."
@@ -144,11 +144,11 @@ class Request:
         weight = self.settings.get("sample_weight")
         if isinstance(weight, str):
             labels.setdefault(weight, None)
-        from_files = inputs.is_path(self.rows["train"])
+        from_files = training_rows.is_path(self.rows["train"])
         if from_files:
-            splits = inputs.of_files(self.rows, self.settings)
+            splits = training_rows.of_files(self.rows, self.settings)
         frames = splits.frames if from_files else self.rows
-        names = {split: inputs.column_names(split, frame) for split, frame in frames.items()}
+        names = {split: training_rows.column_names(split, frame) for split, frame in frames.items()}
         features = self.features
         if features is None:
             texts = absent(self.ignore, {"train": names["train"]})
@@ -164,7 +164,7 @@ class Request:
         if not from_files:
             # A function may read any column.
             more = names["train"] if None in origins else self.settings.get("prediction_columns")
-            splits = inputs.write(self.rows, {*needed, *(more or ())}, self.out / "data")
+            splits = training_rows.write(self.rows, {*needed, *(more or ())}, self.out / "data")
         return splits, features, labels
 
     def _checked(self, folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from fuxictr_stem.data.cache.cache_folder import remove as remove_cache
 from fuxictr_stem.data.source.files import SPLITS
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.frames.config_files import CONFIGS, MARK
-from fuxictr_stem.frames.inputs import replace_folder
+from fuxictr_stem.frames.training_rows import replace_folder
 from fuxictr_stem.runtime.outputs import final_name, temporaries
 
 

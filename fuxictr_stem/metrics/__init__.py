@@ -16,7 +16,7 @@ from fuxictr_stem.metrics.pointwise import (
     r2,
 )
 from fuxictr_stem.metrics.ranking import GROUP_WEIGHTS, GroupAUC, auc, gauc, group_auc, pr_auc
-from fuxictr_stem.metrics.tasks import (
+from fuxictr_stem.metrics.task_metrics import (
     METRICS,
     TASKS,
     Metric,

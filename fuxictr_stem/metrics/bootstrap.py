@@ -19,7 +19,7 @@ from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics.check_arrays import binary_labels, column, numbers, same_length
 from fuxictr_stem.metrics.pointwise import cross_entropies
 from fuxictr_stem.metrics.ranking import group_auc, mean_group_auc
-from fuxictr_stem.metrics.tasks import METRICS
+from fuxictr_stem.metrics.task_metrics import METRICS
 
 RATIOS = ("NE", "calibration", "calibration_error", "R2")
 """The metrics that are no mean over samples, groups or pairs."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fuxictr_stem.errors import Problem, raise_first
 from fuxictr_stem.layers import GroupedMLP
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.task_metrics import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.nested_labels import ancestors
 

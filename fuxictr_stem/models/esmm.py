@@ -10,7 +10,7 @@ from fuxictr.features import FeatureMap
 from torch import Tensor
 
 from fuxictr_stem.errors import Problem, raise_first
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.task_metrics import BINARY
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.models.nested_labels import Labels, ancestors
 from fuxictr_stem.training.precision import widen

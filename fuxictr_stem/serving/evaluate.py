@@ -13,9 +13,9 @@ from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.errors import ConfigError, DataError, raise_all, suggest
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.serving.evaluation_result import Evaluation
-from fuxictr_stem.serving.inputs import Data, Wanted, open_rows
 from fuxictr_stem.serving.measure import measure
 from fuxictr_stem.serving.predict import Predictor
+from fuxictr_stem.serving.rows_to_score import Data, Wanted, open_rows
 from fuxictr_stem.training.evaluation import Predictions
 
 

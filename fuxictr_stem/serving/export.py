@@ -43,8 +43,8 @@ from fuxictr_stem.serving.export_trial import (
     raw_rows,
     test_metrics,
 )
-from fuxictr_stem.serving.inputs import listed_names
 from fuxictr_stem.serving.int8_maps import shrink_maps
+from fuxictr_stem.serving.rows_to_score import listed_names
 from fuxictr_stem.serving.run import Run, load
 from fuxictr_stem.serving.scoring_module import ScoringModule
 from fuxictr_stem.serving.stored_rows import FLOAT32, INT8, STORED_AS

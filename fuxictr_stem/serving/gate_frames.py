@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import polars as pl
 from fuxictr.pytorch.models import MultiTaskModel
 
-from fuxictr_stem.analysis.gates import gate_weights, gate_weights_by_row
+from fuxictr_stem.analysis.gate_weights import gate_weights, gate_weights_by_row
 from fuxictr_stem.training.evaluation import Batches
 
 

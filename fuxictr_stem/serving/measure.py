@@ -12,7 +12,7 @@ from fuxictr_stem.errors import DataError, raise_all
 from fuxictr_stem.metrics import evaluate_task, mean_over_tasks, metric_names
 from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
 from fuxictr_stem.metrics.intervals import percentile_interval
-from fuxictr_stem.metrics.tasks import BINARY, undefined
+from fuxictr_stem.metrics.task_metrics import BINARY, undefined
 from fuxictr_stem.runtime.progress import track
 from fuxictr_stem.serving.evaluation_result import LEVEL, Evaluation, Figure, Slice
 from fuxictr_stem.training.evaluation import Predictions, Samples

@@ -27,7 +27,7 @@ from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.group import Member
 from fuxictr_stem.runtime.outputs import remove_leftovers, replacing
 from fuxictr_stem.runtime.progress import Progress
-from fuxictr_stem.serving.inputs import (
+from fuxictr_stem.serving.rows_to_score import (
     Blocks,
     Data,
     Frame,

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
-from fuxictr_stem.serving.inputs import as_polars, column_names, is_pandas, with_names
+from fuxictr_stem.serving.rows_to_score import as_polars, column_names, is_pandas, with_names
 
 RawRows: TypeAlias = Any
 """A frame of polars or pandas, an Arrow table, a dict of columns, a row as a dict, or a list of rows."""

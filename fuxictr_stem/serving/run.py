@@ -21,11 +21,18 @@ from fuxictr_stem.distributed.split_model import build_to_score
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.run_data import check_device
-from fuxictr_stem.serving.embeddings import FieldVectors, Table, write_embeddings
 from fuxictr_stem.serving.evaluate import Evaluation, evaluate
+from fuxictr_stem.serving.field_vectors import FieldVectors, Table, write_embeddings
 from fuxictr_stem.serving.gate_frames import mean_gate_weights, row_gate_weights
-from fuxictr_stem.serving.inputs import Data, Frame, Wanted, is_pandas, listed_names, open_rows
 from fuxictr_stem.serving.predict import Predictor, predict_frame, rows_like, write_predictions
+from fuxictr_stem.serving.rows_to_score import (
+    Data,
+    Frame,
+    Wanted,
+    is_pandas,
+    listed_names,
+    open_rows,
+)
 from fuxictr_stem.training.precision import FP32, TF32
 from fuxictr_stem.training.ranks import Ranks
 

@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, NUMERIC, SEQUENCE
-from fuxictr_stem.data.source.columns import inner_type, is_text
+from fuxictr_stem.data.source.source_column import inner_type, is_text
 from fuxictr_stem.errors import DataError, raise_all
-from fuxictr_stem.frames.inputs import one_row
+from fuxictr_stem.frames.training_rows import one_row
 from fuxictr_stem.runtime.text_table import amount
-from fuxictr_stem.starter.logs import Logs
+from fuxictr_stem.starter.read_logs import Logs
 
 NULLS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N")
 """Fields of a CSV file that mean that a value is missing, where a column's other values are numbers."""

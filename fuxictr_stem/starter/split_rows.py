@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.source.columns import is_text
+from fuxictr_stem.data.source.source_column import is_text
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.runtime.text_table import amount
-from fuxictr_stem.starter.logs import Logs
+from fuxictr_stem.starter.read_logs import Logs
 
 SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
 """The share of rows of each split, in time."""

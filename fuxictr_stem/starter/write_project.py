@@ -13,14 +13,14 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem.errors import ConfigError, DataError, OutputError, first_line, raise_all, suggest
-from fuxictr_stem.frames import config_files, inputs
+from fuxictr_stem.frames import config_files, training_rows
 from fuxictr_stem.frames.guess_columns import Guess, Guesses, column_summary, guess_columns
-from fuxictr_stem.metrics.tasks import BINARY, REGRESSION
+from fuxictr_stem.metrics.task_metrics import BINARY, REGRESSION
 from fuxictr_stem.runtime.outputs import check_new_folder
 from fuxictr_stem.runtime.whole_folder import fresh_folder, put_in_place
 from fuxictr_stem.starter.check_project import check_project
 from fuxictr_stem.starter.findings import Findings, look_at
-from fuxictr_stem.starter.logs import Logs, read_logs, with_numbers
+from fuxictr_stem.starter.read_logs import Logs, read_logs, with_numbers
 from fuxictr_stem.starter.split_rows import SHARES, by_chance, by_time, write_splits
 
 _USERS = re.compile(r"^(user|uid|member|customer|visitor|account)(_?id)?$", re.IGNORECASE)
@@ -132,7 +132,7 @@ class _Project:
         files = {split: fresh / name for split, name in names.items()}
         text = pl.String()
         types = {name: self.looked.types.get(name, text) for name in self.logs.columns}
-        splits = inputs.of_files(files, settings, types)
+        splits = training_rows.of_files(files, settings, types)
         guesses = self._guess(splits)
         grouped = self._has_mixed_groups(splits)
         rows = {split: splits.count(split) for split in SHARES}
@@ -142,7 +142,7 @@ class _Project:
         self._write_benchmark(fresh)
         return [*map(config_files.one_line, self._summary(rows, guesses, grouped)), *self._next()]
 
-    def _has_mixed_groups(self, splits: inputs.Splits) -> bool:
+    def _has_mixed_groups(self, splits: training_rows.Splits) -> bool:
         """Say whether each binary label has both classes in some group of valid and test, as gAUC needs."""
         if self.group is None:
             return False
@@ -157,7 +157,7 @@ class _Project:
                 return False
         return bool(labels)
 
-    def _guess(self, splits: inputs.Splits) -> Guesses:
+    def _guess(self, splits: training_rows.Splits) -> Guesses:
         no_features = {*self.labels, self.time, *self.looked.left_out}
         features = [name for name in self.logs.columns if name not in no_features]
         filled = splits.frames["train"].select(pl.col(features).count()).collect(engine="streaming")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics import evaluate_task, logloss, mean_over_tasks
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.task_metrics import BINARY
 from fuxictr_stem.runtime.progress import Progress
 from fuxictr_stem.training.precision import FP32, autocast, products_in
 from fuxictr_stem.training.task_loss import model_labels

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from fuxictr_stem.metrics.tasks import REGRESSION
+from fuxictr_stem.metrics.task_metrics import REGRESSION
 from fuxictr_stem.training.loss_weights import UNCERTAINTY, FixedWeights, LossWeight, TaskWeights
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fuxictr_stem.errors import Problem, raise_first, suggest
-from fuxictr_stem.metrics.tasks import REGRESSION
+from fuxictr_stem.metrics.task_metrics import REGRESSION
 
 LOSS_WEIGHTS = EQUAL, UNCERTAINTY, DYNAMIC_AVERAGE = ("EQ", "UW", "DWA")
 LossWeight = str | Sequence[float] | Mapping[str, float]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fuxictr_stem.errors import Problem, suggest
 from fuxictr_stem.layers import device
-from fuxictr_stem.metrics.tasks import BINARY, REGRESSION
+from fuxictr_stem.metrics.task_metrics import BINARY, REGRESSION
 
 _BCE = ("binary_crossentropy", "binary_cross_entropy", "bce")
 # loss -> the task type it fits; the first of a type is its default.

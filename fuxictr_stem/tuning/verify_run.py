@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics import produced_metrics
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.task_metrics import BINARY
 from fuxictr_stem.models import MultiTaskNet
 from fuxictr_stem.registry import get_model
 from fuxictr_stem.runtime.file_errors import check_access

@@ -104,7 +104,7 @@ def _fit_in(folder, **changes):
 @pytest.mark.parametrize(
     ("place", "resume"),
     [
-        ("fuxictr_stem.frames.inputs:put_in_place", False),
+        ("fuxictr_stem.frames.training_rows:put_in_place", False),
         ("fuxictr_stem.frames.config_files:write_dataset", True),
         ("fuxictr_stem.frames.run_place:put_config", False),
         ("fuxictr_stem.frames.fit_frames:run_experiment", True),

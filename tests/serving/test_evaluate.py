@@ -11,7 +11,7 @@ import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.metrics import METRICS, auc, gauc
-from fuxictr_stem.serving import inputs, measure
+from fuxictr_stem.serving import measure, rows_to_score
 
 ALL = [name for name, metric in METRICS.items() if metric.task == "binary_classification"]
 
@@ -29,7 +29,7 @@ def result(finished, split="test"):
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_the_metrics_are_those_of_the_run(finished, tmp_path, monkeypatch, ending, split):
     """Exactly, whatever the blocks: labels, rows without one, groups and means."""
-    monkeypatch.setattr(inputs, "BLOCK_ROWS", 70)
+    monkeypatch.setattr(rows_to_score, "BLOCK_ROWS", 70)
     frame, path = finished.frames[split], tmp_path / f"new{ending}"
     frame.write_csv(path) if ending == ".csv" else frame.write_parquet(path)
     arguments = ["evaluate", "--run", str(finished.folder), "--data", str(path), "--out", "m.json"]

@@ -19,7 +19,7 @@ import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.errors import ConfigError, DataError, OutputError
 from fuxictr_stem.runtime.outputs import final_name
-from fuxictr_stem.serving import inputs
+from fuxictr_stem.serving import rows_to_score
 from tests.support.processes import killed_at
 
 SCORES = ["like_pred", "view_pred"]
@@ -66,7 +66,7 @@ def test_a_files_scores_are_those_saved_in_training(finished, tmp_path, name, ou
 def test_batches_do_not_depend_on_where_files_and_blocks_end(
     finished, tmp_path, monkeypatch, block_rows
 ):
-    monkeypatch.setattr(inputs, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(rows_to_score, "BLOCK_ROWS", block_rows)
     rows, at = without_labels(finished), 0
     for place, count in enumerate([7, 64, 1, 100, 28]):
         rows[at : at + count].write_parquet(tmp_path / f"part{place}.parquet")

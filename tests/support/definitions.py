@@ -16,7 +16,7 @@ import numpy as np
 from fuxictr.pytorch.models import MultiTaskModel
 
 from fuxictr_stem.analysis.audit import all_units_on, flow_findings, with_values
-from fuxictr_stem.analysis.gates import gate_places
+from fuxictr_stem.analysis.gate_weights import gate_places
 from fuxictr_stem.analysis.gradient_flow import Batch, Part, gradient_flow, model_parts
 from fuxictr_stem.layers import ExpertLayer, GateBank
 from fuxictr_stem.models.aitm import AITM

@@ -78,7 +78,9 @@ class Project:
             (self.folder / "config" / part).mkdir(parents=True, exist_ok=True)
         experiments = {"Base": {"verbose": 0}, "toy_test": self.model, **self.experiments}
         config = self.folder / "config"
-        (config / "model_config" / "toy.yaml").write_text(yaml.safe_dump(experiments))
+        (config / "model_config" / "toy.yaml").write_text(
+            yaml.safe_dump(experiments, sort_keys=False)
+        )
         (config / "dataset_config" / "toy.yaml").write_text(yaml.safe_dump({"toy": self.dataset}))
 
     def run(self, *more: str, expid: str = "toy_test") -> int:

@@ -89,10 +89,6 @@ def test_a_single_number_is_balanced_as_a_row_of_one():
     assert balanced.temperature != model.temperature
 
 
-def test_every_method_is_known_to_the_config():
-    assert sorted(METHODS) == sorted(METHODS)
-
-
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("params", [{}, {"net_regularizer": 0.1, "embedding_regularizer": 0.1}])
 def test_the_sum_is_plain_training(name, params):

@@ -17,7 +17,7 @@ from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.config.yaml_files import read_mapping
 from fuxictr_stem.errors import ConfigError, Problem, short, suggest
 from fuxictr_stem.metrics import METRICS
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.task_metrics import BINARY
 from fuxictr_stem.tuning.samplers import check_sampler
 from fuxictr_stem.tuning.space import (
     MOST_TRIALS,

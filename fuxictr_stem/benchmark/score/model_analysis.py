@@ -13,7 +13,7 @@ import numpy as np
 from fuxictr.pytorch.models import MultiTaskModel
 
 from fuxictr_stem.analysis.audit import audit
-from fuxictr_stem.analysis.gates import GateWeights, gate_weights
+from fuxictr_stem.analysis.gate_weights import GateWeights, gate_weights
 from fuxictr_stem.analysis.gradient_flow import GradientFlow, gradient_flow
 from fuxictr_stem.analysis.slice_metrics import (
     RANKING,
@@ -28,7 +28,7 @@ from fuxictr_stem.benchmark.run.benchmark_config import SAVED, Benchmark, label_
 from fuxictr_stem.benchmark.score.finished_runs import FinishedBenchmark, Run, TaskPredictions
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.data.cache.open_cache import Cache, open_cache
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.task_metrics import BINARY
 from fuxictr_stem.models import MultiTaskNet
 from fuxictr_stem.registry import build_model, get_model
 from fuxictr_stem.run_data import make_loader

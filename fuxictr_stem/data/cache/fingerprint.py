@@ -13,9 +13,9 @@ from typing import Any
 import fuxictr
 
 from fuxictr_stem.config.result_settings import decisive_columns
-from fuxictr_stem.data.source.columns import folder_values
 from fuxictr_stem.data.source.derived_columns import identities
 from fuxictr_stem.data.source.dialect import dialect_of
+from fuxictr_stem.data.source.source_column import folder_values
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime.whole_folder import file_digest
 

@@ -15,7 +15,7 @@ from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.errors import DataError, raise_all
 from fuxictr_stem.metrics import METRICS, metric_names
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.task_metrics import BINARY
 from fuxictr_stem.runtime.text_table import amount
 
 logger = logging.getLogger(__name__)

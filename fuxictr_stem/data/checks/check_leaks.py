@@ -23,7 +23,7 @@ from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.cache.open_cache import Cache
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.metrics import auc
-from fuxictr_stem.metrics.tasks import BINARY
+from fuxictr_stem.metrics.task_metrics import BINARY
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from fuxictr_stem.data.encoding.fill_values import Fill, filled_frame
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS
-from fuxictr_stem.data.source.columns import KEPT, Column
 from fuxictr_stem.data.source.dialect import dialect_for
 from fuxictr_stem.data.source.files import file_format
 from fuxictr_stem.data.source.open_source import open_source
+from fuxictr_stem.data.source.source_column import KEPT, Column
 from fuxictr_stem.data.source.split_files import HIDDEN, Source, missing_flag
 from fuxictr_stem.data.source.validate import check_source, explained
 from fuxictr_stem.runtime.outputs import remove_leftovers

@@ -31,8 +31,8 @@ from fuxictr_stem.data.encoding.column_encoders import (
 from fuxictr_stem.data.encoding.fill_values import missing_values
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import TYPES, Column
 from fuxictr_stem.data.source.dialect import Dialect
+from fuxictr_stem.data.source.source_column import TYPES, Column
 from fuxictr_stem.data.source.split_files import whole_number
 from fuxictr_stem.errors import ConfigError, DataError, suggest
 from fuxictr_stem.runtime.whole_folder import (

@@ -17,8 +17,8 @@ import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, EMBEDDING, META, SEQUENCE, copied_column
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import DEFAULTS
 from fuxictr_stem.data.source.derived_columns import typed
+from fuxictr_stem.data.source.source_column import DEFAULTS
 from fuxictr_stem.data.source.split_files import Source, whole_number
 
 

@@ -23,9 +23,9 @@ from fuxictr_stem.data.encoding.fill_values import filled_frame
 from fuxictr_stem.data.encoding.pretrained import check_pretrained, match_pretrained
 from fuxictr_stem.data.encoding.remarks import Remark, table_remarks, unsplit
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
-from fuxictr_stem.data.source.columns import RESERVED, inner_type
 from fuxictr_stem.data.source.derived_columns import identities, type_problems, value_problems
 from fuxictr_stem.data.source.open_source import with_kinds
+from fuxictr_stem.data.source.source_column import RESERVED, inner_type
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained, first_place
 from fuxictr_stem.errors import DataError, raise_all

@@ -12,8 +12,8 @@ from fuxictr_stem.data.encoding.encoder_files import Fitted
 from fuxictr_stem.data.encoding.fill_values import fill_steps
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import type_problem
 from fuxictr_stem.data.source.readings import Reading, fault_text, first_row, readings
+from fuxictr_stem.data.source.source_column import type_problem
 from fuxictr_stem.data.source.split_files import HIDDEN, framed, written_numbers
 from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
 from fuxictr_stem.runtime.text_table import amount

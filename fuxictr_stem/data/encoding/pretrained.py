@@ -12,7 +12,7 @@ import numpy as np
 from fuxictr_stem.data.encoding.remarks import Remark, no_vectors
 from fuxictr_stem.data.encoding.vocabulary import Array
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import RESERVED
+from fuxictr_stem.data.source.source_column import RESERVED
 from fuxictr_stem.errors import DataError, raise_all, short
 from fuxictr_stem.models.pretrained_vectors import read_pretrained
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from fuxictr_stem.data.encoding.encode import Tally
 from fuxictr_stem.data.encoding.fill_values import Fill
-from fuxictr_stem.data.source.columns import RESERVED
+from fuxictr_stem.data.source.source_column import RESERVED
 from fuxictr_stem.runtime.text_table import amount
 
 UNKNOWN = "Columns whose ids are mostly unknown, so that a model has learned nothing about them"

@@ -14,8 +14,8 @@ import numpy as np
 
 from fuxictr_stem.data.encoding.column_encoders import Feature
 from fuxictr_stem.data.encoding.vocabulary import Array, Vocabulary
-from fuxictr_stem.data.source.columns import Column, are_alike
 from fuxictr_stem.data.source.readings import FLOAT32_MAX
+from fuxictr_stem.data.source.source_column import Column, are_alike
 
 ValueEncoder = Callable[[Any], Array]
 

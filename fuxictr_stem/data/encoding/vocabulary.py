@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from fuxictr_stem.data.source.columns import RESERVED
+from fuxictr_stem.data.source.source_column import RESERVED
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -131,7 +131,7 @@ def _verdict(job: Job) -> tuple[bool, str]:
 def _read_record(job: Job) -> tuple[dict[str, Any] | None, str]:
     """Return the record, None if there is none of this format, and why it asks for a preparation."""
     if not os.path.lexists(job.folder / RECORD):
-        return None, "they are not there"
+        return None, "it has no split files yet"
     try:
         return whole_folder.read_account(job.folder / RECORD, FORMAT), ""
     except whole_folder.OtherFormat:

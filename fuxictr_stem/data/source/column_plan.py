@@ -20,9 +20,9 @@ from functools import cached_property
 from typing import Any
 
 from fuxictr_stem.config.column_words import combined_labels, copied_column, function_call
-from fuxictr_stem.data.source.columns import RESERVED, Column
 from fuxictr_stem.data.source.derived_columns import columns_read, expression
 from fuxictr_stem.data.source.dialect import Dialect, dialect_of
+from fuxictr_stem.data.source.source_column import RESERVED, Column
 from fuxictr_stem.errors import ConfigError, raise_all
 
 BLOCK_ROWS = 1 << 18

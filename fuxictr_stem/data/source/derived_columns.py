@@ -14,8 +14,8 @@ import polars as pl
 
 from fuxictr_stem import registry
 from fuxictr_stem.config.column_words import copied_column, function_call
-from fuxictr_stem.data.source.columns import TYPES, is_text
 from fuxictr_stem.data.source.readings import finite
+from fuxictr_stem.data.source.source_column import TYPES, is_text
 from fuxictr_stem.errors import ConfigError, first_line
 
 Config = Mapping[str, Any]

@@ -15,7 +15,9 @@ import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, META, SEQUENCE
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import (
+from fuxictr_stem.data.source.csv_shape import csv_shape
+from fuxictr_stem.data.source.dialect import UNREADABLE, open_bytes, where_not_utf8
+from fuxictr_stem.data.source.source_column import (
     CARRIED,
     Column,
     are_alike,
@@ -25,8 +27,6 @@ from fuxictr_stem.data.source.columns import (
     whole_keys,
     written_kind,
 )
-from fuxictr_stem.data.source.csv_shape import csv_shape
-from fuxictr_stem.data.source.dialect import UNREADABLE, open_bytes, where_not_utf8
 from fuxictr_stem.data.source.split_files import Part, Source
 from fuxictr_stem.errors import DataError, first_line, raise_all, suggest
 

@@ -12,10 +12,10 @@ from typing import Any
 import polars as pl
 
 from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, origin_of, plan_columns
-from fuxictr_stem.data.source.columns import PREDICTED, Column
 from fuxictr_stem.data.source.dialect import Dialect, open_bytes
 from fuxictr_stem.data.source.files import SPLITS, find_files
 from fuxictr_stem.data.source.open_source import open_source
+from fuxictr_stem.data.source.source_column import PREDICTED, Column
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained
 from fuxictr_stem.errors import DataError, raise_all

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, META
-from fuxictr_stem.data.source.columns import (
+from fuxictr_stem.data.source.source_column import (
     CARRIED,
     TYPES,
     WITHIN_INT64,

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import polars as pl
 
 from fuxictr_stem.data.source.column_plan import Plan
-from fuxictr_stem.data.source.columns import TYPES, WITHIN_INT64
 from fuxictr_stem.data.source.readings import Reading, readings
+from fuxictr_stem.data.source.source_column import TYPES, WITHIN_INT64
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.runtime.group import ALONE, Group
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import polars as pl
 
-from fuxictr_stem.data.source.columns import Column
 from fuxictr_stem.data.source.readings import fault_text, finite, first_row
+from fuxictr_stem.data.source.source_column import Column
 from fuxictr_stem.data.source.split_files import Part, Source
 from fuxictr_stem.errors import DataError, first_line, raise_all
 from fuxictr_stem.runtime.group import ALONE, Group

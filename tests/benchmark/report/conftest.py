@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fuxictr_stem.analysis.gates import gate_weights
+from fuxictr_stem.analysis.gate_weights import gate_weights
 from fuxictr_stem.analysis.gradient_flow import gradient_flow
 from fuxictr_stem.analysis.slice_metrics import slice_lift, slice_metrics
 from fuxictr_stem.analysis.table_similarity import compare_tables

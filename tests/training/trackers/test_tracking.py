@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fuxictr_stem.analysis.gates import gate_places, gate_weights
+from fuxictr_stem.analysis.gate_weights import gate_places, gate_weights
 from fuxictr_stem.registry import list_models
 from fuxictr_stem.training.trackers import delivery
 from fuxictr_stem.training.trackers.tracker import TrackedRun

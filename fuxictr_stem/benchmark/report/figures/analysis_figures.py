@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
-from fuxictr_stem.analysis.gates import GateWeights
+from fuxictr_stem.analysis.gate_weights import GateWeights
 from fuxictr_stem.analysis.gradient_flow import GradientFlow
 from fuxictr_stem.analysis.table_similarity import TableComparison
 from fuxictr_stem.benchmark.report.figures import style

@@ -12,14 +12,14 @@ from pathlib import Path
 import polars as pl
 
 from fuxictr_stem.data.source.column_plan import plan_columns
-from fuxictr_stem.data.source.columns import KEPT, Column, is_text
 from fuxictr_stem.data.source.dialect import UNREADABLE, Dialect, dialect_for, open_bytes
 from fuxictr_stem.data.source.files import file_format, input_files
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.data.source.readings import answers_as_numbers
+from fuxictr_stem.data.source.source_column import KEPT, Column, is_text
 from fuxictr_stem.data.source.validate import check_source
 from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.frames.inputs import column_names
+from fuxictr_stem.frames.training_rows import column_names
 
 _SEPARATORS = (",", ";", "\t", "|")
 # By so many rows the separator is guessed.

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from fuxictr_stem.frames.inputs import one_row
+from fuxictr_stem.frames.training_rows import one_row
 
 
 def test_many_figures_are_those_of_one_query():

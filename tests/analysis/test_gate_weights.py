@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fuxictr_stem.analysis.gates import gate_weights
+from fuxictr_stem.analysis.gate_weights import gate_weights
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.layers import GateBank, free_rules
 from tests.support.small_models import SMALL, Batches, batch, feature_map, small_model

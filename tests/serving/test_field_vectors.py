@@ -11,7 +11,7 @@ import fuxictr_stem
 from fuxictr_stem.cli import main
 from fuxictr_stem.errors import ConfigError, OutputError
 from fuxictr_stem.runtime.outputs import final_name
-from fuxictr_stem.serving import embeddings
+from fuxictr_stem.serving import field_vectors
 from tests.support.processes import killed_at
 from tests.support.project import Project, toy_rows
 
@@ -85,7 +85,7 @@ def test_all_other_values_have_the_key_null(run, finished):
 
 def test_files_hold_the_frames_whatever_the_block(run, tmp_path, monkeypatch, capfd):
     whole = {field: run.embeddings(field) for field in ("user", "item", "tags", "author")}
-    monkeypatch.setattr(embeddings, "_BLOCK_BYTES", 200)
+    monkeypatch.setattr(field_vectors, "_BLOCK_BYTES", 200)
     assert run.embeddings("user").equals(whole["user"])
     assert main(["embeddings", "--run", "run", "--out", "vectors"]) == 0
     assert "Wrote vectors" in capfd.readouterr().err
@@ -143,14 +143,14 @@ def test_what_is_cut_off_leaves_no_folder_and_the_next_removes_the_rest(run, tmp
     (left / "item.parquet").write_text("half")
     other = tmp_path / "other.tmp-4711-0badcafe"
     other.mkdir()
-    original = embeddings.FieldVectors._read
+    original = field_vectors.FieldVectors._read
 
     def fail(self, field, ids):
         if field == "item":
             raise OSError("no space")
         return original(self, field, ids)
 
-    monkeypatch.setattr(embeddings.FieldVectors, "_read", fail)
+    monkeypatch.setattr(field_vectors.FieldVectors, "_read", fail)
     with pytest.raises(OutputError, match="no space"):
         run.write_embeddings(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "run"]
@@ -160,7 +160,7 @@ def test_what_is_cut_off_leaves_no_folder_and_the_next_removes_the_rest(run, tmp
 @pytest.mark.parametrize("place", ["_file_name", "put_in_place"])
 def test_a_killed_process_leaves_no_folder(place, run, tmp_path):
     command = ["embeddings", "--run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
-    killed_at(f"fuxictr_stem.serving.embeddings:{place}", main, command)
+    killed_at(f"fuxictr_stem.serving.field_vectors:{place}", main, command)
     left = [path.name for path in tmp_path.iterdir() if path.name != "run"]
     assert [final_name(name) for name in left] == ["out"]
     assert left != ["out"]
