@@ -36,15 +36,15 @@ def copy_problems(features: Sequence[Column], labels: Sequence[Column]) -> Itera
     """Yield copies of nothing, in circles, and inputs that hold what a label holds."""
     by_name = {entry.values["name"]: entry.values for entry in (*features, *labels)}
     for entry in (*features, *labels):
-        chain = _copies(entry.values["name"], by_name)
+        chain = words.copy_chain(entry.values["name"], by_name)
         if chain[-1] in chain[:-1]:
             yield entry.problem("preprocess", f"copies in a circle: {' <- '.join(chain)}.")
         # A longer chain is the fault of the copy before, which is reported there.
         elif len(chain) == 2:
             yield from _source_problems(entry, chain[1], by_name)
-    answers = {_copies(e.values["name"], by_name)[-1]: e.values["name"] for e in labels}
+    answers = {words.copy_chain(e.values["name"], by_name)[-1]: e.values["name"] for e in labels}
     for place, col, _ in features:
-        chain = _copies(col["name"], by_name)
+        chain = words.copy_chain(col["name"], by_name)
         label = answers.get(chain[-1])
         if label not in (None, col["name"]) and col["active"] and col["type"] != words.META:
             text = f"{' <- '.join(chain)} holds the same as the label {label!r}: {_ANSWER}"
@@ -67,18 +67,6 @@ def _source_problems(entry: Column, source: str, by_name: Columns) -> Iterator[P
     # An input that copies such a label is rejected as one that holds the answer.
     elif words.combined_labels(made) and entry.values.get("type", words.META) == words.META:
         yield entry.problem("preprocess", text, "Copy a column of the files.")
-
-
-def _copies(name: str, by_name: Columns) -> list[str]:
-    """Return a column, what it copies, what that copies, and so on, to the end or a repetition."""
-    chain = [name]
-    while chain[-1] not in chain[:-1]:
-        last = chain[-1]
-        source = words.copied_column(by_name.get(last, {}).get("preprocess"), last)
-        if source in (None, last):
-            break
-        chain.append(str(source))
-    return chain
 
 
 def sharing_problems(features: Sequence[Column]) -> Iterator[Problem]:

@@ -33,6 +33,23 @@ def copied_column(preprocess: str | None, name: str) -> str | None:
     return (match[1] or name) if match else None
 
 
+def copy_chain(name: str, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a column, what it copies, what that copies, and so on, to that of the files or a repetition.
+
+    Example:
+        >>> copy_chain("group", {"group": {"preprocess": "copy_from(user)"}, "user": {}})
+        ['group', 'user']
+    """
+    chain = [name]
+    while chain[-1] not in chain[:-1]:
+        last = chain[-1]
+        source = copied_column(columns.get(last, {}).get("preprocess"), last)
+        if source in (None, last):
+            break
+        chain.append(str(source))
+    return chain
+
+
 def function_call(preprocess: str | None, name: str) -> tuple[str, str] | None:
     """Return the function, and its text, that a normalised ``preprocess`` of a feature calls, if any.
 

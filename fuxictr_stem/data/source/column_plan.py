@@ -19,7 +19,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from fuxictr_stem.config.column_words import combined_labels, copied_column, function_call
+from fuxictr_stem.config.column_words import (
+    combined_labels,
+    copied_column,
+    copy_chain,
+    function_call,
+)
 from fuxictr_stem.data.source.derived_columns import columns_read, expression
 from fuxictr_stem.data.source.dialect import Dialect, dialect_of
 from fuxictr_stem.data.source.source_column import RESERVED, Column
@@ -87,11 +92,8 @@ class Plan:
 
     def source_of(self, feature: str) -> Column:
         """Return the column that a feature's values are read as: its own, or one that FuxiCTR copies."""
-        read = {column.name: column for column in self.columns}
-        copies = {col["name"]: col.get("preprocess") for col in self.features}
-        while feature not in read:
-            feature = str(copied_column(copies[feature], feature))
-        return read[feature]
+        name = copy_chain(feature, {col["name"]: col for col in self.features})[-1]
+        return next(column for column in self.columns if column.name == name)
 
 
 def plan_columns(dataset: Mapping[str, Any]) -> Plan:
@@ -124,10 +126,10 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
             sources.add(source)
         else:
             adapted.pop("preprocess", None)
-            columns.append(_feature(col, origin_of(col["name"], declared)))
+            columns.append(_feature(col, copy_chain(col["name"], declared)[-1]))
     kept = [col for col in features if col["active"] or col["name"] in sources]
     inactive = [declared[col["name"]] for col in kept if not col["active"]]
-    columns += [_feature(col, origin_of(col["name"], declared)) for col in inactive]
+    columns += [_feature(col, copy_chain(col["name"], declared)[-1]) for col in inactive]
     null_values = tuple(dataset.get("null_values") or ())
     return Plan(
         dataset_id=dataset["dataset_id"],
@@ -141,17 +143,6 @@ def plan_columns(dataset: Mapping[str, Any]) -> Plan:
         labels=[col["name"] for col in dataset["label_col"]],
         derived=tuple(derived),
     )
-
-
-def origin_of(name: str, declared: Mapping[str, Mapping[str, Any]]) -> str:
-    """Follow copies to the column that is in the file."""
-    # Bounded, although the config check rejects circles.
-    for _ in declared:
-        source = copied_column(declared.get(name, {}).get("preprocess"), name)
-        if source is None:
-            break
-        name = source
-    return name
 
 
 def _problems(col: Mapping[str, Any]) -> Iterator[str]:
@@ -234,7 +225,7 @@ def _label(col: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) ->
         name=name,
         kind="label",
         dtype="float",
-        origin=origin_of(name, declared),
+        origin=copy_chain(name, declared)[-1],
         required=fill is None and (missing is None or not math.isnan(missing)),
         fill=fill,
         missing=missing,

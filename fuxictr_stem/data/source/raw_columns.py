@@ -11,7 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, origin_of, plan_columns
+from fuxictr_stem.config.column_words import copy_chain
+from fuxictr_stem.data.source.column_plan import BLOCK_ROWS, plan_columns
 from fuxictr_stem.data.source.dialect import Dialect, open_bytes
 from fuxictr_stem.data.source.files import SPLITS, find_files
 from fuxictr_stem.data.source.open_source import open_source
@@ -75,7 +76,7 @@ def find_raw_columns(
     plan, is_csv = plan_columns(dataset), dataset["data_format"] == "csv"
     columns = []
     for name, column in wanted.items():
-        origin = origin_of(column, declared)
+        origin = copy_chain(column, declared)[-1]
         dtype = declared.get(origin, {}).get("dtype", "str") if is_csv else ""
         columns.append(Column(name, PREDICTED, dtype, origin, null_values=plan.null_values))
     plan = replace(plan, columns=tuple(columns), features=[])
