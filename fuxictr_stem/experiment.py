@@ -158,7 +158,7 @@ def run_experiment(
             kept=params["states_kept"],
             resume=resume,
         )
-        there = initial.digest if initial is not None and initial.is_there else None
+        there = initial.digest if initial is not None and initial.source is not None else None
         ranks.from_first(lambda: [result is not None, there])
         if result is not None:
             _check_finished(params, result)

@@ -45,7 +45,8 @@ class InitialWeights:
     """The weights of the finished run in ``folder``, from which one that writes to ``target`` starts.
 
     With ``resume``, a run that has begun has recorded its start, and the folder need not be there any
-    more. ``digest`` is the SHA-256 of the file of weights. A ConfigError names all that does not fit.
+    more: ``source`` is then None, and the run must have a state to go on from. ``digest`` is the SHA-256 of
+    the file of weights. A ConfigError names all that does not fit.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class InitialWeights:
         resume: bool = False,
     ) -> None:
         self.folder, self._params = Path(os.path.abspath(folder)), params
-        self._source: Source | None = None
+        self.source: Source | None = None
         account = results.last_account(target) if resume and not folder.exists() else None
         recorded = (account or {}).get("init_from")
         if recorded and recorded["folder"] == str(self.folder):
@@ -67,14 +68,9 @@ class InitialWeights:
                 f"--init-from {folder} is the folder that this run writes to. Copy it to another place, or "
                 f"run under another experiment id or model_root."
             )
-        self._source = open_source(folder)
-        self.digest = self._source.digest
-        check_fit(self._source, params)
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the folder is there; if it is not, the run must have a state to go on from."""
-        return self._source is not None
+        self.source = open_source(folder)
+        self.digest = self.source.digest
+        check_fit(self.source, params)
 
     def check_same(self, digest: str, who: str) -> None:
         """Compare with another process' digest; ``who`` is what this one is called in a ConfigError."""
@@ -95,7 +91,7 @@ class InitialWeights:
             how many are ``matched``, ``new`` and ``gone``; ``fresh``: what else starts anew.
         """
         assert isinstance(model, MultiTaskNet)
-        source = self._source
+        source = self.source
         if source is None:
             raise ConfigError(
                 "--resume: no state of this run is intact, and the run that it starts from, "
