@@ -14,7 +14,6 @@ Feature files are held in memory, logs are read in blocks.
 
 from __future__ import annotations
 
-import datetime
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -46,13 +45,12 @@ _LAST_BUCKET = 60
 _LONGEST_MS = 2**31 - 1
 
 _date, _hourmin, _duration = pl.col("date"), pl.col("hourmin"), pl.col("duration_ms")
+_IS_DAY = (
+    _date.is_between(10_000_101, 99_991_231)
+    & _date.cast(pl.String).str.to_date("%Y%m%d", strict=False).is_not_null()
+)
 _RULES = (
-    Rule(
-        "date",
-        "a day as 20220507",
-        _date.is_between(10_000_101, 99_991_231)
-        & _date.cast(pl.String).str.to_date("%Y%m%d", strict=False).is_not_null(),
-    ),
+    Rule("date", "a day as 20220507", _IS_DAY),
     Rule(
         "hourmin",
         "hour and minute as 2359",
@@ -67,11 +65,7 @@ _RULES = (
 
 
 def _is_day(value: int) -> bool:
-    try:
-        datetime.datetime.strptime(str(value), "%Y%m%d")
-    except ValueError:
-        return False
-    return 10_000_101 <= value <= 99_991_231
+    return abs(value) < 2**63 and pl.DataFrame({"date": [value]}).select(_IS_DAY).item()
 
 
 _DAY_WORDS = named("a day as the log writes it, a number like 20220507", type="integer")
