@@ -90,13 +90,8 @@ def split_table(counts: Counts, labels: Sequence[str], source: Mapping[str, Any]
     for name, count in {**counts, "all": total}.items():
         fact = published.get("raw" if name == "all" else name)
         rows = count["rows"]
-        table.append(
-            [name, f"{rows:,}", "-" if fact is None else f"{fact:,}" if _is_number(fact) else fact]
-            + [f"{count[k, 1] / rows:.4f}" if k in binary else "not 0/1" for k in labels]
-        )
-    shares = [f"{rates[k]:.4f}" if _is_number(rates.get(k)) else "-" for k in labels]
+        shown = "-" if fact is None else fact if isinstance(fact, str) else f"{fact:,}"
+        positives = [f"{count[k, 1] / rows:.4f}" if k in binary else "not 0/1" for k in labels]
+        table.append([name, f"{rows:,}", shown, *positives])
+    shares = ["-" if rates.get(k) is None else f"{rates[k]:.4f}" for k in labels]
     return text_table([*table, ["published", "", "", *shares]])
-
-
-def _is_number(fact: object) -> bool:
-    return isinstance(fact, (int, float)) and not isinstance(fact, bool)
