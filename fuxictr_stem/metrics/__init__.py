@@ -4,8 +4,6 @@
 configs and averages over tasks; `bootstrap` and `intervals` say how far they could be chance.
 """
 
-from __future__ import annotations
-
 from fuxictr_stem.metrics.pointwise import (
     calibration,
     calibration_error,

@@ -65,13 +65,17 @@ class LossSums(nn.Module):
 
 @runtime_checkable
 class TaskLosses(Protocol):
-    """A model that sums its tasks' losses, as `MultiTaskNet` does."""
+    """A model that sums its tasks' losses and can note the norm of its gradient, as `MultiTaskNet` does."""
 
     labels: list[str]
     tasks: dict[str, str]
     loss_weight: LossWeight
     task_weights: TaskWeights
     loss_sums: LossSums
+    gradient_norm: Tensor | None
+
+    def watch_gradient_norm(self) -> None:
+        """Have ``gradient_norm`` hold the norm of each step's gradient."""
 
 
 def warn_of_first_losses(model: TaskLosses, step: int) -> bool:

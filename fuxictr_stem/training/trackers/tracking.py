@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from fuxictr.pytorch.models import MultiTaskModel
@@ -26,16 +26,6 @@ from fuxictr_stem.training.trackers.gate_means import GateSums, NamedGates, figu
 from fuxictr_stem.training.trackers.tracker import ALWAYS, Ending, Point, TrackedRun, Tracker
 
 _FAILED_SECONDS = 10.0
-
-
-@runtime_checkable
-class _Ours(TaskLosses, Protocol):
-    """A model whose steps can be looked into, as `MultiTaskNet`."""
-
-    gradient_norm: Tensor | None
-
-    def watch_gradient_norm(self) -> None:
-        """Have ``gradient_norm`` hold the norm of each step's gradient."""
 
 
 class Progress(NamedTuple):
@@ -73,7 +63,7 @@ class Tracking:
         self._deliveries = [Delivery(tracker) for tracker in trackers]
         self._steps = steps
         self._model: MultiTaskModel
-        self._ours: _Ours | None = None
+        self._ours: TaskLosses | None = None
         self._last = Progress(0, 0, 0.0)  # of the last point
         self._sums: list[float] = []  # the tasks' loss sums at the last point
         self._losses: list[float] = []  # of the steps after it
@@ -87,7 +77,7 @@ class Tracking:
         self, model: MultiTaskModel, progress: Progress, state: Mapping[str, Any] | None
     ) -> None:
         """Start, before a model's next step; with the `state` of the run that goes on, if it has one."""
-        self._model, self._ours = model, model if isinstance(model, _Ours) else None
+        self._model, self._ours = model, model if isinstance(model, TaskLosses) else None
         self._last, self._losses, self._sums = progress, [], []
         if self._ours is not None:
             self._ours.watch_gradient_norm()
