@@ -8,7 +8,7 @@ Symbols: B batch, K tables, D embedding dim of a field, L sequence length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -33,10 +33,10 @@ class FieldLayout:
     dims: dict[str, int]  # embedding dim of each field, before its encoder
     # The field whose table a categorical or sequence field reads: its own, or that of `share_embedding`.
     owners: dict[str, str]
-    pretrained: list[str] = field(default_factory=list)  # owners with pretrained vectors
+    pretrained: list[str]  # owners with pretrained vectors
     # The other owners, and the numeric fields; those of one dim are together.
-    tables: list[list[str]] = field(default_factory=list)
-    numeric: list[list[str]] = field(default_factory=list)
+    tables: list[list[str]]
+    numeric: list[list[str]]
 
     def first_id(self, owner: str) -> tuple[int, int]:
         """Return the number of the table that an owner's rows lie in, and the row of its id 0.
@@ -67,20 +67,16 @@ def field_layout(specs: Mapping[str, Mapping[str, Any]], embedding_dim: int) -> 
     dims = {name: spec.get("embedding_dim") or embedding_dim for name, spec in features.items()}
     for name, owner in owners.items():
         dims[name] = features[name]["embedding_dim"] = dims[owner]
-    layout = FieldLayout(features, dims, owners)
-    tables: dict[int, list[str]] = {}
-    for owner in dict.fromkeys(owners.values()):
-        if "pretrained_emb" in features[owner]:
-            layout.pretrained.append(owner)
-        else:
-            tables.setdefault(dims[owner], []).append(owner)
-    numeric: dict[int, list[str]] = {}
-    for name, spec in features.items():
-        if spec["type"] == "numeric":
-            numeric.setdefault(dims[name], []).append(name)
-    layout.tables.extend(tables.values())
-    layout.numeric.extend(numeric.values())
-    return layout
+    every = dict.fromkeys(owners.values())
+    pretrained = [owner for owner in every if "pretrained_emb" in features[owner]]
+    plain = [owner for owner in every if owner not in pretrained]
+    numeric = [name for name, spec in features.items() if spec["type"] == "numeric"]
+
+    def by_dim(names: list[str]) -> list[list[str]]:
+        dims_of = dict.fromkeys(dims[name] for name in names)
+        return [[name for name in names if dims[name] == dim] for dim in dims_of]
+
+    return FieldLayout(features, dims, owners, pretrained, by_dim(plain), by_dim(numeric))
 
 
 def vocabularies(specs: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[bool]]:
