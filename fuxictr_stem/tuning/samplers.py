@@ -42,7 +42,7 @@ class FixedSampler:
 def make_sampler(
     search: Search, own: Mapping[str, Any], modes: Sequence[str], journal: Path, name: str
 ) -> FixedSampler | TpeSampler:
-    """Return the sampler of an experiment.
+    """Return the sampler of an experiment, which `check_sampler` has let pass.
 
     Args:
         search: What it may try, how, and how often.
@@ -51,15 +51,11 @@ def make_sampler(
         modes: Whether each objective is best at its ``max`` or ``min``.
         journal: File of the trials, for the samplers that learn from them; nobody else may write there.
         name: Of the search within that file; it must change with what decides the numbers.
-
-    Raises:
-        ConfigError: A package is not installed.
     """
     if search.sampler == GRID:
         return FixedSampler(grid_of(search.space))
     if search.sampler == RANDOM:
         return FixedSampler(_drawn(search, own))
-    check_sampler(search.sampler)
     from fuxictr_stem.tuning.tpe import TpeSampler
 
     return TpeSampler(search, own, modes, journal, name)
