@@ -17,9 +17,9 @@ from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.runtime import whole_folder
-from tests.data.encoding.test_encode import CASES
-from tests.data.source.test_derived_columns import package, small  # noqa: F401  a fixture
 from tests.support.datasets import COLUMNS, assert_same, feature, frames, write_dataset
+from tests.support.encoding_cases import CASES
+from tests.support.preprocess_package import small
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_another_vocabulary_of_the_right_name_is_found(folder):
         RowEncoder.load(folder)
 
 
-def test_functions_are_those_of_training(package, tmp_path):  # noqa: F811
+def test_functions_are_those_of_training(package, tmp_path):
     features = [
         feature("hour", preprocess="hour"),
         feature("square", dtype="int", preprocess="bucket(price)"),

@@ -10,7 +10,6 @@ from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding.encode import read_blocks
 from fuxictr_stem.data.encoding.encoder_files import write_encoder
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
-from tests.data.encoding.test_encode import CASES
 from tests.support.datasets import (
     COLUMNS,
     SPLITS,
@@ -19,6 +18,7 @@ from tests.support.datasets import (
     fuxictr_says,
     write_dataset,
 )
+from tests.support.encoding_cases import CASES
 
 
 def said_of(dataset, folder):
