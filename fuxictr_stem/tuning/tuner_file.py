@@ -122,12 +122,10 @@ class Tuner:
     def own(self) -> dict[str, Any]:
         """Return the experiment's own settings of the keys that have several values in the search."""
         settings = {**self.dataset.settings, **self.experiment.settings}
-        single = {
-            name: values.values[0]
+        return {
+            name: values.values[0] if _is_single(values) else settings[name]
             for name, values in self.search.space.items()
-            if _is_single(values)
         }
-        return {name: single.get(name, settings[name]) for name in self.search.space}
 
     def variant(self, settings: Mapping[str, Any], name: str) -> Variant:
         """Return the experiment with settings of a trial; ``name`` ends its id, before a digest.

@@ -11,6 +11,7 @@ import polars as pl
 from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from fuxictr_stem.config.tasks import task_types
 from fuxictr_stem.errors import DataError
 from fuxictr_stem.metrics import produced_metrics
 from fuxictr_stem.metrics.task_metrics import BINARY
@@ -90,8 +91,7 @@ def _problems(result: Mapping[str, Any], params: Mapping[str, Any], seed: int) -
     identity = {"dataset_id": params["dataset_id"], "model": params["model"]}
     identity |= {"seed": seed, "expid": params["model_id"]}
     problems = [key for key, value in identity.items() if result.get(key) != value]
-    tasks = dict(zip(params["task_labels"], params["task"], strict=True))
-    metrics = produced_metrics(tasks, params["metrics"])
+    metrics = produced_metrics(task_types(params), params["metrics"])
     try:
         record = _Result.model_validate(result)
     except ValidationError as error:
@@ -122,7 +122,7 @@ def _check_predictions(path: Path, params: Mapping[str, Any], rows: int) -> None
         # Raw values next to them may be missing.
         columns = [name for name in (*names, GROUP) if name in frame.columns]
         problems += [f"{name} has empty values" for name in columns if frame[name].has_nulls()]
-        for label, task in zip(params["task_labels"], params["task"], strict=True):
+        for label, task in task_types(params).items():
             samples = frame.filter(pl.col(label).is_not_nan())
             true, pred = samples[label], samples[f"{label}_pred"]
             fits = true.is_in([0, 1]) if task == BINARY else true.is_finite()

@@ -29,7 +29,7 @@ def analysis_pictures(analysis: Analysis, leaderboard: Leaderboard) -> Iterator[
     slice_names = analysis.slices.names if analysis.slices else []
     for model, places in analysis.gates.items():
         yield _gates(model, analysis.run(model), places)
-        if slice_names and all(len(place.slice_mean) == len(slice_names) for place in places):
+        if slice_names:
             yield _gates(model, analysis.run(model), places, slice_names)
     for model, flow in analysis.flows.items():
         yield _flow(model, analysis.run(model), flow)
