@@ -166,8 +166,8 @@ def test_a_missing_column_is_named_once(tmp_path):
     dataset = write_dataset(tmp_path, frames, [feature("cat")], LABELS)
     with pytest.raises(DataError) as caught:
         open_cache(dataset)
-    assert str(caught.value).count("has no column 'buy' (label 'buy')") == 3
-    assert str(caught.value).count("has no column") == 3
+    assert str(caught.value).count("there is no column 'buy' (label 'buy')") == 3
+    assert str(caught.value).count("there is no column") == 3
 
 
 def test_faulty_values_are_those_of_the_labels_that_are_combined(tmp_path):

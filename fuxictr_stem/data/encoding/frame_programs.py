@@ -11,11 +11,10 @@ from fuxictr_stem.data.encoding.column_encoders import Encoder
 from fuxictr_stem.data.encoding.encoder_files import Fitted
 from fuxictr_stem.data.encoding.fill_values import fill_steps
 from fuxictr_stem.data.encoding.vocabulary import Array
-from fuxictr_stem.data.source.column_plan import Plan
+from fuxictr_stem.data.source.column_plan import Plan, column_problems
 from fuxictr_stem.data.source.readings import Reading, fault_text, first_row, readings
-from fuxictr_stem.data.source.source_column import type_problem
 from fuxictr_stem.data.source.split_files import HIDDEN, framed, written_numbers
-from fuxictr_stem.errors import DataError, first_line, raise_all, short, suggest
+from fuxictr_stem.errors import DataError, first_line, raise_all, short
 from fuxictr_stem.runtime.text_table import amount
 
 _FAULTY = f"{HIDDEN}faulty"
@@ -63,7 +62,7 @@ def program(
     Raises:
         DataError: Columns are missing or of a type that cannot be read as in training; all are named.
     """
-    raise_all(DataError, _HEADING, dict.fromkeys(_type_problems(plan, types, names)))
+    raise_all(DataError, _HEADING, dict.fromkeys(column_problems(plan, types, names)))
     read_columns = readings(plan.columns, types)
     whole = written_numbers(plan, [types])
     steps = fill_steps(plan, framed(read_columns, whole))
@@ -90,20 +89,6 @@ def row_frame(values: Mapping[str, Any], columns: Collection[str]) -> pl.DataFra
                 problems.append(f"column {name!r} cannot hold {short(values[name])}.")
     raise_all(DataError, _HEADING, problems)
     return pl.DataFrame(series)
-
-
-def _type_problems(
-    plan: Plan, types: Mapping[str, pl.DataType], names: Collection[str]
-) -> Iterator[str]:
-    """Yield columns that are missing, or of a type that cannot be read as in training."""
-    for column in plan.in_files:
-        have = types.get(column.origin)
-        if have is None:
-            use = f" (read by {column.name!r})" if column.name != column.origin else ""
-            near = suggest(column.origin, names)
-            yield f"there is no column {column.origin!r}{use}.{near}"
-        elif problem := type_problem(column, have):
-            yield f"{column.described}: {problem}"
 
 
 def _faults(frame: pl.DataFrame, readings: Sequence[Reading]) -> Iterator[str]:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import polars as pl
+
 from fuxictr_stem.config.column_words import (
     combined_labels,
     copied_column,
@@ -27,8 +29,8 @@ from fuxictr_stem.config.column_words import (
 )
 from fuxictr_stem.data.source.derived_columns import columns_read, expression
 from fuxictr_stem.data.source.dialect import Dialect, dialect_of
-from fuxictr_stem.data.source.source_column import RESERVED, Column
-from fuxictr_stem.errors import ConfigError, raise_all
+from fuxictr_stem.data.source.source_column import CARRIED, RESERVED, Column, type_problem
+from fuxictr_stem.errors import ConfigError, raise_all, suggest
 
 BLOCK_ROWS = 1 << 18
 """The most rows that are read at a time."""
@@ -94,6 +96,24 @@ class Plan:
         """Return the column that a feature's values are read as: its own, or one that FuxiCTR copies."""
         name = copy_chain(feature, {col["name"]: col for col in self.features})[-1]
         return next(column for column in self.columns if column.name == name)
+
+
+def column_problems(
+    plan: Plan, types: Mapping[str, pl.DataType], names: Collection[str]
+) -> Iterator[str]:
+    """Yield columns that a plan reads and that are absent, or of a type that cannot be read as declared.
+
+    ``types`` are those of the columns that are there; ``names`` are all that could be meant.
+    """
+    for column in plan.in_files:
+        have = types.get(column.origin)
+        if have is None:
+            what = "label" if column.kind == "label" else "feature"
+            use = f"copied by {what}" if column.name != column.origin else what
+            use = column.kind if column.kind in CARRIED else f"{use} {column.name!r}"
+            yield f"there is no column {column.origin!r} ({use}).{suggest(column.origin, names)}"
+        elif problem := type_problem(column, have):
+            yield f"{column.described}: {problem}"
 
 
 def plan_columns(dataset: Mapping[str, Any]) -> Plan:

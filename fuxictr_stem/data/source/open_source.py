@@ -14,21 +14,19 @@ from pathlib import Path
 import polars as pl
 
 from fuxictr_stem.config.column_words import CATEGORICAL, META, SEQUENCE
-from fuxictr_stem.data.source.column_plan import Plan
+from fuxictr_stem.data.source.column_plan import Plan, column_problems
 from fuxictr_stem.data.source.csv_shape import csv_shape
 from fuxictr_stem.data.source.dialect import UNREADABLE, open_bytes, where_not_utf8
 from fuxictr_stem.data.source.source_column import (
-    CARRIED,
     Column,
     are_alike,
     folder_values,
     inner_type,
-    type_problem,
     whole_keys,
     written_kind,
 )
 from fuxictr_stem.data.source.split_files import Part, Source
-from fuxictr_stem.errors import DataError, first_line, raise_all, suggest
+from fuxictr_stem.errors import DataError, first_line, raise_all
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +52,11 @@ def open_source(plan: Plan, files: Mapping[str, list[Path]]) -> Source:
                 if name in lacking
             }
             every = types | {n: of_whole if n in whole else pl.String() for n in constants}
-            file_problems = file_problems or _missing(plan, every)
+            file_problems = file_problems or _header_problem(plan, list(every))
+            file_problems = file_problems or list(column_problems(plan, every, every))
             problems += [f"{path} ({split}): {problem}" for problem in file_problems]
             parts[split].append(Part(path, every, tuple(types), constants))
     places = [(part, f"{part.path} ({split})") for split in parts for part in parts[split]]
-    problems += _type_problems(plan, places)
     heading = f"dataset {plan.dataset_id!r}"
     # Where training has read them, each is compared with it.
     tables = [columns for columns in _tables(plan) if not columns[0].kinds]
@@ -123,23 +121,11 @@ def _schema(path: Path, plan: Plan) -> tuple[dict[str, pl.DataType], list[str]]:
     ]
 
 
-def _missing(plan: Plan, types: Mapping[str, pl.DataType]) -> list[str]:
-    problems = []
-    for column in plan.in_files:
-        if column.origin not in types:
-            what = "label" if column.kind == "label" else "feature"
-            use = f"copied by {what}" if column.name != column.origin else what
-            use = column.kind if column.kind in CARRIED else f"{use} {column.name!r}"
-            problems.append(
-                f"has no column {column.origin!r} ({use}).{suggest(column.origin, types)}"
-            )
-    # With a wrong separator there is no column; twenty lines of these would hide the reason.
-    return _header_problem(plan, list(types)) or problems if problems else []
-
-
 def _header_problem(plan: Plan, header: Sequence[str]) -> list[str]:
     """Return why a CSV file's header has no name of the config, where that shows."""
-    if plan.data_format != "csv" or len(header) != 1:
+    is_right = all(column.origin in header for column in plan.in_files)
+    # With a wrong separator there is no column; twenty lines of these would hide the reason.
+    if plan.data_format != "csv" or len(header) != 1 or is_right:
         return []
     sep, first = plan.dialect.sep, header[0]
     others = [other for other in ",\t;|" if other != sep and other in first]
@@ -147,15 +133,6 @@ def _header_problem(plan: Plan, header: Sequence[str]) -> list[str]:
         f" Write sep: {json.dumps(others[0])}, or set fields apart by {sep!r}." if others else ""
     )
     return [f"its header {first!r} is one column: is sep {sep!r} right?{advice}"]
-
-
-def _type_problems(plan: Plan, places: Sequence[tuple[Part, str]]) -> Iterator[str]:
-    """Yield types that cannot be read as declared."""
-    for column in plan.in_files:
-        for part, place in places:
-            have = part.types.get(column.origin)
-            if have is not None and (problem := type_problem(column, have)):
-                yield f"{place}, {column.described}: {problem}"
 
 
 def _tables(plan: Plan) -> list[list[Column]]:

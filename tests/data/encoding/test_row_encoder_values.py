@@ -184,7 +184,7 @@ def test_all_problems_are_in_one_message(encoder):
         encoder.encode(frame)
     text = str(caught.value)
     assert "3 problems" in text
-    assert "no column 'user'. Did you mean 'usr'?" in text
+    assert "no column 'user' (feature 'user'). Did you mean 'usr'?" in text
     assert "no column 'pre'" in text
     assert "'item': was text in training, found Float64" in text
     with pytest.raises(DataError) as caught:
@@ -300,7 +300,7 @@ def test_rows_in_files_are_read_in_the_same_ways(encoder, tmp_path):
     blocks = read_blocks(encoder, [tmp_path / "a.parquet"], encoder.names)
     same(next(blocks).arrays, encoder.encode(frame))
     frame.with_columns(item=pl.lit(1.5)).write_parquet(tmp_path / "b.parquet")
-    with pytest.raises(DataError, match=r"b.parquet .data., column 'item': was text in training"):
+    with pytest.raises(DataError, match=r"b.parquet .data.: column 'item': was text in training"):
         list(read_blocks(encoder, [tmp_path / "a.parquet", tmp_path / "b.parquet"], encoder.names))
     text = frame_of({}).drop("vec", "seq", "pre").with_columns(user=pl.Series(["1", "NA", "x"] * 2))
     text.write_csv(tmp_path / "c.csv")

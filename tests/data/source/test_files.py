@@ -253,7 +253,7 @@ def test_a_column_that_the_file_has_is_the_files(tmp_path, data_format):
 def test_a_column_that_only_some_folders_name_is_missing_by_file(tmp_path, data_format):
     dataset, _ = partitioned(tmp_path, ["1", "2"], data_format=data_format)
     (tmp_path / "valid" / "day=2").rename(tmp_path / "valid" / "hour=2")
-    with pytest.raises(DataError, match=r"hour=2/part-0\.\w+ \(valid\): has no column 'day'"):
+    with pytest.raises(DataError, match=r"hour=2/part-0\.\w+ \(valid\): there is no column 'day'"):
         open_cache(dataset)
 
 

@@ -102,7 +102,7 @@ def test_a_column_that_is_not_there_is_refused_by_file_and_key(tmp_path):
     with pytest.raises(DataError) as caught:
         find_raw_columns(dataset, ["vidoe", "n"], "group_key", tmp_path)
     text = str(caught.value)
-    assert "valid.csv (valid): has no column 'vidoe'" in text
+    assert "valid.csv (valid): there is no column 'vidoe'" in text
     assert "prediction_columns" in text
     assert "Did you mean 'video'?" in text
     assert "train.csv" not in text, "only valid and test are predicted"

@@ -98,10 +98,12 @@ def test_missing_columns(tmp_path, data_format):
     features = [*FEATURES, feature("g", "meta", preprocess="copy_from(catt)")]
     change = {"test": with_labels(ROWS).rename({"num": "numb"}).drop("y")}
     found = message(small(tmp_path, data_format, features, change))
-    assert f"train.{data_format} (train): has no column 'catt' (copied by feature 'g')" in found
+    assert (
+        f"train.{data_format} (train): there is no column 'catt' (copied by feature 'g')" in found
+    )
     assert "Did you mean 'cat'?" in found
-    assert "(test): has no column 'num' (feature 'num'). Did you mean 'numb'?" in found
-    assert "(test): has no column 'y' (label 'y')." in found
+    assert "(test): there is no column 'num' (feature 'num'). Did you mean 'numb'?" in found
+    assert "(test): there is no column 'y' (label 'y')." in found
     assert "5 problems" in found
 
 
@@ -121,7 +123,7 @@ def test_a_wrong_separator(tmp_path):
     found = message(small(tmp_path) | {"sep": "\t"})
     assert "its header 'cat,num,n,y' is one column: is sep '\\t' right?" in found
     # That alone: twenty columns that are not there would hide it.
-    assert "has no column" not in found
+    assert "there is no column" not in found
 
 
 def test_a_header_of_blank_lines(tmp_path):
