@@ -5,8 +5,7 @@ import torch
 
 from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.errors import ConfigError
-from tests.models.test_models import AS_PUBLISHED, PLAIN
-from tests.support.plain_models import PlainSharedBottom
+from tests.support.plain_models import AS_PUBLISHED, PLAIN, PlainSharedBottom
 from tests.support.small_models import SMALL, batch, categorical, feature_map, numeric, small_model
 
 EMBEDDING = "embedding_layer.embedding_layer.embedding_layers.a.weight"

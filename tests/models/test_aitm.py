@@ -1,4 +1,4 @@
-"""AITM's calibrator: only where a later label cannot be the likelier one."""
+"""AITM: its equations, and its calibrator: only where a later label cannot be the likelier one."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError
+from tests.support.oracle_models import assert_same, lookup, mlp
 from tests.support.small_models import batch, feature_map, small_model
 
 IMPRESSION, CLICK, BUY = (
@@ -121,3 +122,51 @@ def test_a_config_says_so_before_any_data_is_read(project):
     del project.model["sample_spaces"]
     project.write_configs()
     assert load_experiment("config", "toy_test")["calibrator_weight"] == 0.6
+
+
+def aitm_oracle(model, columns, row):
+    x = lookup(model, columns, row, 0)
+    outputs, z = [], None
+    for i in range(model.num_tasks):
+        q = mlp(model.bottoms, i, x, False)
+        if z is None:
+            z = q
+        else:
+            linear = model.transfers[i - 1]
+            p = linear.weight @ z + linear.bias
+            part = {n: (m.weight, m.bias) for n, m in model.attention.items()}
+            value, key, query = (
+                [part[n][0] @ u + part[n][1] for u in (p, q)] for n in ("value", "key", "query")
+            )
+            scores = [(key[n] * query[n]).sum() / len(q) ** 0.5 for n in range(2)]
+            total = torch.exp(scores[0]) + torch.exp(scores[1])
+            z = sum(torch.exp(scores[n]) / total * value[n] for n in range(2))
+        outputs.append(torch.sigmoid(mlp(model.towers, i, z, True)[0]))
+    return outputs
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_aitm(tasks):
+    fmap = feature_map(labels=tasks)
+    model = small_model("AITM", fmap).double()
+    columns = batch(fmap, size=5)
+    assert_same(model, columns, lambda row: aitm_oracle(model, columns, row))
+
+
+def test_aitm_calibrator():
+    """The paper's term: what a later task is expected to exceed the one before it, on average."""
+    fmap = feature_map(labels=3)
+    plain = small_model("AITM", fmap)
+    calibrated = small_model("AITM", fmap, calibrator_weight=0.6)
+    columns = batch(fmap)
+    with torch.no_grad():
+        outputs, y = plain(columns), plain.get_labels(columns)
+    expected = 0.0
+    for before, after in (("y0", "y1"), ("y1", "y2")):
+        pairs = zip(outputs[f"{before}_pred"], outputs[f"{after}_pred"], strict=True)
+        expected += sum(max(float(b - a), 0.0) for a, b in pairs) / 16
+    found = calibrated.add_loss(outputs, y) - plain.add_loss(outputs, y)
+    assert found.item() == pytest.approx(0.6 * expected, rel=1e-4)
+    assert expected > 0
+    with pytest.raises(ConfigError, match="calibrator_weight: is 0.6"):
+        small_model("AITM", fmap, calibrator_weight=0.6, task="regression")

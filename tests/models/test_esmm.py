@@ -1,4 +1,4 @@
-"""ESMM: what its two towers are, which gradients reach them, and the labels that it refuses."""
+"""ESMM: its equations, what its two towers are, which gradients reach them, and labels that it rejects."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import torch
 from fuxictr_stem import get_model
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError
+from tests.support.oracle_models import assert_same, lookup, mlp
 from tests.support.small_models import Batches, batch, categorical, feature_map, small_model
 
 ROLES = {"click_label": "click", "conversion_label": "buy"}
@@ -235,3 +236,21 @@ def test_the_loop_of_fuxictr_trains_it(tmp_path):
     before = model.evaluate(Batches(one), ["logloss"])["logloss"]
     model.fit(Batches(one), epochs=5, validation_data=Batches(one))
     assert model.evaluate(Batches(one), ["logloss"])["logloss"] < before
+
+
+def esmm_oracle(model, columns, row):
+    """In the order of the labels; the published code's first tower gives the CVR."""
+    x = lookup(model, columns, row, 0)
+    cvr, ctr = (1 / (1 + torch.exp(-mlp(model.towers, i, x, True)[0])) for i in range(2))
+    by_role = {model.click_label: ctr, model.conversion_label: ctr * cvr}
+    return [by_role[label] for label in model.labels]
+
+
+@pytest.mark.parametrize("click", ["y0", "y1"])
+def test_esmm(click):
+    fmap = feature_map()
+    conversion = "y1" if click == "y0" else "y0"
+    model = small_model("ESMM", fmap, click_label=click, conversion_label=conversion).double()
+    columns = batch(fmap, size=5)
+    columns["a"][0] = 0  # padding
+    assert_same(model, columns, lambda row: esmm_oracle(model, columns, row))

@@ -273,3 +273,16 @@ class PlainESMM(_Plain):
         cvr, ctr = (tower(x).sigmoid() for tower in self.tower)
         click, conversion = self.feature_map.labels
         return {f"{click}_pred": ctr, f"{conversion}_pred": ctr * cvr}
+
+
+PLAIN = {
+    "AITM": PlainAITM,
+    "ESMM": PlainESMM,
+    "MMoE": PlainMMoE,
+    "OMoE": PlainOMoE,
+    "PLE": PlainPLE,
+    "STEMNet": PlainSTEM,
+    "SharedBottom": PlainSharedBottom,
+}
+# To name the published behaviour where ours differs by default.
+AS_PUBLISHED = {"STEMNet": {"isolate_shared_gate": False}, "PLE": {"shared_gate_reads": "shared"}}

@@ -149,3 +149,37 @@ MIXED = {
     "s": sequence(30, 4),
     "t": sequence(40, 3, share_embedding="a"),
 }
+
+# AITM's tasks are a sequence, ESMM's have roles.
+WITHOUT_ORDER = [name for name in sorted(SMALL) if name not in ("AITM", "ESMM")]
+
+
+def permute_tasks(model: torch.nn.Module, twin: torch.nn.Module, order: list[int]) -> None:
+    """Give the twin the model's weights, task ``order[i]`` of the model as task i."""
+    tasks = len(order)
+    state = model.state_dict()
+    stem = type(model).__name__ in ("STEMNet", "STEMAL")
+    one_gate = type(model).__name__ == "OMoE"
+    for key, value in state.items():
+        if ".table." in key and value.shape[1] > model.embedding_layer.embedding_dim:
+            parts = value.chunk(tasks + 1, dim=1)
+            state[key] = torch.cat([parts[i] for i in [*order, tasks]], dim=1)
+        elif "gates" not in key and ("specific_experts" in key or "towers" in key):
+            parts = value.chunk(tasks)
+            state[key] = torch.cat([parts[i] for i in order])
+        elif len(value) == 1 and "gates.hidden" in key or "gates.output" in key and one_gate:
+            continue
+        elif "gates.hidden." in key:
+            state[key] = value[[*order, *range(tasks, len(value))]]
+        elif "gates.output." in key:
+            head, gate = key.split(".output.")
+            number, kind = gate.split(".")
+            source = [*order, tasks][int(number)]
+            value = model.state_dict()[f"{head}.output.{source}.{kind}"]
+            # STEM's gates read every task's experts, whose slots move, too.
+            k1, k2 = (SMALL["STEMNet"][f"num_{kind}_experts"] for kind in ("specific", "shared"))
+            k1 *= stem and len(value) == tasks * k1 + k2
+            own = value[: tasks * k1].chunk(tasks) if k1 else []
+            moved = [own[i] for i in order] if k1 else []
+            state[key] = torch.cat([*moved, value[tasks * k1 :]])
+    twin.load_state_dict(state)

@@ -13,8 +13,15 @@ from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.models.base import parameter_counts
 from fuxictr_stem.training.loss_weights import DynamicWeightAverage, weights_of
 from fuxictr_stem.training.trainer import Trainer
-from tests.models.test_models import WITHOUT_ORDER, _permute_tasks
-from tests.support.small_models import SMALL, Batches, batch, feature_map, small_model
+from tests.support.small_models import (
+    SMALL,
+    WITHOUT_ORDER,
+    Batches,
+    batch,
+    feature_map,
+    permute_tasks,
+    small_model,
+)
 
 ALL = sorted(SMALL)
 BINARY, REGRESSION = "binary_classification", "regression"
@@ -331,7 +338,7 @@ def test_permuting_tasks_permutes_their_weights(name, params):
     order = [2, 0, 1]
     model = small_model(name, fmap, task_labels=fmap.labels, **params)
     twin = small_model(name, fmap, task_labels=[fmap.labels[i] for i in order], **params)
-    _permute_tasks(model, twin, order)
+    permute_tasks(model, twin, order)
     if params.get("loss_weight") == "UW":
         for one in (model, twin):
             torch.nn.init.zeros_(one.task_weights.log_variances)

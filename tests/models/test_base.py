@@ -12,40 +12,22 @@ from fuxictr_stem.convert import load_reference_state_dict
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.base import parameter_counts
 from fuxictr_stem.training.trainer import Trainer
-from tests.support.plain_models import (
-    PlainAITM,
-    PlainESMM,
-    PlainMMoE,
-    PlainOMoE,
-    PlainPLE,
-    PlainSharedBottom,
-    PlainSTEM,
-)
+from tests.support.plain_models import AS_PUBLISHED, PLAIN
 from tests.support.small_models import (
     SMALL,
+    WITHOUT_ORDER,
     Batches,
     batch,
     categorical,
     feature_map,
+    many_labels,
     numeric,
+    permute_tasks,
     sequence,
     small_model,
 )
 
-PLAIN = {
-    "AITM": PlainAITM,
-    "ESMM": PlainESMM,
-    "MMoE": PlainMMoE,
-    "OMoE": PlainOMoE,
-    "PLE": PlainPLE,
-    "STEMNet": PlainSTEM,
-    "SharedBottom": PlainSharedBottom,
-}
 ALL = sorted(SMALL)
-# To name the published behaviour where ours differs by default.
-AS_PUBLISHED = {"STEMNet": {"isolate_shared_gate": False}, "PLE": {"shared_gate_reads": "shared"}}
-# AITM's tasks are a sequence, ESMM's have roles.
-WITHOUT_ORDER = [name for name in ALL if name not in ("AITM", "ESMM")]
 
 
 def test_the_tests_know_every_model():
@@ -60,7 +42,7 @@ def test_permuting_tasks_permutes_outputs(name):
     permuted = [fmap.labels[i] for i in order]
     model = small_model(name, fmap, task_labels=fmap.labels)
     twin = small_model(name, fmap, task_labels=permuted)
-    _permute_tasks(model, twin, order)
+    permute_tasks(model, twin, order)
     for seed in range(3):
         columns = batch(fmap, seed=seed)
         for label in fmap.labels:
@@ -69,37 +51,6 @@ def test_permuting_tasks_permutes_outputs(name):
             assert ours.std() > 1e-4
         model.train_step(columns)
         twin.train_step(columns)
-
-
-def _permute_tasks(model, twin, order):
-    """Give the twin the model's weights, task ``order[i]`` of the model as task i."""
-    tasks = len(order)
-    state = model.state_dict()
-    stem = type(model).__name__ in ("STEMNet", "STEMAL")
-    one_gate = type(model).__name__ == "OMoE"
-    for key, value in state.items():
-        if ".table." in key and value.shape[1] > model.embedding_layer.embedding_dim:
-            parts = value.chunk(tasks + 1, dim=1)
-            state[key] = torch.cat([parts[i] for i in [*order, tasks]], dim=1)
-        elif "gates" not in key and ("specific_experts" in key or "towers" in key):
-            parts = value.chunk(tasks)
-            state[key] = torch.cat([parts[i] for i in order])
-        elif len(value) == 1 and "gates.hidden" in key or "gates.output" in key and one_gate:
-            continue
-        elif "gates.hidden." in key:
-            state[key] = value[[*order, *range(tasks, len(value))]]
-        elif "gates.output." in key:
-            head, gate = key.split(".output.")
-            number, kind = gate.split(".")
-            source = [*order, tasks][int(number)]
-            value = model.state_dict()[f"{head}.output.{source}.{kind}"]
-            # STEM's gates read every task's experts, whose slots move, too.
-            k1, k2 = (SMALL["STEMNet"][f"num_{kind}_experts"] for kind in ("specific", "shared"))
-            k1 *= stem and len(value) == tasks * k1 + k2
-            own = value[: tasks * k1].chunk(tasks) if k1 else []
-            moved = [own[i] for i in order] if k1 else []
-            state[key] = torch.cat([*moved, value[tasks * k1 :]])
-    twin.load_state_dict(state)
 
 
 def _plain_pair(name, fmap, **params):
@@ -300,37 +251,6 @@ def test_tied_tables_are_the_single_table(name, single):
         torch.testing.assert_close(several(columns)[f"{label}_pred"], one(columns)[f"{label}_pred"])
 
 
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (["y00"], "'y00' is not trained.*Did you mean"),
-        (["y0", "y1"], "Leave at least one main task"),
-    ],
-)
-def test_auxiliary_labels_are_checked(labels, message):
-    with pytest.raises(ConfigError, match=message):
-        small_model("STEMAL", feature_map(), auxiliary_labels=labels)
-
-
-def test_aitm_calibrator():
-    """The paper's term: what a later task is expected to exceed the one before it, on average."""
-    fmap = feature_map(labels=3)
-    plain = small_model("AITM", fmap)
-    calibrated = small_model("AITM", fmap, calibrator_weight=0.6)
-    columns = batch(fmap)
-    with torch.no_grad():
-        outputs, y = plain(columns), plain.get_labels(columns)
-    expected = 0.0
-    for before, after in (("y0", "y1"), ("y1", "y2")):
-        pairs = zip(outputs[f"{before}_pred"], outputs[f"{after}_pred"], strict=True)
-        expected += sum(max(float(b - a), 0.0) for a, b in pairs) / 16
-    found = calibrated.add_loss(outputs, y) - plain.add_loss(outputs, y)
-    assert found.item() == pytest.approx(0.6 * expected, rel=1e-4)
-    assert expected > 0
-    with pytest.raises(ConfigError, match="calibrator_weight: is 0.6"):
-        small_model("AITM", fmap, calibrator_weight=0.6, task="regression")
-
-
 def test_weights_are_saved_whole_and_read_back(tmp_path):
     fmap = feature_map(RICH)
     model = small_model("STEMNet", fmap, batch_norm=True)
@@ -365,21 +285,6 @@ def test_wrong_arguments_are_named(params, message):
         small_model("STEMNet", feature_map(), **params)
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"num_layers": 0}, "num_layers must be at least 1, but got 0"),
-        ({"num_shared_experts": 0}, "num_shared_experts must be at least 1, but got 0"),
-        ({"num_specific_experts": 0}, "num_specific_experts must be at least 1"),
-        ({"gate_input": "tasks"}, "gate_input must be .* got 'tasks'"),
-        ({"net_dropout": [0.1, 0.2, 0.3]}, "one entry for each of the 2 hidden layers"),
-    ],
-)
-def test_wrong_sizes_are_named(params, message):
-    with pytest.raises(ValueError, match=message):
-        small_model("STEMNet", feature_map(), **params)
-
-
 def test_unknown_keys_are_left_alone():
     """A constructor takes FuxiCTR's whole params; unknown keys are the config check's job."""
     small_model("STEMNet", feature_map(), pickle_feature_encoder=True, unheard_of=1)
@@ -399,3 +304,19 @@ def test_numpy_batches_of_other_dtypes():
     assert torch.equal(model(columns)["y0_pred"], model(narrow)["y0_pred"])
     ours = model.add_loss(model(columns), model.get_labels(columns))
     assert torch.equal(ours, model.add_loss(model(narrow), model.get_labels(narrow)))
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_every_parameter_gets_a_gradient(name, num_layers):
+    fmap = feature_map(labels=many_labels(name))
+    extra = {"num_layers": num_layers} if "num_layers" in SMALL[name] else {}
+    # Not ReLU, whose few units here could all be off by chance.
+    model = small_model(name, fmap, hidden_activations="LeakyReLU", **extra)
+    columns = batch(fmap, size=64)
+    model.add_loss(model(columns), model.get_labels(columns)).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"no gradient for {parameter_name}"
+        # Group by group: a dead expert, gate or tower must not hide behind its neighbours.
+        for part in parameter.grad if parameter.dim() == 3 else [parameter.grad]:
+            assert part.abs().max() > 0, f"a part of {parameter_name} gets no gradient"
