@@ -18,6 +18,7 @@ import torch
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.experiment import run_experiment
 from fuxictr_stem.frames import run_place
+from fuxictr_stem.frames.training_rows import replace_folder
 from fuxictr_stem.frames.python_words import python_words
 from fuxictr_stem.frames.request import Request
 from fuxictr_stem.init_from.copy_weights import InitialWeights
@@ -144,7 +145,7 @@ def _train(request: Request, gpu: int, resume: bool) -> Run:
             run_place.check_same(out, request.run_folder, params, digest)
         open_data({**params, "gpu": gpu})
         before = run_place.runs_in_place(out)
-        run_place.put_config(fresh, out)
+        replace_folder(fresh, out / "config")
     logger.info("%s", request.summary())
     config, expid, csv_path = out / "config", params["model_id"], out / "config.csv"
     result = run_experiment(

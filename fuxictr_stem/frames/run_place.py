@@ -21,7 +21,6 @@ from fuxictr_stem.data.cache.cache_folder import remove as remove_cache
 from fuxictr_stem.data.source.files import SPLITS
 from fuxictr_stem.errors import OutputError
 from fuxictr_stem.frames.config_files import CONFIGS, MARK
-from fuxictr_stem.frames.training_rows import replace_folder
 from fuxictr_stem.runtime.outputs import final_name, temporaries
 
 
@@ -94,14 +93,6 @@ def check_same(out: Path, run: Path, params: Mapping[str, Any], init_from: str |
     if account is not None:
         before["init_from"], now["init_from"] = account["settings"].get("init_from"), init_from
     check_settings(before, now, str(config))
-
-
-def put_config(fresh: Path, out: Path) -> None:
-    """Have a new folder of configs take the place of the one before; OutputError if it cannot."""
-    try:
-        replace_folder(fresh, out / "config")
-    except OSError as error:
-        raise OutputError(f"out: {out / 'config'} cannot be written: {error}.") from error
 
 
 def remove_others(

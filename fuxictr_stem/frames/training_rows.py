@@ -166,13 +166,18 @@ def write(rows: Mapping[str, Any], columns: Collection[str], folder: Path) -> Sp
 
 
 def replace_folder(fresh: Path, place: Path) -> None:
-    """Have a new folder take the place of the one before, if there is one; OSError if it cannot."""
+    """Have a new folder take the place of the one before, if there is one, or raise `OutputError`."""
     before = temporary_name(place)
-    # First, so that the place is empty for a moment only.
-    sync(fresh)
-    if place.exists():
-        place.rename(before)
-    put_in_place(fresh, place)
+    try:
+        # First, so that the place is empty for a moment only.
+        sync(fresh)
+        if place.exists():
+            place.rename(before)
+        put_in_place(fresh, place)
+    except OSError as error:
+        raise OutputError(
+            f"out: {place} cannot be written: {error}. Free some space there, or choose another out."
+        ) from error
     shutil.rmtree(before, ignore_errors=True)
 
 

@@ -106,7 +106,7 @@ def _fit_in(folder, **changes):
     [
         ("fuxictr_stem.frames.training_rows:put_in_place", False),
         ("fuxictr_stem.frames.config_files:write_dataset", True),
-        ("fuxictr_stem.frames.run_place:put_config", False),
+        ("fuxictr_stem.frames.fit_frames:replace_folder", False),
         ("fuxictr_stem.frames.fit_frames:run_experiment", True),
         ("fuxictr_stem.training.trainer:Trainer._evaluate", False),
         ("fuxictr_stem.training.trainer:Trainer._evaluate", True),
