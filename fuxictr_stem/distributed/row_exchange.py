@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional
@@ -163,13 +164,10 @@ def _swap(
     widths = [rows.shape[1] for rows in tables]
     by_table = [rows.split([of_rank[k] for of_rank in out]) for k, rows in enumerate(tables)]
     parts = [by_table[k][rank].flatten() for rank in range(len(out)) for k in range(len(tables))]
-    sizes = [
-        [count * width for count, width in zip(of_rank, widths, strict=True)] for of_rank in into
-    ]
+    out_PK, into_PK = np.array(out) * widths, np.array(into) * widths
     whole = torch.cat(parts)
     sent = whole if travel is None else whole.to(travel)
-    received = sent.new_empty(sum(map(sum, sizes)))
-    out_sizes = [sum(c * w for c, w in zip(of_rank, widths, strict=True)) for of_rank in out]
-    trade(received, sent, [sum(of_rank) for of_rank in sizes], out_sizes)
-    pieces = received.to(whole.dtype).split([size for of_rank in sizes for size in of_rank])
+    received = sent.new_empty(int(into_PK.sum()))
+    trade(received, sent, into_PK.sum(axis=1).tolist(), out_PK.sum(axis=1).tolist())
+    pieces = received.to(whole.dtype).split(into_PK.ravel().tolist())
     return [torch.cat(pieces[k :: len(tables)]).view(-1, width) for k, width in enumerate(widths)]
