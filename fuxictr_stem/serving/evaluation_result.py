@@ -61,7 +61,7 @@ class Evaluation(dict[str, float]):
 
     def __str__(self) -> str:
         """Return the metrics as a table, the slices below."""
-        return "\n\n".join(filter(None, (_table(self), _slice_table(self))))
+        return _table(self) + ("" if self.by is None else f"\n\n{_slice_table(self)}")
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON, in which an undefined number is null."""
@@ -114,10 +114,8 @@ def _cell(evaluation: Evaluation, name: str) -> str:
 
 
 def _slice_table(evaluation: Evaluation) -> str:
-    if evaluation.by is None:
-        return ""
     names = [name for name in evaluation if name in METRICS]
-    rows = [[evaluation.by, "rows", "task", *names]]
+    rows = [[str(evaluation.by), "rows", "task", *names]]
     for part in evaluation.slices:
         value = "(missing)" if part.value is None else str(part.value)
         for label in evaluation.samples:

@@ -55,14 +55,9 @@ def check_export(folder: Path, names: Collection[str] | None = None) -> dict[str
         ) from damage
     except Damaged as damage:
         raise DataError(f"{damage}. {_AGAIN}") from damage
-    chosen = {
-        folder / name: account
-        for name, account in manifest["files"].items()
-        if names is None or name in names
-    }
-    chosen[folder / ENCODER / ENCODER_ACCOUNT] = manifest["encoder"]
-    problems = [file_damage(path, account) for path, account in chosen.items()]
-    problems = [problem for problem in problems if problem]
-    if problems:
+    files = {n: file for n, file in manifest["files"].items() if names is None or n in names}
+    files[f"{ENCODER}/{ENCODER_ACCOUNT}"] = manifest["encoder"]
+    damages = [file_damage(folder / name, account) for name, account in files.items()]
+    if problems := [damage for damage in damages if damage]:
         raise_all(DataError, f"The exported run {folder} is damaged", [*problems, _AGAIN])
     return manifest

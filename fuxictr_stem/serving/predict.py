@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -48,13 +48,6 @@ logger = logging.getLogger(__name__)
 Array = np.ndarray
 
 
-class Scored(NamedTuple):
-    """A block of rows and their scores by label, (rows,) float32 each."""
-
-    block: Block
-    scores: dict[str, Array]
-
-
 @dataclass(frozen=True)
 class Predictor:
     """A model with what it needs to score raw rows. Each of ``ranks`` has one, with a part of every table.
@@ -71,10 +64,13 @@ class Predictor:
     unknown: Mapping[str, float]  # by column, the share of train's ids that are the unknown one
     ranks: Ranks  # the processes that score rows together
 
-    def scored(self, rows: Blocks, title: str = "Predict") -> Iterator[Scored]:
+    def scored(
+        self, rows: Blocks, title: str = "Predict"
+    ) -> Iterator[tuple[Block, dict[str, Array]]]:
         """Score rows in their order; warn at the end of columns whose ids are mostly unknown.
 
-        In memory at a time: two blocks of rows encoded, and what reading a third takes.
+        Yields blocks of rows and their scores by label, (rows,) float32 each. In memory at a time: two
+        blocks of rows encoded, and what reading a third takes.
         """
         tallies = {name: Tally() for name in self.features if name in self.unknown}
         for block in self._blocks(rows, title):
@@ -83,7 +79,7 @@ class Predictor:
                 if unknown is not None:
                     tally.count_ids(block.arrays[name], unknown)
             scores_TN = self._score(as_columns(block.arrays, self.features)).numpy()
-            yield Scored(block, dict(zip(self.model.labels, scores_TN, strict=True)))
+            yield block, dict(zip(self.model.labels, scores_TN, strict=True))
         _warn_of_unknown(tallies, self.unknown)
 
     def batches(self, rows: Blocks, title: str) -> Iterator[dict[str, Tensor]]:
@@ -167,7 +163,7 @@ def predict_frame(predictor: Predictor, data: Data, wanted: Wanted) -> Frame:
     """Score rows into a frame of the kind that came in; see `Run.predict`."""
     rows = open_rows(predictor.encoder, data, wanted)
     check_columns(predictor.model.labels, wanted.keep)
-    parts = [_frame(scored) for scored in predictor.scored(rows)]
+    parts = [_frame(*scored) for scored in predictor.scored(rows)]
     frame = pl.concat(parts, how="vertical_relaxed")
     return rows_like(data, frame, wanted.keep)
 
@@ -196,7 +192,7 @@ def write_predictions(path: Path, predictor: Predictor, data: Data, wanted: Want
     ):
         rows = file_rows(predictor.encoder, files, wanted, scratch=temporary.parent)
         for scored in predictor.scored(rows):
-            frame = _frame(scored)
+            frame = _frame(*scored)
             append(frame)
             count += frame.height
     return count
@@ -214,9 +210,9 @@ def check_columns(labels: Sequence[str], keep: Sequence[str]) -> None:
     raise_all(ConfigError, "keep", problems)
 
 
-def _frame(scored: Scored) -> pl.DataFrame:
-    scores = {f"{label}_pred": values for label, values in scored.scores.items()}
-    return scored.block.kept.with_columns(pl.Series(n, values) for n, values in scores.items())
+def _frame(block: Block, scores: Mapping[str, Array]) -> pl.DataFrame:
+    columns = (pl.Series(f"{label}_pred", values) for label, values in scores.items())
+    return block.kept.with_columns(columns)
 
 
 def as_columns(arrays: Mapping[str, Array], names: Sequence[str]) -> dict[str, Tensor]:
