@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import yaml
 
 from fuxictr_stem.config.model_parameters import find_model, model_fields
-from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.frames.guess_columns import Guesses
 from fuxictr_stem.metrics.task_metrics import BINARY
 
@@ -90,10 +89,7 @@ def experiment_keys(
     gAUC.
     """
     size = max(_SMALLEST_BATCH, min(_LARGEST_BATCH, 2 ** (rows // _STEPS).bit_length()))
-    try:
-        taken: Collection[str] = model_fields(find_model(model))
-    except ConfigError:
-        taken = ()
+    taken = model_fields(find_model(model))
     kinds = settings.get("task") or BINARY
     kinds = [kinds] if isinstance(kinds, str) else kinds
     metrics = ["AUC", "logloss"] if BINARY in kinds else []

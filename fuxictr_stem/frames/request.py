@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any
 
 from fuxictr_stem.config.experiment_config import load_experiment
+from fuxictr_stem.config.model_parameters import find_model
 from fuxictr_stem.config.problems import ProblemsError
 from fuxictr_stem.config.yaml_files import check_id
 from fuxictr_stem.errors import ConfigError, short
@@ -23,7 +24,6 @@ from fuxictr_stem.frames.guess_columns import (
 )
 from fuxictr_stem.frames.python_words import argument_at, check_arguments, in_python_words
 from fuxictr_stem.frames.training_rows import Splits
-from fuxictr_stem.registry import get_model
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Request:
             yield f"gpu: must be the number of a CUDA device, or -1 for the CPU, found {self.gpu!r}."
         if not (self.group_id is None or isinstance(self.group_id, str)):
             yield f"group_id: must be the name of a column, found {short(self.group_id)}."
-        for check in (lambda: get_model(self.model), lambda: check_id("expid", self.expid or "a")):
+        for check in (lambda: find_model(self.model), lambda: check_id("expid", self.expid or "a")):
             try:
                 check()
             except ConfigError as error:
