@@ -18,9 +18,9 @@ import torch
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.experiment import run_experiment
 from fuxictr_stem.frames import run_place
-from fuxictr_stem.frames.training_rows import replace_folder
 from fuxictr_stem.frames.python_words import python_words
 from fuxictr_stem.frames.request import Request
+from fuxictr_stem.frames.training_rows import replace_folder
 from fuxictr_stem.init_from.copy_weights import InitialWeights
 from fuxictr_stem.results import result_table
 from fuxictr_stem.run_data import check_device, open_data

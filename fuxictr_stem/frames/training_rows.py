@@ -18,6 +18,7 @@ from fuxictr_stem.data.source.files import ENDINGS, SPLITS, find_files
 from fuxictr_stem.errors import DataError, OutputError, first_line, short
 from fuxictr_stem.runtime.outputs import sync, temporary_name
 from fuxictr_stem.runtime.whole_folder import file_digest, fresh_folder, put_in_place
+from fuxictr_stem.serving.rows_to_score import as_polars, is_pandas
 
 # The most rows of a CSV file by which the types of its columns are guessed.
 _SEEN = 100_000
@@ -183,8 +184,10 @@ def replace_folder(fresh: Path, place: Path) -> None:
 
 def _write(split: str, rows: Any, columns: Collection[str], path: Path) -> None:
     names = [name for name in column_names(split, rows) if name in columns]
-    is_pandas = isinstance(rows, pd.DataFrame)
-    frame = _from_pandas(split, rows, names) if is_pandas else rows.lazy().select(names)
+    try:
+        frame = as_polars(rows, names).lazy() if is_pandas(rows) else rows.lazy().select(names)
+    except DataError as error:
+        raise DataError(f"{split}: {error}") from error
     types = frame.collect_schema()
     # A missing number is NaN in pandas, and often in polars, too.
     floats = [pl.col(name).fill_nan(None) for name, have in types.items() if have.is_float()]
@@ -200,24 +203,6 @@ def _write(split: str, rows: Any, columns: Collection[str], path: Path) -> None:
         raise DataError(
             f"{split}: the rows cannot be written as parquet: {first_line(error)}"
         ) from error
-
-
-def _from_pandas(split: str, rows: Any, names: Collection[str]) -> pl.LazyFrame:
-    """Return a pandas frame's columns; those of numbers without gaps are not copied."""
-    columns, problems = [], []
-    for name in names:
-        column = rows[name]
-        try:
-            columns.append(pl.Series(name, pl.from_pandas(column)))
-        except Exception as error:  # pyarrow's and polars' have no common base
-            text = first_line(error)
-            problems.append(
-                f"{split}: column {name!r} ({column.dtype}) holds values of several kinds, or of one that "
-                f"no file can hold: {text}. Convert it, as by .astype(str), or leave it out."
-            )
-    if problems:
-        raise DataError("\n".join(problems))
-    return pl.LazyFrame(columns)
 
 
 def _content(folder: Path) -> str:

@@ -156,7 +156,8 @@ def column_names(data: Data) -> list[str]:
 def as_polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
     """Return some columns of a frame as one of polars.
 
-    A DataError names each column of a pandas frame that appears twice or mixes kinds of values.
+    A DataError names each column of a pandas frame that appears twice or mixes kinds of values. Numbers
+    without gaps are not copied.
     """
     if isinstance(data, pl.LazyFrame):
         return data.select(names).collect(engine="streaming")
@@ -170,8 +171,11 @@ def as_polars(data: Frame, names: Sequence[str]) -> pl.DataFrame:
             continue
         try:
             columns.append(pl.Series(name, pl.from_pandas(column)))
-        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-            problems.append(f"column {name!r} mixes kinds of values: {first_line(error)}.")
+        except Exception as error:  # pyarrow's and polars' have no common base
+            problems.append(
+                f"column {name!r} ({column.dtype}) mixes kinds of values, or holds one that cannot be "
+                f"read: {first_line(error)}. Convert it, such as by .astype(str)."
+            )
     raise_all(DataError, "these rows cannot be read", problems)
     return pl.DataFrame(columns)
 

@@ -234,7 +234,7 @@ def test_columns_that_cannot_be_guessed(fit, frames):
     for frame in frames.values():
         frame["mixed"] = [1, "a"] * (len(frame) // 2)
     text = message(DataError, fit)
-    assert "train: column 'mixed' (object) holds values of several kinds" in text
+    assert "train: these rows cannot be read: column 'mixed' (object) mixes kinds of values" in text
 
 
 def test_faulty_rows_are_named_by_split_and_row(fit, frames, tmp_path):

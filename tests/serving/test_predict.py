@@ -265,7 +265,7 @@ def test_bad_frames_are_data_errors(finished):
         run.predict({"user": [1]})
     mixed = rows.to_pandas()
     mixed["item"] = [1, "a"] * 100
-    with pytest.raises(DataError, match="'item' mixes kinds"):
+    with pytest.raises(DataError, match=r"'item' \(object\) mixes kinds"):
         run.predict(mixed)
     doubled = pd.concat([rows.to_pandas(), rows.to_pandas()[["item"]]], axis=1)
     with pytest.raises(DataError, match="2 columns 'item'"):
