@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from fuxictr_stem import registry
-from fuxictr_stem.config.dataset_config import load_dataset
-from fuxictr_stem.errors import ConfigError
-from tests.support.config_files import DATASET, REMOVE, Net, column, columns, load, problems, write
+from tests.support.config_files import (
+    REMOVE,
+    Net,
+    check_problem_of_dataset,
+    column,
+    columns,
+    load,
+)
 
 SEQ = {"type": "sequence"}
 PARQUET = {"data_format": "parquet"}
@@ -51,99 +56,7 @@ def test_every_type_of_column(tmp_path):
     assert "pretrained_emb" not in cols["off"]
 
 
-def test_no_ops_of_fuxictr_and_empty_keys_are_left_out(tmp_path):
-    changes = {"rebuild_dataset": True, "data_block_size": 0, "prepare": None, "source": None}
-    dataset = load_dataset(write(tmp_path, dataset=changes), "toy")
-    assert not set(changes) & set(dataset)
-    assert dataset["test_data"] is None
-
-
-def test_options_of_a_preparer_pass(tmp_path):
-    prepare = {"preparer": "p", "raw_dir": "raw", "valid_date": 20220507, "labels": ["a", "b"]}
-    source = {"rows": {"train": 3}, "retrieved": "2024-01-05"}
-    params = load(tmp_path, dataset={"prepare": prepare, "source": source})
-    assert params["prepare"] == prepare
-    assert params["source"] == source
-
-
-def test_facts_that_nothing_compares_with_have_any_form(tmp_path):
-    source = {"rows": 5, "positive_rate": "some 2 %"}
-    assert load(tmp_path, dataset={"source": source})["source"] == source
-
-
-@pytest.mark.parametrize(
-    "source",
-    [None, {}, {"rows": {"raw": 5, "train": "1.5M", "valid": None}}, {"positive_rate": {"y": 0}}],
-)
-def test_facts_that_a_preparation_compares_with_pass(tmp_path, source):
-    load(tmp_path, dataset={"prepare": {"preparer": "p", "raw_dir": "raw"}, "source": source})
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ({"rows": 5}, r"source.rows: must be a mapping, found 5. Write rows: \{raw: 1000"),
-        ({"rows": [1]}, r"source.rows: must be a mapping, found \[1\]"),
-        ({"rows": "abc"}, "source.rows: must be a mapping, found 'abc'"),
-        ({"rows": {"raw": [1]}}, r"source.rows.raw: must be a whole number >= 0, or text .* \[1\]"),
-        ({"rows": {"raw": True}}, "source.rows.raw: must be a whole number"),
-        ({"rows": {"train": -1}}, "source.rows.train: must be a whole number"),
-        ({"positive_rate": 3}, r"positive_rate: must be a mapping, .* positive_rate: \{click: 0.2"),
-        (
-            {"positive_rate": {"y": 10**400}},
-            "positive_rate.y: must be a finite number >= 0 and < 1",
-        ),
-        ({"positive_rate": {"y": "2 %"}}, "positive_rate.y: must be a finite number"),
-    ],
-)
-def test_facts_that_a_preparation_could_not_compare_with_are_refused(tmp_path, source, message):
-    prepare = {"preparer": "p", "raw_dir": "raw"}
-    with pytest.raises(ConfigError, match=message):
-        load(tmp_path, dataset={"prepare": prepare, "source": source})
-
-
-BAD_DATASETS = {
-    "dataset": [
-        ({"train_data": REMOVE}, "toy.train_data: is missing"),
-        ({"valid_data": ""}, "toy.valid_data: must be text"),
-        ({"data_format": "h5"}, "data_format: must be one of csv, parquet, found 'h5'"),
-        ({"sep": "::"}, "sep: must be one ASCII character"),
-        ({"min_categr_count": 0}, "min_categr_count: must be a whole number >= 1"),
-        ({"feature_col": []}, "Did you mean 'feature_cols'"),
-        ({"batch_size": 4}, "belongs to the experiment"),
-        ({"test_size": 0.1}, "cannot split the data itself"),
-        ({"rebuild_dataset": False}, "rebuild_dataset: must be True, found False"),
-        ({"rebuild_dataset": 1}, "rebuild_dataset: must be True, found 1"),
-        ({"data_block_size": 10}, "data_block_size: must be 0, found 10"),
-        ({"source": "web"}, "source: must be a mapping"),
-        ({"group_id": 3}, "group_id: must be text .*quotes"),
-        ({"prepare": {"preparer": "p"}}, "prepare.raw_dir: is missing. Add it"),
-        (
-            {"prepare": {"preparer": "p", "raw_dir": "r", "stand_in": "toy"}},
-            "prepare.stand_in: must be another dataset of this folder, found 'toy'",
-        ),
-        ({"prepare": {"preparer": "p", "raw_dir": "r", "x": {"y": 1}}}, r"prepare.x: must be"),
-        ({"feature_cols": REMOVE}, "toy.feature_cols: is missing"),
-        ({"feature_cols": {"name": "x"}}, "feature_cols: must be a list of mappings"),
-        ({"feature_cols": []}, r"feature_cols: must be a list of mappings, found \[\]"),
-        (columns("x"), r"feature_cols\[5\]: must be a mapping, found 'x'"),  # type: ignore[arg-type]
-        (
-            {"feature_cols": [{**DATASET["feature_cols"][1], "active": False}]},
-            "must have an active column that is not meta",
-        ),
-        (
-            {"feature_cols": [DATASET["feature_cols"][-1]]},
-            "must have an active column that is not meta",
-        ),
-        ({"label_col": REMOVE}, "toy.label_col: is missing"),
-        (labels(), r"label_col: must be a list of mappings, found \[\]"),
-        (labels({"name": "click"}), r"label_col\[0\] \(click\).dtype: is missing"),
-        (labels({"name": "click", "dtype": "str"}), "dtype: must be one of int, float"),
-        (labels({"name": "y", "dtype": "int", "active": False}), "active: must be True"),
-        (labels({"name": "y", "dtype": "int", "type": "numeric"}), "type: is not a known key"),
-        (labels(*[{"name": "y", "dtype": "int"}] * 2), "'y' is in label_col already"),
-        (labels({"name": "item", "dtype": "int"}), r"'item' is a label, too: .* see the answer"),
-    ],
+BAD_COLUMNS = {
     "column": [
         (column(name=REMOVE), r"feature_cols\[5\].name: is missing"),
         (column(name=[]), "name: must be text"),
@@ -191,73 +104,9 @@ BAD_DATASETS = {
         (column(feature_encoder="nn.Linear(4, 2, device='cuda')"), "nn.Linear takes two"),
         (column(feature_encoder="layers.MaskedSumPooling()"), "pools a sequence, .* categorical"),
     ],
-    "sharing": [
-        (column(share_embedding="usr"), "must name an active .* 'usr'. Did you mean 'user'"),
-        (column(share_embedding="x"), "share_embedding: must name an active"),
-        (column(share_embedding="city", dtype="int"), "share_embedding: must name an active"),
-        (column(share_embedding="price"), "share_embedding: must name an active"),
-        (column(share_embedding="history"), "shares a table itself. Name 'item'"),
-        (column(share_embedding="item", dtype="int"), "their ids are int and str"),
-        (
-            columns(
-                {"name": "a", "dtype": "str", "type": "categorical", "embedding_dim": 4},
-                {"name": "b", "dtype": "str", "type": "categorical", "embedding_dim": 8}
-                | {"share_embedding": "a"},
-            ),
-            r"widths are \[8, 4\]",
-        ),
-    ],
-    "copies": [
-        (column(preprocess="convert(x)"), "preprocess: must be copy_from"),
-        (column(preprocess="load_pickle(x.pkl)"), "preprocess: must be copy_from"),
-        (column(preprocess="copyfrom(user)"), "Did you mean 'copy_from'"),
-        (column(preprocess="copy_from()"), "preprocess: must be copy_from"),
-        (column(preprocess="copy_from(usr)"), "'usr', which is not a column .* mean 'user'"),
-        (
-            column(preprocess="copy_from(click)"),
-            r"x <- click holds the same as the label 'click': .* answer",
-        ),
-        (
-            labels({"name": "y", "dtype": "float", "preprocess": "copy_from(price)"}),
-            r"\(price\): price holds the same as the label 'y'",
-        ),
-    ],
 }
 
 
-@pytest.mark.parametrize(("changes", "message"), [c for cs in BAD_DATASETS.values() for c in cs])
+@pytest.mark.parametrize(("changes", "message"), [c for cs in BAD_COLUMNS.values() for c in cs])
 def test_a_bad_dataset_is_one_problem_that_says_what_to_do(tmp_path, changes, message):
-    assert len(problems(tmp_path, dataset=changes)) == 1
-    with pytest.raises(ConfigError, match=message) as caught:
-        load_dataset(tmp_path, "toy")
-    assert str(caught.value).startswith("Dataset 'toy': 1 problem in the configuration.\n- ")
-
-
-def test_copies_in_chains_and_circles(tmp_path):
-    def meta(name, source, kind="meta"):
-        return {"name": name, "dtype": "float", "type": kind, "preprocess": f"copy_from({source})"}
-
-    chain = columns(meta("a", "click"), meta("b", "a", "numeric"))
-    (line,) = problems(tmp_path, dataset=chain)
-    assert "(b): b <- a <- click holds the same as the label 'click'" in line
-    twins = columns(meta("x", "city", "numeric"))
-    twins |= labels({"name": "y", "dtype": "int", "preprocess": "copy_from(city)"})
-    (line,) = problems(tmp_path, dataset=twins)
-    assert "x <- city holds the same as the label 'y'" in line
-    lines = problems(tmp_path, dataset=columns(meta("a", "b"), meta("b", "a")))
-    assert "circle: a <- b <- a" in lines[0]
-    assert len(lines) == 2
-    load(tmp_path, dataset=columns(meta("a", "click"), meta("c", "c"), meta("d", "city")))
-
-
-def test_a_pretrained_column_that_shares_is_refused(tmp_path):
-    np.savez(tmp_path / "v.npz", key=["a"], value=np.ones((1, 4)))
-    vectors = {"pretrained_emb": str(tmp_path / "v.npz"), "pretrain_dim": 4}
-    (line,) = problems(tmp_path, dataset=column(share_embedding="item", **vectors))
-    assert "x).pretrained_emb: 'x' shares the table of 'item'. Give it to 'item'." in line
-
-
-def test_an_inactive_group_is_refused(tmp_path):
-    more = columns({"name": "raw", "dtype": "int", "type": "meta", "active": False})
-    (line,) = problems(tmp_path, {"group_id": "raw"}, more)
-    assert "names the inactive column 'raw'. Set active: True." in line
+    check_problem_of_dataset(tmp_path, changes, message)

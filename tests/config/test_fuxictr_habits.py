@@ -5,25 +5,18 @@ import sys
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from fuxictr_stem import registry
-from fuxictr_stem.config.experiment_config import load_experiment
-from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.features import TaskEmbedding
 from tests.support.config_files import (
-    EXPERIMENT,
     Net,
     column,
-    columns,
     load,
-    merged,
     problems,
-    write,
 )
 from tests.support.datasets import built, feature, with_labels, write_dataset
 from tests.support.small_models import categorical, feature_map
@@ -81,36 +74,6 @@ def test_debug_mode_says_that_it_does_nothing(tmp_path, caplog):
     load(tmp_path, {"debug_mode": False})
     load(tmp_path)
     assert "debug_mode" not in caplog.text
-
-
-def test_a_problem_of_a_shared_anchor_is_told_once(tmp_path):
-    names = [f"c{i}" for i in range(15)]
-    shared = {"dtype": "str", "type": "sequence", "splitter": 3}
-    entries = [{"name": name, **shared} for name in names]
-    (line,) = problems(tmp_path, dataset=columns(*entries))
-    assert "(c0).splitter and 14 more places (" in line
-    assert "(c14).splitter): must be text of at least one character, found 3." in line
-
-
-def test_a_problem_in_a_base_is_told_once_for_all_experiments(tmp_path):
-    ids = [f"exp{i}" for i in range(15)]
-    experiments = {name: merged(EXPERIMENT, {"learning_rate": "fast"}) for name in ids}
-    write(tmp_path)
-    (tmp_path / "model_config.yaml").write_text(
-        yaml.safe_dump({**experiments, "Base": {"patience": 2}})
-    )
-    collected = Problems()
-    for name in ids:
-        with pytest.raises(ConfigError) as caught:
-            load_experiment(tmp_path, name)
-        collected.add_error("experiments", caught.value)
-    with pytest.raises(ConfigError) as caught:
-        collected.raise_any("Benchmark")
-    head, *lines = str(caught.value).split("\n- ")
-    assert head == "Benchmark: 2 problems in the configuration."
-    assert len(lines) == 2
-    assert "exp0.learning_rate and 14 more places (" in str(lines)
-    assert "Base.patience: is an old name" in str(lines)
 
 
 @pytest.mark.parametrize("id_", ["tiny", "other"])

@@ -1,7 +1,5 @@
 """Labels that combine two others, and labels nested in another: config, check, cache."""
 
-import re
-
 import numpy as np
 import polars as pl
 import pytest
@@ -9,30 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuxictr_stem import fuxictr_entry as drop_in
-from fuxictr_stem import registry
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.models.nested_labels import ancestors
-from tests.support.config_files import Net, load
-from tests.support.config_files import problems as config_problems
 from tests.support.datasets import SPLITS, built, feature, label, write_dataset
 from tests.support.project import Project
-
-
-@pytest.fixture
-def net(monkeypatch):
-    """A model that takes anything, for tests of the config alone."""
-    monkeypatch.setattr(registry, "get_model", lambda name: Net)
-
-
-def labels(*entries):
-    """A dataset's labels click, buy and some more."""
-    plain = ({"name": "click", "dtype": "float"}, {"name": "buy", "dtype": "float"})
-    return {"label_col": [*plain, *entries]}
-
-
-def both(name="click_buy", pair="click, buy", **more):
-    return {"name": name, "dtype": "float", "preprocess": f"both({pair})", **more}
 
 
 def test_ancestors_end_at_a_label_without_parent_or_in_a_circle():
@@ -40,78 +19,6 @@ def test_ancestors_end_at_a_label_without_parent_or_in_a_circle():
     assert [ancestors(chain, name) for name in "abcx"] == [[], ["a"], ["b", "a"], []]
     chain[0]["parent"] = "c"
     assert ancestors(chain, "b") == ["a", "c", "b"]
-
-
-def test_the_grammar_is_read_and_normalised(tmp_path, net):
-    params = load(tmp_path, dataset=labels(both(pair=" click ,buy ", parent="click")))
-    found = params["label_col"][-1]
-    assert found == both(parent="click")
-    assert params["task_labels"] == ["click", "buy"], (
-        "a combined label is trained where it is named"
-    )
-    params = load(tmp_path, {"task_labels": ["click_buy"]}, labels(both()))
-    assert params["task_labels"] == ["click_buy"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        (
-            both(pair="click"),
-            r"preprocess: must be copy_from\(<column>\) or both\(<label>, <label>\)",
-        ),
-        (both(pair="click, buy, user"), "preprocess: must be"),
-        (both() | {"preprocess": "both(click"}, 'Within {...} write it in quotes: "both'),
-        (both(pair="click, "), "preprocess: must be"),
-        (both(pair="__import__('os'), buy"), "preprocess: must be"),
-        (both(pair="click, click"), "combines 'click' with itself. Name two labels."),
-        (both(pair="click, bye"), "combines 'bye', but .* hold are click, buy. Did you mean 'buy'"),
-        (
-            both(pair="click, price"),
-            "combines 'price', but the labels that the files hold are click",
-        ),
-        (both(pair="click, click_buy"), "combines 'click_buy', but the labels that the files hold"),
-        (both(fill_na=0), "fill_na: is not for a label .* Give it to click and buy."),
-        (both(missing=-1), "missing: is not for a label .* Give it to click and buy."),
-        (both(parent="clik"), "parent: 'clik' is not a label of label_col, .* mean 'click'"),
-        (both(parent="click_buy"), "parent: nests labels in a circle: click_buy in click_buy."),
-        (both(parent=""), "parent: must be text"),
-    ],
-)
-def test_a_wrong_label_is_one_problem(tmp_path, net, entry, message):
-    (line,) = config_problems(tmp_path, dataset=labels(entry))
-    assert re.search(message, line), line
-
-
-def test_circles_of_parents_are_named(tmp_path, net):
-    wrong = {
-        "label_col": [
-            {"name": "a", "dtype": "int", "parent": "b"},
-            {"name": "b", "dtype": "int", "parent": "a"},
-            {"name": "c", "dtype": "int", "parent": "b"},
-        ]
-    }
-    lines = config_problems(tmp_path, dataset=wrong)
-    assert len(lines) == 2
-    assert "(a).parent: nests labels in a circle: a in b in a." in lines[0]
-
-
-def test_nothing_copies_a_label_that_no_file_holds(tmp_path, net):
-    copy = {"name": "x", "dtype": "float", "preprocess": "copy_from(click_buy)"}
-    (line,) = config_problems(tmp_path, dataset=labels(both(), copy))
-    assert "copies 'click_buy', which is in no file: it is made by both(click, buy)." in line
-    for kind, message in (("numeric", "would see the answer"), ("meta", "which is in no file")):
-        features = [{"name": "user", "dtype": "str", "type": "categorical"}, {**copy, "type": kind}]
-        changes = {**labels(both()), "feature_cols": features}
-        (line,) = config_problems(tmp_path, dataset=changes)
-        assert message in line
-
-
-def test_a_feature_has_no_such_thing(tmp_path, net):
-    features = [{"name": "x", "dtype": "str", "type": "categorical", "preprocess": "both(a, b)"}]
-    (line,) = config_problems(tmp_path, dataset={"feature_cols": features})
-    assert "must be copy_from(<column>), or a function of an installed package" in line
-    assert "found 'both(a, b)'" in line
 
 
 LABELS = [

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fuxictr_stem.config.dataset_config import load_dataset
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError
 
@@ -109,3 +110,28 @@ def column(**changes: Any) -> dict[str, Any]:
     """A dataset with one more column."""
     plain = {"name": "x", "dtype": "str", "type": "categorical"}
     return columns({key: v for key, v in {**plain, **changes}.items() if v is not REMOVE})
+
+
+def check_problem_of_dataset(folder: Path, changes: dict[str, Any], message: str) -> None:
+    """Check that the changes make one problem, and what the dataset's message says of it."""
+    assert len(problems(folder, dataset=changes)) == 1
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_dataset(folder, "toy")
+    assert str(caught.value).startswith("Dataset 'toy': 1 problem in the configuration.\n- ")
+
+
+def check_problem_of_experiment(folder: Path, changes: dict[Any, Any], message: str) -> None:
+    """Check that the changes make one problem, and what the experiment's message says of it."""
+    assert len(problems(folder, changes)) == 1
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(folder, "exp")
+
+
+def more_labels(*entries: dict[str, Any]) -> dict[str, Any]:
+    """A dataset of some more labels after those of the small config."""
+    return {"label_col": [*copy.deepcopy(DATASET["label_col"]), *entries]}
+
+
+def both(name="click_buy", pair="click, buy", **more) -> dict[str, Any]:
+    """A label that is 1 where two others are."""
+    return {"name": name, "dtype": "float", "preprocess": f"both({pair})", **more}

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from fuxictr_stem.config import schema
-from fuxictr_stem.config.result_settings import NO_SETTINGS, check_settings
+from fuxictr_stem.config.result_settings import NO_SETTINGS
 from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.source.files import find_files
-from fuxictr_stem.errors import ConfigError
 from tests.support.benchmark_project import load, make_plan, make_project, run
 
 pytestmark = pytest.mark.slow
@@ -161,23 +160,6 @@ def test_an_encoder_that_is_null_is_no_default_one(project):
     before = key_of(project)
     project.dataset["feature_cols"][0]["feature_encoder"] = None
     assert key_of(project) != before
-
-
-def settings_of(**changes):
-    column = {"name": "user", "type": "categorical", "dtype": "str", "active": True}
-    given = {"model": "STEMNet", "batch_size": 64, "feature_cols": [column], "data": "0123"}
-    return {**given, **changes}
-
-
-def test_resume_goes_on_where_a_later_version_has_more_keys():
-    before = settings_of()
-    check_settings(
-        before, settings_of(early_stop_patience=2, gate_input="task_plus_shared"), "state"
-    )
-    with pytest.raises(ConfigError, match="early_stop_patience: None then, 3 now"):
-        check_settings(before, settings_of(early_stop_patience=3), "state")
-    with pytest.raises(ConfigError, match="batch_size: 4096 then, 64 now"):
-        check_settings(settings_of(batch_size=4096), before, "state")
 
 
 def test_a_second_start_with_other_paths_and_nothing_to_show_trains_nothing(project, no_pictures):
