@@ -39,14 +39,14 @@ _GRADIENT_TYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.bfloat16}
 
 
 class _Batch(NamedTuple):
-    """Who has asked whom for what."""
+    """Which rows the ranks send to which."""
 
     orders: list[
         Tensor
     ]  # by table: this rank's rows, (U,), in the order of the ranks that keep them
-    asked: Counts  # rows that this rank gets from each rank
+    received: Counts  # rows that this rank gets from each rank
     slots: list[Tensor]  # by table: which rows this rank hands out, (M,), rank after rank
-    handed: Counts  # rows that each rank gets from this one
+    sent: Counts  # rows that each rank gets from this one
 
 
 class RowExchange:
@@ -84,20 +84,20 @@ class RowExchange:
             orders.append(torch.argsort(owners_U, stable=True))
             slots.append(tables.shard.slots(rows_U[orders[-1]]).int()[:, None])
             counts.append(torch.bincount(owners_U, minlength=ranks))
-        asked_PK = torch.stack(counts, dim=1)
-        handed_PK = torch.empty_like(asked_PK)
+        received_PK = torch.stack(counts, dim=1)
+        sent_PK = torch.empty_like(received_PK)
         each = [len(self.tables)] * ranks
-        trade(handed_PK.view(-1), asked_PK.view(-1), each, each)
-        asked, handed = torch.stack([asked_PK, handed_PK]).tolist()
-        mine = [part_M1[:, 0] for part_M1 in _swap(slots, asked, handed)]
-        self._batch = _Batch(orders, asked, mine, handed)
+        trade(sent_PK.view(-1), received_PK.view(-1), each, each)
+        received, sent = torch.stack([received_PK, sent_PK]).tolist()
+        mine = [part_M1[:, 0] for part_M1 in _swap(slots, received, sent)]
+        self._batch = _Batch(orders, received, mine, sent)
         weights = [
             tables.table.weight[slots_M] for tables, slots_M in zip(self.tables, mine, strict=True)
         ]
         row_type = self._row_type if any(tables.training for tables in self.tables) else None
         if row_type == torch.float16:
             _check_range(weights)
-        arrived = _swap(weights, handed, asked, row_type)
+        arrived = _swap(weights, sent, received, row_type)
         parts = zip(self.tables, unique, orders, arrived, strict=True)
         for tables, with_padding, order_U, weight_UW in parts:
             fetched = weight_UW.new_zeros(len(with_padding), weight_UW.shape[1])
@@ -127,7 +127,7 @@ class RowExchange:
             gradients.append(whole[1 + order_U])
             tables.fetched = None
         sums = []
-        arrived = _swap(gradients, batch.asked, batch.handed, self._gradient_type)
+        arrived = _swap(gradients, batch.received, batch.sent, self._gradient_type)
         parts = zip(batch.slots, arrived, strict=True)
         for slots_M, gradient_MW in parts:
             # A row that several ranks have looked up comes from each.

@@ -46,7 +46,7 @@ class Guess(NamedTuple):
 
 
 class Guesses(NamedTuple):
-    """The columns of a config, and what is wrong with what was asked for."""
+    """The columns of a config, and what is wrong with what cannot be as the caller wishes."""
 
     features: list[Guess]
     labels: list[Guess]
@@ -145,26 +145,26 @@ def _feature(
         wish = {"type": wish}
     elif wish is not None and not isinstance(wish, Mapping):
         return f"{about}: must be a type such as 'numeric', or a dict of settings, found {short(wish)}."
-    given = dict(wish or {})
-    source = origin(name, given)
+    settings = dict(wish or {})
+    source = origin(name, settings)
     have = schema.get(source) if source else None
     if have is None:
         # A function makes it; the check of the config says what is missing.
-        return Guess({"name": name, **given}, "as you say")
-    kind = given.get("type")
+        return Guess({"name": name, **settings}, "as you say")
+    kind = settings.get("type")
     guess = _by_type(kind, source or name, have, facts, from_csv)
     if isinstance(guess, str):
         # A column of dates is read as text if that is what the caller says.
-        as_said = Guess({"name": name, **given}, "as you say")
-        return as_said if "dtype" in given else f"{about}: {guess}"
-    if "preprocess" in given:
+        as_wished = Guess({"name": name, **settings}, "as you say")
+        return as_wished if "dtype" in settings else f"{about}: {guess}"
+    if "preprocess" in settings:
         # What a copy's missing values become is the copied column's affair.
         guess.entry.pop("fill_na", None)
-    said = f"; {', '.join(given)}: as you say" if given else ""
-    entry = {"name": name, **guess.entry, **given}
+    reason = f"; {', '.join(settings)}: as you say" if settings else ""
+    entry = {"name": name, **guess.entry, **settings}
     if entry.get("normalizer") is None:
         entry.pop("normalizer", None)
-    return Guess(entry, guess.why + said)
+    return Guess(entry, guess.why + reason)
 
 
 def _by_type(
@@ -229,8 +229,8 @@ def _label(name: str, wish: Any, schema: pl.Schema, facts: Mapping[str, Any]) ->
     about = f"labels[{name!r}]"
     if wish is not None and not isinstance(wish, Mapping):
         return f"{about}: must be a dict of settings, found {short(wish)}."
-    given = dict(wish or {})
-    entry = {"name": name, "dtype": "float", **given}
+    settings = dict(wish or {})
+    entry = {"name": name, "dtype": "float", **settings}
     have = schema.get(name)
     if have is None:
         return Guess(entry, "as you say")
@@ -241,8 +241,8 @@ def _label(name: str, wish: Any, schema: pl.Schema, facts: Mapping[str, Any]) ->
             f"Convert it first."
         )
     gaps = sum(facts.get(f"{split} {name} gaps", 0) for split in ("train", "valid", "test"))
-    if not gaps or {"missing", "fill_na"} & given.keys():
-        return Guess(entry, "as you say" if given else "")
+    if not gaps or {"missing", "fill_na"} & settings.keys():
+        return Guess(entry, "as you say" if settings else "")
     rows = "1 row has" if gaps == 1 else f"{gaps:,} rows have"
     why = f"{rows} no such label, and {'leaves' if gaps == 1 else 'leave'} its loss and metrics"
     return Guess({**entry, "missing": math.nan}, why)

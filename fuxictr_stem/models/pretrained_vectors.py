@@ -38,9 +38,11 @@ def read_vectors(name: str, spec: dict[str, Any], data_dir: str | None, width: i
     keys, vectors = read_pretrained(path)
     vectors = np.stack(list(vectors)).astype(np.float32)
     if vectors.shape[1:] != (width,):
-        said = "" if "pretrain_dim" in spec else ", the embedding_dim, since the config names none"
+        default = (
+            "" if "pretrain_dim" in spec else ", the embedding_dim, since the config names none"
+        )
         raise ConfigError(
-            f"pretrain_dim of {name!r} is {width}{said}, but the vectors in {path} have length "
+            f"pretrain_dim of {name!r} is {width}{default}, but the vectors in {path} have length "
             f"{vectors.shape[-1]}. Set pretrain_dim: {vectors.shape[-1]}."
         )
     if not spec["freeze_emb"]:

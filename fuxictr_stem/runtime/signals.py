@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 _NAMES: dict[int, str] = {SIGINT: "Ctrl-C", SIGTERM: "SIGTERM", SIGHUP: "SIGHUP"}
 
-_asked: list[Stopped] = []
+_pending: list[Stopped] = []
 
 
 def stop_signals() -> dict[int, str]:
@@ -37,10 +37,10 @@ def obeyed(advice: str) -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if number == SIGHUP and _asked:
+        if number == SIGHUP and _pending:
             return  # the shell and the kernel each send one when a terminal is closed
-        _asked.append(stopped(number, advice))
-        raise _asked[-1]
+        _pending.append(stopped(number, advice))
+        raise _pending[-1]
 
     before = {number: signal.signal(number, stop) for number in stop_signals()}
     try:
@@ -48,13 +48,13 @@ def obeyed(advice: str) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _asked.clear()
+        _pending.clear()
 
 
 def check() -> None:
     """Raise a `Stopped` that Python dropped, as it does in callbacks of weak references and finalizers."""
-    if _asked:
-        raise _asked[0]
+    if _pending:
+        raise _pending[0]
 
 
 def stopped(number: int, advice: str) -> Stopped:

@@ -60,9 +60,9 @@ def shrink_maps(model: Any) -> tuple[int, int]:
 
 def _is_map(node: Any) -> bool:
     """Say whether a node is x W' + b, as `torch.nn.functional.linear` is written."""
-    given = {name: attribute.value for name, attribute in node.attributes.items()}
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     plain = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
-    return node.op_type == "Gemm" and {**plain, "transB": 0, **given} == plain
+    return node.op_type == "Gemm" and {**plain, "transB": 0, **attributes} == plain
 
 
 def _in_blocks(weight_OI: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -167,8 +167,8 @@ class _Project:
         if not features:
             raise ConfigError("init: no column is left to learn from.")
         wishes = {name: self.looked.wishes.get(name, (None, "")) for name in features}
-        asked = {name: wish for name, (wish, _) in wishes.items()}
-        guesses = guess_columns(splits, asked, dict.fromkeys(self.labels), self.group)
+        types = {name: wish for name, (wish, _) in wishes.items()}
+        guesses = guess_columns(splits, types, dict.fromkeys(self.labels), self.group)
         raise_all(DataError, "init", guesses.problems)
         explained = [
             guess._replace(why=wishes.get(guess.entry["name"], (None, ""))[1] or guess.why)

@@ -136,17 +136,17 @@ def task_problems(
         yield Problem("task_labels", text, "Name each once.")
         return
     counts = {"num_tasks": num_tasks}
-    said = [f"num_tasks is {num_tasks}"] if num_tasks else []
+    stated = [f"num_tasks is {num_tasks}"] if num_tasks else []
     for key, value in (("task", task), ("loss", loss)):
         if isinstance(value, str):
-            said.append(f"{key} is one for all")
+            stated.append(f"{key} is one for all")
         elif value is not None:
             counts[key] = len(value)
-            said.append(f"{key} has {counts[key]} entries")
+            stated.append(f"{key} has {counts[key]} entries")
     differing = [key for key, count in counts.items() if count not in (None, len(labels))]
     if differing:
         trained = f"{len(labels)} labels are trained ({', '.join(labels)})"
-        text = f"the numbers of tasks differ: {', '.join(said)}, but {trained}."
+        text = f"the numbers of tasks differ: {', '.join(stated)}, but {trained}."
         hint = "Give one entry per label, or choose the labels by task_labels."
         yield Problem(differing[0], text, hint)
 

@@ -27,8 +27,8 @@ class FixedSampler:
         self.points = list(points)
         self.total = len(self.points)
 
-    def known(self) -> int:
-        """Return how many trials have their settings by now."""
+    def num_chosen(self) -> int:
+        """Return how many trials have settings so far: all of them."""
         return self.total
 
     def settings(self, number: int) -> dict[str, Any]:
@@ -40,13 +40,13 @@ class FixedSampler:
 
 
 def make_sampler(
-    search: Search, own: Mapping[str, Any], modes: Sequence[str], journal: Path, name: str
+    search: Search, base_settings: Mapping[str, Any], modes: Sequence[str], journal: Path, name: str
 ) -> FixedSampler | TpeSampler:
     """Return the sampler of an experiment, which `check_sampler` has let pass.
 
     Args:
         search: What it may try, how, and how often.
-        own: The experiment's own settings of the keys that are searched: the first trial, unless
+        base_settings: The experiment's settings of the keys that are searched: the first trial, unless
             there is a grid.
         modes: Whether each objective is best at its ``max`` or ``min``.
         journal: File of the trials, for the samplers that learn from them; nobody else may write there.
@@ -55,10 +55,10 @@ def make_sampler(
     if search.sampler == GRID:
         return FixedSampler(grid_of(search.space))
     if search.sampler == RANDOM:
-        return FixedSampler(_drawn(search, own))
+        return FixedSampler(_random_points(search, base_settings))
     from fuxictr_stem.tuning.tpe import TpeSampler
 
-    return TpeSampler(search, own, modes, journal, name)
+    return TpeSampler(search, base_settings, modes, journal, name)
 
 
 def check_sampler(sampler: str) -> None:
@@ -78,9 +78,9 @@ def check_sampler(sampler: str) -> None:
         ) from error
 
 
-def _drawn(search: Search, own: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the own settings and others by chance, none twice; fewer where there are no more."""
-    points = [dict(own)]
+def _random_points(search: Search, base_settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the base settings and random others, none twice; fewer where there are no more."""
+    points = [dict(base_settings)]
     for number in range(1, search.total):
         # A trial is the same however many there are.
         rng = np.random.default_rng([search.seed, number])
@@ -110,26 +110,26 @@ class SearchRuns:
         self._expid, self._params, self._sampler, self._make = expid, params, sampler, make
         self._objectives = list(objectives)
         self.total = sampler.total
-        self.known = [make(n, sampler.settings(n)) for n in range(sampler.known())]
+        self.chosen = [make(n, sampler.settings(n)) for n in range(sampler.num_chosen())]
 
     def specs(self, may_choose: Callable[[], bool] = lambda: True) -> Iterator[RunSpec]:
         """Yield the run of each trial; the next one is chosen when it is asked for."""
         for number in range(self.total):
-            if number == len(self.known):
+            if number == len(self.chosen):
                 if not may_choose():
                     return
-                self.known.append(self._make(number, self._sampler.settings(number)))
-            yield self.known[number]
+                self.chosen.append(self._make(number, self._sampler.settings(number)))
+            yield self.chosen[number]
 
     def ended(self, spec: RunSpec, outcomes: Outcomes) -> None:
         """Have the sampler learn from a run, for each trial that it is the run of."""
-        for number, trial in enumerate(self.known):
+        for number, trial in enumerate(self.chosen):
             if trial.key == spec.key:
                 self._sampler.tell(self._trial(number, outcomes))
 
     def trials(self, outcomes: Outcomes) -> Trials:
         """Return the trials that have ended."""
-        every = [self._trial(n, outcomes) for n, s in enumerate(self.known) if s in outcomes]
+        every = [self._trial(n, outcomes) for n, s in enumerate(self.chosen) if s in outcomes]
         return Trials(self._expid, self._params["monitor"], self._params["monitor_mode"], every)
 
     def monitored(self, evaluations: Iterable[Mapping[str, Any]]) -> list[float]:
@@ -137,7 +137,7 @@ class SearchRuns:
         return [monitored(self._params["monitor"], record["valid"]) for record in evaluations]
 
     def _trial(self, number: int, outcomes: Outcomes) -> Trial:
-        spec = self.known[number]
+        spec = self.chosen[number]
         place = number, spec.folder.name, spec.trial
         if spec.key in outcomes.failed:
             return Trial(*place, FAILED, reason=outcomes.failed[spec.key])

@@ -36,12 +36,13 @@ class TpeSampler:
     def __init__(
         self,
         search: Search,
-        own: Mapping[str, Any],
+        base_settings: Mapping[str, Any],
         modes: Sequence[str],
         journal: Path,
         name: str,
     ) -> None:
-        self.total, self._space, self._own = search.total, search.space, dict(own)
+        self.total, self._space = search.total, search.space
+        self._base_settings = dict(base_settings)
         self._distributions = {key: _distribution(values) for key, values in self._space.items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         _recover(journal)
@@ -65,7 +66,7 @@ class TpeSampler:
         }
         self._failed_before = {n for n, t in self._trials.items() if t.state == TrialState.FAIL}
 
-    def known(self) -> int:
+    def num_chosen(self) -> int:
         """Return how many trials have been chosen."""
         return len(self._trials)
 
@@ -84,7 +85,7 @@ class TpeSampler:
             params, settings = failed.params, json.loads(failed.user_attrs[_SETTINGS])
         elif number == 0:
             # What is outside of the space is tried, but nothing is learnt from it.
-            params, settings = self._inside(self._own), self._own
+            params, settings = self._inside(self._base_settings), self._base_settings
         if params is not None:
             distributions = {name: self._distributions[name] for name in params}
             attributes = {_SETTINGS: json.dumps(settings), _NUMBER: number}

@@ -119,8 +119,8 @@ class Tuner:
         """The folder of all that the tuner writes, as FuxiCTR names it."""
         return self.file.with_name(self.file.name.replace(".yaml", ""))
 
-    def own(self) -> dict[str, Any]:
-        """Return the experiment's own settings of the keys that have several values in the search."""
+    def base_settings(self) -> dict[str, Any]:
+        """Return the experiment's settings of the searched keys; a key's only value, where it has one."""
         settings = {**self.dataset.settings, **self.experiment.settings}
         return {
             name: values.values[0] if _is_single(values) else settings[name]
@@ -203,9 +203,9 @@ def load_tuner(path: Path) -> Tuner:
         modes={},
         params={},
     )
-    own = [] if sampler == GRID else [tuner.own()]
+    first = [] if sampler == GRID else [tuner.base_settings()]
     params: dict[str, Any] = {}
-    for number, point in enumerate([*own, *points_to_check(search)], 1):
+    for number, point in enumerate([*first, *points_to_check(search)], 1):
         try:
             checked = tuner.load(tuner.variant(point, f"{number:03d}"))
             params = params or checked

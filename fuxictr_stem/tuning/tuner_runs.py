@@ -52,9 +52,11 @@ class TunerRuns(Runs):
         name = run_digest(params, data, versions, search.digest(), tuner.modes)
         modes = list(tuner.modes.values()) or [tuner.params["monitor_mode"]]
         journal = tuner.folder / "study.journal"
-        sampler = make_sampler(search, tuner.own(), modes, journal, f"{tuner.base_expid}-{name}")
+        sampler = make_sampler(
+            search, tuner.base_settings(), modes, journal, f"{tuner.base_expid}-{name}"
+        )
         self.search = SearchRuns(tuner.base_expid, tuner.params, sampler, self._make, tuner.modes)
-        chosen = [spec for spec in self.search.known if tag in spec.expid]
+        chosen = [spec for spec in self.search.chosen if tag in spec.expid]
         self.total = len(chosen) if tag else self.search.total
         self.write_configs()
 

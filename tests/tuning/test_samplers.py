@@ -79,7 +79,7 @@ def test_tpe_goes_on_where_it_was_killed(tmp_path):
         file.write('{"op_code": 5, "worker')  # half a line
     (tmp_path / "study.journal.lock").touch()
     again = make(tmp_path)
-    assert again.known() == 4
+    assert again.num_chosen() == 4
     assert [again.settings(number) for number in range(4)] == points
     again.tell(ended(3, points[3]))
     again.tell(ended(1, points[1]))  # read once more from the disk
@@ -98,7 +98,7 @@ def test_a_trial_that_failed_is_tried_again_by_the_next_start(tmp_path):
     assert first.settings(2) == points[2]
     assert first.settings(3) != points[2]
     again = make(tmp_path)
-    assert again.known() == 4
+    assert again.num_chosen() == 4
     assert again.settings(2) == points[2]
     again.tell(ended(2, points[2]))
     assert [trial.state.name for trial in study(tmp_path).trials].count("COMPLETE") == 3

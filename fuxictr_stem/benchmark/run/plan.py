@@ -42,11 +42,11 @@ class Plan(Runs):
     def _search(self, expid: str) -> SearchRuns:
         """Return the search of an experiment, whose runs have the first seed."""
         params, search = self.benchmark.experiments[expid], self.benchmark.search
-        own = {name: params[name] for name in search.space if name in params}
+        base_settings = {name: params[name] for name in search.space if name in params}
         seed = self.benchmark.seeds[0]
         name = f"{expid}-{self._digest(expid, {'seed': seed})}-{search.digest()}"
         journal = self._folder / "search.journal"
-        sampler = make_sampler(search, own, [params["monitor_mode"]], journal, name)
+        sampler = make_sampler(search, base_settings, [params["monitor_mode"]], journal, name)
         return SearchRuns(expid, params, sampler, lambda _, trial: self.spec(expid, seed, trial))
 
     def spec(self, expid: str, seed: int, trial: Mapping[str, Any]) -> RunSpec:
@@ -76,7 +76,7 @@ class Plan(Runs):
             return []
         others = self.benchmark.seeds[1:]
         return [
-            search.known[best.number],
+            search.chosen[best.number],
             *(self.spec(expid, seed, best.settings) for seed in others),
         ]
 

@@ -137,7 +137,9 @@ def collect_runs(plan: Plan, outcomes: Outcomes, facts: Mapping[str, Any]) -> Fi
             ]
             if len(runs) == len(expids):
                 models.setdefault(name, {})[seed] = TrainedModel(runs)
-    planned = [spec for expid in final for spec in [*plan.searches[expid].known, *final[expid][1:]]]
+    planned = [
+        spec for expid in final for spec in [*plan.searches[expid].chosen, *final[expid][1:]]
+    ]
     failed = [spec for spec in planned if spec.key in outcomes.failed]
     return FinishedBenchmark(
         name=benchmark.name,

@@ -46,7 +46,7 @@ def test_every_experiment_gets_as_many_trials(project, tmp_path, sampler):
             plan = make_plan(load(project), folder=tmp_path)
     assert len(outcomes.done) == plan.total
     for expid, search in plan.searches.items():
-        rates = [spec.trial["learning_rate"] for spec in search.known]
+        rates = [spec.trial["learning_rate"] for spec in search.chosen]
         assert rates[0] == 0.01  # the experiment's own
         assert len(set(rates)) == 3
         best = plan.final(expid, outcomes)[0].trial["learning_rate"]
@@ -55,7 +55,7 @@ def test_every_experiment_gets_as_many_trials(project, tmp_path, sampler):
 
 def test_a_failed_trial_counts_as_spent(project):
     plan = make_plan(load(project))
-    first, second = plan.searches["STEMNet_toy"].known
+    first, second = plan.searches["STEMNet_toy"].chosen
     outcomes = Outcomes({second.key: result(0.6)}, {first.key: "diverged"})
     assert plan.final("STEMNet_toy", outcomes)[0].key == second.key
     assert plan.spec("STEMNet_toy", 2, second.trial) in list(plan.wanted(outcomes))
