@@ -58,10 +58,10 @@ def compare(sizes: Sizes, folder: Path) -> Iterator[Record]:
     files = _write(folder, *sizes.csv_rows)
     seconds: dict[str, list[float]] = {"fuxictrs": [], "ours": []}
     for repetition in range(sizes.repetitions):
-        for name, found in seconds.items():
+        for name, times in seconds.items():
             place = folder / f"{name}_{repetition}"
             with Side(Encoding, dataset_config(place, *files)) as side:
-                found.append(side.call(name))
+                times.append(side.call(name))
             shutil.rmtree(place)
     at = "CSV of {:,} rows, {:,} ids".format(*sizes.csv_rows)
     value = ratio(seconds["fuxictrs"], seconds["ours"])

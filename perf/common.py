@@ -137,19 +137,19 @@ def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any])
     os.dup2(silence, 1)
     os.dup2(silence, 2)
 
-    def answer(function: Callable[..., Any], arguments: Sequence[Any], tell: bool) -> Any:
+    def answer(function: Callable[..., Any], arguments: Sequence[Any], returns: bool) -> Any:
         try:
             value = function(*arguments)
         except Exception:
             pipe.send((traceback.format_exc(), None))
             return None
-        pipe.send((None, value if tell else None))
+        pipe.send((None, value if returns else None))
         return value
 
     # The object itself stays here.
-    made = answer(make, arguments, tell=False)
-    while made is not None and (call := pipe.recv()) is not None:
-        answer(getattr(made, call[0]), call[1], tell=True)
+    target = answer(make, arguments, returns=False)
+    while target is not None and (call := pipe.recv()) is not None:
+        answer(getattr(target, call[0]), call[1], returns=True)
 
 
 def alternate(
@@ -158,11 +158,11 @@ def alternate(
     """Call a method of each side in turn, A B A B ..., and return what each returned, by round."""
     for side in sides.values():
         side.wait()
-    found: dict[str, list[Any]] = {name: [] for name in sides}
+    results: dict[str, list[Any]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
-            found[name].append(side.call(method, *arguments))
-    return found
+            results[name].append(side.call(method, *arguments))
+    return results
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
@@ -195,7 +195,7 @@ def peak_memory() -> int:
     return _memory("VmHWM") + children
 
 
-def own_memory() -> int:
+def unshared_memory() -> int:
     """Return this process' memory now without what others may share, such as libraries, in bytes."""
     return _memory("RssAnon")
 
@@ -203,12 +203,12 @@ def own_memory() -> int:
 def _memory(field: str) -> int:
     """Read a field of Linux' account of this process; getrusage counts the parent's memory, too."""
     try:
-        found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+        match = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
     except OSError:
-        found = None
-    if found is None:
+        match = None
+    if match is None:
         raise BenchmarkError("memory is measured through /proc/self/status, which is not here")
-    return int(found[1]) * 1024
+    return int(match[1]) * 1024
 
 
 def forget_file(path: Path) -> None:

@@ -59,8 +59,8 @@ def compare(sizes: Sizes, folder: Path, commit: str) -> Iterator[Record]:
                 sizes.steps,
             )
         at = f"{sizes.steps} steps, {kind.replace('_', '-')}, {setting.table_rows:,} table rows"
-        yield from record(at, {name: [s for s, _ in found] for name, found in steps.items()})
-        losses = [[loss for _, losses in found for loss in losses] for found in steps.values()]
+        yield from record(at, {name: [s for s, _ in results] for name, results in steps.items()})
+        losses = [[loss for _, part in results for loss in part] for results in steps.values()]
         differing = sum(a != b for a, b in zip(*losses, strict=True))
         yield Record(f"losses that differ in any bit from those of {commit}, {at}", differing, "")
 

@@ -41,8 +41,8 @@ def compare(sizes: Sizes) -> Iterator[Record]:
             side = Side(Training, chosen, "row_sparse", True)
             sides[precision] = stack.enter_context(side)
         rounds = alternate(sides, sizes.rounds, "steps", 10 * sizes.steps)
-    seconds = {name: [taken for taken, _ in found[1:]] for name, found in rounds.items()}
-    step = {name: median(found) / (10 * sizes.steps) for name, found in seconds.items()}
+    seconds = {name: [s for s, _ in results[1:]] for name, results in rounds.items()}
+    step = {name: median(times) / (10 * sizes.steps) for name, times in seconds.items()}
     fast = min("tf32", "bf16", key=step.__getitem__)
     values = {
         over: ratio(seconds["plain"], seconds[fast]),

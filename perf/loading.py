@@ -88,8 +88,8 @@ def compare(sizes: Sizes, folder: Path) -> Iterator[Record]:
         }
         # The first epoch of each warms up.
         seconds = {
-            name: found[1:]
-            for name, found in alternate(sides, sizes.repetitions + 1, "epoch").items()
+            name: times[1:]
+            for name, times in alternate(sides, sizes.repetitions + 1, "epoch").items()
         }
     at = f"{rows:,} rows of {len(columns)} columns, shuffled"
     for name, text, target in (("memory", "in memory", 30), ("disk", "from disk", 10)):

@@ -23,7 +23,7 @@ def facts(argv: Sequence[str], program: Sequence[str] = ("perf/run.py",)) -> dic
         argv: The arguments of the run.
         program: What Python runs.
     """
-    found = {
+    values = {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         "command": shlex.join(["python", *program, *argv]),
         "CPU": _field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
@@ -34,8 +34,8 @@ def facts(argv: Sequence[str], program: Sequence[str] = ("perf/run.py",)) -> dic
         "versions": ", ".join(f"{name} {text}" for name, text in versions().items()),
     }
     if torch.cuda.is_available():
-        found["GPU"] = torch.cuda.get_device_name(0)
-    return found
+        values["GPU"] = torch.cuda.get_device_name(0)
+    return values
 
 
 def _memory() -> str:
@@ -45,7 +45,7 @@ def _memory() -> str:
 
 def _field(path: str, name: str) -> str:
     """Return the first value of a name in a file of ``name: value`` lines, or nothing."""
-    found = None
+    match = None
     with suppress(OSError):
-        found = re.search(rf"^{name}\s*:\s*(.*)$", Path(path).read_text(), re.M)
-    return found[1].strip() if found else ""
+        match = re.search(rf"^{name}\s*:\s*(.*)$", Path(path).read_text(), re.M)
+    return match[1].strip() if match else ""

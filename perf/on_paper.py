@@ -65,7 +65,7 @@ class Machines:
         memory_reached: Share of the memory's.
         products_reached: Share of the products'.
         messages: Messages of a step, as counted, with the loop's.
-        message_seconds: What each costs besides its bytes.
+        message_seconds: What each costs in addition to sending its bytes.
         fixed_seconds: Of a step: kernels that are launched one by one, and waits for their counts.
         fixed_bytes: CUDA, NCCL and PyTorch in a GPU's memory.
         activation_bytes: Of a row of a batch at the peak, as measured on a CPU.
@@ -162,22 +162,23 @@ def _workloads(setting: Setting) -> Iterator[tuple[int, str, Work]]:
 
 
 def assumptions(machines: Machines = Machines()) -> list[str]:  # noqa: B008
-    """Return what the estimates rest on besides counts, a line each."""
+    """Return what the estimates assume, in addition to the counts, one line each."""
     return [
         f"Hosts of {machines.per_host} GPUs. A GPU sends {machines.within / _GB:g} GB/s to others of its "
         f"host (NVLink) and {machines.between / _GB:g} GB/s to other hosts (InfiniBand); "
         f"{machines.links_reached:.0%} of that is reached. Messages go one after the other, and nothing is "
         "computed meanwhile.",
-        f"A GPU's memory does {machines.memory / 1e12:g} TB/s, of which {machines.memory_reached:.0%} are "
-        f"reached, and its products {machines.products / 1e12:g} TFLOP/s (TF32), of which "
-        f"{machines.products_reached:.0%} are reached.",
-        f"Each of the {machines.messages} messages costs {machines.message_seconds / 1e-6:g} us besides "
-        f"its bytes, and launching a step's kernels {machines.fixed_seconds / _MS:g} ms.",
+        f"A GPU's memory moves {machines.memory / 1e12:g} TB/s, of which {machines.memory_reached:.0%} is "
+        f"reached, and its matrix products run at {machines.products / 1e12:g} TFLOP/s (TF32), of which "
+        f"{machines.products_reached:.0%} is reached.",
+        f"Each of the {machines.messages} messages costs {machines.message_seconds / 1e-6:g} us in "
+        f"addition to sending its bytes, and launching a step's kernels "
+        f"{machines.fixed_seconds / _MS:g} ms.",
         "A step passes ten times over each number of a table that it changes: in the exact mode all that a "
         "rank keeps, with row_sparse those of its batch.",
         f"{machines.fixed_bytes / _GB:g} GB of a GPU are taken by CUDA, NCCL and PyTorch, and each row of "
-        f"a batch takes {machines.activation_bytes / 1e3:g} kB. A batch's rows of tables are there six "
-        "times over.",
+        f"a batch takes {machines.activation_bytes / 1e3:g} kB. The table rows of a batch are held six "
+        "times.",
     ]
 
 
@@ -189,15 +190,15 @@ def table(sizes: Sizes, sections: list[str]) -> Iterator[Record]:
     works: dict[int, Work] = {}
     for ranks, name, work in _workloads(setting):
         works[ranks] = work
-        found = estimate(work, ranks)
-        sent, step = sum(found.sent.values()) / 1e6, sum(found.seconds.values())
-        taken = sum(found.memory.values()) / _GB
-        parts = [f"{found.seconds[part] / _MS:.2f}" for part in _PARTS]
-        totals = [f"{step / _MS:.1f}", f"{_BATCH / step:,.0f}", f"{taken:.1f}"]
+        estimated = estimate(work, ranks)
+        sent, step = sum(estimated.sent.values()) / 1e6, sum(estimated.seconds.values())
+        memory = sum(estimated.memory.values()) / _GB
+        parts = [f"{estimated.seconds[part] / _MS:.2f}" for part in _PARTS]
+        totals = [f"{step / _MS:.1f}", f"{_BATCH / step:,.0f}", f"{memory:.1f}"]
         lines.append([name, f"{sent:.1f}", *parts, *totals])
         yield Record(f"on paper: a rank sends per step, {name}", sent, "MB")
         yield Record(f"on paper: step, {name}", step / _MS, "ms")
-        yield Record(f"on paper: memory of a rank, {name}", taken, "GB")
+        yield Record(f"on paper: memory of a rank, {name}", memory, "GB")
     counts = [
         f"{_TABLE_BYTES / _GB:g} GB of weights in tables, rows of {work.row_numbers} numbers; a batch of "
         f"{_BATCH:,} rows, {work.batch_rows:,} of them for each of {ranks} ranks, which look up "
@@ -205,8 +206,8 @@ def table(sizes: Sizes, sections: list[str]) -> Iterator[Record]:
         f"weights, {work.flop / 1e6:.1f} MFLOP of products per row."
         for ranks, work in works.items()
     ]
-    rests_on = "\n".join(f"- {line}" for line in (*counts, *assumptions()))
-    sections.append(f"## On paper\n\n{markdown_table(lines)}\n\nThis rests on:\n\n{rests_on}")
+    assumed = "\n".join(f"- {line}" for line in (*counts, *assumptions()))
+    sections.append(f"## On paper\n\n{markdown_table(lines)}\n\nAssumptions:\n\n{assumed}")
 
 
 _PARTS = ("products", "tables", "exchange", "dense gradients", "messages", "fixed")

@@ -24,7 +24,7 @@ from fuxictr_stem.runtime.memory import keep_freed_memory
 from fuxictr_stem.training.precision import FP32
 from fuxictr_stem.training.ranks import Ranks
 from fuxictr_stem.training.trainer import Trainer
-from perf.common import own_memory, timed
+from perf.common import timed, unshared_memory
 from perf.data import batches, label_names
 from perf.sides import our_model
 from perf.sizes import Setting
@@ -154,7 +154,7 @@ class PeakMemory:
     """
 
     def __init__(self) -> None:
-        self.before = self.peak = own_memory()
+        self.before = self.peak = unshared_memory()
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
 
@@ -170,7 +170,7 @@ class PeakMemory:
 
     def _look(self) -> None:
         while not self._over.wait(SAMPLE_SECONDS):
-            self.peak = max(self.peak, own_memory())
+            self.peak = max(self.peak, unshared_memory())
 
 
 class MemoryOfRank:

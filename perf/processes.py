@@ -36,9 +36,9 @@ def memory(sizes: Sizes, folder: Path) -> Iterator[Record]:
         place.mkdir()
         for split, size in (("train", rows), ("valid", setting.batch_size)):
             write_h5(place / f"{split}.h5", draw(columns, labels, size, seed=size))
-        found = _run_all(partial(Side, MemoryOfRank, setting, place), count)
+        peaks = _run_all(partial(Side, MemoryOfRank, setting, place), count)
         shutil.rmtree(place)
-        before, peak = max(found, key=lambda pair: pair[1])
+        before, peak = max(peaks, key=lambda pair: pair[1])
         at = f"{_processes(count)}, exact, {rows_text(setting.table_rows)} table rows"
         yield Record(f"peak memory of the largest process, {at}", peak / _GIB, "GiB")
         yield Record(f"of that before the model is made, {at}", before / _GIB, "GiB")
@@ -73,25 +73,25 @@ def messages(sizes: Sizes, folder: Path) -> Iterator[Record]:
             ranks = _together(stack, folder / f"messages {count}", setting, True, count)
             for batch_size in sizes.process_batches:
                 at = f"{_processes(count)}, batch {batch_size:,}"
-                found = ranks.call("messages", batch_size, FP32)
+                exact = ranks.call("messages", batch_size, FP32)
                 halved = ranks.call("messages", batch_size, BF16)
                 yield Record(
-                    f"messages of a step, to which the loop adds one, {at}", found[0].number, ""
+                    f"messages of a step, to which the loop adds one, {at}", exact[0].number, ""
                 )
-                yield from _bytes(found, halved, at)
+                yield from _bytes(exact, halved, at)
 
 
-def _bytes(found: Sequence[Messages], halved: Sequence[Messages], at: str) -> Iterator[Record]:
+def _bytes(exact: Sequence[Messages], halved: Sequence[Messages], at: str) -> Iterator[Record]:
     """Yield the mean bytes of a process."""
     parts = {
-        "numbers of rows": [of_rank.ids for of_rank in found],
-        "rows and their gradients": [of_rank.rows for of_rank in found],
+        "numbers of rows": [of_rank.ids for of_rank in exact],
+        "rows and their gradients": [of_rank.rows for of_rank in exact],
         "the same with exchange_precision bf16": [of_rank.rows for of_rank in halved],
-        "dense gradients and sums": [of_rank.summed for of_rank in found],
+        "dense gradients and sums": [of_rank.summed for of_rank in exact],
     }
     for what, sizes in parts.items():
         yield Record(f"a process sends per step, {what}, {at}", mean(sizes) / _MB, "MB")
-    sent = [of_rank.rows for of_rank in found]
+    sent = [of_rank.rows for of_rank in exact]
     yield Record(
         f"rows and gradients of the busiest over the mean, {at}", max(sent) / mean(sent), "x"
     )
@@ -115,13 +115,16 @@ def steps(sizes: Sizes, folder: Path) -> Iterator[Record]:
             sides: dict[str, Side | Together] = {"one": alone, "two": two}
             rounds = alternate(sides, sizes.repetitions + 1, "steps", sizes.steps)
         # The first round warms up. Ranks end together but for what they do after the last message.
-        one = rounds["one"][1:]
+        of_one = rounds["one"][1:]
         of_two = [max(seconds) for seconds in rounds["two"][1:]]
         at = f"{text}, {rows_text(setting.table_rows)} table rows, batch {setting.batch_size:,}"
-        for name, seconds in (("1 process of 2 threads", one), ("2 processes of 1 thread", of_two)):
+        for name, seconds in (
+            ("1 process of 2 threads", of_one),
+            ("2 processes of 1 thread", of_two),
+        ):
             yield Record(f"step, {name}, {at}", 1e3 * median(seconds) / sizes.steps, "ms")
         yield Record(
-            f"step time of 2 processes over 1 on the same cores, {at}", ratio(of_two, one), "x"
+            f"step time of 2 processes over 1 on the same cores, {at}", ratio(of_two, of_one), "x"
         )
 
 

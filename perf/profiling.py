@@ -23,12 +23,12 @@ class Profiled(Training):
         """Return the seconds of a step that each operator itself takes, after some that warm up."""
         self.steps(3)
         work = [self._next_batch() for _ in range(steps)]
-        with profile(activities=[ProfilerActivity.CPU]) as found:
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
             for batch in work:
                 self.model.train_step(batch).item()
         return {
             event.key.removeprefix("aten::"): event.self_cpu_time_total / 1e6 / steps
-            for event in found.key_averages()
+            for event in profiler.key_averages()
         }
 
 
@@ -43,24 +43,24 @@ def measure(sizes: Sizes, sections: list[str]) -> Iterator[Record]:
         setting = sizes.setting(rows)
         seconds = {kind: _operators(setting, kind, sizes) for kind in KINDS}
         at = f"{rows / 1e6:g}M table rows"
-        for kind, found in seconds.items():
-            products = sum(found.get(name, 0.0) for name in _PRODUCTS)
-            share = 100 * products / sum(found.values())
+        for kind, times in seconds.items():
+            products = sum(times.get(name, 0.0) for name in _PRODUCTS)
+            share = 100 * products / sum(times.values())
             yield Record(f"matrix products' share of the step, {KINDS[kind]}, {at}", share, "%")
         names = sorted(
-            {name for found in seconds.values() for name in found},
-            key=lambda name: -max(found.get(name, 0.0) for found in seconds.values()),
+            {name for times in seconds.values() for name in times},
+            key=lambda name: -max(times.get(name, 0.0) for times in seconds.values()),
         )[:_SHOWN]
         table = [["operator, ms of a step", *KINDS.values()]]
         table += [
-            [name, *(f"{1e3 * found.get(name, 0.0):.1f}" for found in seconds.values())]
+            [name, *(f"{1e3 * times.get(name, 0.0):.1f}" for times in seconds.values())]
             for name in names
         ]
-        table.append(["all", *(f"{1e3 * sum(found.values()):.1f}" for found in seconds.values())])
+        table.append(["all", *(f"{1e3 * sum(times.values()):.1f}" for times in seconds.values())])
         sections.append(f"## A step's operators, {at}\n\n{markdown_table(table)}")
 
 
 def _operators(setting: Setting, kind: str, sizes: Sizes) -> dict[str, float]:
     with Side(Profiled, setting, kind, kind != "plain") as side:
-        found: dict[str, float] = side.call("operators", sizes.steps)
-    return found
+        seconds: dict[str, float] = side.call("operators", sizes.steps)
+    return seconds

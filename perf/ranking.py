@@ -39,10 +39,10 @@ class GroupedScores:
 
     def fuxictrs(self) -> tuple[float, float]:
         """Return the seconds and the value of FuxiCTR's gAUC."""
-        seconds, found = timed(
+        seconds, metrics = timed(
             lambda: evaluate_metrics(self.y_true, self.y_pred, ["gAUC"], self.group_id)
         )
-        return seconds, float(found["gAUC"])
+        return seconds, float(metrics["gAUC"])
 
     def ours_with_memory(self) -> tuple[float, float]:
         """Return the seconds of our gAUC, and its peak memory over the arrays, in GiB."""
@@ -60,15 +60,15 @@ def compare(sizes: Sizes) -> Iterator[Record]:
     seconds: dict[str, list[float]] = {"ours": [], "fuxictrs": []}
     values: dict[str, float] = {}
     with (
-        Side(GroupedScores, *sizes.group_rows) as one,
-        Side(GroupedScores, *sizes.group_rows) as two,
+        Side(GroupedScores, *sizes.group_rows) as ours,
+        Side(GroupedScores, *sizes.group_rows) as theirs,
     ):
-        one.wait()
-        two.wait()
+        ours.wait()
+        theirs.wait()
         for _ in range(sizes.repetitions):
-            for name, side in (("fuxictrs", one), ("ours", two)):
-                taken, values[name] = side.call(name)
-                seconds[name].append(taken)
+            for name, side in (("fuxictrs", theirs), ("ours", ours)):
+                spent, values[name] = side.call(name)
+                seconds[name].append(spent)
     if abs(values["ours"] - values["fuxictrs"]) > 1e-9:
         raise BenchmarkError(f"the two sides found different values: {values}")
     at = _at(*sizes.group_rows)
@@ -82,7 +82,7 @@ def large(sizes: Sizes) -> Iterator[Record]:
     """Measure our gAUC on many rows: time, and memory over the arrays."""
     at = _at(*sizes.large_group_rows)
     with Side(GroupedScores, *sizes.large_group_rows) as side:
-        found = alternate({"ours": side}, sizes.repetitions, "ours_with_memory")["ours"]
-    yield Record(f"gAUC, {at}", median(seconds for seconds, _ in found), "s", "<= 10")
-    peak = max(peak for _, peak in found)
+        results = alternate({"ours": side}, sizes.repetitions, "ours_with_memory")["ours"]
+    yield Record(f"gAUC, {at}", median(seconds for seconds, _ in results), "s", "<= 10")
+    peak = max(peak for _, peak in results)
     yield Record(f"peak memory of gAUC over its arrays, {at}", peak, "GiB", "<= 2")

@@ -1,4 +1,4 @@
-"""What a benchmark found: records, their targets, and the JSON, Markdown and terminal tables of them."""
+"""The figures of a benchmark: records, their targets, and the JSON, Markdown and terminal tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Record:
         what: What was measured, with its setting.
         value: The figure, or None where it could not be measured.
         unit: Its unit; ``x`` is a ratio.
-        target: What it must be, such as ``>= 1.6`` or ``<= 4``; None if nothing is asked.
+        target: What it must be, such as ``>= 1.6`` or ``<= 4``; None for no target.
         reason: Why there is no value.
     """
 
@@ -42,14 +42,14 @@ class Record:
 
     def as_json(self) -> dict[str, Any]:
         """Return ``what``, ``value``, ``unit``, ``target`` and ``met``; ``reason`` if there is one."""
-        found = {
+        fields = {
             "what": self.what,
             "value": self.value,
             "unit": self.unit,
             "target": self.target,
             "met": self.met,
         }
-        return found if self.reason is None else {**found, "reason": self.reason}
+        return fields if self.reason is None else {**fields, "reason": self.reason}
 
     def cells(self) -> list[str]:
         """Return the record as the cells of a table."""

@@ -104,21 +104,21 @@ def measure(sizes: Sizes, folder: Path) -> dict[str, Points]:
     """Return for each axis its values and the seconds per million samples."""
     network = {**sizes.network, "expert_hidden_units": [sizes.growth_width] * 3}
     base = sizes.setting(_TABLE_ROWS, network=network)
-    found: dict[str, Points] = {}
+    points: dict[str, Points] = {}
     for axis in AXES:
         places = np.linspace(0, len(axis.values) - 1, sizes.growth_points).round().astype(int)
         with Side(Growing) as side:
-            found[axis.name] = []
+            points[axis.name] = []
             for value in (axis.values[place] for place in places):
                 work = (axis.setting(base, value), axis.row_sparse, sizes.growth_steps)
-                found[axis.name].append((value, side.call("cost", *work)))
+                points[axis.name].append((value, side.call("cost", *work)))
     # An epoch of millions of rows takes minutes with the whole network.
     small = {**network, "num_shared_experts": 1, "expert_hidden_units": [32]}
-    found[EPOCH_ROWS] = [
+    points[EPOCH_ROWS] = [
         (rows, _epoch_cost(replace(base, network=small), rows, folder / f"epoch_{rows}.h5"))
         for rows in sizes.growth_rows
     ]
-    return found
+    return points
 
 
 def _epoch_cost(setting: Setting, rows: int, path: Path) -> float:
@@ -140,22 +140,22 @@ def exponent(points: Points) -> float:
 def records(points: Mapping[str, Points]) -> Iterator[Record]:
     """Yield each axis' growth, and each point."""
     expected = {axis.name: axis.exponent for axis in AXES}
-    for name, found in points.items():
+    for name, curve in points.items():
         target = f"<= {expected.get(name, 0) + _NOISE:g}"
-        what = f"exponent of cost against {name}, {found[-2][0]:,} to {found[-1][0]:,}"
-        yield Record(what, exponent(found), "", target)
-    for name, found in points.items():
-        for value, cost in found:
+        what = f"exponent of cost against {name}, {curve[-2][0]:,} to {curve[-1][0]:,}"
+        yield Record(what, exponent(curve), "", target)
+    for name, curve in points.items():
+        for value, cost in curve:
             yield Record(f"cost at {name} = {value:,}", cost, "s per million samples")
 
 
 def picture(points: Mapping[str, Points], path: Path) -> None:
-    """Draw a panel an axis, with a straight line to compare with."""
+    """Draw one panel per axis, with a straight line to compare with."""
     grows = {axis.name for axis in AXES if axis.exponent}
     with rc_context(STYLE):
         figure, panels = grid(len(points), columns=2, panel_height=2.1, extra=0.5)
-        for panel, (name, found) in zip(panels, points.items(), strict=False):
-            x, cost = zip(*found, strict=True)
+        for panel, (name, curve) in zip(panels, points.items(), strict=False):
+            x, cost = zip(*curve, strict=True)
             millions = x[-1] >= 1_000_000
             shown: Any = np.array(x) / (1e6 if millions else 1)
             panel.plot(shown, cost, color=BLUE, marker="o", markersize=4)

@@ -119,12 +119,12 @@ class Eager:
         parts: list[Any] = [self.frame[start : start + rows] for start in starts]
         if rows == 1:
             parts = [part.row(0, named=True) for part in parts]
-        taken = []
+        spent = []
         for part in parts:
             start_time = time.perf_counter()
             self.score(part)
-            taken.append(time.perf_counter() - start_time)
-        return taken
+            spent.append(time.perf_counter() - start_time)
+        return spent
 
 
 class Exported(Eager):
@@ -172,8 +172,8 @@ def _check_alike(sides: Mapping[str, Side], rows: pl.DataFrame) -> None:
 
 def _records(sides: Mapping[str, Side], rounds: int, count: int, at: str) -> Iterator[Record]:
     # The first round warms up.
-    found = alternate(sides, rounds + 1, "seconds", count, _CALLS[count])
-    by_side = {name: seconds[1:] for name, seconds in found.items()}
+    seconds_of = alternate(sides, rounds + 1, "seconds", count, _CALLS[count])
+    by_side = {name: seconds[1:] for name, seconds in seconds_of.items()}
     for name, about in _NAMES.items():
         for percent in (50, 99):
             value = 1e3 * float(np.percentile(by_side[name], percent))

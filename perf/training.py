@@ -42,10 +42,13 @@ def _seconds(rounds: Sequence[tuple[float, list[float]]]) -> list[float]:
     return [seconds for seconds, _ in rounds[1:]]
 
 
-def _trace_difference(rounds: Rounds, one: str, other: str) -> tuple[int, float]:
+def _trace_difference(rounds: Rounds, first: str, second: str) -> tuple[int, float]:
     """Return the steps and the largest relative difference of the losses of two sides."""
-    first, second = ([loss for _, part in rounds[name] for loss in part] for name in (one, other))
-    return len(first), max(abs(a - b) / abs(a) for a, b in zip(first, second, strict=True))
+    losses, other_losses = (
+        [loss for _, part in rounds[name] for loss in part] for name in (first, second)
+    )
+    pairs = zip(losses, other_losses, strict=True)
+    return len(losses), max(abs(a - b) / abs(a) for a, b in pairs)
 
 
 def compare(sizes: Sizes, place: int) -> Iterator[Record]:
@@ -63,7 +66,7 @@ def compare(sizes: Sizes, place: int) -> Iterator[Record]:
         if smallest:
             sides["floor"] = stack.enter_context(Side(Products, setting))
         rounds = alternate(sides, sizes.rounds, "steps", sizes.steps)
-    seconds = {name: _seconds(found) for name, found in rounds.items()}
+    seconds = {name: _seconds(results) for name, results in rounds.items()}
     names = {"exact": "exact", "row_sparse": "row-sparse"}
     for target, (name, text) in zip(_SPEED_UP[place], names.items(), strict=True):
         value = ratio(seconds["plain"], seconds[name])
@@ -77,9 +80,9 @@ def compare(sizes: Sizes, place: int) -> Iterator[Record]:
     yield Record(
         f"the bare matrix products of a step, {at}", median(seconds["floor"]) / sizes.steps, "s"
     )
-    for name, asked in (("exact", ">= 85"), ("row_sparse", None)):
+    for name, goal in (("exact", ">= 85"), ("row_sparse", None)):
         share = 100 / ratio(seconds[name], seconds["floor"])
-        yield Record(f"share of the matrix-product floor, {names[name]}, {at}", share, "%", asked)
+        yield Record(f"share of the matrix-product floor, {names[name]}, {at}", share, "%", goal)
 
 
 def exactness(sizes: Sizes) -> Iterator[Record]:
@@ -102,14 +105,14 @@ def exactness(sizes: Sizes) -> Iterator[Record]:
             rounds = alternate(sides, sizes.trace_rounds, "steps", sizes.steps)
             aucs = {name: side.call("auc", _AUC_BATCHES) for name, side in sides.items()}
         steps, difference = _trace_difference(rounds, "plain", "exact")
-        asked = f"<= {_ROUNDING}" if double else None
+        goal = f"<= {_ROUNDING}" if double else None
         what = f"largest relative difference of {steps} losses, exact and plain, {text}, {at}"
-        yield Record(what, difference, "", asked)
+        yield Record(what, difference, "", goal)
         what = f"the same, plain and plain with the rows of each batch reversed, {text}, {at}"
         yield Record(what, _trace_difference(rounds, "plain", "backwards")[1], "")
         apart = max(abs(a - b) for a, b in zip(aucs["plain"], aucs["exact"], strict=True))
         what = f"largest difference of a task's AUC after them, exact and plain, {text}, {at}"
-        yield Record(what, apart, "", asked)
+        yield Record(what, apart, "", goal)
 
 
 def growth(sizes: Sizes) -> Iterator[Record]:
@@ -129,13 +132,18 @@ def repeat(sizes: Sizes) -> Iterator[Record]:
     """Compare the losses of two processes that train alike, bit for bit."""
     setting = sizes.setting(sizes.table_rows[0])
     for kind, text in (("exact", "exact"), ("row_sparse", "row-sparse")):
-        with Side(Training, setting, kind, True) as one, Side(Training, setting, kind, True) as two:
-            rounds = alternate({"one": one, "two": two}, sizes.repetitions, "steps", sizes.steps)
+        with (
+            Side(Training, setting, kind, True) as first,
+            Side(Training, setting, kind, True) as second,
+        ):
+            rounds = alternate(
+                {"first": first, "second": second}, sizes.repetitions, "steps", sizes.steps
+            )
         losses = {
-            name: [loss for _, part in found for loss in part] for name, found in rounds.items()
+            name: [loss for _, part in results for loss in part] for name, results in rounds.items()
         }
-        apart = sum(a != b for a, b in zip(losses["one"], losses["two"], strict=True))
-        steps, at = len(losses["one"]), f"{rows_text(setting.table_rows)} table rows"
+        apart = sum(a != b for a, b in zip(losses["first"], losses["second"], strict=True))
+        steps, at = len(losses["first"]), f"{rows_text(setting.table_rows)} table rows"
         what = f"losses that differ in any bit between two runs of one seed, {steps} steps, {text}, {at}"
         yield Record(what, apart, "", "<= 0")
 

@@ -24,7 +24,7 @@ def measure(work: Work) -> Iterator[Record]:
     stopped = _stopped(folder / "stopped")
     whole = make(folder / "whole")
     if whole.run() != 0:
-        raise Broken(whole.said())
+        raise Broken(whole.output())
     expected = left_by(whole.folder)
     cache = next(path for path in (whole.folder / "data" / "toy").iterdir() if path.is_dir())
     states = stopped.folder / "checkpoints" / "toy" / "toy_test" / "states"
@@ -34,14 +34,14 @@ def measure(work: Work) -> Iterator[Record]:
         ("a cache", whole, sorted(cache.iterdir())),
         ("a training state", stopped, sorted(newest.iterdir())),
     ):
-        tried, found = 0, 0
+        num_damages, num_found = 0, 0
         for file in files:
             for damage in DAMAGES:
-                tried += 1
-                place = folder / f"{tried}_{what.split()[-1]}"
-                found += _is_found(source, place, file, damage, expected)
-        yield Record(f"damages to the {len(files)} files of {what}", tried, "")
-        yield Record(f"damages to {what} that were not found", tried - found, "", "<= 0")
+                num_damages += 1
+                place = folder / f"{num_damages}_{what.split()[-1]}"
+                num_found += _is_found(source, place, file, damage, expected)
+        yield Record(f"damages to the {len(files)} files of {what}", num_damages, "")
+        yield Record(f"damages to {what} that were not found", num_damages - num_found, "", "<= 0")
 
 
 def _stopped(folder: Path) -> Any:
@@ -63,16 +63,16 @@ def _is_found(source: Any, place: Path, file: Path, damage: str, expected: Any) 
     runner = type(source)(place)
     damaged = place / file.relative_to(source.folder)
     spoil(damaged, damage)
-    before = len(runner.said())
+    before = len(runner.output())
     code = runner.run(resume=(place / "checkpoints" / "toy" / "toy_test" / "states").exists())
-    said = runner.said()[before:]
+    log = runner.output()[before:]
     if code == 2:
         # A block is read when it is needed; the message says what to do, and that helps.
-        found = "error: " in said and file.name in said
+        is_found = "error: " in log and file.name in log
         shutil.rmtree(place / "data")
-        found = found and runner.run() == 0
+        is_found = is_found and runner.run() == 0
     else:
-        found = code == 0 and "damaged" in said
-    found = found and left_by(place)["weights"] == expected["weights"]
+        is_found = code == 0 and "damaged" in log
+    is_found = is_found and left_by(place)["weights"] == expected["weights"]
     shutil.rmtree(place)
-    return found
+    return is_found

@@ -53,14 +53,14 @@ def measure(work: Work) -> Iterator[Record]:
         else:
             process.terminate()
             process.join(120)
-    steps = re.findall(r"Stopped by SIGTERM after step ([\d,]+)", runner.said())
+    steps = re.findall(r"Stopped by SIGTERM after step ([\d,]+)", runner.output())
     home = runner.folder / "checkpoints" / "toy" / "toy_test"
     strange = [path.name for path in home.iterdir() if path.name not in _EXPECTED]
     strange += [path.name for path in (home / "states").iterdir() if not _is_state(path)]
     yield Record(f"a run of {minutes:g} minutes, kill -9 at random moments", kills, "kills")
-    taken = float(steps[-1].replace(",", "")) if steps else None
+    last_step = float(steps[-1].replace(",", "")) if steps else None
     reason = None if steps else "it did not say that it was stopped"
-    yield Record("steps it took to a stop by SIGTERM", taken, "steps", reason=reason)
+    yield Record("steps it took to a stop by SIGTERM", last_step, "steps", reason=reason)
     growth = max(peaks, default=float("nan"))
     what = "peak memory in the last epoch of a process over that in its first, the largest"
     yield Record(what, growth, "x", "<= 1.05")
@@ -80,10 +80,10 @@ def _watch(process: Any, runner: Any, until: float) -> list[float]:
     status = Path(f"/proc/{process.pid}/status")
     while time.monotonic() < until and process.is_alive():
         process.join(0.2)
-        found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.exists() else None
-        begun = [epoch for pid, epoch in _EPOCH.findall(runner.said()) if pid == str(process.pid)]
-        if found and begun:
-            peaks[int(begun[-1])] = max(peaks[int(begun[-1])], int(found[1]))
+        memory = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.exists() else None
+        begun = [epoch for pid, epoch in _EPOCH.findall(runner.output()) if pid == str(process.pid)]
+        if memory and begun:
+            peaks[int(begun[-1])] = max(peaks[int(begun[-1])], int(memory[1]))
     if len(peaks) < _FEWEST_EPOCHS:
         return []
     first, *_, last, _ = sorted(peaks)

@@ -36,20 +36,20 @@ def measure(work: Work, topic: str) -> Iterator[Record]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(work.processes, context) as pool:
         parts = [pool.submit(_explore, topic, share, start) for start in range(work.processes)]
-        found = [part.result() for part in parts]
-    for error in (error for *_, error in found if error):
+        counts = [part.result() for part in parts]
+    for error in (error for *_, error in counts if error):
         raise Broken(error)
-    ran, same = sum(part[0] for part in found), sum(part[1] for part in found)
-    refused: Counter[str] = sum((part[2] for part in found), Counter())
-    total = sum(refused.values())
+    ran, same = sum(part[0] for part in counts), sum(part[1] for part in counts)
+    rejected: Counter[str] = sum((part[2] for part in counts), Counter())
+    total = sum(rejected.values())
     yield Record(f"{topic}: tried", ran + total, "examples", f">= {work.examples}")
     yield Record(f"{topic}: ran to a whole result", ran, "examples")
     if same:
         yield Record(f"{topic}: of these, every id compared with FuxiCTR's", same, "examples")
     yield Record(f"{topic}: rejected in one message", total, "examples")
-    yield Record(f"{topic}: kinds of messages", len(refused), "kinds")
+    yield Record(f"{topic}: kinds of messages", len(rejected), "kinds")
     yield Record(f"{topic}: anything else", 0, "examples", "<= 0")
-    rows = [[_cell(kind), str(count)] for kind, count in refused.most_common(40)]
+    rows = [[_cell(kind), str(count)] for kind, count in rejected.most_common(40)]
     work.sections.append(
         f"## {topic}: the most frequent rejections\n\n"
         + markdown_table([["rejection", "times"], *rows])
@@ -69,7 +69,7 @@ def _explore(topic: str, count: int, start: int) -> tuple[int, int, Counter[str]
         return 0, 0, Counter(), str(error)
     except Exception:  # noqa: BLE001  such as hypothesis's own, of an example that fails at times
         return 0, 0, Counter(), traceback.format_exc()
-    return counts.ran, counts.same, counts.refused, ""
+    return counts.ran, counts.same, counts.rejected, ""
 
 
 def _cell(text: str) -> str:

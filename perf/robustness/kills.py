@@ -33,7 +33,7 @@ def measure(work: Work) -> Iterator[Record]:
         code = unbroken.run()
         longest = time.monotonic() - start
         if code != 0:
-            raise Broken(unbroken.said())
+            raise Broken(unbroken.output())
         expected = left_by(unbroken.folder)
         begun = len(runners)
         for left in kill_again_and_again(remembered, home, kills // 2, longest, seed):
@@ -48,7 +48,7 @@ def measure(work: Work) -> Iterator[Record]:
     for loader, count in by_loader.items():
         what = f"kill -9 at random moments of prepare, train and evaluate, {loader} loader"
         yield Record(what, count, "kills", f">= {kills // 2}")
-    yield Record("runs that went on to their end", ended, "runs")
+    yield Record("runs that finished in the end", ended, "runs")
     yield Record(
         "of them with another result, weights, predictions or files", different, "runs", "<= 0"
     )

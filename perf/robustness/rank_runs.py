@@ -35,8 +35,8 @@ class Kill:
         seconds: Until all processes had ended.
         left: Processes that had not.
         finished: Whether the training is over nevertheless.
-        of_ranks: What the ranks have said.
-        of_torchrun: What it has said itself.
+        of_ranks: The output of the ranks.
+        of_torchrun: Its own output.
     """
 
     victim: str
@@ -54,11 +54,11 @@ class Kill:
         Where a rank has died before the others could know it, torchrun names it. Where all die, nobody is
         left to say anything.
         """
-        said = len(_MESSAGE.findall(self.of_ranks))
-        named = "exitcode  : -9" in self.of_torchrun
-        needed = self.victim == "torchrun" or self.victim != "all" and not named
+        messages = len(_MESSAGE.findall(self.of_ranks))
+        is_named = "exitcode  : -9" in self.of_torchrun
+        needed = self.victim == "torchrun" or self.victim != "all" and not is_named
         needed = needed and not self.finished
-        return _TRACE not in self.of_ranks and needed <= said <= 1
+        return _TRACE not in self.of_ranks and needed <= messages <= 1
 
 
 class RankRun:
@@ -81,8 +81,8 @@ class RankRun:
     def go(self, kill_at: float | None = None, victim: str = "") -> Kill | None:
         """Do what is missing; kill somebody at a moment of `time.monotonic`, if it is not over by then."""
         for stage in ("run", "export"):
-            made = self.folder / ("export" if stage == "export" else _HOME / "result.json")
-            if not made.exists():
+            product = self.folder / ("export" if stage == "export" else _HOME / "result.json")
+            if not product.exists():
                 kill = self._do(stage, kill_at, victim)
                 if kill is not None:
                     return kill
@@ -99,8 +99,8 @@ class RankRun:
         export = {path.name: path.read_bytes() for path in files if path.is_file()}
         return {**left_by(self.folder), "export": export}
 
-    def said(self) -> str:
-        """Return what the last command has said."""
+    def output(self) -> str:
+        """Return the output of the last command."""
         return self._of_torchrun.read_text() + self._of_ranks()
 
     def _do(self, stage: str, kill_at: float | None, victim: str) -> Kill | None:
@@ -110,7 +110,7 @@ class RankRun:
             time.sleep(0.01)
         if process.poll() is not None:
             if process.returncode:
-                raise Broken(self.said())
+                raise Broken(self.output())
             self.seconds[stage] = time.monotonic() - start
             return None
         ranks = _children(process.pid)
@@ -132,8 +132,8 @@ class RankRun:
         for pid in left:
             _kill(pid)
         process.wait()
-        said = self._of_ranks(), self._of_torchrun.read_text()
-        return Kill(victim, stage, seconds, len(left), self.has_result, *said)
+        texts = self._of_ranks(), self._of_torchrun.read_text()
+        return Kill(victim, stage, seconds, len(left), self.has_result, *texts)
 
     def _start(self, stage: str) -> subprocess.Popen[bytes]:
         self._attempts += 1
@@ -165,16 +165,16 @@ class RankRun:
 
 def _children(parent: int) -> dict[int, str]:
     """Return the processes that a process has started, with their numbers as ranks."""
-    found = {}
+    ranks = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if _stat(int(path.name))[1] == str(parent):
                 variables = (path / "environ").read_bytes().split(b"\0")
                 numbers = [v.decode()[5:] for v in variables if v.startswith(b"RANK=")]
-                found[int(path.name)] = numbers[0] if numbers else ""
+                ranks[int(path.name)] = numbers[0] if numbers else ""
         except OSError:
             continue
-    return found
+    return ranks
 
 
 def _kill(pid: int) -> None:

@@ -50,11 +50,11 @@ def measure(work: Work) -> Iterator[Record]:
     what = "two ranks, kill -9 at random moments of prepare, train, evaluate and export"
     yield Record(f"{what} ({by_victim})", len(kills), "kills", f">= {work.rank_kills}")
     left = sum(kill.left for kill in kills)
-    yield Record("processes of them that did not end by themselves", left, "", "<= 0")
+    yield Record("of them: processes that did not end by themselves", left, "", "<= 0")
     yield Record("longest time to the end of all", max(kill.seconds for kill in kills), "s")
     unclear = sum(not kill.is_clear for kill in kills)
     yield Record("kills with no message, more than one, or a traceback", unclear, "", "<= 0")
-    yield Record("runs that went on to their end", ended, "runs")
+    yield Record("runs that finished in the end", ended, "runs")
     what = "of them with another result, weights, predictions, files or export"
     yield Record(what, different, "runs", "<= 0")
     yield from _restarts(work, folder, rng, unbroken.seconds["run"], expected)
@@ -78,7 +78,7 @@ def _restarts(
         shutil.rmtree(run.folder)
     what = f"two ranks under --max-restarts {_RESTARTS}, a rank killed at a random moment"
     yield Record(what, tried, "runs", f">= {work.rank_restarts}")
-    yield Record("of them that torchrun brought to their end", ended, "runs", f">= {tried}")
+    yield Record("of them that torchrun restarted and that finished", ended, "runs", f">= {tried}")
     yield Record("of these with the result of an unbroken run", equal, "runs", f">= {tried}")
 
 

@@ -32,21 +32,21 @@ def _quiet():
 def test_configs():
     counts = explore_configs(80)
     assert counts.ran > 16
-    assert len(counts.refused) > 16
+    assert len(counts.rejected) > 16
 
 
 def test_inputs():
     counts = explore_inputs(80)
     assert counts.ran > 16
     assert counts.same > 8
-    assert len(counts.refused) > 4
+    assert len(counts.rejected) > 4
 
 
 def test_inputs_with_an_oracle():
     found = explore_readings(60)
     assert not found.silent, "\n".join(found.silent.values())
     assert found.kinds["right"] > 25
-    assert found.kinds["refused"] > 5
+    assert found.kinds["rejected"] > 5
 
 
 def ends(error):
@@ -74,8 +74,8 @@ def leaves(name, text="x"):
         (ends(ConfigError("")), "an empty message"),
         (ends(ConfigError("x" * 100_000)), "a message of 100000 characters"),
         (ends(ConfigError("<object object at 0x7f>")), "an address"),
-        (leaves("checkpoints/result.json"), "a result of a refused run"),
-        (leaves("results.csv"), "a results line of a refused run"),
+        (leaves("checkpoints/result.json"), "a result of a rejected run"),
+        (leaves("results.csv"), "a results line of a rejected run"),
         (leaves("elsewhere"), "written elsewhere: {'elsewhere'}"),
         (leaves("config/a.yaml"), "changed: "),
         (leaves("data/small/0123456789abcdef.tmp-1-01234567/train.h5"), "left behind"),

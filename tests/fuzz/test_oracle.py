@@ -13,7 +13,7 @@ import pytest
 from fuxictr_stem.errors import DataError, OutputError
 from tests.support.fuzz import verdict as fuzz_verdict
 from tests.support.fuzz.readings import Input
-from tests.support.fuzz.verdict import REFUSED, RIGHT, SILENT, judge
+from tests.support.fuzz.verdict import REJECTED, RIGHT, SILENT, judge
 from tests.support.oracle.files import NoReading
 from tests.support.oracle.rows_and_ids import right_reading
 
@@ -194,7 +194,7 @@ def broken(name="train.csv"):
 
 def test_verdicts():
     assert judge(GOOD).kind == RIGHT
-    assert judge(broken()).kind == REFUSED
+    assert judge(broken()).kind == REJECTED
 
 
 def ends(error):

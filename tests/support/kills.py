@@ -89,7 +89,7 @@ class Runner:
         self.exit_codes.append(process.exitcode)
         return process.exitcode
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Return all that the runs wrote."""
         return (self.folder / "out.txt").read_text()
 
@@ -165,7 +165,7 @@ def kill_again_and_again(
             done += 1
         if runner.exit_codes[-1] == -signal.SIGKILL:
             runner.run(True)
-        assert runner.exit_codes[-1] == 0, runner.said()
+        assert runner.exit_codes[-1] == 0, runner.output()
         yield left_by(runner.folder)
         shutil.rmtree(runner.folder)
         number += 1

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 def test_killed_runs_end_as_the_unbroken_one(loader, tmp_path):
     unbroken = make(tmp_path / "unbroken", **settings_of(loader))
     start = time.monotonic()
-    assert unbroken.run() == 0, unbroken.said()
+    assert unbroken.run() == 0, unbroken.output()
     longest = time.monotonic() - start
     log = (unbroken.folder / "checkpoints" / "toy" / "toy_test.log").read_text()
     assert ("streamed" in log) == (loader == "streaming")

@@ -114,7 +114,7 @@ def blanks_around_numbers(draft: Draft) -> str:
 
 
 @dimension("csv")
-def numbers_in_other_clothes(draft: Draft) -> str:
+def numbers_written_differently(draft: Draft) -> str:
     """Numbers as other programs write them, and what is none."""
     rng = draft.rng
     name = rng.choice(["item", "item", "price", "click", "buy", *draft.names("numeric", "meta")])

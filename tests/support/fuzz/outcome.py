@@ -29,7 +29,7 @@ from fuxictr_stem.experiment import run_experiment
 EXPID = "fuzzed"
 RAN = "ran"
 RAN_AS_FUXICTR = "ran, every id FuxiCTR's"
-# Where the configs of the examples have it write; "x" is beside the working folder "current".
+# Where the configs of the examples have it write; "x" is next to the working folder "current".
 WRITABLE = {"data", "checkpoints", "results.csv", "current", "x"}
 _SECONDS = 120
 _CACHE = re.compile(r"[0-9a-f]{16}")
@@ -51,12 +51,12 @@ class Counts:
     Attributes:
         ran: Runs that ended with a whole result.
         same: Those of them whose every id was compared with FuxiCTR's.
-        refused: Refusals by kind.
+        rejected: Rejections by kind.
     """
 
     ran: int = 0
     same: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: str) -> None:
         """Count what became of an example."""
@@ -64,11 +64,11 @@ class Counts:
             self.ran += 1
             self.same += outcome == RAN_AS_FUXICTR
         else:
-            self.refused[outcome] += 1
+            self.rejected[outcome] += 1
 
     def totals(self) -> dict[str, int]:
-        """Return ``ran`` and ``refused``."""
-        return {"ran": self.ran, "refused": sum(self.refused.values())}
+        """Return ``ran`` and ``rejected``."""
+        return {"ran": self.ran, "rejected": sum(self.rejected.values())}
 
 
 def explore(
@@ -125,10 +125,10 @@ def run_whole(folder: Path) -> str:
         folder: Holds ``config``; the run may write into `WRITABLE` there.
 
     Returns:
-        `RAN`, or the kind of the refusal.
+        `RAN`, or the kind of the rejection.
 
     Raises:
-        AssertionError: If the result is not whole, or a refusal leaves something.
+        AssertionError: If the result is not whole, or a rejection leaves something.
         Exception: Whatever else the run raises.
     """
     before = _content(folder)
@@ -142,8 +142,8 @@ def run_whole(folder: Path) -> str:
             result = run_experiment(config, EXPID, csv_path=results)
     except UserError as error:
         _check_message(str(error), folder)
-        assert not results.exists(), "a results line of a refused run"
-        assert not list(folder.rglob("result.json")), "a result of a refused run"
+        assert not results.exists(), "a results line of a rejected run"
+        assert not list(folder.rglob("result.json")), "a result of a rejected run"
         outcome = f"{type(error).__name__}: {_kind(str(error), folder)}"
     else:
         _check_result(result, folder)
@@ -187,7 +187,7 @@ def _content(folder: Path) -> dict[Path, bytes]:
 
 
 def _kind(text: str, folder: Path) -> str:
-    """Return the first problem of a refusal, without what differs from one to the next."""
+    """Return the first problem of a rejection, without what differs from one to the next."""
     lines = text.replace(f"{folder}/", "").splitlines()
     line = next((line for line in lines[1:] if line.startswith("- ")), lines[0]).lstrip("- ")
     line = re.sub(r"'[^']*'|\"[^\"]*\"", "_", line)

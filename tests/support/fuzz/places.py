@@ -22,8 +22,8 @@ _BESIDE += [".ipynb_checkpoints/part-0.{}", "part-9.json", "PART-9.XYZ"]
 
 
 @dimension(place=True)
-def files_beside(draft: Draft) -> str:
-    """Other files and folders beside the parts of a split: hidden ones, other endings, subfolders."""
+def other_files(draft: Draft) -> str:
+    """Other files and folders next to the parts of a split: hidden ones, other endings, subfolders."""
     rng = draft.rng
     split, name = rng.choice(SPLITS), rng.choice(_BESIDE).format(draft.format)
 

@@ -35,9 +35,9 @@ from tests.support.fuzz.shrink import smallest
 from tests.support.oracle.files import NoReading
 from tests.support.oracle.rows_and_ids import Right, right_reading
 
-RIGHT, REFUSED, COULD_BE_READ, SILENT = "right", "refused", "could be read", "silent"
+RIGHT, REJECTED, COULD_BE_READ, SILENT = "right", "rejected", "could be read", "silent"
 _SECONDS, _LOCKED_SECONDS = 60, 2
-# What a warning about a topic holds beside the name that it must hold.
+# What a warning about a topic holds in addition to the name that it must hold.
 _TOPICS = {
     "fill": ("fill_na",),
     "unknown": ("unknown", "vocabulary", "not in train"),
@@ -51,10 +51,10 @@ class Verdict:
     """What became of an input.
 
     Attributes:
-        kind: `RIGHT`; `REFUSED`, and rightly; `COULD_BE_READ`: refused though the oracle has a reading;
+        kind: `RIGHT`; `REJECTED`, and rightly; `COULD_BE_READ`: rejected though the oracle has a reading;
             or `SILENT`.
         detail: What is wrong, or the message.
-        doubted: Whether a refusal would have been right, too.
+        doubted: Whether a rejection would have been right, too.
     """
 
     kind: str
@@ -69,14 +69,14 @@ class Readings:
     Attributes:
         kinds: How many there are of each kind.
         dimensions: The same by dimension.
-        refusals: Refusals of what could be read, by their messages.
+        rejections: Rejections of what could be read, by their messages.
         cells: Cells compared.
         silent: The smallest input found of each silent fault.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
     dimensions: dict[str, Counter[str]] = field(default_factory=dict)
-    refusals: Counter[str] = field(default_factory=Counter)
+    rejections: Counter[str] = field(default_factory=Counter)
     silent: dict[str, str] = field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ def explore_readings(count: int, start: int = 0, shrink: bool = True) -> Reading
             name = done.partition(":")[0]
             found.dimensions.setdefault(name, Counter())[verdict.kind] += 1
         if verdict.kind == COULD_BE_READ and not verdict.doubted:
-            found.refusals[_line(verdict.detail)] += 1
+            found.rejections[_line(verdict.detail)] += 1
         if verdict.kind == SILENT:
             fault = (
                 f"{'; '.join(d.partition(':')[0] for d in example.done)}: {_line(verdict.detail)}"
@@ -140,7 +140,7 @@ def _judge(example: Input, folder: Path) -> Verdict:
             cache = open_cache(dataset)
             report_ids(cache, {})
         except UserError as error:
-            return _refused(example, error, right, folder)
+            return _rejected(example, error, right, folder)
         except Exception as error:  # noqa: BLE001  a traceback is what must not be
             return Verdict(SILENT, f"{type(error).__name__}: {error}")
     if isinstance(right, NoReading):
@@ -159,7 +159,7 @@ def _judge(example: Input, folder: Path) -> Verdict:
     return Verdict(SILENT, wrong, doubted) if wrong else Verdict(RIGHT, "", doubted)
 
 
-def _refused(example: Input, error: UserError, right: Right | NoReading, folder: Path) -> Verdict:
+def _rejected(example: Input, error: UserError, right: Right | NoReading, folder: Path) -> Verdict:
     text = str(error).replace(f"{folder}/", "")
     if not isinstance(error, (DataError, ConfigError)):
         return Verdict(SILENT, f"{type(error).__name__}: {text}")
@@ -172,7 +172,7 @@ def _refused(example: Input, error: UserError, right: Right | NoReading, folder:
         if not all(named) and not told:
             lacking = [name for name, there in zip(right.names, named, strict=True) if not there]
             return Verdict(SILENT, f"{right}: the message does not name {lacking}: {text}")
-        return Verdict(REFUSED, text)
+        return Verdict(REJECTED, text)
     if not _tells_where(text, example):
         return Verdict(SILENT, f"the message does not say where: {text}")
     return Verdict(COULD_BE_READ, text, bool(right.doubts))

@@ -63,7 +63,7 @@ class Files:
     Attributes:
         splits: Tables of each split, in reading order.
         doubts: Why a refusal would be right, too.
-        beside: Names beside the parts that a warning must mention.
+        beside: Names next to the parts that a warning must mention.
     """
 
     splits: dict[str, list[Table]] = field(default_factory=dict)
@@ -116,7 +116,7 @@ def _paths(given: str, dataset: Mapping[str, Any], found: Files) -> list[Path]:
         if len({_ending(name, endings) for name in parts}) > 1:
             found.doubts.add("parts of several endings")
         if others:
-            found.doubts.add("other files beside the parts")
+            found.doubts.add("other files next to the parts")
             found.beside.add(path.name)
         return [path / name for name in parts]
     if glob.has_magic(given):
