@@ -256,6 +256,7 @@ def _run(
 
     feature_map = cache.feature_map(params)
     plan = partial(_plan, params, cache, share, planned, ranks)
+    logger.info("Setting up the model.")  # the plan's first use of an optimizer takes seconds
     # The first rank of a host keeps the splits for all, in what they leave.
     memory = ranks.host.before_first(plan)
     model = build_split(params, feature_map, ranks)
