@@ -401,7 +401,7 @@ _OPTIONS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         ["export"],
     ),
     ("--metrics", _LIST, "metrics, e.g. AUC,gAUC; by default those of training", ["evaluate"]),
-    ("--by", {"metavar": "COL"}, "also report the metrics for each value of this column", ["evaluate"]),
+    ("--by", {"metavar": "COL"}, "also report the metrics for each value of COL", ["evaluate"]),
     ("--out", _FILE, "JSON file for the metrics", ["evaluate"]),
     (
         "--gpu",
