@@ -127,8 +127,10 @@ def test_the_script_counts_silent_faults(tmp_path, capsys, silent):
     work = Work(tmp_path, examples=3)
     faults = {"quotes: rows": "seed 7"} if silent else {}
     kinds = Counter({"right": 3 - silent, "silent": silent})
-    found = readings.Found(kinds, {"quotes": kinds}, Counter({"train.csv has a fault": 1}), faults)
-    records = {record.what: record for record in readings.account([found], work)}
+    verdicts = readings.Verdicts(
+        kinds, {"quotes": kinds}, Counter({"train.csv has a fault": 1}), faults
+    )
+    records = {record.what: record for record in readings.account([verdicts], work)}
     assert records["inputs with an oracle: every row, label and id right"].value == 3 - silent
     assert records["inputs with an oracle: silently wrong"].met is (silent == 0)
     assert ("seed 7" in capsys.readouterr().err) == (silent > 0)
