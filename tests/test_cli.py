@@ -84,7 +84,13 @@ def check_console(home, stdout, stderr, most_lines):
     assert f"{home_of_results}/STEMNet_test.log" in said[-1]
     if most_lines > 4:
         assert sum(line.endswith(" STEMNet_test") for line in said) == 1, "one header"
-        for part in ("STEMNet, parameters: ", "train 3,240, valid 360, test 400", "finish", "CPU"):
+        for part in (
+            "Setting up the model.",
+            "STEMNet, parameters: ",
+            "train 3,240, valid 360, test 400",
+            "finish",
+            "CPU",
+        ):
             assert part in stderr
         log = (home / home_of_results / "STEMNet_test.log").read_text()
         for detail in ("Params: {", "Load feature_map", "Unknown ids of valid", stdout):
