@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import torch
 
+from fuxictr_stem.layers import device
 from fuxictr_stem.runtime import memory_shares as planned
 from tests.support import processes  # noqa: F401  sets what its processes begin with
 from tests.support.crashes import Toy
@@ -84,3 +85,13 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Toy]:
         return Toy(tmp_path / name, monkeypatch, **settings)
 
     return new
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have all tensors count as lying on a device."""
+
+    def switch(on: bool = True) -> None:
+        monkeypatch.setattr(device, "on_host", lambda x: not on)
+
+    return switch

@@ -5,11 +5,9 @@ import torch
 from torch import nn
 
 from fuxictr_stem.analysis.audit import audit, audit_experiment
-from fuxictr_stem.analysis.synthetic_features import synthetic_feature_map
 from fuxictr_stem.cli import main
 from fuxictr_stem.layers import GateBank, free_rules, gates
 from fuxictr_stem.models.features import TaskEmbedding
-from fuxictr_stem.training.synthetic_batch import synthetic_batch
 from tests.support.plain_models import PlainSTEM
 from tests.support.project import Project
 from tests.support.small_models import SMALL, batch, feature_map, many_labels, small_model
@@ -175,39 +173,6 @@ def test_nested_labels_and_sample_spaces_are_audited(project, tmp_path):
     result = audit_experiment(tmp_path / "config", "toy_test")
     assert result.findings == []
     assert (result.flow.norms[:, 2] > 0).all()
-
-
-def test_made_up_columns_fit_the_config():
-    columns = {
-        "user": {"type": "categorical", "pretrained_emb": "vectors.npz", "pretrain_dim": 64},
-        "tags": {"type": "sequence", "max_len": 3, "embedding_dim": 5},
-        "age": {"type": "numeric"},
-        "vector": {"type": "embedding", "pretrain_dim": 6},
-        "group": {"type": "meta"},
-        "unused": {"type": "categorical"},
-    }
-    labels = [{"name": "y0", "parent": "y1"}, {"name": "y1", "parent": "y2"}, {"name": "y2"}]
-    params = {
-        "dataset_id": "toy",
-        "feature_cols": [
-            {"name": name, "active": name != "unused", "dtype": "str", **col}
-            for name, col in columns.items()
-        ],
-        "label_col": labels,
-        "group_id": "group",
-    }
-    fmap = synthetic_feature_map(params)
-    assert list(fmap.features) == ["user", "tags", "age", "vector", "group"]
-    assert fmap.num_fields == 4
-    made = synthetic_batch(fmap, labels)
-    shapes = {name: tuple(values.shape) for name, values in made.items()}
-    assert shapes["tags"] == (256, 3)
-    assert shapes["vector"] == (256, 6)
-    assert {shapes[name] for name in ("user", "age", "y0", "y1", "y2")} == {(256,)}
-    assert (made["y0"] <= made["y1"]).all()
-    assert (made["y1"] <= made["y2"]).all()
-    assert 0 < made["y0"].mean() < made["y1"].mean() < made["y2"].mean() < 1
-    assert audit(small_model("STEMNet", fmap, task_labels=["y0", "y2"]), made) == []
 
 
 def test_the_command_line_tells_of_findings_by_its_exit_code(project, capsys):

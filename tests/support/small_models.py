@@ -183,3 +183,27 @@ def permute_tasks(model: torch.nn.Module, twin: torch.nn.Module, order: list[int
             moved = [own[i] for i in order] if k1 else []
             state[key] = torch.cat([*moved, value[tasks * k1 :]])
     twin.load_state_dict(state)
+
+
+def losses_of_steps(model, fmap, count, edit=lambda columns: columns):
+    """Take some steps, on batches of seed 0, 1, ... that ``edit`` may change; return their losses."""
+    return [model.train_step(edit(batch(fmap, seed=i))).item() for i in range(count)]
+
+
+def loss_gradients(model, columns):
+    """The gradient of a batch's loss by parameter."""
+    model.zero_grad()
+    model.add_loss(model(columns), model.get_labels(columns)).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def some_rows(columns, index):
+    """A batch of those rows that an index picks."""
+    return {name: values[index] for name, values in columns.items()}
+
+
+def assert_all_close(found, expected):
+    """Two dicts of tensors have the same names, and nearly the same numbers."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-4, msg=name)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.layers.row_gradients import RowGradients, look_up
 from fuxictr_stem.training.adam_step import l2_penalty
 from tests.support.project import Project
 from tests.support.small_models import (
@@ -16,6 +15,7 @@ from tests.support.small_models import (
     batch,
     categorical,
     feature_map,
+    losses_of_steps,
     numeric,
     small_model,
 )
@@ -30,10 +30,6 @@ def as_fuxictr(model, lr):
     return twin
 
 
-def steps(model, fmap, count, size=16):
-    return [model.train_step(batch(fmap, size=size, seed=i)).item() for i in range(count)]
-
-
 @pytest.mark.parametrize("max_norm", [1e9, 0.05])
 @pytest.mark.parametrize("penalty", [0.0, 1e-2])
 @pytest.mark.parametrize("name", ALL)
@@ -45,7 +41,7 @@ def test_many_steps_are_fuxictrs(name, penalty, max_norm):
     model = small_model(name, fmap, embedding_regularizer=penalty, learning_rate=1e-2)
     model._max_gradient_norm = max_norm
     twin = as_fuxictr(model, 1e-2)
-    ours, theirs = steps(model, fmap, count), steps(twin, fmap, count)
+    ours, theirs = losses_of_steps(model, fmap, count), losses_of_steps(twin, fmap, count)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
     assert abs(theirs[-1] - theirs[0]) > 1e-3
     for (name, weight), other in zip(model.named_parameters(), twin.parameters(), strict=True):
@@ -59,7 +55,7 @@ def test_net_penalties_and_tables_of_all_kinds(row_sparse):
     penalties = {"embedding_regularizer": 1e-2, "net_regularizer": 1e-2}
     model = small_model("STEMNet", fmap, row_sparse=row_sparse, **penalties)
     twin = as_fuxictr(model, 1e-3)
-    first, theirs = steps(model, fmap, 3), steps(twin, fmap, 3)
+    first, theirs = losses_of_steps(model, fmap, 3), losses_of_steps(twin, fmap, 3)
     if row_sparse:
         assert first[0] < theirs[0]
     else:
@@ -121,7 +117,7 @@ def test_the_same_steps_twice_are_bitwise_the_same(row_sparse):
     traces = []
     for _ in range(2):
         model = small_model("STEMNet", fmap, embedding_regularizer=1e-3, row_sparse=row_sparse)
-        trace = steps(model, fmap, 20)
+        trace = losses_of_steps(model, fmap, 20)
         traces.append((trace, [p.detach().clone() for p in model.parameters()]))
     assert traces[0][0] == traces[1][0]
     for one, other in zip(traces[0][1], traces[1][1], strict=True):
@@ -133,11 +129,11 @@ def test_weights_and_the_optimizers_state_are_all_that_a_step_depends_on(row_spa
     fmap = feature_map(MIXED)
     settings = {"embedding_regularizer": 1e-3, "row_sparse": row_sparse}
     model = small_model("PLE", fmap, **settings)
-    steps(model, fmap, 5)
+    losses_of_steps(model, fmap, 5)
     resumed = small_model("PLE", fmap, **settings)
     resumed.load_state_dict(copy.deepcopy(model.state_dict()))
     resumed.optimizer.load_state_dict(copy.deepcopy(model.optimizer.state_dict()))
-    assert steps(resumed, fmap, 5) == steps(model, fmap, 5)
+    assert losses_of_steps(resumed, fmap, 5) == losses_of_steps(model, fmap, 5)
 
 
 def test_the_learning_rate_decays_for_tables_and_all_else():
@@ -162,7 +158,9 @@ def test_numeric_fields_alone():
     fmap = feature_map({"n": numeric(), "k": numeric()})
     model = small_model("MMoE", fmap, embedding_regularizer=0.5, net_regularizer=0.1)
     twin = as_fuxictr(model, 1e-3)
-    np.testing.assert_allclose(steps(model, fmap, 5), steps(twin, fmap, 5), rtol=1e-6)
+    np.testing.assert_allclose(
+        losses_of_steps(model, fmap, 5), losses_of_steps(twin, fmap, 5), rtol=1e-6
+    )
 
 
 def test_another_optimizer_or_penalty_takes_fuxictrs_step():
@@ -182,18 +180,6 @@ def test_another_optimizer_or_penalty_takes_fuxictrs_step():
 )
 def test_which_penalties_are_l2(regularizer, expected):
     assert l2_penalty(regularizer) == expected
-
-
-def test_row_gradients_are_the_embeddings_own():
-    weight = torch.randn(9, 3, requires_grad=True)
-    rows, grad = torch.tensor([[1, 4], [4, 0], [8, 4]]), torch.randn(3, 2, 3)
-    torch.nn.functional.embedding(rows, weight, padding_idx=0).backward(grad)
-    gradients = RowGradients()
-    look_up(weight.detach().requires_grad_(), rows, gradients).backward(grad)
-    touched, values = gradients.take()
-    assert touched.tolist() == [1, 4, 8]
-    torch.testing.assert_close(values, weight.grad[touched])
-    assert gradients.take() is None
 
 
 def test_row_sparse_from_the_command_line(tmp_path, monkeypatch, capfd):

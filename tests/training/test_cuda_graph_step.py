@@ -1,4 +1,4 @@
-"""The step as a CUDA device takes it, without one: fixed shapes, no look at numbers, the same result.
+"""Steps as a CUDA device takes them, without one: recorded as graphs, lost ones looked for together.
 
 What asks `layers.device.on_host` takes its other way here; a CUDA device would take that way, too.
 """
@@ -11,13 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fuxictr_stem.config.result_settings import check_settings
-from fuxictr_stem.errors import ConfigError, TrainingError
-from fuxictr_stem.layers import device
-from fuxictr_stem.layers.row_gradients import RowGradients
+from fuxictr_stem.errors import TrainingError
 from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.training import trainer
 from fuxictr_stem.training.cuda_graph_step import WARM_UP, GraphedStep
@@ -31,84 +28,12 @@ from tests.support.small_models import (
     batch,
     categorical,
     feature_map,
+    losses_of_steps,
     numeric,
     small_model,
 )
 
 ALL = sorted(SMALL)
-
-
-@pytest.fixture
-def elsewhere(monkeypatch):
-    """Have all tensors count as lying on a device."""
-
-    def switch(on=True):
-        monkeypatch.setattr(device, "on_host", lambda x: not on)
-
-    return switch
-
-
-def steps(model, fmap, count, edit=lambda columns: columns):
-    return [model.train_step(edit(batch(fmap, seed=i))).item() for i in range(count)]
-
-
-@pytest.mark.parametrize("max_norm", [1e9, 0.05])
-@pytest.mark.parametrize("row_sparse", [False, True])
-@pytest.mark.parametrize("name", ALL)
-def test_the_same_losses_and_weights_as_on_the_host(name, row_sparse, max_norm, elsewhere):
-    fmap = feature_map(MIXED)
-    model = small_model(name, fmap, embedding_regularizer=1e-2, row_sparse=row_sparse)
-    model._max_gradient_norm = max_norm
-    twin = small_model(name, fmap, embedding_regularizer=1e-2, row_sparse=row_sparse)
-    twin.load_state_dict(copy.deepcopy(model.state_dict()))
-    twin._max_gradient_norm = max_norm
-    host = steps(model, fmap, 20)
-    elsewhere()
-    np.testing.assert_allclose(steps(twin, fmap, 20), host, rtol=1e-5)
-    for (name, weight), other in zip(model.named_parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(other, weight, rtol=1e-3, atol=1e-4, msg=name)
-
-
-@pytest.mark.parametrize("weights", [False, True])
-def test_missing_labels_and_sample_weights(weights, elsewhere):
-    """Rows without a label are left out by a weight of 0, not by an index."""
-    fmap = feature_map({"a": categorical(9), "w": numeric()})
-
-    def edit(columns):
-        for number, label in enumerate(fmap.labels):
-            columns[label][number::2] = torch.nan
-        columns["w"] = columns["w"].abs()
-        return columns
-
-    settings = {"sample_weight": "w"} if weights else {}
-    losses = []
-    for on in (False, True):
-        elsewhere(on)
-        model = small_model("STEMNet", fmap, **settings)
-        losses.append(steps(model, fmap, 5, edit))
-    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
-
-
-@pytest.mark.parametrize("row_sparse", [False, True])
-@pytest.mark.parametrize("name", ALL)
-def test_a_step_looks_at_no_number(name, row_sparse, elsewhere):
-    """Fake tensors have shapes and no numbers: whatever waits for one, or for a shape, raises."""
-    elsewhere()
-    fmap = feature_map(MIXED)
-    model = small_model(name, fmap, embedding_regularizer=1e-2, row_sparse=row_sparse)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        columns = {key: x + 0 for key, x in batch(fmap).items()}
-        for _ in range(2):
-            assert model.train_step(columns).shape == ()
-
-
-def test_fake_tensors_do_catch_a_look():
-    fmap = feature_map(MIXED)
-    model = small_model("STEMNet", fmap)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        columns = {key: x + 0 for key, x in batch(fmap).items()}
-        with pytest.raises(DataDependentOutputException):
-            model.train_step(columns)
 
 
 @pytest.mark.parametrize("row_sparse", [False, True])
@@ -118,50 +43,13 @@ def test_a_lost_step_changes_nothing(row_sparse, elsewhere):
     model = small_model("STEMNet", fmap, embedding_regularizer=1e-3, row_sparse=row_sparse)
     twin = small_model("STEMNet", fmap, embedding_regularizer=1e-3, row_sparse=row_sparse)
     twin.load_state_dict(copy.deepcopy(model.state_dict()))
-    steps(model, fmap, 3), steps(twin, fmap, 3)
+    losses_of_steps(model, fmap, 3), losses_of_steps(twin, fmap, 3)
     bad = batch(fmap, seed=9)
     bad["n"][0] = torch.inf
     assert not np.isfinite(model.train_step(bad).item())
     for weight, other in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(weight, other)
-    assert steps(model, fmap, 3) == steps(twin, fmap, 3)
-
-
-def test_rows_in_fixed_shapes(elsewhere):
-    rows, values = torch.tensor([7, 0, 3, 7, 3, 3]), torch.randn(6, 2)
-    found = []
-    for on in (False, True):
-        elsewhere(on)
-        gradients = RowGradients()
-        gradients.add(rows, values)
-        found.append(gradients.take())
-    (touched, sums), (padded, padded_sums) = found
-    assert padded.tolist() == [0, 3, 7, 0, 0, 0]
-    assert touched.tolist() == [3, 7]
-    torch.testing.assert_close(padded_sums[1:3], sums)
-    assert not padded_sums[[0, 3, 4, 5]].any()
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_bf16_stays_near_fp32_and_keeps_float_weights(name):
-    fmap = feature_map(MIXED)
-    losses = {}
-    for precision in ("fp32", "bf16"):
-        model = small_model(name, fmap, precision=precision)
-        losses[precision] = steps(model, fmap, 10)
-        assert {p.dtype for p in model.parameters()} == {torch.float32}
-        assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
-    np.testing.assert_allclose(losses["bf16"], losses["fp32"], rtol=2e-2)
-    assert losses["bf16"] != losses["fp32"]
-
-
-def test_tf32_needs_a_cuda_device():
-    with pytest.raises(ConfigError, match="precision: tf32 is a format of CUDA devices"):
-        small_model("STEMNet", feature_map(), precision="tf32")
-    with pytest.raises(
-        ConfigError, match="precision: must be one of fp32, tf32, bf16, found 'fp16'"
-    ):
-        small_model("STEMNet", feature_map(), precision="fp16")
+    assert losses_of_steps(model, fmap, 3) == losses_of_steps(twin, fmap, 3)
 
 
 class Recording:
@@ -353,5 +241,5 @@ def test_what_cannot_be_recorded_runs_all_the_same(graphed, monkeypatch, caplog)
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(torch.cuda, "graph", refuse)
-    assert steps(model, fmap, 8) == steps(twin, fmap, 8)
+    assert losses_of_steps(model, fmap, 8) == losses_of_steps(twin, fmap, 8)
     assert caplog.text.count("cannot be a CUDA graph") == 1

@@ -5,9 +5,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from sklearn.metrics import roc_auc_score
 
+from fuxictr_stem.errors import DataError
 from fuxictr_stem.training.evaluation import Predictions, warn_of_constants
 from tests.support.project import result_of
+from tests.support.small_models import Batches, batch, feature_map, small_model
 
 BINARY, REGRESSION = "binary_classification", "regression"
 
@@ -79,3 +83,27 @@ def test_a_run_that_stays_above_the_constant_says_so(project):
         entropy = -(share * math.log(share) + (1 - share) * math.log(1 - share))
         assert figures[f"{label}_logloss"] > entropy
         assert f"Task '{label}': its logloss on valid" in said
+
+
+def test_group_metrics_are_over_the_samples():
+    fmap = feature_map()
+    fmap.group_id = "user"
+    columns = {**batch(fmap, size=60), "user": torch.arange(60) % 4}
+    columns["y1"][::3] = torch.nan
+    model = small_model("MMoE", fmap)
+    found = model.evaluate(Batches(columns), ["gAUC"])["y1_gAUC"]
+    with torch.no_grad():
+        y_pred = model(columns)["y1_pred"].flatten()
+    total = count = 0
+    for user in range(4):
+        own = (columns["user"] == user) & ~columns["y1"].isnan()
+        total += own.sum().item() * roc_auc_score(columns["y1"][own], y_pred[own])
+        count += own.sum().item()
+    assert found == pytest.approx(total / count)
+
+
+def test_a_split_without_a_sample_is_named():
+    fmap = feature_map()
+    columns = {**batch(fmap), "y1": torch.full((16,), torch.nan)}
+    with pytest.raises(DataError, match="'y1' has no sample in this split.* all 16 rows"):
+        small_model("MMoE", fmap).evaluate(Batches(columns))
