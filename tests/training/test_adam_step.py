@@ -1,6 +1,7 @@
 """The training step for Adam: FuxiCTR's to rounding, and the row-sparse one."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -30,18 +31,23 @@ def as_fuxictr(model, lr):
     return twin
 
 
-@pytest.mark.parametrize("max_norm", [1e9, 0.05])
-@pytest.mark.parametrize("penalty", [0.0, 1e-2])
-@pytest.mark.parametrize("name", ALL)
+MODES = list(itertools.product([0.0, 1e-2], [1e9, 0.05]))  # penalties, and clipping never or always
+
+
+@pytest.mark.parametrize(
+    ("name", "penalty", "max_norm"),
+    [
+        pytest.param(name, *mode, marks=[] if number == row % len(MODES) else pytest.mark.slow)
+        for row, name in enumerate(ALL)
+        for number, mode in enumerate(MODES)
+    ],
+)
 def test_many_steps_are_fuxictrs(name, penalty, max_norm):
-    """With a clipping that is never and one that is always active; two hundred in one mode per model."""
-    mode = 2 * (penalty > 0) + (max_norm < 1)
-    count = 200 if mode == ALL.index(name) % 4 else 50
     fmap = feature_map(MIXED)
     model = small_model(name, fmap, embedding_regularizer=penalty, learning_rate=1e-2)
     model._max_gradient_norm = max_norm
     twin = as_fuxictr(model, 1e-2)
-    ours, theirs = losses_of_steps(model, fmap, count), losses_of_steps(twin, fmap, count)
+    ours, theirs = losses_of_steps(model, fmap, 200), losses_of_steps(twin, fmap, 200)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
     assert abs(theirs[-1] - theirs[0]) > 1e-3
     for (name, weight), other in zip(model.named_parameters(), twin.parameters(), strict=True):
