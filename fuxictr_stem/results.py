@@ -141,7 +141,12 @@ _FORM = {"dataset_id": str, "valid": dict, "test": dict, "stand_in": bool, "sett
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Return a finished run's ``result.json``, or None where there is none."""
+    """Return a finished run's ``result.json``, or None where there is none.
+
+    Raises:
+        DataError: The file is not a complete result.
+        AccessError: The system does not let it be read now.
+    """
     path = folder / RESULT
     try:
         result = json.loads(path.read_text(encoding="utf-8"))

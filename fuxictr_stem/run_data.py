@@ -48,7 +48,7 @@ def name_of_data(params: Mapping[str, Any]) -> str | None:
 def check_device(gpu: int, processes: int = 1) -> None:
     """Reject a CUDA device that is not there, which FuxiCTR would silently replace by the CPU.
 
-    ``processes`` are how many of this machine need a device each, of which this is the first one's.
+    ``processes`` of this machine need a device each; ``gpu`` is the first one's. Raises ConfigError.
     """
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpu < -1:
@@ -64,7 +64,7 @@ def check_device(gpu: int, processes: int = 1) -> None:
 
 
 def check_batches(model: nn.Module, train: H5Loader) -> None:
-    """Reject a batch of one row, the last of an epoch or each, where batch norm (or Dice) needs two."""
+    """Raise a ConfigError for a batch of one row, the last or each, where batch norm or Dice needs two."""
     normalised = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
     if normalised and (train.batch_size == 1 or train.num_samples % train.batch_size == 1):
         raise ConfigError(

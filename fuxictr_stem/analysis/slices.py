@@ -55,7 +55,10 @@ class PositiveBalance:
     positives: np.ndarray  # (2, G) those that are positive
 
     def assign(self, group_id: ArrayLike) -> np.ndarray:
-        """Return the number of each sample's slice, (N,); groups that train lacks are cold."""
+        """Return the number of each sample's slice, (N,); groups that train lacks are cold.
+
+        Raises DataError if the ids, (N,), are of another kind than those of train.
+        """
         ids = column("group_id", group_id)
         if _kind(ids) != _kind(self.groups):
             raise DataError(

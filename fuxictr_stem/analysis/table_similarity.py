@@ -56,7 +56,7 @@ def compare_tables(model: MultiTaskModel) -> list[TableComparison]:
     """Compare the tables of a model of ours, all plain categorical fields together and field by field.
 
     Fields that share one vocabulary are one field, and fields with pretrained vectors or numbers are
-    left out, as is a field without an id to compare.
+    left out, as is a field without an id to compare. A model of another package is a ConfigError.
     """
     embedding = getattr(model, "embedding_layer", None)
     if not isinstance(embedding, TaskEmbedding):

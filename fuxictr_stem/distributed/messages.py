@@ -1,6 +1,8 @@
 """Messages between the ranks; one that does not arrive says that a rank is lost.
 
 Those of a step are where the model is, so that gloo or NCCL carries them; all others are on the host.
+Tensors may have any shape that is the same on all ranks, unless a function says otherwise. Each function
+raises `RankLost`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ def highest(numbers: Tensor) -> None:
 
 
 def trade(received: Tensor, sent: Tensor, into: Sequence[int], out: Sequence[int]) -> None:
-    """Send a part of a flat tensor to each rank, and receive one from each; with their sizes."""
+    """Send a part of a flat tensor to each rank, and receive one from each.
+
+    ``sent`` is (sum of ``out``,) and ``received`` (sum of ``into``,), one size per rank, in their order.
+    """
     with lost_ranks():
         distributed.all_to_all_single(received, sent, list(into), list(out))
 

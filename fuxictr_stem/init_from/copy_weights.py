@@ -88,7 +88,11 @@ class InitialWeights:
         Returns:
             ``folder``, ``expid``, ``dataset_id`` and ``weights`` (the digest) of the other run; ``tasks``
             (``matched``, ``new``, ``gone``); ``tokens``: by field, how many are in the vocabulary, and
-            how many are ``matched``, ``new`` and ``gone``; ``fresh``: what else starts anew.
+            how many are ``matched``, ``new`` and ``gone``; ``fresh``: what else starts from new weights.
+
+        Raises:
+            ConfigError: The other run is gone, and no saved state of this one is intact.
+            DataError: The other run's weights cannot be read, or have changed since the start.
         """
         assert isinstance(model, MultiTaskNet)
         source = self.source

@@ -162,7 +162,10 @@ class GroupedMLP(nn.Module):
 
 
 def per_layer(name: str, value: object, depth: int) -> list:
-    """Return one entry for each of ``depth`` hidden layers: a scalar repeated, or a list of that length."""
+    """Return one entry for each of ``depth`` hidden layers: a scalar repeated, or a list of that length.
+
+    Raises ValueError if a list has another length; ``name`` is what the message calls it.
+    """
     if not isinstance(value, (list, tuple)):
         return [value] * depth
     if len(value) != depth:

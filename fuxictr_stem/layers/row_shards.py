@@ -69,16 +69,16 @@ class RowShard:
         return stop - first + 1
 
     def owners(self, rows: Tensor) -> Tensor:
-        """Return the number of the process that keeps each row; rows from 1."""
+        """Return the number of the process that keeps each of some rows from 1, (N,) to (N,) int64."""
         # The last n whose run begins, at places * n // count, no later than this one.
         return ((self._places(rows) + 1) * self.count - 1) // max(self._others, 1)
 
     def slots(self, rows: Tensor) -> Tensor:
-        """Return where each row, from 1, is in the part of its process."""
+        """Return where each of some rows from 1, (N,), is in the part of its process, (N,) int64."""
         return self._places(rows) - self._others * self.owners(rows) // self.count + 1
 
     def kept(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which of some rows, (N,), are kept here, as places in ``rows``, and their slots here."""
+        """Return which of some rows, (N,), are kept here: (M,) places in ``rows``, and (M,) slots here."""
         at = ((rows > 0) & (self.owners(rows) == self.number)).nonzero().flatten()
         return at, self.slots(rows[at])
 
@@ -91,7 +91,7 @@ class RowShard:
     ) -> None:
         """Initialise what is kept of some rows, a run from 1 on, as if all of them were here.
 
-        ``into_SD`` is all that is kept of the table, or, unless ``contiguous``, some columns of it.
+        ``into_SD`` (S, D) is all that is kept of the table, or, unless ``contiguous``, D columns of it.
         """
         count = rows.stop - rows.start
         for start, block in draw_blocks(initializer, count, into_SD.shape[1], contiguous):
@@ -119,11 +119,11 @@ class RowShard:
 class Fetched(NamedTuple):
     """The rows that a batch looks up, from wherever they are kept."""
 
-    rows_U: Tensor  # the rows, ascending; row 0 is always among them
-    weight_UW: Tensor  # their numbers
+    rows_U: Tensor  # (U,) the rows, ascending; row 0 is always among them
+    weight_UW: Tensor  # (U, W) their numbers
 
     def slots(self, rows: Tensor) -> Tensor:
-        """Return where each row is among these."""
+        """Return the places of some of these rows among them, in the shape of ``rows``."""
         return torch.searchsorted(self.rows_U, rows)
 
 
@@ -137,7 +137,7 @@ def draw_blocks(
     treats the whole shape. PyTorch's draws also depend on whether rows are ``contiguous`` in memory.
 
     Yields:
-        The first row of a block, and the block; it is overwritten by the next.
+        The first row of a block, and the block, (rows of it, ``width``); the next one overwrites it.
 
     Raises:
         ConfigError: The initializer looks at what it has drawn, as ``trunc_normal_``.

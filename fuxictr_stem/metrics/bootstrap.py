@@ -29,7 +29,7 @@ def resample_counts(num_groups: int, resamples: int, seed: int) -> np.ndarray:
     """Draw the groups with replacement, as many as there are, once per resample.
 
     Returns (R, G) int32: how often each resample holds each group. More resamples with the same seed begin
-    with the same rows.
+    with the same rows. Raises DataError if there is no group or no resample.
     """
     for name, count in (("num_groups", num_groups), ("resamples", resamples)):
         if count < 1:

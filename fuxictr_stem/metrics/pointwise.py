@@ -77,13 +77,16 @@ def calibration_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the mean squared error; DataError if lengths differ or a value is not a finite number."""
+    """Return the mean squared error of predictions (N,) for labels (N,).
+
+    Raises DataError if lengths differ or a value is not a finite number.
+    """
     error = _error(y_true, y_pred)
     return float(np.square(error, out=error).mean())
 
 
 def mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the mean absolute error; DataError as for `mse`."""
+    """Return the mean absolute error; arguments, (N,) each, and errors as of `mse`."""
     error = _error(y_true, y_pred)
     return float(np.abs(error, out=error).mean())
 
@@ -91,7 +94,7 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 def r2(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Return the share of the labels' variance that is predicted: 1 at best, 0 for their mean.
 
-    DataError as for `mse`, or if all labels are equal.
+    Arguments, (N,) each, and errors are those of `mse`; labels that are all equal are an error, too.
     """
     error = _error(y_true, y_pred)
     true = numbers("y_true", y_true).astype(np.float64, copy=False)

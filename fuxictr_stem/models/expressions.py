@@ -87,6 +87,11 @@ def parse_initializer(text: str) -> Callable[[Tensor], Any]:
     """Return the initializer that an expression names, such as ``partial(nn.init.normal_, std=1e-4)``.
 
     It must be one of those that are listed, with number arguments; a ConfigError says what there is.
+
+    Example:
+        >>> initializer = parse_initializer("partial(nn.init.normal_, mean=3, std=0)")
+        >>> initializer(torch.empty(2))
+        tensor([3., 3.])
     """
     what = "embedding_initializer"
     name, args, keywords = _parse(what, text)

@@ -30,6 +30,17 @@ class STEMNet(MultiTaskNet):
         gate_input: As in `ExpertLayer`.
         isolate_shared_gate: As in `aftb_rules`; of effect from two layers on.
         params: As in `MultiTaskNet`.
+
+    Example:
+        >>> import torch
+        >>> feature_map = FeatureMap("shop", data_dir=".")
+        >>> field = {"type": "categorical", "vocab_size": 9}
+        >>> feature_map.features = {"user": field, "item": field}
+        >>> feature_map.labels = ["click", "buy"]
+        >>> model = STEMNet(feature_map, embedding_dim=4, expert_hidden_units=[8])
+        >>> scores = model({"user": torch.tensor([1, 2, 3]), "item": torch.tensor([4, 4, 8])})
+        >>> {name: tuple(score.shape) for name, score in scores.items()}
+        {'click_pred': (3, 1), 'buy_pred': (3, 1)}
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class FieldVectors:
     encoder: RowEncoder  # of its columns
 
     def table(self, field: str, task: str | None = None, unknown: bool = False) -> Table:
-        """Return a field's vectors in one table; arguments as for `Run.table`."""
+        """Return a field's vectors in one table; arguments and errors as for `Run.table`."""
         self.check([field])
         names = self.tables
         name = SHARED if task is None else task

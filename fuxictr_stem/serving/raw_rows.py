@@ -37,6 +37,11 @@ def as_frame(rows: RawRows, needed: Sequence[str], floats: Collection[str]) -> p
 
     Columns of ``floats`` may hold whole numbers, as in JSON. A DataError names all problems: they are not
     rows, a column mixes kinds of values, columns differ in length, or rows in their columns.
+
+    Example:
+        >>> rows = [{"item": "i3", "age": 31}, {"item": "i4", "age": None}]
+        >>> as_frame(rows, needed=["item", "age"], floats=["age"]).rows()
+        [('i3', 31.0), ('i4', None)]
     """
     if isinstance(rows, Mapping):
         columns = {name: rows[name] for name in needed if name in rows}

@@ -99,6 +99,13 @@ def evaluate_predictions(
 
     Names are metrics (``AUC``), or results (``like_AUC``), which mean their metric: each is computed for
     every task it applies to, so that a mean is one over all of them.
+
+    Example:
+        >>> y_true = {"click": np.array([0, 1, 1]), "buy": np.array([0, np.nan, 1])}
+        >>> y_pred = {"click": np.array([0.2, 0.9, 0.1]), "buy": np.array([0.1, 0.5, 0.6])}
+        >>> tasks = dict.fromkeys(y_true, "binary_classification")
+        >>> evaluate_predictions(tasks, Predictions(y_true, y_pred, None), ["AUC"])
+        {'click_AUC': 0.5, 'buy_AUC': 1.0, 'AUC': 0.75}
     """
     results = {}
     metrics = [*names, *(name.removeprefix(f"{label}_") for label in tasks for name in names)]

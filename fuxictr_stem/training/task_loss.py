@@ -46,6 +46,11 @@ def mean_loss(
     Predictions, labels (NaN in rows that are not samples) and weights, >= 0, are (B, 1). With weights it is
     ``sum(w * l) / sum(w)``. Where these rows are a part of a batch, ``total`` is the number of samples of
     the whole, or the sum of their weights; what the part adds to the mean is returned.
+
+    Example:
+        >>> y_pred, y_true = torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([[0.0], [torch.nan], [2.0]])
+        >>> mean_loss(torch.nn.functional.mse_loss, y_pred, y_true)  # (1 + 9) / 2: one row is no sample
+        tensor(5.)
     """
     present = ~torch.isnan(y_true)
     if not device.on_host(y_true):

@@ -37,6 +37,9 @@ def fingerprint(dataset: Mapping[str, Any], files: Mapping[str, Iterable[Path]])
     source files (not on where they are, but for folders named ``column=value``), on the cache's
     format and on FuxiCTR's version. A file beyond 64 MiB counts by its size, its time of change and
     64 evenly spread blocks of 1 MiB.
+
+    Raises:
+        DataError: A file cannot be read.
     """
 
     @functools.cache
