@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 from fuxictr_stem import fuxictr_entry as drop_in
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.errors import ConfigError, DataError
-from fuxictr_stem.models.nested_labels import ancestors
 from tests.support.datasets import SPLITS, built, feature, label, write_dataset
 from tests.support.project import Project
-
-
-def test_ancestors_end_at_a_label_without_parent_or_in_a_circle():
-    chain = [{"name": "a"}, {"name": "b", "parent": "a"}, {"name": "c", "parent": "b"}]
-    assert [ancestors(chain, name) for name in "abcx"] == [[], ["a"], ["b", "a"], []]
-    chain[0]["parent"] = "c"
-    assert ancestors(chain, "b") == ["a", "c", "b"]
-
 
 LABELS = [
     label("click"),

@@ -18,33 +18,7 @@ from fuxictr_stem.models.initial_weights import (
 from fuxictr_stem.models.weight_parts import streams, weight_parts
 from fuxictr_stem.registry import list_models
 from fuxictr_stem.training.weights import TensorFile, open_tensors
-from tests.support.small_models import (
-    MIXED,
-    SMALL,
-    batch,
-    categorical,
-    feature_map,
-    many_labels,
-    small_model,
-    spread,
-)
-
-# Layers with a state per unit, and a second layer where the model has several.
-DEEP = {"batch_norm": True, "hidden_activations": "PReLU"}
-
-
-def made(name, specs, labels=None, seed=0, **more):
-    fmap = feature_map(specs, many_labels(name))
-    if labels is not None:
-        fmap.labels = list(labels)
-        more["task_labels"] = list(labels)
-    layers = {"num_layers": 2} if "num_layers" in SMALL[name] else {}
-    model = spread(small_model(name, fmap, **{**layers, **DEEP, **more}), seed=seed)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            module.running_mean.uniform_(-1, 1)
-            module.running_var.uniform_(0.5, 2)
-    return model.eval()
+from tests.support.small_models import MIXED, batch, categorical, deep_model
 
 
 def taken_over(source, target, folder, ids=None):
@@ -75,7 +49,7 @@ def scores(model, columns):
 
 @pytest.mark.parametrize("name", list_models())
 def test_every_weight_is_taken_over(name, tmp_path):
-    source, target = made(name, MIXED), made(name, MIXED, seed=9)
+    source, target = deep_model(name, MIXED), deep_model(name, MIXED, seed=9)
     assert taken_over(source, target, tmp_path) == []
     ours, theirs = target.state_dict(), source.state_dict()
     assert list(ours) == list(theirs)
@@ -87,7 +61,7 @@ def test_every_weight_is_taken_over(name, tmp_path):
 def test_with_other_ids_the_same_rows_have_the_same_scores(name, tmp_path, monkeypatch):
     monkeypatch.setattr(initial_weights, "_BLOCK_BYTES", 256)
     more = {"a": categorical(44), "b": categorical(9, embedding_dim=2)}
-    source, target = made(name, MIXED), made(name, {**MIXED, **more}, seed=9)
+    source, target = deep_model(name, MIXED), deep_model(name, {**MIXED, **more}, seed=9)
     columns = batch(source.feature_map)
     rng, moved, ids = np.random.default_rng(0), dict(columns), {}
     for field, readers in {"a": ["a", "t"], "b": ["b"], "s": ["s"]}.items():
@@ -112,8 +86,8 @@ def test_with_other_ids_the_same_rows_have_the_same_scores(name, tmp_path, monke
 @pytest.mark.parametrize("name", [name for name in list_models() if name not in ("ESMM", "AITM")])
 def test_tasks_are_matched_by_label(name, tmp_path):
     more = {"auxiliary_labels": ["y1"]} if name == "STEMAL" else {}
-    source = made(name, MIXED, ["y0", "y1", "y2"], **more)
-    target = made(name, MIXED, ["y2", "y0", "y1"], seed=9, **more)
+    source = deep_model(name, MIXED, ["y0", "y1", "y2"], **more)
+    target = deep_model(name, MIXED, ["y2", "y0", "y1"], seed=9, **more)
     assert taken_over(source, target, tmp_path) == []
     columns = batch(source.feature_map)
     before, after = scores(source, columns), scores(target, columns)
@@ -122,8 +96,8 @@ def test_tasks_are_matched_by_label(name, tmp_path):
 
 
 def test_towers_of_esmm_are_matched_by_label(tmp_path):
-    source = made("ESMM", MIXED, ["y0", "y1"])
-    target = made("ESMM", MIXED, ["y1", "y0"], seed=9)
+    source = deep_model("ESMM", MIXED, ["y0", "y1"])
+    target = deep_model("ESMM", MIXED, ["y1", "y0"], seed=9)
     assert taken_over(source, target, tmp_path) == []
     columns = batch(source.feature_map)
     assert set(scores(source, columns)) == {"y0_pred", "y1_pred"}
@@ -135,8 +109,8 @@ def test_towers_of_esmm_are_matched_by_label(tmp_path):
 @pytest.mark.parametrize("labels", [["y0", "y1", "new"], ["new", "y0", "y1"], ["y0", "new", "y1"]])
 def test_a_new_task_starts_fresh(name, labels, tmp_path):
     more = {"auxiliary_labels": ["y1"]} if name == "STEMAL" else {}
-    source = made(name, MIXED, ["y0", "y1"], **more)
-    target = made(name, MIXED, labels, seed=9, **more)
+    source = deep_model(name, MIXED, ["y0", "y1"], **more)
+    target = deep_model(name, MIXED, labels, seed=9, **more)
     ours, theirs = weight_parts(target), weight_parts(source)
     assert list(misfits(theirs, ours, ["new"])) == []
     before = {key: value.clone() for key, value in target.state_dict().items()}
@@ -169,7 +143,7 @@ def test_a_new_task_starts_fresh(name, labels, tmp_path):
 
 @pytest.mark.parametrize("name", list_models())
 def test_layers_of_other_shapes_are_named(name, tmp_path):
-    source, target = made(name, MIXED), made(name, MIXED, tower_hidden_units=[5])
+    source, target = deep_model(name, MIXED), deep_model(name, MIXED, tower_hidden_units=[5])
     problems = list(misfits(weight_parts(source), weight_parts(target), []))
     tensors = {key for key in target.state_dict() if key.startswith("towers.")}
     assert {text.split(" ")[0] for text in problems} <= tensors
@@ -177,37 +151,20 @@ def test_layers_of_other_shapes_are_named(name, tmp_path):
     assert any("1x4x" in text and "1x5x" in text for text in problems)
 
 
-def test_every_tensor_is_in_a_part_once():
-    for name in list_models():
-        model = made(name, MIXED)
-        seen = {key: torch.zeros_like(value) for key, value in model.state_dict().items()}
-        for part in weight_parts(model).values():
-            assert tuple(seen[part.tensor][part.place].shape) == part.shape
-            seen[part.tensor][part.place] += 1
-        for key, count in seen.items():
-            in_tables = key.startswith("embedding_layer.tables")
-            assert torch.all(count == (0 if in_tables else 1)), (name, key)
-
-
 def test_learnt_weights_of_losses_are_taken_over_where_both_have_some(tmp_path):
-    source = made("STEMNet", MIXED, ["y0", "y1"], loss_weight="UW")
-    target = made("STEMNet", MIXED, ["y1", "y0"], seed=9, loss_weight="UW")
+    source = deep_model("STEMNet", MIXED, ["y0", "y1"], loss_weight="UW")
+    target = deep_model("STEMNet", MIXED, ["y1", "y0"], seed=9, loss_weight="UW")
     assert taken_over(source, target, tmp_path) == []
     values = [model.task_weights.log_variances for model in (source, target)]
     assert torch.equal(values[0].flip(0), values[1])
-    without = weight_parts(made("STEMNet", MIXED, ["y0", "y1"]))
+    without = weight_parts(deep_model("STEMNet", MIXED, ["y0", "y1"]))
     assert list(misfits(without, weight_parts(source), [])) == []
     assert list(misfits(weight_parts(source), without, [])) == []
 
 
-def test_a_label_called_as_the_shared_table_is_not_taken_for_it():
-    units = streams(["shared", "like"], 3)
-    assert len({unit.name for unit in units}) == 3
-
-
 def test_the_file_is_read_some_rows_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(initial_weights, "_BLOCK_BYTES", 200)
-    source, target = made("STEMNet", MIXED), made("STEMNet", MIXED, seed=9)
+    source, target = deep_model("STEMNet", MIXED), deep_model("STEMNet", MIXED, seed=9)
     read = []
 
     original = TensorFile.read

@@ -207,3 +207,19 @@ def assert_all_close(found, expected):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def deep_model(name, specs, labels=None, seed=0, **more):
+    """A model with a state per unit, and a second layer where it has several."""
+    fmap = feature_map(specs, many_labels(name))
+    if labels is not None:
+        fmap.labels = list(labels)
+        more["task_labels"] = list(labels)
+    layers = {"num_layers": 2} if "num_layers" in SMALL[name] else {}
+    states = {"batch_norm": True, "hidden_activations": "PReLU"}
+    model = spread(small_model(name, fmap, **{**layers, **states, **more}), seed=seed)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+    return model.eval()
