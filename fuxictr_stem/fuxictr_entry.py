@@ -47,7 +47,7 @@ def main(model_zoo: ModuleType, argv: Sequence[str] | None = None) -> int:
         help="with --engine fuxictr: FuxiCTR's preprocessing and loader, or our h5 cache and loader",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last saved state of a stopped run"
+        "--resume", action="store_true", help="continue from the last saved state of a stopped run"
     )
     args = parser.parse_args(argv)
 
@@ -168,7 +168,7 @@ def _unsupported(params: Mapping[str, Any]) -> Iterator[str]:
         )
     keys = [key for key in ("csv_quote", "csv_escape", "null_values") if key in params]
     if keys:
-        yield f"{', '.join(keys)}: FuxiCTR's preprocessing knows no such key. {_OTHER_LOADER}"
+        yield f"{', '.join(keys)}: FuxiCTR's preprocessing does not have this key. {_OTHER_LOADER}"
     for col in params["feature_cols"]:
         if function_call(col.get("preprocess"), col["name"]):
             yield (

@@ -103,7 +103,9 @@ def positive_balance(
     if not thresholds[0] <= thresholds[1]:
         raise ConfigError(f"thresholds must be (low, high), but are {thresholds}.")
     if quantiles is not None and not 0 <= quantiles[0] <= quantiles[1] <= 1:
-        raise ConfigError(f"quantiles must be two rising shares of 0 to 1, but are {quantiles}.")
+        raise ConfigError(
+            f"quantiles must be two numbers from 0 to 1, the lower one first, but are {quantiles}."
+        )
     groups, codes = np.unique(column("group_id", group_id), return_inverse=True)
     counts = [_count(label, labels[label], codes, len(groups)) for label in (first, second)]
     rows, positives = (np.stack(arrays) for arrays in zip(*counts, strict=True))

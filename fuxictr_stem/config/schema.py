@@ -129,7 +129,7 @@ class Experiment(Shape):
         "bytes of memory for a split; by default the splits share half of what training leaves free"
     )
     file_locks: bool = key(
-        "stop if the file system has no locks; with False, go on, though nothing keeps apart runs "
+        "stop if the file system has no locks; with False, continue, without a guard between runs "
         "that share data_root or model_root",
         True,
     )

@@ -81,7 +81,7 @@ def fit(
         train: The rows to learn from: a pandas or polars frame, or a path of csv or parquet files.
         valid: The rows that decide when to stop; likewise.
         labels: The columns to predict, of 0 and 1 (or numbers, with ``task="regression"``). Rows without
-            one (NaN, null) leave its loss and metrics. A mapping gives FuxiCTR's keys, such as
+            one (NaN, null) are left out of its loss and metrics. A mapping gives FuxiCTR's keys, such as
             ``{"click": {}, "buy": {"parent": "click"}}``.
         features: The columns to learn from; None is all others. A mapping says what they are:
             ``{"age": "numeric", "zip": "categorical", "tags": {"type": "sequence", "splitter": ","}}``;

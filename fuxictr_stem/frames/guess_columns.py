@@ -96,7 +96,7 @@ def absent(columns: Iterable[str], names: Mapping[str, Sequence[str]]) -> Iterat
             there = names[lacking[0]]
             near = suggest(column, there) or f" It has {', '.join(there[:_MOST_NAMED])}."
             sep = next((c for c in ";\t|" if c in there[0]), "") if len(there) == 1 else ""
-            near += f" Is it several, set apart by sep={sep!r}?" if sep else ""
+            near += f" Is it several columns, separated by sep={sep!r}?" if sep else ""
             yield f"{', '.join(lacking)}: there is no column {column!r}.{near}"
 
 
@@ -186,7 +186,7 @@ def _by_type(
         return Guess(tokens, "lists; the mean of the tokens' embeddings")
     if have.is_temporal():
         return (
-            f"holds {have}. Make a number or a text of it, such as the hour or the day of the week, or "
+            f"holds {have}. Turn it into a number or a text, such as the hour or the day of the week, or "
             f"leave it out: ignore=[{name!r}]."
         )
     if kind == SEQUENCE and is_text(have):
@@ -244,7 +244,9 @@ def _label(name: str, wish: Any, schema: pl.Schema, facts: Mapping[str, Any]) ->
     if not gaps or {"missing", "fill_na"} & settings.keys():
         return Guess(entry, "as you say" if settings else "")
     rows = "1 row has" if gaps == 1 else f"{gaps:,} rows have"
-    why = f"{rows} no such label, and {'leaves' if gaps == 1 else 'leave'} its loss and metrics"
+    why = (
+        f"{rows} no such label, and {'is' if gaps == 1 else 'are'} left out of its loss and metrics"
+    )
     return Guess({**entry, "missing": math.nan}, why)
 
 

@@ -86,7 +86,7 @@ class AITM(MultiTaskNet):
             if rows[0] != rows[1]:
                 yield Problem(
                     key,
-                    f"is {weight}, and would punish a probability of {label!r} above that of {before!r}. "
+                    f"is {weight}, and would penalise a probability of {label!r} above that of {before!r}. "
                     f"But by sample_spaces {before!r} is learnt {rows[0]} and {label!r} {rows[1]}, so "
                     f"that may be right.",
                     f"Give both the same sample space, or {no_calibrator}.",
@@ -95,7 +95,7 @@ class AITM(MultiTaskNet):
             if declared and before not in ancestors(declared, label):
                 yield Problem(
                     key,
-                    f"is {weight}, and would punish a probability of {label!r} above that of {before!r}, "
+                    f"is {weight}, and would penalise a probability of {label!r} above that of {before!r}, "
                     f"the label before it in task_labels. But {label!r} is not declared nested in "
                     f"{before!r}, so that may be right.",
                     f"If it is, give it `parent: {before}` in label_col. If not, {no_calibrator}.",

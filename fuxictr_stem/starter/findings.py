@@ -114,7 +114,7 @@ def _no_feature(name: str, have: pl.DataType) -> str:
         return "" if fits else f"it holds lists of {inner}; vectors are of type embedding"
     if is_text(have) or have.is_numeric() or have == pl.Boolean:
         return ""
-    return f"it holds {have}; make a number or a text of it"
+    return f"it holds {have}; turn it into a number or a text"
 
 
 def _check_values(
@@ -168,7 +168,7 @@ def _useless(values: Mapping[str, Any], wish: tuple[Any, str] | None, rows: int)
         return "it has one value only" if values["count"] else "it has no value"
     names_rows = rows >= _FEWEST_ROWS and values["distinct"] > _EACH_ROW * rows
     if names_rows and not is_amount and not values.get("fractions"):
-        return "it has another value on nearly every row, so it says nothing of new ones"
+        return "it has a different value in nearly every row, so it says nothing about new rows"
     return ""
 
 

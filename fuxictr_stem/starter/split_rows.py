@@ -1,4 +1,4 @@
-"""Train, valid and test: by time, so that the model is measured on rows that came later; else by chance."""
+"""Train, valid and test: by time, so that the model is measured on rows that came later; else at random."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def by_time(logs: Logs, time: str) -> dict[str, pl.LazyFrame]:
         raise ConfigError(
             f"--time {time}: {len(moments):,} rows have {moments.n_unique():,} different times, "
             "too few to make valid and test of the last two tenths. Name a finer column, or leave "
-            "--time out to split by chance."
+            "--time out to split at random."
         )
     return splits
 

@@ -89,7 +89,7 @@ def init_project(
 def _check_columns(
     columns: Sequence[str], labels: Sequence[str], time: str | None, group: str | None
 ) -> None:
-    hint = " If that is several, say by --sep what sets them apart." * (len(columns) == 1)
+    hint = " If these are several columns, name their separator by --sep." * (len(columns) == 1)
     there = f" There are: {', '.join(columns[:_MOST_NAMED])}.{hint}"
     named = [*(("--labels", name) for name in labels), ("--time", time), ("--group", group)]
     problems = [
@@ -254,7 +254,7 @@ class _Project:
         (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def _summary(self, rows: Mapping[str, int], guesses: Guesses, grouped: bool) -> Iterator[str]:
-        how = f"by {self.time}" if self.time else "by chance; --time COLUMN splits by time"
+        how = f"by {self.time}" if self.time else "at random; --time COLUMN splits by time"
         yield f"Rows: {', '.join(f'{split} {count:,}' for split, count in rows.items())} ({how})."
         if self.logs.sep != ",":
             yield f"  separator: {self.logs.sep!r}"

@@ -1,4 +1,4 @@
-"""Which settings a search tries next: all of a grid, by chance, or by what its runs before gave."""
+"""Which settings a search tries next: all of a grid, at random, or by the results so far."""
 
 from __future__ import annotations
 

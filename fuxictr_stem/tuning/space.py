@@ -54,7 +54,7 @@ class Choices:
     values: list[Any]
 
     def draw(self, rng: np.random.Generator) -> Any:
-        """Return a value by chance."""
+        """Return a random value."""
         return self.values[rng.integers(len(self.values))]
 
 
@@ -78,7 +78,7 @@ class Range:
         return is_number and self.low <= value <= self.high
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Return a number by chance."""
+        """Return a random number."""
         if self.is_whole and not self.log:
             return int(rng.integers(int(self.low), int(self.high) + 1))
         if not self.log:

@@ -398,7 +398,7 @@ def test_files_that_are_absent_or_damaged_are_one_message(fit, frames, tmp_path)
         frames[split].drop(columns="tags").to_csv(tmp_path / f"{split}.csv", index=False, sep=";")
     paths = {split: tmp_path / f"{split}.csv" for split in ("train", "valid")}
     text = message(ConfigError, fit, **paths, test=None)
-    assert "Is it several, set apart by sep=';'?" in text
+    assert "Is it several columns, separated by sep=';'?" in text
     paths = {split: tmp_path / f"{split}.parquet" for split in frames}
     for split, path in paths.items():
         pl.from_pandas(frames[split]).write_parquet(path)

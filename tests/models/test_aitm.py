@@ -28,7 +28,7 @@ def aitm(labels=("click", "buy"), **params):
 
 
 def test_the_rate_within_a_click_may_be_above_the_rate_of_clicks():
-    """What the calibrator would punish: 20 clicks in 100 rows, 15 of them buy."""
+    """What the calibrator would penalise: 20 clicks in 100 rows, 15 of them buy."""
     click = np.array([1] * 20 + [0] * 80)
     buy = np.array([1] * 15 + [0] * 85)
     assert buy[click == 1].mean() > click.mean()
@@ -117,7 +117,9 @@ def test_a_config_says_so_before_any_data_is_read(project):
         "calibrator_weight": 0.6,
     }
     project.write_configs()
-    with pytest.raises(ConfigError, match=r"toy_test.calibrator_weight: is 0.6, and would punish"):
+    with pytest.raises(
+        ConfigError, match=r"toy_test.calibrator_weight: is 0.6, and would penalise"
+    ):
         load_experiment("config", "toy_test")
     del project.model["sample_spaces"]
     project.write_configs()

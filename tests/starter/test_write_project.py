@@ -161,7 +161,7 @@ def test_a_separator_is_one_character(shop, capsys, sep):
 def test_a_separator_that_two_characters_may_be_is_asked_for(shop, capsys):
     (shop.folder / "odd.csv").write_text("a;b|y\n" + "1;2|0\n3;4|1\n" * 100)
     assert shop("odd.csv", labels="y") == 2
-    assert "say by --sep" in capsys.readouterr().err
+    assert "name their separator by --sep" in capsys.readouterr().err
     assert shop("odd.csv", labels="y", sep="|") == 0
     assert {*columns_of(shop.folder / "config" / "shop")[1]} == {"a;b"}
 

@@ -3,7 +3,7 @@
 Measured on a sample of train, so that it costs a second at most on any data. A number is measured by its
 own order, in either direction. The ids of a categorical feature are ordered by the mean label that they
 have in one half of the sample and measured on the other half, where an id that is new has the mean of
-all: an id that occurs once tells nothing there. A copy of a label is found by itself, even where its
+all: an id that occurs once says nothing there. A copy of a label is found by itself, even where its
 positives are too few for a measure. Sequences and vectors are skipped.
 """
 
@@ -36,7 +36,7 @@ _LEAST_WAYS = 10_000
 
 
 class Leak(NamedTuple):
-    """A feature that tells a label."""
+    """A feature that predicts a label."""
 
     label: str
     feature: str
@@ -46,7 +46,7 @@ class Leak(NamedTuple):
 
 
 def warn_of_leaks(cache: Cache, params: Mapping[str, Any]) -> list[Leak]:
-    """Warn of each feature that alone tells a label of a checked experiment; return them."""
+    """Warn of each feature that alone predicts a label of a checked experiment; return them."""
     features = {
         name: spec["type"]
         for name, spec in cache.feature_map(params).features.items()
@@ -55,7 +55,7 @@ def warn_of_leaks(cache: Cache, params: Mapping[str, Any]) -> list[Leak]:
     leaks = find_leaks(cache, features, task_types(params), params["sample_spaces"])
     for leak in leaks:
         logger.warning(
-            "Label leak? The feature %r alone tells the label %r: %s %.5f on %s rows of a sample of "
+            "Label leak? The feature %r alone predicts the label %r: %s %.5f on %s rows of a sample of "
             "train (above %g). If it is not known before the label, set active: False for its column "
             "or leave it out of use_features.",
             *(leak.feature, leak.label, leak.measure, leak.value, f"{leak.rows:,}", LIMIT),
@@ -134,7 +134,7 @@ def _mean_labels(codes: Array, y: Array, fitted: Array) -> Array:
 
 
 def _is_copy(y: Array, values: Array) -> bool:
-    """Say whether feature and label have two values each, and one tells the other."""
+    """Say whether feature and label have two values each, and one predicts the other."""
     ones = y == y.max(initial=0)
     count = int(ones.sum())
     if math.comb(len(y), min(count, len(y) - count, _LEAST)) < _LEAST_WAYS:
@@ -145,7 +145,7 @@ def _is_copy(y: Array, values: Array) -> bool:
 
 
 def _order(task: str, y: Array, score: Array) -> float:
-    """Return how well a score orders a label, in the better direction; 0 where too few rows tell."""
+    """Return how well a score orders a label, in the better direction; 0 where rows are too few."""
     counts = np.unique(y, return_counts=True)[1]
     if len(y) - counts.max(initial=0) < _LEAST or (score == score[0]).all():
         return 0.0

@@ -50,10 +50,10 @@ _IS_DAY = (
     & _date.cast(pl.String).str.to_date("%Y%m%d", strict=False).is_not_null()
 )
 _RULES = (
-    Rule("date", "a day as 20220507", _IS_DAY),
+    Rule("date", "a day such as 20220507", _IS_DAY),
     Rule(
         "hourmin",
-        "hour and minute as 2359",
+        "an hour and minute such as 2359",
         _hourmin.is_between(0, 2359) & (_hourmin % 100 < 60),
     ),
     Rule(
@@ -78,7 +78,7 @@ class KuaiRand(Prepare):
     suffix: Annotated[str, OneOf(_SUFFIXES)] = key("which of the two data sets", REQUIRED)
     valid_date: _Day = key("the first day of the validation rows", 20220507)
     test_date: _Day = key("the first day of the test rows", 20220508)
-    allow_missing_log: bool = key("whether one log serves where the other is not there", False)
+    allow_missing_log: bool = key("whether to continue with one log if the other is missing", False)
 
 
 def _check_dates(options: Mapping[str, Any]) -> dict[str, str]:
@@ -96,7 +96,7 @@ def find_raw(raw_dir: Path, options: Mapping[str, Any]) -> list[Path]:
     if missing and not (only_a_log and options["allow_missing_log"]):
         name = _SUFFIXES[suffix]
         names = ", ".join(f"{stem}_{suffix}.csv" for stem in missing)
-        hint = " To go on without it, set prepare.allow_missing_log: true." if only_a_log else ""
+        hint = " To continue without it, set prepare.allow_missing_log: true." if only_a_log else ""
         raise RawFilesMissing(
             f"{name}: looked for {names} (or the same with .gz) in {raw_dir} and "
             f"{raw_dir / 'data'}. Get {name}.tar.gz from https://kuairand.com or "

@@ -1,4 +1,4 @@
-"""The characters and the bytes of a CSV file: what sets fields apart, gzip, and whether it is UTF-8."""
+"""The characters and the bytes of a CSV file: what separates fields, gzip, and whether it is UTF-8."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _header_problem(plan: Plan, header: Sequence[str]) -> list[str]:
     sep, first = plan.dialect.sep, header[0]
     others = [other for other in ",\t;|" if other != sep and other in first]
     advice = (
-        f" Write sep: {json.dumps(others[0])}, or set fields apart by {sep!r}." if others else ""
+        f" Write sep: {json.dumps(others[0])}, or separate fields by {sep!r}." if others else ""
     )
     return [f"its header {first!r} is one column: is sep {sep!r} right?{advice}"]
 

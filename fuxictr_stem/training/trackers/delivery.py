@@ -95,7 +95,7 @@ class Delivery:
             self._points.clear()
             self._unsettled.clear()
         text = str(reason) or type(reason).__name__
-        logger.warning("Tracker %s: %s. The run goes on without it.", self.name, text.rstrip("."))
+        logger.warning("Tracker %s: %s. The run continues without it.", self.name, text.rstrip("."))
 
     def _work(self, run: TrackedRun, previous: str | None, next_step: int) -> None:
         try:

@@ -212,8 +212,8 @@ def test_a_run_warns_by_name_and_goes_on(tmp_path, monkeypatch):
     lines = log.read_text().splitlines()
     warned = [text for text in lines if "WARNING Label leak?" in text]
     assert len(warned) == 2
-    assert "'seen' alone tells the label 'view': AUC 1.00000 on 600 rows" in warned[0]
-    assert "'told' alone tells the label 'like': AUC 1.00000 on 600 rows" in warned[1]
+    assert "'seen' alone predicts the label 'view': AUC 1.00000 on 600 rows" in warned[0]
+    assert "'told' alone predicts the label 'like': AUC 1.00000 on 600 rows" in warned[1]
     assert all("use_features" in text for text in warned)
     project.model["use_features"] = ["user", "item", "age"]
     assert project.run() == 0

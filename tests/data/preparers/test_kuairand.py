@@ -214,10 +214,13 @@ def kuairand_with(tmp_path, changes):
             for value in ("NaN", "inf", "-5", "1e300", "x")
         ),
         *(
-            ("date", value, "a day as 20220507")
+            ("date", value, "a day such as 20220507")
             for value in ("0", "-5", "99999999999", "20220431", "220507")
         ),
-        *(("hourmin", value, "hour and minute as 2359") for value in ("-1", "2400", "1260")),
+        *(
+            ("hourmin", value, "an hour and minute such as 2359")
+            for value in ("-1", "2400", "1260")
+        ),
     ],
 )
 def test_kuairand_values_that_cannot_be_are_refused(tmp_path, monkeypatch, column, value, rule):

@@ -119,7 +119,7 @@ def test_a_service_that_fails_is_one_warning(at, tmp_path, caplog):
     made.end(DONE)
     made.put(point(10))
     assert [record.getMessage() for record in caplog.records] == [
-        "Tracker kept: no route to host. The run goes on without it."
+        "Tracker kept: no route to host. The run continues without it."
     ]
     assert calls.count(at) == (1 if at == "start" else 3)
     state = made.state()

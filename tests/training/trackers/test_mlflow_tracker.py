@@ -31,7 +31,7 @@ def test_a_server_that_is_not_there_is_a_warning(project, capfd, monkeypatch):
     assert project.run() == 0
     said = capfd.readouterr().err
     assert said.count("WARNING Tracker mlflow: ") == 1
-    assert "The run goes on without it." in said
+    assert "The run continues without it." in said
     # The other one has everything.
     figures = in_tensorboard(project.folder / "checkpoints" / "toy" / "toy_test")
     assert list(figures["train/loss"]) == [5, 10, 15, 20]
