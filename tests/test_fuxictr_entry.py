@@ -19,6 +19,7 @@ import fuxictr_stem.models
 from fuxictr_stem import fuxictr_entry as drop_in
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.errors import ConfigError, DataError, TrainingError
+from tests.support.datasets import SPLITS, feature, label, write_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -249,3 +250,25 @@ def test_fuxictrs_loop_on_our_loader(entry, monkeypatch, kind, root_logging):
     assert "conversion_AUC" in (entry / "config.csv").read_text()
     assert _Checkout.made == (2 if kind == "checkout" else 0)
     _Checkout.made = 0
+
+
+def test_fuxictrs_preprocessing_reads_the_other_labels(tmp_path, monkeypatch):
+    """It knows no `both`: such a label is left out, and rejected where it is trained."""
+    import fuxictr.preprocess
+
+    made = []
+
+    def build(processor, **params):
+        made.append(processor)
+        raise InterruptedError
+
+    monkeypatch.setattr(fuxictr.preprocess, "build_dataset", build)
+    rows = pl.DataFrame({"cat": ["a", "a"], "click": [0.0, 1.0], "buy": [0.0, 1.0]})
+    labels = [label("click"), label("buy"), label("both", preprocess="both(click, buy)")]
+    params = write_dataset(tmp_path, dict.fromkeys(SPLITS, rows), [feature("cat")], labels)
+    params |= {"task": ["binary_classification"] * 2, "metrics": ["AUC"], "file_locks": True}
+    with pytest.raises(DataError, match="preprocessing stopped: InterruptedError"):
+        drop_in._build_with_fuxictr({**params, "task_labels": ["click", "buy"]})
+    assert made[0].feature_map.labels == ["click", "buy"]
+    with pytest.raises(ConfigError, match="cannot combine labels to 'both'. Use --engine"):
+        drop_in._build_with_fuxictr({**params, "task_labels": ["click", "both"]})

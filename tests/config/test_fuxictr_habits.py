@@ -7,17 +7,9 @@ import pytest
 import torch
 
 from fuxictr_stem import registry
-from fuxictr_stem.data.source.column_plan import plan_columns
-from fuxictr_stem.data.source.files import find_files
-from fuxictr_stem.data.source.open_source import open_source
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.features import TaskEmbedding
-from tests.support.config_files import (
-    Net,
-    column,
-    load,
-    problems,
-)
+from tests.support.config_files import Net, column, load, problems
 from tests.support.datasets import built, feature, with_labels, write_dataset
 from tests.support.small_models import categorical, feature_map
 
@@ -82,25 +74,6 @@ def test_the_name_of_its_entry_is_the_id_of_a_dataset(tmp_path, id_):
     assert load(tmp_path, dataset={"dataset_id": id_})["dataset_id"] == "toy"
     (line,) = problems(tmp_path, dataset={"dataset_id": 3})
     assert "toy.dataset_id: must be " in line
-
-
-@pytest.mark.parametrize(
-    ("data_format", "value", "more", "told"),
-    [
-        ("csv", "a^b", {}, True),
-        ("parquet", "a^b", {}, True),
-        ("parquet", ["a", "b"], {}, False),
-        ("csv", "a^b", {"splitter": "^"}, False),
-    ],
-)
-def test_a_sequence_without_a_splitter_is_told_of(tmp_path, caplog, data_format, value, more, told):
-    frame = with_labels({"s": [value, value], "t": [value, value]})
-    features = [feature("s", "sequence", **more), feature("t", "sequence", splitter="^")]
-    frames = dict.fromkeys(("train", "valid", "test"), frame)
-    dataset = write_dataset(tmp_path, frames, features, data_format=data_format)
-    open_source(plan_columns(dataset), find_files(dataset))
-    assert ("Column s is a sequence without a splitter: '^' is assumed" in caplog.text) == told
-    assert "Column t" not in caplog.text
 
 
 def test_a_fuxictr_that_is_not_the_release_is_named(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from fuxictr_stem.data.encoding.vocabulary import integer_type
 from fuxictr_stem.data.source.column_plan import plan_columns
 from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.data.source.open_source import open_source
-from fuxictr_stem.errors import ConfigError, DataError
+from fuxictr_stem.errors import DataError
 from tests.support.datasets import (
     COLUMNS,
     SPLITS,
@@ -235,63 +235,6 @@ def test_statistics_are_fuxictrs(tmp_path):
     assert blocks["seq"].longest == theirs["seq"]["max_len"] == 4
 
 
-def test_copy_under_another_dtype(tmp_path):
-    # As in FuxiCTR's shipped configs: the group is the raw integer of a column declared str.
-    features = [
-        feature("user"),
-        feature("group", "meta", "int", remap=False, preprocess="copy_from(user)"),
-        feature("size", "numeric", "float", preprocess="copy_from(user)"),
-    ]
-    users = {"train": [300, 5, 300, None], "valid": [5, 70000, 5, 9], "test": [1, 2]}
-    written = {split: with_labels({"user": values}) for split, values in users.items()}
-    dataset = write_dataset(tmp_path, written, features)
-    found = cached(open_cache(dataset))
-    for split, values in users.items():
-        values = [value or 0 for value in values]
-        assert found[split]["group"].tolist() == values
-        assert found[split]["size"].tolist() == values
-        assert found[split]["group"].dtype == np.int32
-    assert found["valid"]["user"].tolist() == [2, 3, 2, 3]
-
-
-def test_copy_of_text_as_a_number_is_refused(tmp_path):
-    features = [feature("cat"), feature("size", "numeric", "float", preprocess="copy_from(cat)")]
-    dataset = write_dataset(tmp_path, frames("cat"), features)
-    with pytest.raises(DataError, match=r"'size' \(read from 'cat'\) is not a number .float. in 5"):
-        open_cache(dataset)
-
-
-@pytest.mark.parametrize("active", [True, False])
-def test_copy_of_a_copy(tmp_path, active):
-    features = [
-        feature("third", preprocess="copy_from(second)"),
-        feature("second", preprocess="copy_from(cat)", active=active),
-    ]
-    dataset = write_dataset(tmp_path, frames("cat"), features)
-    direct = write_dataset(tmp_path / "direct", frames("cat"), [feature("cat")])
-    found, wanted = cached(open_cache(dataset)), cached(open_cache(direct))
-    for split in SPLITS:
-        assert ("second" in found[split]) == active
-        for name in set(found[split]) - {"y"}:
-            assert found[split][name].tolist() == wanted[split]["cat"].tolist()
-
-
-def test_raw_ids_that_are_text(tmp_path):
-    written = {
-        "train": with_labels({"g": ["12", None, "-4"]}),
-        "valid": with_labels({"g": ["3"] * 2}),
-    }
-    cat = feature("cat", preprocess="copy_from(g)")
-    dataset = write_dataset(tmp_path, written, [cat, feature("g", "meta", remap=False)])
-    with pytest.raises(DataError, match=r"column 'g' is missing in 1 row of train.*row 2"):
-        open_cache(dataset)
-    dataset["feature_cols"][1]["fill_na"] = "70000"
-    assert cached(open_cache(dataset))["train"]["g"].tolist() == [12, 70000, -4]
-    dataset["feature_cols"][1]["fill_na"] = "none"
-    with pytest.raises(ConfigError, match="fill_na must be a whole number.*found 'none'"):
-        open_cache(dataset)
-
-
 def test_labels_keep_their_values(tmp_path):
     written = {
         split: pl.DataFrame(
@@ -370,12 +313,6 @@ def test_empty_vocabularies_are_named(tmp_path):
     assert "column 'empty' has no value in train" in message
     assert "column 'nobody' has no value in any split" in message
     assert not list(Path(dataset["data_root"]).rglob("*.h5"))
-
-
-def test_a_name_with_a_slash_is_refused(tmp_path):
-    dataset = write_dataset(tmp_path, frames("cat"), [feature("a/b", preprocess="copy_from(cat)")])
-    with pytest.raises(ConfigError, match="column 'a/b': h5 files need a name without '/'"):
-        open_cache(dataset)
 
 
 def test_overflow_of_a_normalizer_is_refused(tmp_path):

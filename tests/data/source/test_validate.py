@@ -1,43 +1,15 @@
 """What is wrong with source files is said before anything is built: file, column, row, value."""
 
-import gzip
 from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.checks.check_labels import check_labels
-from fuxictr_stem.data.source.dialect import where_not_utf8
 from fuxictr_stem.errors import DataError
 from tests.support.datasets import SPLITS, feature, label, with_labels, write_dataset
-
-ROWS = {"cat": ["a", "b", "a", "b"], "num": [1.0, 2.5, -3.0, 4.0], "n": [1, 2, 3, 4]}
-FEATURES = [feature("cat"), feature("num", "numeric", "float"), feature("n", dtype="int")]
-
-
-def small(folder, data_format="csv", features=None, change=None, **more):
-    """Write three alike splits; ``change`` replaces the frame of some of them."""
-    frames = {split: with_labels(ROWS) for split in SPLITS}
-    frames |= change or {}
-    return write_dataset(folder, frames, features or FEATURES, data_format=data_format, **more)
-
-
-def message(dataset, error=DataError):
-    with pytest.raises(error) as caught:
-        open_cache(dataset)
-    root = Path(dataset["data_root"])
-    left = [path for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"]
-    assert not left, "a refused source leaves no cache"
-    return str(caught.value)
-
-
-def rewrite(path, old, new):
-    text = Path(path).read_bytes()
-    assert old in text
-    Path(path).write_bytes(text.replace(old, new, 1))
+from tests.support.faulty_sources import ROWS, message, rewrite, small
 
 
 def test_all_missing_files_are_named(tmp_path):
@@ -78,133 +50,11 @@ def test_no_rows(tmp_path):
     assert "valid has no rows" in message(parquet)
 
 
-def test_a_part_without_rows_is_fine(tmp_path):
-    dataset = small(tmp_path)
-    folder = tmp_path / "parts"
-    folder.mkdir()
-    with_labels(ROWS).clear().write_csv(folder / "a.csv")
-    with_labels(ROWS).write_csv(folder / "b.csv")
-    dataset["train_data"] = str(folder)
-    assert open_cache(dataset).rows["train"] == 4
-
-
-def test_a_path_with_wildcard_characters_is_taken_as_it_is(tmp_path):
-    dataset = small(tmp_path / "run [1]*")
-    assert open_cache(dataset).rows == {"train": 4, "valid": 4, "test": 4}
-
-
-@pytest.mark.parametrize("data_format", ["csv", "parquet"])
-def test_missing_columns(tmp_path, data_format):
-    features = [*FEATURES, feature("g", "meta", preprocess="copy_from(catt)")]
-    change = {"test": with_labels(ROWS).rename({"num": "numb"}).drop("y")}
-    found = message(small(tmp_path, data_format, features, change))
-    assert (
-        f"train.{data_format} (train): there is no column 'catt' (copied by feature 'g')" in found
-    )
-    assert "Did you mean 'cat'?" in found
-    assert "(test): there is no column 'num' (feature 'num'). Did you mean 'numb'?" in found
-    assert "(test): there is no column 'y' (label 'y')." in found
-    assert "5 problems" in found
-
-
-def test_a_copied_column_needs_only_its_source(tmp_path):
-    features = [*FEATURES, feature("g", "meta", preprocess="copy_from(cat)")]
-    assert open_cache(small(tmp_path, features=features)).rows["train"] == 4
-
-
-def test_columns_that_nobody_declares_do_not_matter(tmp_path):
-    # Neither in parts of one split nor between splits.
-    more = with_labels(ROWS).with_columns(extra=pl.lit("x"))
-    dataset = small(tmp_path, change={"valid": more.select(reversed(more.columns))})
-    assert open_cache(dataset).rows["valid"] == 4
-
-
-def test_a_wrong_separator(tmp_path):
-    found = message(small(tmp_path) | {"sep": "\t"})
-    assert "its header 'cat,num,n,y' is one column: is sep '\\t' right?" in found
-    # That alone: twenty columns that are not there would hide it.
-    assert "there is no column" not in found
-
-
-def test_a_header_of_blank_lines(tmp_path):
-    dataset = small(tmp_path)
-    Path(dataset["valid_data"]).write_text("\n\n")
-    found = message(dataset)
-    assert found.endswith(
-        "(valid): it has only blank lines. Write the column names as its first line."
-    )
-
-
-def test_a_gzipped_file_whose_name_does_not_say_so(tmp_path):
-    dataset = small(tmp_path)
-    path = Path(dataset["valid_data"])
-    path.write_bytes(gzip.compress(path.read_bytes()))
-    assert "it is gzipped, but its name does not say so" in message(dataset)
-
-
-def test_a_tab_separates(tmp_path):
-    assert open_cache(small(tmp_path, sep="\t")).rows["train"] == 4
-
-
-def test_doubled_header(tmp_path):
-    dataset = small(tmp_path)
-    rewrite(dataset["valid_data"], b"num,n,", b"num,num,")
-    assert "valid.csv (valid): its header names column 'num' 2 times" in message(dataset)
-
-
 def test_byte_order_mark_and_line_ends(tmp_path):
     dataset = small(tmp_path)
     path = Path(dataset["train_data"])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert open_cache(dataset).labels["train"]["y"]["positives"] == 2
-
-
-@pytest.mark.parametrize("data_format", ["csv", "parquet"])
-def test_missing_labels(tmp_path, data_format):
-    frame = with_labels(ROWS).with_columns(y=pl.Series([0.0, 1.0, None, None]))
-    found = message(small(tmp_path, data_format, change={"valid": frame}))
-    assert "label 'y' is missing in 2 rows of valid" in found
-    assert f"valid.{data_format}, row 3" in found
-    assert "A missing label is not a negative" in found
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e39])
-@pytest.mark.parametrize("data_format", ["csv", "parquet"])
-def test_numbers_that_are_not_finite(tmp_path, data_format, value):
-    frame = with_labels(ROWS).with_columns(
-        num=pl.Series([1.0, None, value, value]), y=pl.Series([0.0, value, 1.0, 1.0])
-    )
-    found = message(small(tmp_path, data_format, change={"test": frame}))
-    assert "label 'y' is NaN, infinite or beyond float32 in 1 row of test" in found
-    assert "column 'num' is NaN, infinite or beyond float32 in 2 rows of test" in found
-    assert f"test.{data_format}, row 3, value" in found
-    assert "row 2, value" in found
-
-
-def test_text_where_numbers_are_declared(tmp_path):
-    dataset = small(tmp_path)
-    rewrite(dataset["train_data"], b"b,2.5,2,", b"b,2.5,two,")
-    rewrite(dataset["valid_data"], b"a,-3.0,3,0.0", b"a,minus,3.5,none")
-    found = message(dataset)
-    assert "column 'n' is not a whole number (int) in 1 row of train; first in" in found
-    assert "train.csv, row 2, value 'two'. Fix the value, or declare dtype: str." in found
-    assert "column 'num' is not a number (float) in 1 row of valid" in found
-    assert "valid.csv, row 3, value 'minus'" in found
-    assert "column 'n' is not a whole number (int) in 1 row of valid" in found
-    assert "value '3.5'" in found
-    assert "label 'y' is not a number in 1 row of valid" in found
-    assert "4 problems" in found
-
-
-def test_text_where_numbers_are_declared_in_parquet(tmp_path):
-    frame = with_labels(ROWS).with_columns(
-        num=pl.Series(["1", " 2.5 ", "x", ""]), n=pl.Series([1.0, 2.5, 3.0, float("nan")])
-    )
-    found = message(small(tmp_path, "parquet", change={"train": frame}))
-    assert "column 'num' is not a number (float) in 1 row of train" in found
-    assert "train.parquet, row 3, value 'x'" in found
-    assert "column 'n' is not a whole number (int) in 1 row of train" in found
-    assert "row 2, value 2.5" in found
 
 
 def test_the_part_with_the_bad_row_is_named(tmp_path):
@@ -216,41 +66,6 @@ def test_the_part_with_the_bad_row_is_named(tmp_path):
     rewrite(folder / "b.csv", b"4.0,4", b"4.0,four")
     dataset["train_data"] = str(folder)
     assert "parts/b.csv, row 4, value 'four'" in message(dataset)
-
-
-def test_not_utf8(tmp_path):
-    dataset = small(tmp_path)
-    rewrite(dataset["valid_data"], b"a,-3.0", b"\xe9,-3.0")
-    found = message(dataset)
-    assert "valid.csv (valid): line 4 is not UTF-8" in found
-
-
-def test_header_not_utf8(tmp_path):
-    dataset = small(tmp_path)
-    rewrite(dataset["train_data"], b"cat", b"\xffc")
-    assert "train.csv (train): line 1 is not UTF-8" in message(dataset)
-
-
-@example(text="x日\n", at=4, bad=b"\xff")
-@given(
-    text=st.text("aé日\n", max_size=30),
-    at=st.integers(0, 90),
-    bad=st.sampled_from([b"\xff", b"\xc3("]),
-)
-def test_where_not_utf8(tmp_path_factory, text, at, bad):
-    data = text.encode()
-    at = min(at, len(data))
-    path = tmp_path_factory.mktemp("utf8") / "x"
-    path.write_bytes(data[:at] + bad + data[at:])
-    try:
-        path.read_bytes().decode()
-        line = None
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-    found = where_not_utf8(path)
-    assert (found is None) if line is None else found.startswith(f"line {line} is not UTF-8")
-    path.write_bytes(data)
-    assert where_not_utf8(path) is None
 
 
 def test_too_many_fields(tmp_path):
@@ -293,12 +108,6 @@ def test_a_row_that_was_cut_off(tmp_path):
     assert "test.csv (test): 1 row has another number of fields" in message(dataset)
 
 
-def test_no_parquet_file(tmp_path):
-    dataset = small(tmp_path, "parquet")
-    Path(dataset["test_data"]).write_bytes(b"PAR1 is not enough")
-    assert "test.parquet (test): cannot be read as parquet" in message(dataset)
-
-
 def test_a_parquet_file_cut_off(tmp_path):
     # The footer is whole, the data before it is not.
     dataset = small(tmp_path, "parquet")
@@ -306,43 +115,6 @@ def test_a_parquet_file_cut_off(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[:4] + bytes(200) + data[204:])
     assert "train.parquet" in message(dataset)
-
-
-@pytest.mark.parametrize(
-    ("column", "values", "text"),
-    [
-        ("cat", [["a"]] * 4, "lists are for sequences"),
-        ("n", pl.Series([0] * 4).cast(pl.Date), "declare str, or store a number"),
-        ("cat", [{"a": 1}] * 4, "is declared str, found Struct"),
-        ("cat", [b"a"] * 4, "is declared str, found Binary"),
-        ("y", [[1.0]] * 4, "label 'y'"),
-    ],
-)
-def test_parquet_types_that_cannot_be_read(tmp_path, column, values, text):
-    frame = with_labels(ROWS).with_columns(pl.Series(column, values))
-    assert text in message(small(tmp_path, "parquet", change={"train": frame}))
-
-
-def test_one_token_two_texts(tmp_path):
-    # pandas turns integers with a missing value into floats: then 1 is '1' here and '1.0' there.
-    frame = with_labels(ROWS).with_columns(pl.col("n").cast(pl.Float64))
-    dataset = small(tmp_path, "parquet", [feature("n")], {"valid": frame})
-    found = message(dataset)
-    assert "column 'n' is Int64 in" in found
-    assert "Float64 in" in found
-    dataset["feature_cols"] = [feature("n", dtype="int")]
-    assert open_cache(dataset).rows["valid"] == 4
-
-
-@pytest.mark.parametrize("vectors", [[[1.0, 2.0], None], [[1.0], [1.0, 2.0]], [[1.0, None]] * 2])
-def test_vectors_that_are_none(tmp_path, vectors):
-    frame = pl.DataFrame({"vec": vectors, "y": [0.0, 1.0]})
-    features = [feature("vec", "embedding", "float", pretrain_dim=2)]
-    dataset = write_dataset(
-        tmp_path, dict.fromkeys(SPLITS[:2], frame), features, data_format="parquet"
-    )
-    found = message(dataset)
-    assert "column 'vec' is no vector of 2 finite numbers (pretrain_dim) in" in found
 
 
 def test_a_pretrained_file_must_be_there(tmp_path):
