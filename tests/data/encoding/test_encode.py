@@ -13,13 +13,8 @@ from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding import encode
 from fuxictr_stem.data.encoding.column_encoders import Encoder
 from fuxictr_stem.data.encoding.encode import read_blocks
-from fuxictr_stem.data.encoding.fill_values import filled_frame
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.data.encoding.vocabulary import integer_type
-from fuxictr_stem.data.source.column_plan import plan_columns
-from fuxictr_stem.data.source.files import find_files
-from fuxictr_stem.data.source.open_source import open_source
-from fuxictr_stem.errors import DataError
 from tests.support.datasets import (
     COLUMNS,
     SPLITS,
@@ -205,36 +200,6 @@ def test_any_small_frame(
         assert_same({split: streamed}, {split: said[split]})
 
 
-def test_statistics_are_fuxictrs(tmp_path):
-    # More rows than a block is counted at a time, and merges between.
-    from fuxictr.preprocess import FeatureProcessor
-
-    from fuxictr_stem.data.encoding import count_tokens as counting
-    from fuxictr_stem.data.encoding.fit import Processor
-    from fuxictr_stem.runtime.group import ALONE
-
-    dataset = write_dataset(tmp_path, frames(*COLUMNS), CASES["all"])
-    plan = plan_columns(dataset)
-    source = open_source(plan, find_files(dataset))
-    processor = Processor(source, tmp_path, counting.count_share(source, tmp_path, ALONE))
-    train = filled_frame(plan, source.frame("train"))
-    meta = pl.concat([filled_frame(plan, source.frame(s)).select("group") for s in SPLITS])
-    text = train.with_columns(pl.col("seq").list.join("^"))
-    theirs = FeatureProcessor._collect_statistics(processor, text, meta)
-    assert processor._collect_statistics(train, meta) == theirs
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counting, "_MERGE_ROWS", 2)
-        blocks = counting.count_tokens(train, ["cat", "seq"], block_rows=1)
-        many = counting.TokenCounts()
-        for _ in range(20):
-            many.add(pl.Series(["a", "b", "a"]))
-            assert len(many._blocks) <= 3, "counts are merged on the way"
-        assert many.counts() == {"a": 40, "b": 20}
-    for name, found in blocks.items():
-        assert found.counts() == theirs[name]["value_counts"]
-    assert blocks["seq"].longest == theirs["seq"]["max_len"] == 4
-
-
 def test_labels_keep_their_values(tmp_path):
     written = {
         split: pl.DataFrame(
@@ -288,41 +253,6 @@ def test_ids_at_the_edge_of_a_type(tmp_path, size):
     assert sorted(found["train"]["cat"].tolist()) == list(range(1, size + 1))
     assert found["valid"]["cat"][0] == size + 1
     assert found["valid"]["cat"].dtype == integer_type(0, size + 1)
-
-
-def test_empty_vocabularies_are_named(tmp_path):
-    written = {
-        split: frame.with_columns(empty=pl.lit("")) for split, frame in frames("cat", "seq").items()
-    }
-    features = [
-        feature("cat", min_categr_count=3),
-        feature("filled", fill_na="a", min_categr_count=3, preprocess="copy_from(cat)"),
-        feature("seq", "sequence"),
-        feature("empty"),
-        feature("nobody", "meta", preprocess="copy_from(empty)"),
-    ]
-    dataset = write_dataset(tmp_path, written, features, min_categr_count=9)
-    features[3]["min_categr_count"] = 1
-    with pytest.raises(DataError) as caught:
-        open_cache(dataset)
-    message = str(caught.value)
-    assert "column 'cat' would have an empty vocabulary: min_categr_count is 3" in message
-    assert "occurs 2 times in train" in message
-    assert "column 'filled' would have an empty vocabulary: min_categr_count is 3" in message
-    assert "column 'seq' would have an empty vocabulary: min_categr_count is 9" in message
-    assert "column 'empty' has no value in train" in message
-    assert "column 'nobody' has no value in any split" in message
-    assert not list(Path(dataset["data_root"]).rglob("*.h5"))
-
-
-def test_overflow_of_a_normalizer_is_refused(tmp_path):
-    # Finite in float32 as it is, beyond it after the scaling.
-    train = with_labels({"num": [0.0, 1e-30, 2e-30]})
-    valid = with_labels({"num": [1e30, 0.0]})
-    features = [feature("num", "numeric", "float", normalizer="MinMaxScaler")]
-    dataset = write_dataset(tmp_path, {"train": train, "valid": valid}, features)
-    with pytest.raises(DataError, match="column 'num': a value is beyond float32 after"):
-        open_cache(dataset)
 
 
 def test_labels_of_all_splits_decide_their_type(tmp_path):

@@ -1,12 +1,10 @@
 """Columns that make training go wrong are named with the cure, in built and in opened caches."""
 
 import numpy as np
-import polars as pl
 import pytest
 import yaml
 
 from fuxictr_stem.data.cache.open_cache import open_cache
-from fuxictr_stem.data.encoding.count_tokens import TokenCounts
 from fuxictr_stem.data.encoding.encode import Tally
 from tests.support.datasets import feature, with_labels, write_dataset
 
@@ -159,10 +157,3 @@ def test_lists_of_a_parquet_file_need_no_splitter(tmp_path):
     assert "s" in texts(
         tmp_path / "text", {"s": ["a|b"] * 10}, [feature("s", "sequence")], "parquet"
     )
-
-
-def test_tokens_of_many_blocks_are_one_table():
-    counts = TokenCounts()
-    for tokens in (["a", "b"], ["b", None]):
-        counts.add(pl.Series(tokens))
-    assert dict(counts.table().rows()) == {"a": 1, "b": 2}

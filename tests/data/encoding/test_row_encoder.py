@@ -10,14 +10,8 @@ from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding.encode import read_blocks
 from fuxictr_stem.data.encoding.encoder_files import write_encoder
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
-from tests.support.datasets import (
-    COLUMNS,
-    SPLITS,
-    assert_same,
-    frames,
-    fuxictr_says,
-    write_dataset,
-)
+from fuxictr_stem.errors import ConfigError
+from tests.support.datasets import COLUMNS, SPLITS, assert_same, frames, fuxictr_says, write_dataset
 from tests.support.encoding_cases import CASES
 
 
@@ -84,3 +78,15 @@ def test_labels_and_kept_columns_come_with_the_rows(tmp_path):
     labels = joined(block.labels for block in blocks)
     assert labels["y"].dtype == np.float32
     assert labels["y"].tolist() == written["train"]["y"].to_list()
+
+
+def test_keys_and_unknown(encoder):
+    tokens, ids = encoder.keys("item")
+    found = dict(zip(tokens.to_list(), ids.tolist(), strict=True))
+    frame = pl.DataFrame({"item": tokens, "seq": tokens})
+    assert encoder.encode(frame, ["item"])["item"].tolist() == list(found.values())
+    assert {"a", "b", "c", "d", "é"} <= set(found)
+    assert encoder.unknown("item") == encoder.unknown("seq") not in found.values()
+    assert encoder.unknown("num") is None
+    with pytest.raises(ConfigError, match="The numeric column 'num' has no vocabulary"):
+        encoder.keys("num")

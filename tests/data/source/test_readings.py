@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.errors import DataError
 from tests.support.csv_text import dataset_of, read
-from tests.support.datasets import SPLITS, built, feature, frames, label, with_labels, write_dataset
+from tests.support.datasets import (
+    SPLITS,
+    built,
+    cached,
+    feature,
+    frames,
+    label,
+    with_labels,
+    write_dataset,
+)
 from tests.support.faulty_sources import ROWS, message, rewrite, small
+from tests.support.opened_caches import opened
 from tests.support.project import Project
 
 LABELS = [
@@ -244,3 +254,66 @@ def test_copy_of_text_as_a_number_is_rejected(tmp_path):
     dataset = write_dataset(tmp_path, frames("cat"), features)
     with pytest.raises(DataError, match=r"'size' \(read from 'cat'\) is not a number .float. in 5"):
         open_cache(dataset)
+
+
+def test_nan_in_a_column_of_whole_numbers(tmp_path):
+    values = [1.0, float("nan"), 3.0, 1.0]
+    for i, column in enumerate((feature("x", dtype="int"), feature("x", "numeric", "int"))):
+        features = [column, feature("cat")]
+        columns = {"train": {"x": values, "cat": ["a", "b"] * 2}}
+        with pytest.raises(DataError) as caught:
+            opened(tmp_path / str(i), columns, features, "parquet")
+        text = str(caught.value)
+        assert "column 'x' is NaN in 1 row of train; first in" in text
+        assert "row 2, value nan" in text
+        assert "dtype: str" not in text
+        # The advice works, in both of its forms.
+        frame = pl.DataFrame(columns["train"])
+        for cured in (
+            frame["x"].fill_nan(None),
+            pl.from_pandas(frame.to_pandas()["x"].astype("Int64")),
+        ):
+            assert cured.null_count() == 1
+            fixed = {"train": {**columns["train"], "x": cured}}
+            cache = opened(tmp_path / f"{i}{cured.dtype}", fixed, features, "parquet")
+            found = cached(cache)["train"]["x"].tolist()
+            # Missing is 0: the token before 1 and 3, or the number.
+            assert found == ([2, 1, 3, 2] if column["type"] == "categorical" else [1, 0, 3, 1])
+
+
+def test_a_broken_number_in_a_numeric_column(tmp_path):
+    columns = {"train": {"x": [1.0, 2.5], "z": ["1", "two"], "cat": ["a", "b"]}}
+    features = [feature("x", "numeric", "int"), feature("z", "numeric", "float"), feature("cat")]
+    with pytest.raises(DataError) as caught:
+        opened(tmp_path, columns, features)
+    # `dtype: str` would be rejected: a number is no text.
+    assert "Fix the value, or declare dtype: float." in str(caught.value)
+    assert "value 'two'. Fix the value.\n" in str(caught.value)
+    assert "dtype: str" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data_format", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["categorical", "meta"])
+def test_ids_that_a_float_cannot_tell_apart(tmp_path, kind, data_format):
+    values = [2**53, 2**53 + 1, None, 5]
+    assert float(values[0]) == float(values[1])
+    columns = {"train": {"x": values, "cat": ["a", "b"] * 2}}
+    features = [feature("cat"), feature("x", kind, "float")]
+    with pytest.raises(DataError) as caught:
+        opened(tmp_path, columns, features, data_format)
+    text = (
+        "column 'x' is a float, in which neighbouring ids become equal in 2 rows of train; first in"
+    )
+    assert text in str(caught.value)
+    assert "Declare dtype: int or str." in str(caught.value)
+    features[1]["dtype"] = "int"
+    ids = cached(opened(tmp_path / "cured", columns, features, data_format))["train"]["x"]
+    assert len(set(ids.tolist())) == 4
+
+
+def test_ids_that_a_float32_cannot_tell_apart(tmp_path):
+    columns = {"train": {"x": pl.Series([2.0**24, 5.0], dtype=pl.Float32)}}
+    with pytest.raises(DataError, match="neighbouring ids become equal in 1 row of train"):
+        opened(tmp_path, columns, [feature("x", dtype="float")], "parquet")
+    columns["train"]["x"] = columns["train"]["x"].cast(pl.Float64)
+    assert opened(tmp_path / "64", columns, [feature("x", dtype="float")], "parquet").rows
