@@ -41,13 +41,13 @@ def test_tokens_are_counted_whatever_the_blocks(rows, block_rows, merge_rows):
     assert counts["seq"].longest == max(len(seq or []) for _, seq in rows)
 
 
-def test_counts_of_another_process_are_added(tmp_path):
-    ours, theirs, nothing = (TokenCounts() for _ in range(3))
-    ours.add(pl.Series(["a", "b", "a"]))
-    theirs.add(pl.Series(["b", "c"]))
-    theirs.write(tmp_path / "theirs")
-    nothing.write(tmp_path / "nothing")
-    ours.add_file(tmp_path / "theirs", longest=4)
-    ours.add_file(tmp_path / "nothing", longest=9)
-    assert ours.counts() == {"a": 2, "b": 2, "c": 1}
-    assert ours.longest == 4
+def test_counts_of_other_processes_are_added(tmp_path):
+    counts, second, third, nothing = (TokenCounts() for _ in range(4))
+    counts.add(pl.Series(["a", "b", "a"]))
+    second.add(pl.Series(["b", "c"]))
+    third.add(pl.Series(["c"]))
+    for number, (other, longest) in enumerate([(second, 4), (third, 2), (nothing, 9)]):
+        other.write(tmp_path / str(number))
+        counts.add_file(tmp_path / str(number), longest)
+    assert counts.counts() == {"a": 2, "b": 2, "c": 2}
+    assert counts.longest == 4
