@@ -1,5 +1,7 @@
 """A project with a small tuner file."""
 
+from pathlib import Path
+
 import yaml
 
 from fuxictr_stem.cli import main
@@ -10,6 +12,8 @@ TUNER = {
     "base_expid": "toy_test",
     "tuner_space": {"learning_rate": [0.01, 0.001], "epochs": 1},
 }
+
+RATES = [0.05, 0.01, 0.005, 0.001]
 
 
 class TunerProject(Project):
@@ -37,3 +41,8 @@ class TunerProject(Project):
     def ids(self):
         """The experiment ids that the tuner has written, in order."""
         return sorted(yaml.safe_load((self.folder / "toy_tuner/model_config.yaml").read_text()))
+
+
+def results():
+    """When each result of the current folder's trials was written, by its file."""
+    return {path: path.stat().st_mtime_ns for path in Path("checkpoints").rglob("result.json")}

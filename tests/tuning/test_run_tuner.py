@@ -1,8 +1,6 @@
 """A tuner from its file to its best setting; the runs are made up, but for one test of real ones."""
 
-import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,35 +11,19 @@ import optuna
 import pytest
 import yaml
 
-from fuxictr_stem.benchmark.report import tuner_page
 from fuxictr_stem.cli import main
 from fuxictr_stem.config.experiment_config import load_experiment
-from tests.support import fake_runs
 from tests.support.fake_runs import DIVERGES
+from tests.support.tuner_project import results
 
 pytestmark = pytest.mark.usefixtures("root_logging")
 ROOT = Path(__file__).parents[2]
-RATES = [0.05, 0.01, 0.005, 0.001]
-
-
-@pytest.fixture
-def fake(request, project, monkeypatch):
-    """The project, with made-up runs of four learning rates; the page is drawn for those who read it."""
-    fake_runs.use(monkeypatch)
-    if "page" not in request.fixturenames:
-        monkeypatch.setattr(tuner_page, "write_tuner_page", lambda _: None)
-    project.tuner["tuner_space"] = {"learning_rate": RATES}
-    return project
 
 
 @pytest.fixture
 def page():
     """Have the page be drawn; return what reads it."""
     return lambda: Path("toy_tuner/report.html").read_text()
-
-
-def results():
-    return {path: path.stat().st_mtime_ns for path in Path("checkpoints").rglob("result.json")}
 
 
 def test_a_grid_ends_with_its_table_and_its_best_experiment(fake, page, capfd):
@@ -66,22 +48,6 @@ def test_a_grid_ends_with_its_table_and_its_best_experiment(fake, page, capfd):
     assert "As an experiment id: toy_test_best." in page()
 
 
-def test_a_second_start_makes_nothing_and_other_data_everything(fake):
-    assert fake.tune() == 0
-    first = results()
-    assert fake.tune("--gpu", "-1", "-1") == 0
-    assert results() == first
-    fake.frames["train"] = fake.frames["train"].head(500)
-    killed = next(iter(first)).parent  # one that has saved a state, but not finished
-    (killed / "result.json").unlink()
-    (killed / "states").mkdir()
-    assert fake.tune() == 0
-    assert not (killed / "states").exists()
-    after = results()
-    assert after.keys() == first.keys()
-    assert all(after[path] != first[path] for path in first)
-
-
 def test_a_variant_that_fails_says_why_and_the_rest_finishes(fake, page, capfd):
     fake.tuner["tuner_space"] = {"learning_rate": [DIVERGES, 0.01]}
     assert fake.tune() == 0
@@ -94,15 +60,6 @@ def test_a_variant_that_fails_says_why_and_the_rest_finishes(fake, page, capfd):
     assert "No trial succeeded" in capfd.readouterr().err
 
 
-def test_a_tag_chooses_trials(fake, capfd):
-    assert fake.tune("--tag", "002") == 0
-    assert len(results()) == 1
-    assert fake.tune("--tag", "007") == 2
-    assert "no trial has it in its id" in capfd.readouterr().err
-    fake.tuner |= {"sampler": "tpe", "trials": 2}
-    assert fake.tune("--tag", "001") == 2
-
-
 def test_two_tuners_do_not_share_a_folder(fake, capfd):
     from filelock import FileLock
 
@@ -110,13 +67,6 @@ def test_two_tuners_do_not_share_a_folder(fake, capfd):
     with FileLock("toy_tuner/.lock"):
         assert fake.tune() == 2
     assert "another tuner is writing there" in capfd.readouterr().err
-
-
-def test_variants_of_the_dataset_have_names_and_data_of_their_own(fake):
-    fake.tuner["tuner_space"] = {"min_categr_count": [12, 21]}
-    assert fake.tune() == 0
-    data = [json.loads(path.read_text())["settings"]["data"] for path in results()]
-    assert len(set(data)) == len({path.parent.parent.name for path in results()}) == 2
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -173,36 +123,6 @@ def test_a_killed_search_goes_on_with_no_trial_lost(fake, capfd):
     storage = optuna.storages.JournalStorage(journal)
     study = optuna.load_study(study_name=None, storage=storage)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
-
-
-def test_the_budget_ends_the_search(fake, capfd):
-    fake.tuner["budget_minutes"] = 1.0e-9
-    assert fake.tune() == 2
-    assert "budget_minutes" in capfd.readouterr().err
-    fake.tuner["budget_minutes"] = 2.5  # each made-up trial says that it took a minute
-    fake.tuner["tuner_space"]["learning_rate"] = RATES[:2]
-    assert fake.tune() == 0
-    fake.tuner["budget_minutes"] = 1.5
-    fake.tuner["tuner_space"]["learning_rate"] = RATES
-    shutil.rmtree("toy_tuner")
-    assert fake.tune() == 0
-    assert "2 of 4 trials" in capfd.readouterr().out
-
-
-def test_hopeless_trials_are_pruned_and_stay_so(fake, capfd):
-    fake.tuner |= {"pruning": True}
-    fake.tuner["tuner_space"]["learning_rate"] = [0.01, 0.008, 0.006, 0.005, 0.004, 1e-5, 0.0055]
-    assert fake.tune() == 0
-    assert "7 of 7 trials: 6 done, 1 pruned" in capfd.readouterr().out
-    (pruned,) = Path("toy_tuner/trials").rglob("pruned.json")
-    assert pruned.parent.name.startswith("toy_test_006_")
-    assert len(json.loads(pruned.read_text())["evaluations"]) == 1
-    assert len(results()) == 6
-    # Nothing of it is left, and the next start does not make it again.
-    assert not list(Path("checkpoints").rglob("toy_test_006_*"))
-    stamp = pruned.stat().st_mtime_ns
-    assert fake.tune() == 0
-    assert pruned.stat().st_mtime_ns == stamp
 
 
 def test_the_front_of_several_objectives_is_reported(fake, page, capfd):

@@ -1,45 +1,9 @@
-"""Which settings come next: by chance, by TPE, and after a search was killed."""
+"""Which settings come next: the experiment's own, then others by chance or by TPE."""
 
-import optuna
 import pytest
 
-from fuxictr_stem.tuning.samplers import make_sampler
-from fuxictr_stem.tuning.space import Choices, Range, Search
-from fuxictr_stem.tuning.trials import DONE, FAILED, PRUNED, Trial
-
-SPACE = {
-    "learning_rate": Range(1e-4, 1e-1, log=True),
-    "epochs": Range(1, 3),
-    "units": Choices([[8], [8, 4]]),
-    "optimizer": Choices(["adam", "SGD"]),
-}
-OWN = {"learning_rate": 0.01, "epochs": 2, "units": [8], "optimizer": "adam"}
-
-
-def make(folder, sampler="tpe", trials=8, own=OWN, modes=("max",), space=SPACE, seed=0):
-    search = Search(space, sampler, trials, seed)
-    return make_sampler(search, own, list(modes), folder / "study.journal", "study")
-
-
-def ended(number, settings, state=DONE, **objectives):
-    objectives = objectives or {"monitor": -abs(settings["learning_rate"] - 0.02)}
-    value = next(iter(objectives.values()))
-    return Trial(number, f"t{number}", settings, state, value, objectives, [value - 0.1, value])
-
-
-def play(sampler, numbers):
-    points = []
-    for number in numbers:
-        points.append(sampler.settings(number))
-        sampler.tell(ended(number, points[-1]))
-    return points
-
-
-def study(folder):
-    storage = optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
-    )
-    return optuna.load_study(study_name="study", storage=storage)
+from fuxictr_stem.tuning.space import Choices
+from tests.support.made_up_trials import OWN, make, play
 
 
 def fits(point):
@@ -68,67 +32,3 @@ def test_chance_ends_where_everything_was_tried(tmp_path):
     space = {"optimizer": Choices(["adam", "SGD", "AdamW"])}
     made = make(tmp_path, "random", 20, {"optimizer": "adam"}, space=space)
     assert sorted(point["optimizer"] for point in made.points) == ["AdamW", "SGD", "adam"]
-
-
-def test_tpe_goes_on_where_it_was_killed(tmp_path):
-    first = make(tmp_path)
-    points = play(first, range(3))
-    points.append(first.settings(3))  # runs when the search is killed
-    journal = tmp_path / "study.journal"
-    with journal.open("a") as file:
-        file.write('{"op_code": 5, "worker')  # half a line
-    (tmp_path / "study.journal.lock").touch()
-    again = make(tmp_path)
-    assert again.num_chosen() == 4
-    assert [again.settings(number) for number in range(4)] == points
-    again.tell(ended(3, points[3]))
-    again.tell(ended(1, points[1]))  # read once more from the disk
-    later = play(again, range(4, 8))
-    # What is drawn after the start is not what was drawn before.
-    assert all(point not in points for point in later)
-    states = [trial.state.name for trial in study(tmp_path).trials]
-    assert states == ["COMPLETE"] * 8
-
-
-def test_a_trial_that_failed_is_tried_again_by_the_next_start(tmp_path):
-    first = make(tmp_path)
-    points = play(first, range(2))
-    points.append(first.settings(2))
-    first.tell(ended(2, points[2], FAILED))
-    assert first.settings(2) == points[2]
-    assert first.settings(3) != points[2]
-    again = make(tmp_path)
-    assert again.num_chosen() == 4
-    assert again.settings(2) == points[2]
-    again.tell(ended(2, points[2]))
-    assert [trial.state.name for trial in study(tmp_path).trials].count("COMPLETE") == 3
-
-
-def test_what_the_journal_holds_is_for_the_dashboard(tmp_path):
-    sampler = make(tmp_path)
-    play(sampler, range(2))
-    point = sampler.settings(2)
-    sampler.tell(ended(2, point, PRUNED))
-    done, _, pruned = study(tmp_path).trials
-    assert done.params == {**OWN, "units": "[8]"}
-    assert done.user_attrs["expid"] == "t0"
-    assert done.values == [-0.01]
-    assert pruned.state.name == "PRUNED"
-    assert len(pruned.intermediate_values) == 2
-    assert study(tmp_path).direction.name == "MAXIMIZE"
-
-
-def test_own_settings_outside_of_the_space_are_tried_all_the_same(tmp_path):
-    own = {**OWN, "learning_rate": 0.5, "units": [16]}
-    sampler = make(tmp_path, own=own)
-    assert play(sampler, range(3))[0] == own
-    assert study(tmp_path).trials[0].params == {"epochs": 2, "optimizer": "adam"}
-
-
-def test_several_objectives_each_have_their_direction(tmp_path):
-    sampler = make(tmp_path, modes=("max", "min"))
-    for number in range(3):
-        settings = sampler.settings(number)
-        sampler.tell(ended(number, settings, like_AUC=0.7, view_logloss=0.4))
-    assert [d.name for d in study(tmp_path).directions] == ["MAXIMIZE", "MINIMIZE"]
-    assert study(tmp_path).trials[2].values == [0.7, 0.4]

@@ -5,16 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fuxictr_stem.tuning.trials import DONE, FAILED, Trial, Trials, importance
-
-
-def trials(*rates, chosen, key="learning_rate"):
-    state = DONE if chosen in rates else FAILED
-    every = [
-        Trial(number, f"t{number}", {key: rate}, state, 0.8 if rate == chosen else 0.7)
-        for number, rate in enumerate(rates)
-    ]
-    return Trials("toy", "AUC", "max", every)
+from fuxictr_stem.tuning.trials import importance
+from tests.support.made_up_trials import trials
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from fuxictr_stem.errors import OutputError
 from fuxictr_stem.tuning.trials import DONE, FAILED, Trial, Trials
 from fuxictr_stem.tuning.verify_run import PREDICTIONS
 from tests.support.finished_benchmarks import METRICS, make_benchmark
-from tests.tuning.test_trials import trials
+from tests.support.made_up_trials import trials
 
 NOISES = {"MMoE": 1.3, "STEMNet": 0.9, "SingleTask": 1.2, "PLE": 1.0, "ESMM": 0.1}
 
