@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 
 from fuxictr_stem.config import value_types as kinds
@@ -47,6 +48,10 @@ class ChoicesShape(Shape):
     choices: kinds.Several[kinds.PlainValue] = field("the values", REQUIRED)
 
 
+_WholeNumber = Annotated[int, Field(ge=-kinds.LARGEST, le=kinds.LARGEST)]
+_End = Annotated[_WholeNumber | kinds.Number, kinds.named("a finite number", type="number")]
+
+
 @dataclass(frozen=True)
 class Choices:
     """Some values."""
@@ -62,8 +67,8 @@ class Choices:
 class Range:
     """The numbers between two, both included; whole ones if both ends are."""
 
-    low: int | kinds.Number = field("the least value", REQUIRED)
-    high: int | kinds.Number = field("the largest value", REQUIRED)
+    low: _End = field("the least value", REQUIRED)
+    high: _End = field("the largest value", REQUIRED)
     log: bool = field("draw its logarithm, as for a learning rate", False)
 
     @property
