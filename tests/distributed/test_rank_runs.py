@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import shutil
 import signal
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.project import result_of
-from tests.support.ranks import Forked, close, outcome
+from tests.support.ranks import close, ends
 from tests.support.trackers import in_tensorboard, not_measured
 
 pytestmark = pytest.mark.slow
@@ -25,21 +24,6 @@ WEIGHTS = ["model.safetensors", "model_last.safetensors"]
 # The first rank tracks for all.
 TRACKED = importlib.util.find_spec("tensorboard") is not None
 VARYING = ("seconds", "samples_per_second", "peak_rss_bytes")
-
-
-@pytest.fixture
-def forked(project, tmp_path):
-    project.model |= {"epochs": 6, "state_steps": 7, "early_stop_patience": 9}
-    project.write()
-    return Forked(tmp_path)
-
-
-def ends(forked, codes, *options, **more):
-    """Run until all ranks have ended; return what they have said."""
-    run = forked.start(*options, **more)
-    said = forked.end(run)
-    assert run.exit_codes == codes, said
-    return said
 
 
 def names_in(folder):
@@ -137,41 +121,3 @@ def test_ranks_whose_torchrun_has_died_end_with_one_message(project, forked):
     assert run.exit_codes == [2, 2]
     assert said.count("error: ") == 1
     assert "error: torchrun, which has started this process, has ended" in said
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_bit_for_bit_with_as_many_ranks(project, forked):
-    project.model["net_dropout"] = 0.2
-    project.write()
-    ends(forked, [0, 0])
-    weights = forked.folder / HOME / "model.safetensors"
-    expected = outcome(project), weights.read_bytes()
-    os.rename(forked.folder / "checkpoints", forked.folder / "unbroken")
-    # The first rank, which writes all files; of the other, the next test.
-    said = ends(forked, [KILLED, 2], AT_STEP="33 0 SIGKILL")
-    assert said.count("error: ") == 1
-    assert "error: Rank 0 of 2 (counted from 0) has ended" in said
-    assert not (forked.folder / HOME / "result.json").exists()
-    said = ends(forked, [0, 0], "--resume")
-    assert said.count("--resume: continuing from") == 1
-    assert (outcome(project), weights.read_bytes()) == expected
-    assert not (forked.folder / HOME / "states").exists()
-    said = ends(forked, [0, 0], "--resume")
-    assert said.count("this run is finished") == 1
-
-
-def test_a_killed_run_goes_on_alone_or_with_other_ranks(project, forked):
-    assert project.run() == 0
-    expected = outcome(project)
-    os.rename(project.folder / "checkpoints", project.folder / "unbroken")
-
-    said = ends(forked, [2, KILLED], AT_STEP="33 1 SIGKILL")
-    assert "error: Rank 1 of 2 (counted from 0) has ended" in said
-    shutil.copytree(project.folder / "checkpoints", project.folder / "killed")
-    assert project.run("--resume") == 0
-    close(outcome(project), expected)
-    os.rename(project.folder / "checkpoints", project.folder / "alone")
-
-    os.rename(project.folder / "killed", project.folder / "checkpoints")
-    ends(forked, [0, 0, 0], "--resume", ranks=3)
-    close(outcome(project), expected)

@@ -37,6 +37,7 @@ def test_each_table_is_encoded_by_weights_of_its_own(spec, shape):
     if spec["type"] == "sequence":
         x[0] = 0  # nothing but padding
         x[1:, 4:] = 0
+        x[1, 2, :DIM] = 0  # a token without a vector in the first table alone
     out = together(x).unflatten(1, (TABLES, -1))
     assert out.shape == (6, TABLES, together.output_dim)
     for table in range(TABLES):

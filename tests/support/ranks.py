@@ -348,3 +348,11 @@ def process_of_rank(agent, number):
         except OSError:
             continue
     raise AssertionError(f"no rank {number}")
+
+
+def ends(forked, codes, *options, **more):
+    """Run until all ranks have ended; return what they have said."""
+    run = forked.start(*options, **more)
+    said = forked.end(run)
+    assert run.exit_codes == codes, said
+    return said

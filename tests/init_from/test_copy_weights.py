@@ -1,9 +1,7 @@
 """A run that starts from another run's weights: the same rows have the same scores at its first step."""
 
-import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,15 +12,13 @@ from safetensors.torch import load_file
 from fuxictr_stem.config.experiment_config import load_experiment
 from fuxictr_stem.data.encoding.row_encoder import RowEncoder
 from fuxictr_stem.distributed.split_model import build_split
-from fuxictr_stem.errors import ConfigError
-from fuxictr_stem.experiment import open_data, run_experiment
+from fuxictr_stem.experiment import open_data
 from fuxictr_stem.init_from.copy_weights import InitialWeights
 from fuxictr_stem.models import STEMNet
 from fuxictr_stem.registry import list_models
-from fuxictr_stem.training.evaluation import evaluate_predictions, predict
-from fuxictr_stem.training.trainer import Trainer
 from tests.support.crashes import Crash
-from tests.support.project import Project, result_of, toy_rows
+from tests.support.days import Days, weights_of
+from tests.support.project import toy_rows
 from tests.support.ranks import on_ranks
 from tests.support.small_models import SMALL
 
@@ -38,77 +34,6 @@ def settings_of(name):
     if "auxiliary_labels" in settings:
         settings["auxiliary_labels"] = ["view"]
     return settings
-
-
-class Days(Project):
-    """A project of two days: ``day1`` and ``day2`` are experiments, on datasets of the same names."""
-
-    def __init__(self, folder, **settings):
-        super().__init__(folder)
-        self.model = {k: v for k, v in {**self.model, **settings}.items() if v is not None}
-        self.days = {
-            "day1": {"train": toy_rows(600, 0), "valid": toy_rows(200, 1)},
-            "day2": {"train": toy_rows(600, 0), "valid": toy_rows(200, 1)},
-        }
-        self.changes: dict[str, dict] = {"day1": {}, "day2": {}}
-        self.datasets: dict[str, dict] = {"day1": {}, "day2": {}}
-
-    def write(self) -> None:
-        config = self.folder / "config"
-        for part in ("model_config", "dataset_config"):
-            (config / part).mkdir(parents=True, exist_ok=True)
-        experiments, datasets = {"Base": {"verbose": 0}}, {}
-        for day, frames in self.days.items():
-            experiments[day] = {**self.model, "dataset_id": day, **self.changes[day]}
-            datasets[day] = {**self.dataset, "test_data": None, **self.datasets[day]}
-            for split, frame in frames.items():
-                frame.write_csv(self.folder / f"{day}_{split}.csv")
-                datasets[day][f"{split}_data"] = f"./{day}_{split}.csv"
-        for part, content in (("model_config", experiments), ("dataset_config", datasets)):
-            (config / part / "toy.yaml").write_text(json.dumps(content))
-
-    def folder_of(self, day: str) -> Path:
-        return self.folder / "checkpoints" / day / day
-
-    def train(self, day: str, *more: str) -> int:
-        return self.run(*more, expid=day)
-
-    def result(self, day: str) -> dict:
-        return result_of(self, day, day)
-
-
-@pytest.fixture
-def days(tmp_path, monkeypatch, root_logging):
-    monkeypatch.chdir(tmp_path)
-    return lambda **settings: Days(tmp_path, **settings)
-
-
-class FirstStep:
-    """The model and the valid batches of a run, before its first step."""
-
-    def __init__(self, monkeypatch):
-        original = Trainer._run
-
-        def look(trainer, epochs):
-            model = trainer.model
-            self.labels = model.labels
-            self.weights = {k: v.clone() for k, v in model.state_dict().items()}
-            predictions = predict(model, trainer._valid)
-            self.scores = predictions.y_pred
-            self.figures = evaluate_predictions(trainer.tasks, predictions, ["AUC", "logloss"])
-            model.train()
-            original(trainer, epochs)
-
-        monkeypatch.setattr(Trainer, "_run", look)
-
-
-@pytest.fixture
-def first_step(monkeypatch):
-    return FirstStep(monkeypatch)
-
-
-def weights_of(folder):
-    return load_file(str(folder / "model.safetensors"))
 
 
 def rows_of(days, day, field, first_step=None):
@@ -288,90 +213,6 @@ def test_yesterday_helps(days):
     assert min(auc["after"]) > max(auc["alone"]) + 0.05
 
 
-def refusal(project):
-    project.write()
-    with pytest.raises(ConfigError) as caught:
-        run_experiment(Path("config"), "day2", init_from=Path("checkpoints/day1/day1"))
-    return str(caught.value)
-
-
-def test_what_does_not_fit_is_one_message_before_any_data_are_read(days):
-    project = days(epochs=1)
-    assert project.train("day1") == 0
-    project.changes["day2"] = {"embedding_dim": 8, "tower_hidden_units": [6, 5]}
-    project.datasets["day2"] = {
-        "feature_cols": [
-            {"name": ["user", "item"], "active": True, "dtype": "str", "type": "categorical"},
-            {"name": "city", "active": True, "dtype": "str", "type": "categorical"},
-        ]
-    }
-    said = refusal(project)
-    for part in (
-        "--init-from checkpoints/day1/day1 does not fit this experiment",
-        "only it has the fields age",
-        "only this has the fields city",
-        "field 'user': embedding_dim 4 there, 8 here.",
-        "towers.layers.0.weight of 'like': 1x4x8 there, 1x6x8 here",
-        "towers.layers.4.weight of 'like': none there, 1x1x5 here",
-        "tower_hidden_units [4] there, [6, 5] here",
-    ):
-        assert part in said, said
-    assert not (project.folder / "data" / "day2").exists()
-    project.changes["day2"] = {
-        "task": ["binary_classification", "regression"],
-        "loss": ["binary_crossentropy", "mse_loss"],
-        "metrics": ["logloss", "MSE"],
-        "monitor": "logloss",
-        "monitor_mode": "min",
-    }
-    assert "task 'view' is binary_classification there, regression here." in refusal(project)
-    project.changes["day2"] = {"task_labels": ["view"], "model": "PLE"}
-    assert "its model is STEMNet, this one's PLE" in refusal(project)
-
-
-def test_other_activations_are_a_warning(days, capfd):
-    project = days(epochs=1)
-    assert project.train("day1") == 0
-    project.changes["day2"] = {"hidden_activations": "tanh"}
-    assert project.train("day2", "--init-from", "checkpoints/day1/day1") == 0
-    assert "settings of the model differ: hidden_activations 'ReLU' there, 'tanh' here." in (
-        capfd.readouterr().err
-    )
-
-
-def test_fields_in_another_order_are_refused(days):
-    project = days(epochs=1)
-    assert project.train("day1") == 0
-    project.changes["day2"] = {"use_features": ["item", "user", "age"]}
-    assert "the order of the fields is user, item, age there, item, user, age here" in refusal(
-        project
-    )
-
-
-def test_a_folder_that_is_no_source_is_refused(days):
-    project = days(epochs=1)
-    assert "there is no such folder" in refusal(project)
-    home = project.folder_of("day1")
-    home.mkdir(parents=True)
-    assert "it has no result.json" in refusal(project)
-    assert project.train("day1") == 0
-    shutil.move(home / "encoder", home / "kept")
-    assert "encoder" in refusal(project)
-    shutil.move(home / "kept", home / "encoder")
-    path = home / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert "model.safetensors is not what was written" in refusal(project)
-    with pytest.raises(ConfigError, match="is the folder that this run writes to"):
-        run_experiment(Path("config"), "day1", init_from=home)
-
-
-def test_a_folder_without_run_json_is_of_an_older_version(days):
-    project = days(epochs=1)
-    assert project.train("day1") == 0
-    (project.folder_of("day1") / "run.json").unlink()
-    assert "has no run.json" in refusal(project)
-
-
 class Broken(Days):
     """Day 2 from day 1, whose run can crash at any step."""
 
@@ -419,7 +260,7 @@ def test_a_stopped_run_goes_on_without_its_source(source, tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
-def test_another_source_is_refused_with_resume(tmp_path, monkeypatch, root_logging, capfd):
+def test_another_source_is_rejected_with_resume(tmp_path, monkeypatch, root_logging, capfd):
     monkeypatch.chdir(tmp_path)
     project = Broken(tmp_path, epochs=1, state_steps=1)
     assert project.train("day1") == 0
