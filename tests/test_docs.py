@@ -12,8 +12,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fuxictr_stem import load
+from fuxictr_stem import list_models, load
 from fuxictr_stem.analysis.audit import audit
+from fuxictr_stem.registry import get_model
 from tests.support.small_models import batch, feature_map
 
 ROOT = Path(__file__).parents[1]
@@ -164,3 +165,15 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert any("buy_pred" in output.get("text", "") for output in outputs)
+
+
+def test_packages_name_their_modules():
+    """Where a package says how its files fit together, no file is left out or has an older name."""
+    models = {get_model(name).__module__.rpartition(".")[2] for name in list_models()}
+    missing = {}
+    for init in (ROOT / "fuxictr_stem").glob("*/**/__init__.py"):
+        words = " ".join(re.findall(r"`([\w./]+)`", init.read_text(encoding="utf-8")))
+        files = {path.stem for path in init.parent.glob("*.py")} - {"__init__"}
+        folders = {path.parent.name for path in init.parent.glob("*/__init__.py")}
+        missing[init.parent.name] = (files | folders) - set(re.split(r"[\s./]+", words)) - models
+    assert {name: left for name, left in missing.items() if left} == {}

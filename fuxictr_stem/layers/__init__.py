@@ -2,7 +2,8 @@
 
 `embeddings` gives one input per table (`row_gradients`: its gradient by touched rows); `grouped` runs many
 MLPs of one shape at once (`blocked`: on the CPU); `gates` says what each gate reads and trains; `experts`
-stacks experts and gates.
+stacks experts and gates. `row_shards` says which rows of a table a process keeps; `device`, where a tensor
+is.
 """
 
 from fuxictr_stem.layers.embeddings import FieldTables, NumericTables, PretrainedTables

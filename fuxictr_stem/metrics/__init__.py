@@ -1,7 +1,7 @@
 """Metrics: pure functions on arrays, without a Python loop over rows or groups.
 
-`check_arrays` checks arguments; `ranking` and `pointwise` hold the metrics; `tasks` finds them by name in
-configs and averages over tasks; `bootstrap` and `intervals` say how far they could be chance.
+`check_arrays` checks arguments; `ranking` and `pointwise` hold the metrics; `task_metrics` finds them by
+name in configs and averages over tasks; `bootstrap` and `intervals` say how far they could be chance.
 """
 
 from fuxictr_stem.metrics.pointwise import (

@@ -1,10 +1,10 @@
 """A finished run as a folder that scores rows.
 
 `run` opens the folder: the model from ``run.json`` and the weights, and the encoder of its columns.
-`inputs` reads frames and files into blocks of ids; `predict` runs the model over them batch by batch, into
-a frame or a file (`score_files`). `evaluate` also reads labels, `measure` computes metrics, of all rows and
-for each value of a column, and `evaluation_result` shows them. `embeddings` gives the vectors of a field's
-values, in frames or files; `gate_frames` shows which experts the tasks listen to.
+`rows_to_score` reads frames and files into blocks of ids; `predict` runs the model over them batch by
+batch, into a frame or a file (`score_files`). `evaluate` also reads labels, `measure` computes metrics, of
+all rows and for each value of a column, and `evaluation_result` shows them. `field_vectors` has the vectors
+of a field's values, in frames or files; `gate_frames` shows which experts the tasks listen to.
 
 `scoring_module` is a model without what only training needs, made of `scoring_embedding` (tables as
 `stored_rows`) and `scoring_layers`; `programs` writes it for `torch.export`, as machine code and as ONNX,

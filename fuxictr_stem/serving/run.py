@@ -92,7 +92,7 @@ class Run:
     ) -> int:
         """Write the scores of files' rows to a parquet or csv file, and return their number.
 
-        The rows go from file to file in blocks of `inputs.BLOCK_ROWS`, so there may be more of them
+        The rows go from file to file in blocks of `rows_to_score.BLOCK_ROWS`, so there may be more of them
         than fit into memory. The file appears when it is complete.
 
         Args:
