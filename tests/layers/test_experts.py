@@ -1,7 +1,9 @@
-"""Stacks of experts and gates: what a config may ask of them."""
+"""Stacks of experts and gates: what a config may ask of them, and no part that nothing reads."""
 
 import pytest
+import torch
 
+from fuxictr_stem.layers import ExpertStack, aftb_rules, cgc_rules
 from tests.support.small_models import feature_map, small_model
 
 
@@ -18,3 +20,28 @@ from tests.support.small_models import feature_map, small_model
 def test_wrong_sizes_are_named(params, message):
     with pytest.raises(ValueError, match=message):
         small_model("STEMNet", feature_map(), **params)
+
+
+@pytest.mark.parametrize("gate_input", ["task_plus_shared", "task"])
+@pytest.mark.parametrize("make_rules", [aftb_rules, cgc_rules])
+def test_the_last_layer_has_no_gate_that_nobody_reads(make_rules, gate_input):
+    stack = ExpertStack(
+        3,
+        2,
+        6,
+        [5, 4],
+        make_rules=make_rules,
+        num_specific_experts=2,
+        num_shared_experts=1,
+        gate_hidden_units=[3],
+        gate_input=gate_input,
+        hidden_activations="tanh",
+    )
+    assert [len(layer.gates.output) for layer in stack.layers] == [3, 3, 2]
+    out = stack(torch.randn(3, 7, 6))
+    assert out.shape == (2, 7, 4)
+    out.square().sum().backward()
+    for name, parameter in stack.named_parameters():
+        # Group by group: an expert or a gate must not hide behind its neighbours.
+        for part in parameter.grad:
+            assert part.abs().sum() > 0, name
