@@ -58,7 +58,7 @@ def command_line(argv: Sequence[str] | None = None) -> NoReturn:
 def _on_ranks(work: Callable[[Ranks | None], None], advice: str = "", gpu: int = -1) -> None:
     """Do some work on all processes that `torchrun` has started, or in this one, which needs no PyTorch.
 
-    ``advice`` is how to go on when one of them is lost; ``gpu`` is -1 for the CPU.
+    ``advice`` is how to continue when one of them is lost; ``gpu`` is -1 for the CPU.
     """
     if not started_by_torchrun():
         work(None)

@@ -30,7 +30,7 @@ def load_reference_state_dict(model: MultiTaskNet, state_dict: Mapping[str, Any]
     Args:
         model: Our model, with the sizes of the published one.
         state_dict: The published model's state dict; arrays or tensors by name. The gate that the
-            published last STEM layer has and nobody reads is left out.
+            published last STEM layer has, which nothing reads, is left out.
 
     Raises:
         ConfigError: If it is not a state dict, or a tensor is missing, left over or of another shape; the
@@ -188,7 +188,7 @@ def _expert_layers(part: str, state: Iterable[str], model: STEMNet | PLE) -> _Pa
         for gate in range(len(layer.gates.output)):
             yield from _gate(state, f"{prefix}.gate.{gate}", layer.gates, gate)
         if not layer.shared_output:
-            # The published last layer has a shared gate whose output nobody reads.
+            # The published last layer has a shared gate whose output nothing reads.
             unread = f"{prefix}.gate.{model.num_tasks}."
             yield from ((name, None) for name in state if name.startswith(unread))
 

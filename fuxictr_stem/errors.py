@@ -37,7 +37,7 @@ class AccessError(UserError):
 
 
 class TrainingError(UserError):
-    """Training that cannot go on, such as a loss that is not finite."""
+    """Training that cannot continue, such as a loss that is not finite."""
 
 
 class OutputError(UserError):

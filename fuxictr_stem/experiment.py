@@ -105,7 +105,7 @@ def run_experiment(
         allow_stand_in: Whether synthetic data may stand in for official files that are not there.
         overrides: Settings that replace those of the config, such as another ``seed``.
         csv_path: File of the results lines; by default the config folder's name with ``.csv``.
-        resume: Whether to go on from the last saved state; a finished run's result is returned.
+        resume: Whether to continue from the last saved state; a finished run's result is returned.
         share: What of the memory is this run's, where others are started with it.
         init_from: Folder of a finished run whose weights this one starts from. With ``resume``, a run
             that has a state need not find it there any more.

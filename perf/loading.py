@@ -21,7 +21,7 @@ _TABLE_ROWS = 1_000_000
 
 
 class _Epochs:
-    """Passes over a split, its file read anew from the disk where it is read at all."""
+    """Passes over a split, its file read again from the disk where it is read at all."""
 
     loader: Iterable[dict[str, Any]]
 

@@ -45,7 +45,7 @@ class Part:
     """A part of a model."""
 
     name: str  # such as ``layer 1 expert like.2``; for what is not known, the path of the module
-    owner: str | None  # the task's label, ``shared``, or None where nobody owns it
+    owner: str | None  # the task's label, ``shared``, or None if no task owns it
     pieces: tuple[Piece, ...]  # the slices of parameters that it consists of
 
     def take(self, gradients: dict[nn.Parameter, Tensor]) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ from fuxictr_stem.config import schema
 from fuxictr_stem.config.model_parameters import constructor_parameters
 from fuxictr_stem.errors import ConfigError
 
-# Where things are and what is shown: a run may go on with others.
+# Where things are and what is shown: a run may continue with others.
 NO_SETTINGS = (
     *("data_root", "train_data", "valid_data", "test_data", "source", "prepare", "model_root"),
     *("gpu", "memory_budget", "num_workers", "file_locks", "debug_mode", "verbose"),
@@ -106,8 +106,8 @@ def _model_defaults(name: Any) -> dict[str, Any]:
 def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str) -> None:
     """Raise a ConfigError with all that differs between the settings of the run to be continued and these.
 
-    A key at its default is the same as none, so a run goes on under a version that has more keys. ``place``
-    is where the former are from.
+    A key at its default is the same as none, so a run continues under a version that has more keys.
+    ``place`` is where the former are from.
     """
     then, here = ({**decisive(side), "data": None} for side in (before, now))
     changed = [
@@ -130,7 +130,7 @@ def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], place: str
 def differences(
     before: Any, now: Any, at: str = "", words: tuple[str, str] = ("then", "now")
 ) -> Iterator[str]:
-    """Yield what differs between two settings, as JSON, called ``at``; ``words`` tell which is which."""
+    """Yield what differs between two settings, as JSON, called ``at``; ``words`` say which is which."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(key for key in now if key not in before)]:
             name = f"{at}.{key}" if at else str(key)

@@ -1,6 +1,6 @@
 """Training states of several ranks: one folder as one process writes it, with the rows of all.
 
-So a run goes on with any number of ranks, or alone. The first rank decides when it is time, finds the
+So a run continues with any number of ranks, or alone. The first rank decides when it is time, finds the
 newest state, writes and reads; the others send and get their rows, so that no other host needs the folder.
 """
 
@@ -43,7 +43,7 @@ class RankSaving(Saving):
             self._awaited = True
             saved = super().save(model, train, progress, finished)
             if self._awaited:
-                # The folder could not be made: nobody needs to send.
+                # The folder could not be made: no rank needs to send.
                 self._ranks.from_first(lambda: False)
             return bool(self._ranks.from_first(lambda: saved))
         if self._ranks.from_first(bool):
@@ -90,7 +90,7 @@ class RankSaving(Saving):
         return f"{snapshot.OF_RANKS}random.{number} of {self._ranks.count}"
 
     def _set_random(self, model: MultiTaskModel, path: Path) -> None:
-        """Have each rank go on with its random numbers, or with new ones after another number of ranks."""
+        """Have each rank continue with its random numbers, or with new ones if there were fewer or more."""
         names = [self._random_name(number) for number in range(1, self._ranks.count)]
         with open_from_first(self._ranks, path) as file:
             there = [name for name in names if name in file.shapes]

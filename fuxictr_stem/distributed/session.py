@@ -52,7 +52,7 @@ def run_on_ranks(
 
     Args:
         work: The work.
-        advice: How to go on when a rank is lost.
+        advice: How to continue when a rank is lost.
         gpu: -1 where all is done on the CPU.
 
     Raises:

@@ -70,12 +70,12 @@ def fit(
 
     ``out`` holds one run. A finished one is never replaced without ``overwrite=True``, and then stays
     until the new one has passed all checks. A call that was stopped or killed is simply made again, or
-    goes on where it was with ``resume=True``, which returns a finished run of the same rows and settings
+    continues where it was with ``resume=True``, which returns a finished run of the same rows and settings
     without training, and rejects other ones.
 
-    Afterwards the random numbers of Python, NumPy and PyTorch go on as if there had been no training, and
-    logging and signal handlers are as before. Memory that training has freed stays with the process, for
-    the next one. Calls of several threads take turns.
+    Afterwards the random numbers of Python, NumPy and PyTorch continue as if there had been no training,
+    and logging and signal handlers are as before. Memory that training has freed stays with the process,
+    for the next one. Calls of several threads take turns.
 
     Args:
         train: The rows to learn from: a pandas or polars frame, or a path of csv or parquet files.
@@ -97,7 +97,7 @@ def fit(
         init_from: The folder of a finished run (its ``folder``) whose weights this one starts from, such as
             yesterday's. Table rows are matched by raw value and the rest by task; what is new starts fresh.
             Columns and layers must be the same.
-        resume: Go on from the last saved state.
+        resume: Continue from the last saved state.
         overwrite: Replace a finished run.
         settings: Of the experiment, its model or its dataset, such as ``epochs=5``, ``embedding_dim=32``,
             ``min_categr_count=10``; ``python -m fuxictr_stem keys`` lists them.

@@ -70,7 +70,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def check_same(out: Path, run: Path, params: Mapping[str, Any], init_from: str | None) -> None:
-    """Reject to go on with a run of other settings or rows than the configs in place say.
+    """Reject continuing a run of other settings or rows than the configs in place say.
 
     ``params`` are those of the new call, checked; ``init_from`` is the digest of the weights that it starts
     from.

@@ -45,8 +45,8 @@ class InitialWeights:
     """The weights of the finished run in ``folder``, from which one that writes to ``target`` starts.
 
     With ``resume``, a run that has begun has recorded its start, and the folder need not be there any
-    more: ``source`` is then None, and the run must have a state to go on from. ``digest`` is the SHA-256 of
-    the file of weights. A ConfigError names all that does not fit.
+    more: ``source`` is then None, and the run must have a state to continue from. ``digest`` is the SHA-256
+    of the file of weights. A ConfigError names all that does not fit.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class ExpertLayer(nn.Module):
         expert_hidden_units: Widths of the expert's layers, each with an activation; the last is H.
         gate_hidden_units: Widths of the gate's hidden layers.
         shared_output: Whether the shared stream gets an output, for a further layer. The published
-            code always builds that gate; in the last layer nobody reads it.
+            code always builds that gate; in the last layer nothing reads it.
         gate_input: ``task_plus_shared`` gates on the sum of both streams, as the published STEM,
             ``task`` on the task's stream alone, as the paper's figure of STEM and as PLE.
         mlp: ``hidden_activations``, ``dropout_rates``, ``batch_norm`` of experts and gates.

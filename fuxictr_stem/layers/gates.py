@@ -156,7 +156,7 @@ class GateBank(nn.Module):
         self, rules: GateRules, input_dim: int, hidden_units: Sequence[int], **mlp: Any
     ) -> None:
         super().__init__()
-        # Called with the weights of each batch, (Q, B, E), while somebody wants them.
+        # Called with the weights of each batch, (Q, B, E), while something reads them.
         self.watch: Callable[[Tensor], None] | None = None
         read, train = rules.read.bool(), rules.train.bool()
         if not read.any(dim=1).all():

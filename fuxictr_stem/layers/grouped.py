@@ -129,7 +129,7 @@ class GroupedMLP(nn.Module):
     def relu_group(self, streams: Sequence[int], x_SBI: Tensor) -> ReLUGroup | None:
         """Return the MLPs as `relu_mlps` takes them, equally many per stream; None if it cannot run them.
 
-        It runs plain ReLU MLPs on the CPU in float32 or float64; where somebody watches or replaces what a
+        It runs plain ReLU MLPs on the CPU in float32 or float64; where hooks watch or replace what a
         layer gives (hooks), the layers run as they are.
         """
         kinds = [type(layer) for layer in self.layers]

@@ -138,7 +138,7 @@ class MultiTaskNet(MultiTaskModel):
         self._save: Callable[[str], None] | None = None
         self._opener: Opener = open_tensors
         self.balancer = GradientBalancer(gradient_balancing) if gradient_balancing else None
-        # The labels of the batches may be more than the feature map tells.
+        # The labels of the batches may be more than the feature map lists.
         raise_first(sample_space_problems(sample_spaces, labels, dataset_labels=()))
         self.sample_spaces = dict(sample_spaces or {})
         self.sample_weight = sample_weight

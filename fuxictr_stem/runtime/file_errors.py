@@ -1,4 +1,4 @@
-"""System errors while reading a file, kept apart from faults in its content.
+"""System errors while reading a file, distinguished from faults in its content.
 
 A lock, a missing permission or too many open files say nothing about what a file holds: taken for damage,
 they would replace what is whole.
@@ -33,7 +33,7 @@ _IN_TEXT = re.compile(r"(?:errno = |\(os error )(\d+)")
 
 
 def check_access(path: Path, error: BaseException) -> None:
-    """Raise an `AccessError` if the system refused to read a file; return if it is about the content."""
+    """Raise an `AccessError` if the system does not let a file be read, not if its content is at fault."""
     number = getattr(error, "errno", None)
     if number is None:
         match = _IN_TEXT.search(str(error))

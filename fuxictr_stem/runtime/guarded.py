@@ -21,7 +21,7 @@ LOST_RANK_GOES_ON = "The same command with --resume continues from the last stat
 def run_guarded(run: Callable[[], int | None], advice: str) -> int:
     """Run something with logging to the console; return its exit code, 2 after a user's mistake.
 
-    ``advice`` says how to go on after a signal: a sentence, or nothing.
+    ``advice`` says how to continue after a signal: a sentence, or nothing.
     """
     log_to_console()
     try:

@@ -1,7 +1,7 @@
 """Locks between processes; the system frees a lock when its holder dies.
 
 Some file systems have no locks. There a run ends with a message, unless its config says
-``file_locks: False``: it then goes on without, and nothing keeps two runs apart.
+``file_locks: False``: it then continues without, and nothing keeps two runs apart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def locked(
 
     The lock's file stays: another process may be waiting for it. ``key`` is the config's key that chooses
     its folder, and ``holder`` who is waited for. Unless it is ``required`` (``file_locks``), work goes on
-    where the file system has no locks; where nobody ``waits``, a lock that is held is an error.
+    where the file system has no locks; where no one ``waits``, a lock that is held is an error.
     """
     if not has_locks(path):
         place = f"{key}: the file system of {path.parent} has no locks"
@@ -89,5 +89,5 @@ def is_held(path: Path) -> bool:
     except Timeout:
         return True
     except OSError:
-        # Who may not open it cannot tell; nor can they remove what it guards.
+        # Without permission to open it this is unknown; but then what it guards cannot be removed either.
         return False

@@ -25,7 +25,7 @@ class _ConsoleHandler(logging.Handler):
     """Write to standard error through tqdm, which lifts its bar for the line.
 
     A console that is gone, or full, ends no run: the log file has its lines. Nor does a signal's line
-    in the middle of another one, which Python refuses.
+    in the middle of another one, which Python rejects.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -69,7 +69,7 @@ def log_to_console() -> None:
 def shown() -> Iterator[None]:
     """Have our lines seen as long as the context lasts, and leave logging as it was.
 
-    Where nobody has set up logging, they go to the console; else to the handlers that are there, without
+    Where no logging is set up, they go to the console; else to the handlers that are there, without
     our `DEBUG` lines.
     """
     root, ours = logging.getLogger(), logging.getLogger("fuxictr_stem")

@@ -142,7 +142,7 @@ def remove_file(path: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; nobody else may write there."""
+    """Remove what killed processes left half-written in a folder; nothing else may write there."""
     for path in temporaries(folder):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -31,7 +31,7 @@ def stop_signals() -> dict[int, str]:
 
 @contextmanager
 def obeyed(advice: str) -> Iterator[None]:
-    """Raise `Stopped` at a signal, with advice on how to go on; outside the main thread do nothing."""
+    """Raise `Stopped` at a signal, with advice on how to continue; outside the main thread do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -58,7 +58,7 @@ def check() -> None:
 
 
 def stopped(number: int, advice: str) -> Stopped:
-    """Return the error that says which signal has stopped a command, and how to go on."""
+    """Return the error that says which signal has stopped a command, and how to continue."""
     return Stopped(number, f"Stopped by {_NAMES[number]}. {advice}".rstrip())
 
 
@@ -93,7 +93,7 @@ class _AtOnce(BaseException):
 
 
 class StopRequest:
-    """Whether somebody wants the process to stop: ``signal`` is the number of the signal, or None.
+    """Whether the process has been asked to stop: ``signal`` is the number of the signal, or None.
 
     Where processes stop together (``shared``), it is up to them to make ``signal`` of what each has
     ``noted``.

@@ -6,7 +6,7 @@ is synced and takes its place by one rename (`put_in_place`). A killed process l
 most, which the next one removes (`outputs.temporaries`).
 
 Whoever opens such a folder reads the account (`read_account`) and compares the files with it
-(`file_damage`, `check_files`). What a file holds makes the folder `Damaged`; what the system refuses (a
+(`file_damage`, `check_files`). What a file holds makes the folder `Damaged`; what the system denies (a
 lock, a permission, one open file too many) is an `AccessError`, which says nothing about the content.
 
 Files at places of a user's choice have an account, too: `sealed` makes it, `outputs.write_json` writes it.
@@ -65,7 +65,7 @@ def sealed(content: Mapping[str, Any], files: Iterable[Path]) -> dict[str, Any]:
 
 
 def write_account(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the account of all other files in a folder that nobody reads yet, or raise OSError."""
+    """Write the account of all other files in a folder that nothing reads yet, or raise OSError."""
     files = (file for file in path.parent.iterdir() if file != path)
     path.write_text(json.dumps(sealed(content, files), indent=2), encoding="utf-8")
 

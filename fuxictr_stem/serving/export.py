@@ -66,7 +66,7 @@ def export(
     tables: str = FLOAT32,
     network: str = FLOAT32,
 ) -> dict[str, Any]:
-    """Export a finished run as a folder, which appears when it is complete and has been tried.
+    """Export a finished run as a folder, which appears when it is complete and checked.
 
     Args:
         run_folder: The folder of the run, as for `load`.

@@ -191,7 +191,7 @@ def load_compiled(path: Path, names: Sequence[str]) -> Program:
 
 
 def onnx_versions() -> dict[str, str]:
-    """Return the versions of what has written and tried a model in ONNX."""
+    """Return the versions of what has written and checked a model in ONNX."""
     return {name: str(import_module(name).__version__) for name in _NEEDED}
 
 

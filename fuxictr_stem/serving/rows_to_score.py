@@ -92,7 +92,7 @@ def _frame_blocks(
 
 
 def aligned(blocks: Iterator[Block], batch_size: int) -> Generator[Block]:
-    """Cut blocks anew, so that all but the last hold whole batches, wherever files end."""
+    """Recut blocks, so that all but the last hold whole batches, wherever files end."""
     rest: list[Block] = []
     waiting = 0
     for block in chain(blocks, [None]):

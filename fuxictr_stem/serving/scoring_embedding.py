@@ -175,7 +175,7 @@ def _scoring_encoder(encoder: FieldEncoder) -> FieldEncoder:
 
 
 class _PretrainedReader(nn.Module):
-    """Reads ids from a `PretrainedTables`, whose tables are stored anew."""
+    """Reads ids from a `PretrainedTables`, whose tables are stored in another form."""
 
     def __init__(self, tables: PretrainedTables, stored_as: str) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ class Logs:
 def read_logs(names: Sequence[str], sep: str | None, scratch: Path) -> Logs:
     """Read files, folders of parts and patterns, each row counted by other readers, too.
 
-    ``sep`` is what sets the fields of CSV files apart, or None to guess it.
+    ``sep`` is what separates the fields of CSV files, or None to guess it.
 
     Raises:
         DataError: There are none, or they have no one right reading.

@@ -75,7 +75,7 @@ def init_project(
             return lines
     except (OSError, pl.exceptions.PolarsError) as error:
         text = first_line(error)
-        # So polars says what the system has refused.
+        # This is how polars reports an error of the system.
         if isinstance(error, OSError) or "(os error" in text:
             raise OutputError(f"--out {out} cannot be written: {text}.") from error
         raise DataError(f"--data: the rows cannot be read: {text}.") from error

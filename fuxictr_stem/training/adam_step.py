@@ -13,7 +13,7 @@ On a CUDA device the step has fixed shapes and never waits for a number, so that
 there the penalty's part is written into the dense gradient, and ``c`` stays on the device.
 
 Where the norm is not finite, a step changes nothing and its loss is inf: clipping would make a gradient of
-zeros or of NaN from it, and the run would go on without learning, or without weights.
+zeros or of NaN from it, and the run would continue without learning, or without weights.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class GraphedStep:
 
     A graph holds for one shape of the batch, learning rate and clipping. The shape of most rows so far is
     graphed; a batch of fewer, such as the last of an epoch, with which a resumed run may begin, runs
-    kernel by kernel. A new learning rate records anew. A model that cannot be recorded goes on kernel by
+    kernel by kernel. A new learning rate records again. A model that cannot be recorded continues kernel by
     kernel, with a warning.
     """
 
@@ -70,7 +70,7 @@ class GraphedStep:
         self._record_anew()
 
     def _record_anew(self) -> None:
-        # What is recorded would go on with the tensors that it was recorded with.
+        # What is recorded would continue with the tensors that it was recorded with.
         self._setting = self._graph = self._loss = None
 
     def _on_another_stream(self, batch: dict[str, Tensor], max_norm: float) -> Tensor:

@@ -136,7 +136,7 @@ def warn_of_constants(
         share = float(y_true.mean())
         constant = logloss(y_true, np.full_like(y_true, share))
         loss = logloss(y_true, y_pred)
-        # With one class the best constant is perfect and tells nothing.
+        # With one class the best constant is perfect and says nothing.
         if not 0 < share < 1 or loss <= constant * (1 + 1e-9):
             continue
         if weighted:

@@ -59,7 +59,7 @@ class LossSums(nn.Module):
         return state
 
     def load(self, state: list[list[float]]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from what `state` returned."""
         self.sums_2T.copy_(torch.tensor(state, dtype=torch.float64))
 
 

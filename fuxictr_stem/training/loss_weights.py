@@ -94,7 +94,7 @@ class DynamicWeightAverage(TaskWeights):
 
     Task i adds ``w_i L_i`` with ``w = T softmax(r / 2)``, where ``r_i`` is its mean loss over the batches
     of the last epoch divided by that of the epoch before. In the first two epochs all weights are 1. The
-    sums of this epoch and the means of the two before are buffers: weights that are saved go on from
+    sums of this epoch and the means of the two before are buffers: weights that are saved continue from
     there. Without effect on runs of one or two epochs.
 
     Example:

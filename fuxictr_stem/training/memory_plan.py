@@ -1,8 +1,8 @@
 """How much memory training takes, before a table is allocated.
 
 Weights, gradients and the optimizer's state are certain, and counted: a twin of the model whose
-vocabularies have a few ids tells what one more id costs and what does not depend on ids. One step of the
-twin tells the rest: what its optimizer keeps, and what a row of a batch leaves for the backward pass. The
+vocabularies have a few ids shows what one more id costs and what does not depend on ids. One step of the
+twin shows the rest: what its optimizer keeps, and what a row of a batch leaves for the backward pass. The
 peak of a step is that and about once more the largest tensor of it: within a factor of 1.3 for the networks
 of the shipped experiments, and rougher with ``gradient_balancing``.
 """

@@ -24,7 +24,7 @@ class _NotFinite(Exception):
 
 
 class _Step(NamedTuple):
-    """A step whose loss nobody has looked at."""
+    """A step whose loss has not been looked at."""
 
     place: tuple[int, int, int]  # its number in the training, from 1; its epoch and batch, from 0
     batch: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""When a training saves its state (`snapshot`, into `state_folders`), and how it goes on from there."""
+"""When a training saves its state (`snapshot`, into `state_folders`), and how it continues from there."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Saving:
 
     ``settings`` are what the run's result depends on; ``check_settings`` raises a ConfigError where a
     state's differ, and is given both, and where the former are from. A state of other ``versions`` is a
-    warning. ``start`` sets the weights of a run that begins anew, and returns what there is to say of that;
-    each state keeps it as ``init_from``. ``ranks`` are the processes that train together.
+    warning. ``start`` sets the weights of a run that starts from the beginning, and returns what there is
+    to say of that; each state keeps it as ``init_from``. ``ranks`` are the processes that train together.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Saving:
         self._older = False
 
     def begin(self, model: MultiTaskModel, train: Position) -> dict[str, Any] | None:
-        """Put a model that is set up, and its batches, where the newest state was, or begin anew.
+        """Put a model that is set up, and its batches, where the newest state was, or at the beginning.
 
-        Returns the ``progress`` that `save` was given, or None where the run begins anew. It cannot go on
-        from a state of other settings (ConfigError), of another model (DataError), or that cannot be read,
-        and needs room on the disk for states and best weights (OutputError).
+        Returns the ``progress`` that `save` was given, or None at the beginning. It cannot continue from a
+        state of other settings (ConfigError), of another model (DataError), or that cannot be read, and
+        needs room on the disk for states and best weights (OutputError).
         """
         self._last = time.monotonic()
         newest = self._ranks.from_first(lambda: self._newest(model))
@@ -96,7 +96,7 @@ class Saving:
         return dict(content["progress"])
 
     def _newest(self, model: MultiTaskModel) -> list[Any] | None:
-        """Return folder and content of the state to go on from, as JSON; None to begin anew."""
+        """Return folder and content of the state to continue from, as JSON; None for the beginning."""
         try:
             state, any_there = self.states.newest() if self.resume else None, bool(self.states)
         except OSError as error:

@@ -148,7 +148,7 @@ class Trainer:
         return self.history
 
     def _resume(self) -> bool:
-        """Go on from a saved state, if there is one to go on from; return whether it was finished."""
+        """Continue from a saved state, if there is one to continue from; return whether it was finished."""
         state = self._saving.begin(self.model, self._train) if self._saving is not None else None
         if state is None:
             remove_file(self._last_weights)
@@ -206,7 +206,7 @@ class Trainer:
 
     @contextmanager
     def _writing(self, path: str | Path) -> Iterator[None]:
-        """Say how to go on where weights cannot be written."""
+        """Say how to continue where weights cannot be written."""
         try:
             yield
         except OutputError as error:

@@ -39,7 +39,7 @@ class Runs(ABC):
     """The number of all runs, if none fails."""
 
     prunes = False
-    """Whether runs ask after each evaluation if they go on."""
+    """Whether runs ask after each evaluation if they continue."""
 
     def __init__(self, config_dir: Path, csv_path: Path, threads: int) -> None:
         self.config_dir, self.csv_path, self.threads = config_dir, csv_path, threads
@@ -48,7 +48,7 @@ class Runs(ABC):
     def wanted(self, outcomes: Outcomes) -> Iterator[RunSpec]:
         """Yield the runs that have not ended and can be made now, in order.
 
-        The outcomes fill while this goes on. No more are taken than can start.
+        The outcomes fill meanwhile. No more are taken than can start.
         """
 
     @abstractmethod
@@ -60,11 +60,11 @@ class Runs(ABC):
         return True
 
     def goes_on(self, spec: RunSpec, evaluations: list[dict[str, Any]], outcomes: Outcomes) -> bool:
-        """Say whether a run goes on after an evaluation; the records are those of ``result.json``."""
+        """Say whether a run continues after an evaluation; the records are those of ``result.json``."""
         return True
 
     def prune(self, spec: RunSpec, evaluations: list[dict[str, Any]], seconds: float) -> None:
-        """Leave what `read` then takes for the result of a run that did not go on."""
+        """Leave what `read` then takes for the result of a run that did not continue."""
         raise NotImplementedError
 
     @abstractmethod
@@ -78,7 +78,7 @@ class _Running:
     process: BaseProcess
     slot: int
     start: float
-    evaluations: Connection | None  # None where nobody asks, or the process has ended
+    evaluations: Connection | None  # None where nothing asks, or the process has ended
 
     @property
     def seconds(self) -> float:
@@ -140,7 +140,7 @@ def _pick_up(runs: Runs, outcomes: Outcomes, running: Collection[str], free: int
 
 
 def _start(context: Any, runs: Runs, spec: RunSpec, slot: int, gpus: Sequence[int]) -> _Running:
-    """Start a process, which goes on where a killed run has saved its state."""
+    """Start a process, which continues where a killed run has saved its state."""
     folder = spec.folder
     before = None
     with suppress(OSError, ValueError, AttributeError):
@@ -190,7 +190,7 @@ def _wait(runs: Runs, running: dict[str, _Running], outcomes: Outcomes) -> None:
 
 
 def _answer(runs: Runs, run: _Running, outcomes: Outcomes) -> bool:
-    """Answer a run that waits to know whether it goes on; return whether it does."""
+    """Answer a run that waits to know whether it continues; return whether it does."""
     assert run.evaluations is not None
     try:
         evaluations = run.evaluations.recv()

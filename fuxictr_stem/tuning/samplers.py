@@ -49,7 +49,7 @@ def make_sampler(
         base_settings: The experiment's settings of the keys that are searched: the first trial, unless
             there is a grid.
         modes: Whether each objective is best at its ``max`` or ``min``.
-        journal: File of the trials, for the samplers that learn from them; nobody else may write there.
+        journal: File of the trials, for the samplers that learn from them; nothing else may write there.
         name: Of the search within that file; it must change with what decides the numbers.
     """
     if search.sampler == GRID:

@@ -57,7 +57,7 @@ class TpeSampler:
             if _NUMBER not in trial.user_attrs and not trial.state.is_finished():
                 self._study.tell(trial.number, state=TrialState.FAIL)
         before = self._study.get_trials(deepcopy=False)
-        # A sampler begins its random numbers anew, and would draw the first trials again.
+        # A sampler restarts its random numbers, and would draw the first trials again.
         self._study.sampler = optuna.samplers.TPESampler(
             seed=search.seed + len(before), constant_liar=len(modes) == 1
         )

@@ -14,7 +14,7 @@ from typing import Any
 def work(job: dict[str, Any], log: Path, line: Connection | None) -> None:
     """Make a run, writing all it says to ``log``; end the process with 0, 2 (the user's mistake) or 1.
 
-    By ``line`` the records of the evaluations are sent after each; an answer lets the run go on.
+    By ``line`` the records of the evaluations are sent after each; an answer lets the run continue.
     """
     with log.open("wb") as file:
         for stream in (sys.stdout, sys.stderr):

@@ -81,7 +81,7 @@ def load_benchmark(path: Path, config_dir: Path) -> Benchmark:
     space = read_space(values["search"], values["sampler"], "search", problems)
     search = Search(space, values["sampler"], values["trials"])
     problems.add_all(budget_problems("search", search, MOST_TRIALS))
-    # Each experiment would say again what is said.
+    # Each experiment would repeat what is said.
     problems.raise_any(subject)
     check_sampler(search.sampler)
     experiments = _load_all(settings, points_to_check(search), values, config_dir, problems)

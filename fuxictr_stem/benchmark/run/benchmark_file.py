@@ -80,6 +80,6 @@ class BenchmarkFile(Shape):
     )
     trials: kinds.Count | None = key("trials per experiment; leave it out for a grid", None)
     threads: kinds.Count = key("CPU threads of a run", 1)
-    # More takes memory and hours, and p values below 1 / 5000 tell nothing more.
+    # More takes memory and hours, and p values below 1 / 5000 say nothing more.
     resamples: Annotated[int, Field(ge=100, le=10_000)] = key("resamples of the bootstrap", 1000)
     slices: SkipValidation[Slices | None] = key("comparable samples", None)

@@ -146,7 +146,7 @@ def unread(folder: Path) -> Iterator[bool]:
         access = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
         handle = os.open(path, access | os.O_NONBLOCK)
     except OSError as error:
-        # Without a manifest no run reads it; who may not open it cannot tell.
+        # Without a manifest no run reads it; without permission to open it this is unknown.
         yield isinstance(error, (FileNotFoundError, NotADirectoryError))
         return
     try:

@@ -3,7 +3,7 @@
 Its manifest is the account of all other files (`runtime.whole_folder`), with the rows, columns and labels
 that they hold. A run that opens a cache judges by `check`: small files by their SHA-256, the h5 files by
 size, owner and columns; their blocks have checksums of their own, compared whenever they are read. ``cache
-verify`` judges by `damages`, which reads every byte. `open_cache` builds anew what is damaged, `inventory`
+verify`` judges by `damages`, which reads every byte. `open_cache` rebuilds what is damaged, `inventory`
 lists it.
 """
 

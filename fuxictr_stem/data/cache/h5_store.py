@@ -109,7 +109,7 @@ def open_file(path: Path) -> h5py.File:
 
 
 def read_ahead(path: Path) -> None:
-    """Have the system begin to read a file, where it can be told to."""
+    """Have the system begin to read a file, where it can be asked to."""
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError), path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)

@@ -57,7 +57,7 @@ class FoundCache:
     rows: Mapping[str, int] = field(default_factory=dict)  # by split; empty if they cannot be read
     size: int = 0  # bytes of its files
     changed: float = 0.0  # when it was made, in seconds since 1970
-    identity: tuple[int, int] = (0, 0)  # tells it from a folder that takes its place later
+    identity: tuple[int, int] = (0, 0)  # distinguishes it from a folder that takes its place later
 
     @property
     def dataset_id(self) -> str:
@@ -77,7 +77,7 @@ def find(roots: Iterable[Path], expected: Mapping[str, set[str] | str]) -> Itera
     for root in dict.fromkeys(Path(os.path.realpath(root)) for root in roots):
         for home in _folders(root):
             for folder in _folders(home):
-                # Builds go on meanwhile: a folder may be renamed or removed.
+                # Builds continue meanwhile: a folder may be renamed or removed.
                 with suppress(FileNotFoundError):
                     if is_ours(folder.name):
                         yield _inspect(folder, expected.get(home.name))
@@ -135,7 +135,7 @@ def clear(cache: FoundCache, dry_run: bool = False) -> int | None:
 
 def _inspect(folder: Path, expected: set[str] | str | None) -> FoundCache:
     try:
-        # First, so that a cache that is built anew meanwhile is not taken for what is judged here.
+        # First, so that a cache that is rebuilt meanwhile is not taken for what is judged here.
         identity, changed = _identity(folder), folder.stat().st_mtime
         files = {path.name: path.lstat().st_size for path in folder.iterdir()}
     except FileNotFoundError:

@@ -170,7 +170,7 @@ def _help(dataset: Mapping[str, Any], fresh: Path, group: Group) -> None:
 
 @contextmanager
 def _written(home: Path) -> Iterator[None]:
-    """Raise what the system refuses while a cache is written as an error that names its folder."""
+    """Raise what the system denies while a cache is written as an error that names its folder."""
     try:
         yield
     except UserError:

@@ -42,7 +42,7 @@ class SplitWriter:
         """Write a whole split into an h5 file of some owner, and return what was counted on the way.
 
         Raises:
-            DataError: A file cannot be read, or has not the rows that it had.
+            DataError: A file cannot be read, or does not have the rows that it had.
             OSError: The h5 file cannot be written.
         """
         with store.create(path, self.rows[split], self._layout, owner) as write:

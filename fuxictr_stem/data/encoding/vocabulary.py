@@ -148,7 +148,7 @@ class Vocabulary:
 
     @cached_property
     def _codes(self) -> pl.DataTypeExpr:
-        # With the Enum itself, polars would hash the tokens anew for every expression.
+        # With the Enum itself, polars would hash the tokens again for every expression.
         return pl.dtype_of(pl.lit(pl.Series([], dtype=pl.Enum(self.tokens))))
 
     @cached_property

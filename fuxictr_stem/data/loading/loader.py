@@ -43,7 +43,7 @@ class H5Loader:
 
     Each ``iter()`` is the next epoch, beginning with 0. The order of an epoch depends on the seed
     and the epoch alone (see ``order``), not on where the rows are kept. A loader that streams keeps its
-    file open: it reads on when the cache is removed or built anew.
+    file open: it reads on when the cache is removed or rebuilt.
 
     Args:
         feature_map: FuxiCTR's feature map: its features and labels are the columns.
@@ -191,7 +191,7 @@ class H5Loader:
         return self.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        """Begin the next epoch, or go on where ``set_epoch`` or ``load_state_dict`` put it."""
+        """Begin the next epoch, or continue where ``set_epoch`` or ``load_state_dict`` put it."""
         if self._used:
             self._epoch, self._batch = self._epoch + 1, 0
         self._used = True
@@ -211,7 +211,7 @@ class H5Loader:
         return {"epoch": self._epoch, "batch": self._batch, "seed": self._order.seed}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Have the next ``iter()`` go on from the position of a loader of the same split and batch size.
+        """Have the next ``iter()`` continue from the position of a loader of the same split and batch size.
 
         Raises:
             ConfigError: There is no such position.

@@ -203,7 +203,7 @@ def _mapped(places: list[str], plan: Layout, rows: int) -> Matrices | None:
         except OSError:
             return None
         with warnings.catch_warnings():
-            # PyTorch has no tensors that cannot be written; nobody writes to a split.
+            # PyTorch has no tensors that cannot be written; nothing writes to a split.
             warnings.filterwarnings("ignore", "The given buffer is not writable")
             matrices.append(torch.frombuffer(memory, dtype=dtype).view(rows, width))
     return matrices

@@ -67,7 +67,7 @@ class _Scan:
         self._special = ""
 
     def feed(self, data: bytes, final: bool) -> bytes:
-        """Take the next bytes; return those at their end whose meaning only the next ones tell."""
+        """Take the next bytes; return those at their end whose meaning depends on the next ones."""
         self._data = data
         raw = np.frombuffer(data, np.uint8)
         self._bytes, cut = self._without_escapes(raw, final)

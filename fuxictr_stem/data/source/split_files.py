@@ -204,7 +204,7 @@ def written_numbers(plan: Plan, types: Iterable[Mapping[str, pl.DataType]]) -> s
 
 
 def missing_flag(name: str) -> str:
-    """Return the name of the column that tells where a column has no value; no file has such a name."""
+    """Return the name of the column that says where a column has no value; no file has such a name."""
     return f"{HIDDEN}missing {name}"
 
 

@@ -46,7 +46,7 @@ class Delivery:
         return self._tracker.name
 
     def start(self, run: TrackedRun, state: Mapping[str, Any] | None, step: int) -> None:
-        """Begin, or go on from the `state` saved after a step; wait for the service, but not long."""
+        """Begin, or continue from the `state` saved after a step; wait for the service, but not long."""
         previous = None
         if state is not None:
             previous = state["id"]
@@ -67,7 +67,7 @@ class Delivery:
                 self._news.notify()
 
     def state(self) -> dict[str, Any] | None:
-        """Return what goes on with this, as JSON; None where nothing has begun."""
+        """Return what continues with this, as JSON; None where nothing has begun."""
         if self._id is None:
             return None
         with self._news:

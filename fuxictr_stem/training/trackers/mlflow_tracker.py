@@ -43,7 +43,7 @@ class MLflow(Tracker):
         )
 
     def start(self, run: TrackedRun, previous: str | None, next_step: int) -> str:
-        """Go on with a run that is still there, or begin one in its experiment."""
+        """Continue with a run that is still there, or begin one in its experiment."""
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 

@@ -14,7 +14,7 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard(Tracker):
-    """Writes ``<run folder>/tensorboard``; a run that begins anew replaces it."""
+    """Writes ``<run folder>/tensorboard``; a run that starts from the beginning replaces it."""
 
     name = "tensorboard"
 

@@ -64,7 +64,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def start(self, run: TrackedRun, previous: str | None, next_step: int) -> str:
-        """Begin a run, or go on with the one of an id, with points from a step on; return its id."""
+        """Begin a run, or continue with the one of an id, with points from a step on; return its id."""
 
     @abstractmethod
     def log(self, points: list[Point]) -> None:

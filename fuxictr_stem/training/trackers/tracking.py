@@ -67,7 +67,7 @@ class Tracking:
         self._last = Progress(0, 0, 0.0)  # of the last point
         self._sums: list[float] = []  # the tasks' loss sums at the last point
         self._losses: list[float] = []  # of the steps after it
-        self._looks: deque[_Look] = deque()  # points whose losses nobody has looked at
+        self._looks: deque[_Look] = deque()  # points whose losses have not been looked at
 
     def __bool__(self) -> bool:
         """Whether there is a tracker."""
@@ -76,7 +76,7 @@ class Tracking:
     def begin(
         self, model: MultiTaskModel, progress: Progress, state: Mapping[str, Any] | None
     ) -> None:
-        """Start, before a model's next step; with the `state` of the run that goes on, if it has one."""
+        """Start, before a model's next step; with the `state` of the run that continues, if it has one."""
         self._model, self._ours = model, model if isinstance(model, TaskLosses) else None
         self._last, self._losses, self._sums = progress, [], []
         if self._ours is not None:
@@ -96,7 +96,7 @@ class Tracking:
             self._settle()
 
     def take(self, losses: Sequence[float]) -> None:
-        """Take the losses of the next steps, which somebody has looked at: the device is that far."""
+        """Take the losses of the next steps, which have been looked at: the device has come that far."""
         self._losses += losses
         self._settle()
 
@@ -175,7 +175,7 @@ class Tracking:
             yield figure_name("weight", label), weight
 
     def state(self) -> dict[str, Any]:
-        """Return what goes on from here, as JSON; all losses are taken."""
+        """Return what continues from here, as JSON; all losses are taken."""
         states = {delivery.name: delivery.state() for delivery in self._deliveries}
         return {
             "last": list(self._last),

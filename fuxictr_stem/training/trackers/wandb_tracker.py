@@ -31,7 +31,7 @@ class WeightsAndBiases(Tracker):
         return "there is no API key. Run wandb login, set WANDB_API_KEY, or set WANDB_MODE=offline."
 
     def start(self, run: TrackedRun, previous: str | None, next_step: int) -> str:
-        """Begin a run, or go on with one."""
+        """Begin a run, or continue with one."""
         import wandb
 
         self._on_disk = -1
