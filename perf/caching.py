@@ -54,7 +54,7 @@ def _write(folder: Path, rows: int, ids: int) -> tuple[Path, Path]:
 
 
 def compare(sizes: Sizes, folder: Path) -> Iterator[Record]:
-    """Measure both sides on the same files, a process a build."""
+    """Measure both sides on the same files, with one process per build."""
     files = _write(folder, *sizes.csv_rows)
     seconds: dict[str, list[float]] = {"fuxictrs": [], "ours": []}
     for repetition in range(sizes.repetitions):

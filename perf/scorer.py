@@ -151,7 +151,7 @@ def compare(sizes: Sizes, folder: Path) -> Iterator[Record]:
             sides = {"eager": eager, "ours": ours, "int8": int8}
             _check_alike(sides, pl.read_parquet(rows))
             for count in _ROWS:
-                at = f"{name} network, {_FIELDS} fields, {_rows(count)} a call"
+                at = f"{name} network, {_FIELDS} fields, {_rows(count)} per call"
                 yield from _records(sides, sizes.repetitions, count, at)
         shutil.rmtree(place)
 

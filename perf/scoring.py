@@ -167,7 +167,7 @@ def compare(sizes: Sizes, folder: Path) -> Iterator[Record]:
                 seconds.setdefault(name, []).append(side.call(method, *arguments))
         _check(ours.call("scores"), plain.call("scores"))
     seconds = {name: values[1:] for name, values in seconds.items()}
-    at = f"{rows:,} rows, {sizes.batch_size:,} a batch"
+    at = f"{rows:,} rows, {sizes.batch_size:,} per batch"
     for data_format in ("parquet", "csv"):
         share = ratio(seconds["forward"], seconds[data_format])
         yield Record(

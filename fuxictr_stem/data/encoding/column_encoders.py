@@ -42,7 +42,7 @@ class Feature:
     name: str
     kind: str
     dtype: str  # of its values: ``str``, ``int`` or ``float``
-    width: int = 0  # length of a sequence or a vector; 0 for one value a row
+    width: int = 0  # length of a sequence or a vector; 0 for one value per row
     # The place of its vocabulary, which several may share; None if it has none.
     vocabulary: int | None = None
     pre: bool = False  # whether a sequence is padded and cut at its beginning, not its end
@@ -60,7 +60,7 @@ class Encoder:
     reads: str  # the column of filled values that it is made of
     query: Callable[[pl.Expr], pl.Expr]  # what the query computes of that column
     finish: Callable[[pl.Series], Array]  # turns the query's series into the array
-    width: int = 0  # length of a row of the array; 0 for one value a row
+    width: int = 0  # length of a row of the array; 0 for one value per row
     unknown: int | None = None  # the id of values that train has not; None where no id says so
     as_it_is: bool = False  # whether the array holds the file's numbers, as float32
     measured: bool = False  # whether the array is of a feature's numbers that no normalizer scales

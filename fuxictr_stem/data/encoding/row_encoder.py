@@ -61,7 +61,7 @@ class RowEncoder:
         return np.dtype(np.int64 if self.fitted.feature(name).kind == META else np.float32)
 
     def width(self, name: str) -> int:
-        """Return the length of a row of a feature's array; 0 for one value a row."""
+        """Return the length of a row of a feature's array; 0 for one value per row."""
         return self.fitted.feature(name).width
 
     def unknown(self, name: str) -> int | None:
