@@ -5,10 +5,15 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
 import pytest
 
+import fuxictr_stem
+from fuxictr_stem.serving import Scorer
 from fuxictr_stem.serving.export import export
+from fuxictr_stem.serving.run import Run
 from tests.support.finished import Finished, finish
+from tests.support.served import COLUMNS
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +54,35 @@ class Served(NamedTuple):
 def served(_exported: Path, _finished: Finished) -> Served:
     """An exported folder and its run, as they are."""
     return Served(_exported, _finished)
+
+
+@pytest.fixture
+def run(finished: Finished) -> Run:
+    """The copy, opened."""
+    return fuxictr_stem.load(finished.folder)
+
+
+@pytest.fixture
+def exported(_exported: Path, tmp_path: Path) -> Path:
+    """A copy of the exported folder."""
+    shutil.copytree(_exported, tmp_path / "export")
+    return tmp_path / "export"
+
+
+@pytest.fixture(scope="session")
+def loaded(served: Served) -> Scorer:
+    """The exported folder, opened to score."""
+    return Scorer(served.folder)
+
+
+@pytest.fixture
+def rows(served: Served) -> pl.DataFrame:
+    """Rows with some values missing and some that train had not."""
+    return (
+        served.run.test.select(COLUMNS)
+        .head(60)
+        .with_columns(
+            user=pl.when(pl.int_range(60) % 7 == 3).then(None).otherwise("user"),
+            item=pl.when(pl.int_range(60) % 11 == 5).then(pl.lit("new")).otherwise("item"),
+        )
+    )

@@ -3,13 +3,10 @@
 import json
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -25,7 +22,6 @@ from fuxictr_stem.serving.export_trial import columns_of
 from fuxictr_stem.serving.stored_rows import FLOAT16, INT8
 from tests.support.finished import finish
 from tests.support.processes import killed_at
-from tests.support.project import Project
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 
@@ -34,12 +30,6 @@ EVERY = {"manifest.json", "encoder", "model.safetensors", "model.onnx", "program
 
 def names(folder):
     return {path.name for path in Path(folder).iterdir()}
-
-
-@pytest.fixture
-def exported(_exported, tmp_path):
-    shutil.copytree(_exported, tmp_path / "export")
-    return tmp_path / "export"
 
 
 def scores_of(folder, rows):
@@ -79,22 +69,6 @@ def test_the_folder_says_what_it_holds(exported, finished):
     assert names(exported / "encoder") == names(finished.folder / "encoder")
     weights = (exported / "model.safetensors").read_bytes()
     assert weights == (finished.folder / "model.safetensors").read_bytes()
-
-
-def test_its_rows_are_raw_rows_with_the_runs_scores(exported, finished):
-    rows = check_export(exported)["rows"]
-    assert len(rows) == 10
-    raw = finished.test.head(10)
-    # An empty field of a CSV file is a missing value.
-    expected = raw.with_columns(pl.col("tags").replace("", None)).to_dicts()
-    for row, values in zip(rows, expected, strict=True):
-        assert {**row["columns"], "tags": row["columns"]["tags"] or None} == {
-            name: values[name] for name in row["columns"]
-        }
-    saved = finished.saved().head(10)
-    for label in ("like", "view"):
-        found = [row["scores"][label] for row in rows]
-        np.testing.assert_allclose(found, saved[f"{label}_pred"], atol=1e-6)
 
 
 def test_onnxruntime_gives_the_runs_scores(exported, finished):
@@ -187,32 +161,6 @@ def test_shrunk_tables(finished, tmp_path, stored_as, capsys):
 
 
 @pytest.mark.slow
-def test_the_change_of_each_test_metric_is_printed(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    project = Project(tmp_path)
-    assert project.run() == 0
-    run = "checkpoints/toy/toy_test"
-    result = json.loads(Path(run, "result.json").read_text())
-    capsys.readouterr()
-    assert (
-        main(["export", "--run", run, "--out", "a", "--format", "program", "--tables", "int8"]) == 0
-    )
-    printed = capsys.readouterr().out
-    lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines()}
-    assert lines["test"] == ["run", "export", "change"]
-    for name, value in result["test"].items():
-        before, after, change = map(float, lines[name])
-        assert before == pytest.approx(value, abs=1e-6)
-        assert after - before == pytest.approx(change, abs=2e-6)
-        assert abs(change) < 0.02
-    project.frames["test"].tail(150).write_csv("test.csv")
-    assert (
-        main(["export", "--run", run, "--out", "b", "--format", "program", "--tables", "int8"]) == 0
-    )
-    assert "test split is gone or was changed" in capsys.readouterr().out
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -258,57 +206,6 @@ def test_a_full_disk_leaves_nothing(finished, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         export(finished.folder, tmp_path / "place" / "export", ["program"])
     assert not names(tmp_path / "place")
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["model.onnx", "program.pt2", "model.safetensors", "encoder/encoder.json", "manifest.json"],
-)
-@pytest.mark.parametrize("damage", ["flipped", "cut", "absent", "link"])
-def test_damage_is_found_by_name(exported, tmp_path, name, damage):
-    path = exported / name
-    content = bytearray(path.read_bytes())
-    if damage == "flipped":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    elif damage == "cut":
-        path.write_bytes(content[:-1])
-    else:
-        path.rename(tmp_path / "elsewhere")
-        if damage == "link":
-            path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=path.name):
-        check_export(exported)
-
-
-def test_only_what_is_used_is_judged(exported):
-    (exported / "program.pt2").unlink()
-    check_export(exported, ["model.onnx", "model.onnx.data"])
-    with pytest.raises(DataError, match=r"program.pt2"):
-        check_export(exported)
-
-
-def test_what_is_no_export_says_so(tmp_path, exported):
-    with pytest.raises(
-        DataError, match=r"holds no exported run: there is no manifest.json.*Export"
-    ):
-        check_export(tmp_path)
-    path = exported / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(DataError, match="another version of fuxictr_stem"):
-        check_export(exported)
-
-
-def test_judging_a_folder_loads_nothing_heavy(exported):
-    code = (
-        "import sys; from pathlib import Path; from fuxictr_stem.serving.export_folder import check_export;"
-        "check_export(Path(sys.argv[1]));"
-        "print(sorted({'torch', 'fuxictr', 'ray', 'sklearn', 'pandas', 'onnx'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(exported)], capture_output=True, text=True
-    )
-    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_nothing_of_this_machine_is_in_the_folder(exported, finished):

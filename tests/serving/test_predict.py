@@ -4,11 +4,7 @@ import gzip
 import json
 import logging
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,29 +12,10 @@ import polars as pl
 import pytest
 
 import fuxictr_stem
-from fuxictr_stem.cli import main
-from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from fuxictr_stem.errors import OutputError
 from fuxictr_stem.runtime.outputs import final_name
-from fuxictr_stem.serving import rows_to_score
 from tests.support.processes import killed_at
-
-SCORES = ["like_pred", "view_pred"]
-
-
-def predict(finished, *more, out="out.parquet"):
-    """Run the command; return its exit code."""
-    return main(["predict", "--run", str(finished.folder), "--out", out, *map(str, more)])
-
-
-def without_labels(finished):
-    return finished.test.drop("like", "view")
-
-
-def assert_same(scores, finished):
-    """Compare scores with those that the run has saved of its test split, bit for bit."""
-    saved = finished.saved()
-    for name in SCORES:
-        np.testing.assert_array_equal(np.asarray(scores[name]), saved[name].to_numpy())
+from tests.support.served import SCORES, assert_same, predict, without_labels
 
 
 def write(frame, path):
@@ -62,26 +39,6 @@ def test_a_files_scores_are_those_saved_in_training(finished, tmp_path, name, ou
     assert_same(scores, finished)
 
 
-@pytest.mark.parametrize("block_rows", [1, 50, 64, 100, 1000])
-def test_batches_do_not_depend_on_where_files_and_blocks_end(
-    finished, tmp_path, monkeypatch, block_rows
-):
-    monkeypatch.setattr(rows_to_score, "BLOCK_ROWS", block_rows)
-    rows, at = without_labels(finished), 0
-    for place, count in enumerate([7, 64, 1, 100, 28]):
-        rows[at : at + count].write_parquet(tmp_path / f"part{place}.parquet")
-        at += count
-    (tmp_path / "folder").mkdir()
-    for path in sorted(tmp_path.glob("part*.parquet")):
-        shutil.copy(path, tmp_path / "folder" / path.name)
-    for data in (sorted(tmp_path.glob("part*.parquet")), ["part*.parquet"], ["folder"]):
-        assert predict(finished, "--data", *data) == 0
-        assert_same(pl.read_parquet("out.parquet"), finished)
-    run = fuxictr_stem.load(finished.folder)
-    assert_same(run.predict(rows), finished)
-    assert_same(run.predict("folder"), finished)
-
-
 def test_frames_come_back_as_what_they_are(finished):
     run, rows = fuxictr_stem.load(finished.folder), without_labels(finished)
     frame = run.predict(rows, keep="country")
@@ -99,12 +56,6 @@ def test_frames_come_back_as_what_they_are(finished):
     assert scores[SCORES].dtypes.eq(np.float32).all()
     pd.testing.assert_frame_equal(scores[["country", "age"]], pandas[["country", "age"]])
     assert_same(scores, finished)
-
-
-def test_order_of_columns_and_more_columns_do_not_matter(finished):
-    run = fuxictr_stem.load(finished.folder)
-    rows = without_labels(finished).with_columns(more=pl.lit(None), other=pl.lit([1]))
-    assert_same(run.predict(rows.select(sorted(rows.columns, reverse=True))), finished)
 
 
 def test_kept_columns_have_their_values_and_types(finished, capsys):
@@ -133,25 +84,6 @@ def test_kept_columns_have_their_values_and_types(finished, capsys):
     assert "column 'like' is not a number in 200 rows" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_nothing_but_the_folder_is_read(finished, tmp_path):
-    """In a process of its own, with another current folder."""
-    without_labels(finished).write_parquet(tmp_path / "new.parquet")
-    code = (
-        "import sys, time, fuxictr_stem\n"
-        "assert 'torch' not in sys.modules and 'polars' not in sys.modules\n"
-        f"run = fuxictr_stem.load({str(finished.folder)!r})\n"
-        f"run.predict({str(tmp_path / 'new.parquet')!r}).write_parquet('alone.parquet')\n"
-        "print([m for m in ('ray', 'sklearn', 'fuxictr.preprocess') if m in sys.modules])\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert_same(pl.read_parquet("alone.parquet"), finished)
-
-
 def test_mostly_unknown_ids_are_warned_of(finished, caplog):
     run = fuxictr_stem.load(finished.folder)
     rows = without_labels(finished).with_columns(item=pl.col("item") + ".0")
@@ -160,19 +92,6 @@ def test_mostly_unknown_ids_are_warned_of(finished, caplog):
         assert "are unknown" not in caplog.text
         run.predict(rows)
     assert "column 'item': 100.0 % of the ids are unknown (0.0 % in train)" in caplog.text
-
-
-def test_a_run_loads_in_evaluation_mode_and_leaves_random_numbers_alone(finished):
-    import torch
-
-    torch.manual_seed(1)
-    expected = torch.rand(1)
-    torch.manual_seed(1)
-    run = fuxictr_stem.load(str(finished.folder))
-    assert torch.rand(1) == expected
-    assert not run.model.training
-    assert run.tasks == dict.fromkeys(["like", "view"], "binary_classification")
-    assert run.params["model"] == "STEMNet"
 
 
 def spoiled(finished, name):
@@ -211,13 +130,6 @@ def test_bad_rows_end_in_one_message(finished, tmp_path, capsys, name):
     assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "out.parquet", "run"}
 
 
-def test_blank_lines_of_a_csv_file_are_no_rows(finished, tmp_path):
-    lines = without_labels(finished).write_csv().splitlines()
-    (tmp_path / "new.csv").write_text("\n".join([*lines[:5], "", *lines[5:], "", ""]))
-    assert predict(finished, "--data", "new.csv") == 0
-    assert_same(pl.read_parquet("out.parquet"), finished)
-
-
 def test_bad_arguments_end_in_one_message(finished, tmp_path, capsys):
     rows = without_labels(finished).with_columns(like_pred=pl.lit(1))
     rows.write_parquet("new.parquet")
@@ -244,61 +156,6 @@ def test_bad_arguments_end_in_one_message(finished, tmp_path, capsys):
         assert word in said, (word, said)
         assert said.count("error:") == 1
         assert (tmp_path / "new.parquet").read_bytes() == content
-
-
-def test_bad_frames_are_data_errors(finished):
-    run = fuxictr_stem.load(finished.folder)
-    rows = without_labels(finished)
-    with pytest.raises(DataError, match=r"'user'.*\n.*'item'|'item'.*\n.*'user'"):
-        run.predict(rows.drop("user", "item"))
-    with pytest.raises(DataError, match="no rows"):
-        run.predict(rows.clear())
-    with pytest.raises(DataError, match="no rows"):
-        run.predict(rows.to_pandas().iloc[:0])
-    with pytest.raises(DataError, match=r"'contry'.*Did you mean 'country'"):
-        run.predict(rows, keep=["contry"])
-    with pytest.raises(ConfigError, match="column of scores"):
-        run.predict(rows.with_columns(like_pred=1), keep=["like_pred"])
-    with pytest.raises(
-        DataError, match="must be a pandas or polars frame, or a path, found 'dict'"
-    ):
-        run.predict({"user": [1]})
-    mixed = rows.to_pandas()
-    mixed["item"] = [1, "a"] * 100
-    with pytest.raises(DataError, match=r"'item' \(object\) mixes kinds"):
-        run.predict(mixed)
-    doubled = pd.concat([rows.to_pandas(), rows.to_pandas()[["item"]]], axis=1)
-    with pytest.raises(DataError, match="2 columns 'item'"):
-        run.predict(doubled)
-
-
-def test_a_folder_that_is_no_finished_run_says_why(finished, tmp_path):
-    cases = [
-        ("nowhere", "no such folder"),
-        (".", "Did you mean run"),
-    ]
-    for name, words in cases:
-        with pytest.raises(DataError, match=words):
-            fuxictr_stem.load(name)
-    for name, words in [
-        ("run.json", "has no run.json"),
-        ("result.json", "Finish the run with --resume"),
-        ("encoder/encoder.json", "encoder.json"),
-        ("feature_map.json", "feature_map.json"),
-        ("model.safetensors", "model.safetensors"),
-    ]:
-        shutil.copytree(finished.folder, "copy")
-        (tmp_path / "copy" / name).unlink()
-        with pytest.raises(DataError, match=words):
-            fuxictr_stem.load("copy")
-        shutil.rmtree("copy")
-    shutil.copytree(finished.folder, "copy")
-    content = json.loads((tmp_path / "copy" / "feature_map.json").read_text())
-    (tmp_path / "copy" / "feature_map.json").write_text(
-        json.dumps({**content, "dataset_id": "other"})
-    )
-    with pytest.raises(DataError, match=r"feature_map.json"):
-        fuxictr_stem.load("copy")
 
 
 def _score(folder, data, out, system):

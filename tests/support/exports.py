@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import torch
 
-from tests.support.small_models import batch, categorical, numeric, sequence, spread
+from fuxictr_stem.registry import get_model
+from tests.support.small_models import SMALL, batch, categorical, numeric, sequence, spread
 
 VOCAB, UNKNOWN = 8, 6  # of the pretrained field: 7 has a vector only
 
@@ -55,3 +57,17 @@ def trained(model):
     for seed in range(3):
         model(columns_of(model.feature_map, 32, seed))
     return model.eval()
+
+
+def model_of(name, fmap, **params):
+    return trained(get_model(name)(fmap, **{"embedding_dim": 3, **SMALL[name], **params}))
+
+
+@torch.no_grad()
+def assert_scores(module, model, columns):
+    expected, scores = model(columns), module(columns)
+    assert list(scores) == list(expected) == module.outputs
+    for name, score in scores.items():
+        assert score.shape == (len(next(iter(columns.values()))),)
+        torch.testing.assert_close(score, expected[name][:, 0], atol=2e-6, rtol=0)
+        assert len(score) < 64 or score.std() > 1e-4
