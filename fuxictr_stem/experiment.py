@@ -347,7 +347,7 @@ def _finish(
 
 def _tracking(params: Mapping[str, Any], folder: Path) -> Tracking:
     """Return what shows a run to the trackers of its settings, before they start."""
-    # Each column would be a page.
+    # Without the columns, whose settings would fill a page.
     settings = {
         name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
         for name, value in result_settings(params).items()

@@ -87,7 +87,7 @@ def build_model(params: dict[str, Any], feature_map: FeatureMap) -> MultiTaskMod
     except ValueError as error:
         raise ConfigError(f"{params['model_id']}: {error}") from error
     except (RuntimeError, TypeError) as error:
-        # A size past 64 bits is a TypeError to PyTorch. Other errors are none of memory.
+        # A size past 64 bits is a TypeError to PyTorch. Other errors are not about memory.
         if not any(word in str(error) for word in ("allocate", "verflow")):
             raise
         raise ConfigError(

@@ -197,13 +197,13 @@ def _gates(bank: GateBank, kind: str, labels: list[str]) -> Iterator[Part]:
 def _mlps(module: GroupedMLP, kind: str, labels: list[str]) -> Iterator[Part]:
     """Name the MLPs of a batch: by task where there is one per task, else by number."""
     groups = _groups(module)
-    nobody = [None] * len(groups)
+    no_owners = [None] * len(groups)
     if len(groups) == 1:
-        return _named(kind, nobody, nobody, groups)
+        return _named(kind, no_owners, no_owners, groups)
     # As many experts as tasks still belong to no task.
     if len(groups) == len(labels) and kind != "expert":
         return _named(kind, labels, labels, groups)
-    return _named(kind, [str(i + 1) for i in range(len(groups))], nobody, groups)
+    return _named(kind, [str(i + 1) for i in range(len(groups))], no_owners, groups)
 
 
 def _groups(module: GroupedMLP) -> list[tuple[Piece, ...]]:

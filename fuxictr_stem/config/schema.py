@@ -312,7 +312,7 @@ class Dataset(Shape):
     prepare: SkipValidation[Prepare | None] = key(
         "how the split files come from official raw files"
     )
-    # FuxiCTR's: only what they are without a word.
+    # FuxiCTR's keys, of which only the value that they have anyway is allowed.
     rebuild_dataset: Annotated[bool, kinds.OneOf((True,), _ENCODED)] = key(
         "for FuxiCTR; the cache is rebuilt when needed"
     )

@@ -116,7 +116,7 @@ def parse_initializer(text: str) -> Callable[[Tensor], Any]:
                 f"{sorted(arguments) or 'none'}."
             )
     initializer = partial(function, **{k: _number(what, text, v) for k, v in keywords.items()})
-    # What its numbers may be, it says best itself; its draws here must not move the run's.
+    # The initializer itself says which numbers it takes; its draws must not affect those of the run.
     with torch.random.fork_rng(devices=[]):
         try:
             tried = initializer(torch.zeros(4, 4))

@@ -80,7 +80,7 @@ def init_project(
             raise OutputError(f"--out {out} cannot be written: {text}.") from error
         raise DataError(f"--data: the rows cannot be read: {text}.") from error
     finally:
-        # What was made for nothing: rmdir leaves what holds something.
+        # Folders that were made in vain; rmdir keeps those that are not empty.
         with suppress(OSError):
             for folder in missing:
                 folder.rmdir()

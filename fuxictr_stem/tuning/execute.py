@@ -153,7 +153,7 @@ def _start(context: Any, runs: Runs, spec: RunSpec, slot: int, gpus: Sequence[in
             logger.warning("%s: %s The run is repeated.", spec, error)
         is_other = True
     if is_other:
-        # A state of other settings or data could not be gone on from.
+        # A run could not continue from a state of other settings or data.
         shutil.rmtree(spec.results, ignore_errors=True)
     outputs.check_writable(folder, "--out")
     share = Share(available_bytes() // len(gpus), gpus.count(gpus[slot]))
