@@ -1,7 +1,5 @@
 """What users of FuxiCTR bring along: its tuner, old names, options that mean something else here."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,6 @@ from fuxictr_stem import registry
 from fuxictr_stem.errors import ConfigError
 from fuxictr_stem.models.features import TaskEmbedding
 from tests.support.config_files import Net, column, load, problems
-from tests.support.datasets import built, feature, with_labels, write_dataset
 from tests.support.small_models import categorical, feature_map
 
 
@@ -74,15 +71,6 @@ def test_the_name_of_its_entry_is_the_id_of_a_dataset(tmp_path, id_):
     assert load(tmp_path, dataset={"dataset_id": id_})["dataset_id"] == "toy"
     (line,) = problems(tmp_path, dataset={"dataset_id": 3})
     assert "toy.dataset_id: must be " in line
-
-
-def test_a_fuxictr_that_is_not_the_release_is_named(tmp_path, monkeypatch):
-    """A source checkout of the same number lacks what a cache is built with."""
-    frames = dict.fromkeys(("train", "valid", "test"), with_labels({"c": ["a", "b"]}))
-    dataset = write_dataset(tmp_path, frames, [feature("c")])
-    monkeypatch.setitem(sys.modules, "fuxictr_stem.data.encoding.fit", None)
-    with pytest.raises(ConfigError, match=r"The FuxiCTR in .*fuxictr cannot prepare .*PYTHONPATH"):
-        built(dataset, tmp_path / "built", 8)
 
 
 @pytest.mark.parametrize("own", [None, 5])

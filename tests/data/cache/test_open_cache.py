@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -11,49 +10,15 @@ import time
 from pathlib import Path
 
 import h5py
-import numpy as np
 import pytest
 from filelock import FileLock
 
-from fuxictr_stem.data.cache import fingerprint as fingerprint_module
 from fuxictr_stem.data.cache import open_cache as cache_module
-from fuxictr_stem.data.cache.fingerprint import fingerprint
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.loading.loader import H5Loader
-from fuxictr_stem.data.source.files import find_files
 from fuxictr_stem.errors import DataError, OutputError
-from tests.support.datasets import (
-    SPLITS,
-    assert_same,
-    cached,
-    feature,
-    folders_in,
-    label,
-    with_labels,
-    write_dataset,
-)
-
-FEATURES = [
-    feature("cat"),
-    feature("seq", "sequence", share_embedding="cat", max_len=3),
-    feature("num", "numeric", "float"),
-    feature("group", "meta", preprocess="copy_from(cat)"),
-]
-ROWS = {"cat": ["a", "b", "a", "c"], "seq": ["a^b", "", "c^d", "a"], "num": [1.0, 2.5, None, 4.0]}
-
-
-@pytest.fixture
-def dataset(tmp_path):
-    frames = {split: with_labels(ROWS, ("y", "z")) for split in SPLITS}
-    return write_dataset(tmp_path, frames, FEATURES, [label("y"), label("z")], group_id="group")
-
-
-def builds(caplog):
-    return sum(record.message.startswith("Built the cache") for record in caplog.records)
-
-
-def home(dataset):
-    return Path(dataset["data_root"]) / dataset["dataset_id"]
+from tests.support.datasets import SPLITS, assert_same, cached, folders_in
+from tests.support.small_caches import builds, home
 
 
 def test_what_is_in_the_folder(dataset):
@@ -130,66 +95,6 @@ def test_an_open_cache_needs_no_writing(dataset):
     finally:
         for folder in folders:
             folder.chmod(0o755)
-
-
-CHANGES = {
-    "min_categr_count": lambda d: d | {"min_categr_count": 2},
-    "group_id": lambda d: d | {"group_id": None},
-    "a feature": lambda d: d | {"feature_cols": FEATURES[:3]},
-    "an attribute": lambda d: (
-        d | {"feature_cols": [{**FEATURES[0], "embedding_dim": 8}, *FEATURES[1:]]}
-    ),
-    "order": lambda d: d | {"feature_cols": [*FEATURES[:2], FEATURES[3], FEATURES[2]]},
-    "labels": lambda d: d | {"label_col": [label("y")]},
-    "no test": lambda d: d | {"test_data": None},
-    "swapped": lambda d: d | {"sep": ";"},
-    "format": lambda d: d | {"data_format": "parquet"},
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_the_fingerprint_depends_on_the_config(dataset, change):
-    files = find_files(dataset)
-    changed = CHANGES[change](dataset)
-    files_now = {split: paths for split, paths in files.items() if changed[f"{split}_data"]}
-    assert fingerprint(changed, files_now) != fingerprint(dataset, files)
-
-
-def test_the_fingerprint_depends_on_the_versions(dataset, monkeypatch):
-    files = find_files(dataset)
-    first = fingerprint(dataset, files)
-    monkeypatch.setattr(fingerprint_module, "FORMAT", 0)
-    second = fingerprint(dataset, files)
-    monkeypatch.setattr("fuxictr.__version__", "2.3.99")
-    assert len({first, second, fingerprint(dataset, files)}) == 3
-
-
-def test_the_fingerprint_is_of_content_not_of_places(dataset, tmp_path):
-    files = find_files(dataset)
-    first = fingerprint(dataset, files)
-    moved = {}
-    for split in SPLITS:
-        moved[f"{split}_data"] = str(
-            shutil.copy(dataset[f"{split}_data"], tmp_path / f"new-{split}.csv")
-        )
-    other = dataset | moved | {"dataset_id": "other", "data_root": "elsewhere"}
-    assert fingerprint(other, find_files(other)) == first
-    for split in SPLITS:
-        path = Path(moved[f"{split}_data"])
-        text = path.read_text()
-        path.write_text(text.replace("2.5", "2.6"))
-        assert fingerprint(other, find_files(other)) != first
-        path.write_text(text)
-    assert fingerprint(other, find_files(other)) == first
-
-
-def test_the_fingerprint_depends_on_pretrained_vectors(dataset, tmp_path):
-    path = tmp_path / "v.npz"
-    np.savez(path, key=np.array(["a"]), value=np.zeros((1, 2)))
-    dataset["feature_cols"] = [{**FEATURES[0], "pretrained_emb": str(path)}, *FEATURES[1:]]
-    first = fingerprint(dataset, find_files(dataset))
-    np.savez(path, key=np.array(["b"]), value=np.zeros((1, 2)))
-    assert fingerprint(dataset, find_files(dataset)) != first
 
 
 def damage_manifest(folder):
@@ -292,44 +197,6 @@ def test_a_missing_column_is_named(dataset):
         H5Loader(cache.feature_map({}), cache.path("train"))
 
 
-def test_remains_of_killed_builds_are_removed(dataset):
-    cache = open_cache(dataset)
-    shutil.rmtree(cache.folder)
-    own = home(dataset) / f"{cache.folder.name}.tmp-1-dead0000"
-    other = home(dataset) / "0123456789abcdef.tmp-1-dead0000"
-    running = home(dataset) / "fedcba9876543210.tmp-1-a11e0000"
-    for folder in (own, other, running):
-        folder.mkdir()
-        (folder / "train.h5").write_text("half")
-    with FileLock(home(dataset) / "fedcba9876543210.lock"):
-        open_cache(dataset)
-    assert not own.exists()
-    assert not other.exists()
-    assert running.exists(), "its builder holds the lock"
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, DataError])
-def test_a_build_that_stops_leaves_nothing(dataset, monkeypatch, error):
-    def stop(*args):
-        raise error("stopped")
-
-    monkeypatch.setattr("fuxictr_stem.data.cache.build.write_account", stop)
-    with pytest.raises(error):
-        open_cache(dataset)
-    assert [path.suffix for path in home(dataset).iterdir()] == [".lock"]
-    monkeypatch.undo()
-    assert open_cache(dataset).rows["train"] == 4
-
-
-def test_a_failed_rebuild_leaves_the_old_folder(dataset, monkeypatch):
-    cache = open_cache(dataset)
-    path = cut_h5(cache.folder)
-    monkeypatch.setattr("fuxictr_stem.data.cache.build.write_account", lambda *a: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        open_cache(dataset)
-    assert path.exists()
-
-
 def test_files_that_change_during_the_build_are_refused(dataset, monkeypatch):
     build = cache_module.build
 
@@ -342,50 +209,6 @@ def test_files_that_change_during_the_build_are_refused(dataset, monkeypatch):
     with pytest.raises(DataError, match="changed while they were read"):
         open_cache(dataset)
     assert not folders_in(home(dataset))
-
-
-@pytest.mark.parametrize(
-    ("data_format", "message"),
-    # A CSV file is read once, for all passes.
-    [
-        ("csv", "its files changed while they were read"),
-        ("parquet", "valid had 4 rows and then 3"),
-    ],
-)
-def test_rows_that_change_between_passes_are_refused(tmp_path, monkeypatch, data_format, message):
-    from fuxictr_stem.data.cache import build as build_module
-
-    frames = {split: with_labels(ROWS, ("y", "z")) for split in SPLITS}
-    labels = [label("y"), label("z")]
-    dataset = write_dataset(tmp_path, frames, FEATURES, labels, data_format, group_id="group")
-    check = build_module.check_source
-
-    def shrink(*args):
-        stats = check(*args)
-        shorter = frames["valid"].head(-1)
-        write = shorter.write_csv if data_format == "csv" else shorter.write_parquet
-        write(dataset["valid_data"])
-        return stats
-
-    monkeypatch.setattr(build_module, "check_source", shrink)
-    with pytest.raises(DataError, match=message):
-        open_cache(dataset)
-
-
-def test_a_full_disk_is_seen_before(dataset, monkeypatch):
-    usage = type("Usage", (), {"free": 10})()
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OutputError, match="are free. Make room"):
-        open_cache(dataset)
-
-
-def test_an_error_of_writing_names_the_folder(dataset, monkeypatch):
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("fuxictr_stem.data.cache.write_splits.store.create", full)
-    with pytest.raises(OutputError, match="the cache could not be written: .*No space left"):
-        open_cache(dataset)
 
 
 def test_a_folder_that_cannot_be_written(dataset, tmp_path, monkeypatch):
@@ -436,13 +259,3 @@ def test_use_features_keeps_the_groups_and_counts_what_is_used(dataset):
     assert params["use_features"] == ["num", "cat"], "the caller's list stays"
     without = cache.feature_map({"use_features": ["cat"]})
     assert list(without.features) == ["cat"]
-
-
-def test_a_users_own_folder_with_an_odd_name_stays(dataset):
-    home = Path(dataset["data_root"]) / dataset["dataset_id"]
-    mine = home / "my.tmp-backup"
-    mine.mkdir(parents=True)
-    (mine / "notes.txt").write_text("keep me")
-    open_cache(dataset)
-    assert (mine / "notes.txt").read_text() == "keep me"
-    assert not (home / "my.lock").exists()

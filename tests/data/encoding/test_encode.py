@@ -53,41 +53,6 @@ def test_wide_rows_make_small_blocks(monkeypatch):
     assert np.concatenate(blocks).tolist() == list(range(100))
 
 
-@pytest.mark.parametrize("block_rows", [1, 2, 5])
-def test_blocks_join_in_order(tmp_path, block_rows):
-    dataset = write_dataset(tmp_path, frames(*COLUMNS), CASES["all"])
-    said, _ = fuxictr_says(dataset, tmp_path / "oracle")
-    assert_same(built(dataset, tmp_path / "blocks", block_rows), said)
-
-
-@pytest.mark.parametrize("data_format", ["csv", "parquet"])
-def test_many_blocks_of_parts(tmp_path, data_format):
-    rng = np.random.default_rng(5)
-    rows = 30_000
-    parts = with_labels(
-        {
-            "cat": rng.zipf(1.3, rows) % 5000,
-            "num": rng.integers(-1000, 1000, rows) / 4,
-            "seq": [f"{a},{b}" for a, b in rng.integers(0, 300, (rows, 2))],
-        }
-    ).with_columns(pl.col("cat").cast(pl.String))
-    features = [
-        feature("cat", min_categr_count=3),
-        feature("num", "numeric", "float"),
-        feature("seq", "sequence", splitter=",", padding="pre"),
-    ]
-    small = {"train": parts[:100], "valid": parts[100:300], "test": parts[:9]}
-    dataset = write_dataset(tmp_path, small, features, data_format=data_format)
-    folder = tmp_path / "parts"
-    folder.mkdir()
-    for i, start in enumerate(range(0, rows, 7000)):
-        part = parts[start : start + 7000]
-        getattr(part, f"write_{data_format}")(folder / f"part-{i}.{data_format}")
-    dataset["train_data"] = str(folder)
-    said, _ = fuxictr_says(dataset, tmp_path / "oracle")
-    assert_same(built(dataset, tmp_path / "blocks", 1000), said)
-
-
 def test_real_impressions(tmp_path, stem_data):
     folder = stem_data / "kuairand_pure"
     skipped = {"date", "hourmin", "time_ms", "is_like", "long_view", "watch_ratio", "tag"}
@@ -200,30 +165,6 @@ def test_any_small_frame(
         assert_same({split: streamed}, {split: said[split]})
 
 
-def test_labels_keep_their_values(tmp_path):
-    written = {
-        split: pl.DataFrame(
-            {"cat": ["a", "b", "a"], "y": [0.0, 1.0, one], "watch": [0.5, 3.25, -1e3]}
-        )
-        for split, one in zip(SPLITS, (1.0, 0.0, 1.0), strict=True)
-    }
-    labels = [label(), label("watch"), label("again", preprocess="copy_from(y)")]
-    dataset = write_dataset(tmp_path, written, [feature("cat")], labels)
-    cache = open_cache(dataset)
-    for split, columns in cached(cache).items():
-        assert columns["y"].dtype == np.uint8
-        assert columns["watch"].dtype == np.float32
-        assert columns["y"].tolist() == columns["again"].tolist() == written[split]["y"].to_list()
-        assert columns["watch"].tolist() == written[split]["watch"].to_list()
-    stats = cache.labels["train"]
-    assert stats["y"] == {
-        **{"rows": 3, "nulls": 0, "nonfinite": 0, "min": 0.0, "max": 1.0, "sum": 2.0},
-        **{"positives": 2, "other": 0, "example": None},
-    }
-    assert (stats["watch"]["other"], stats["watch"]["example"]) == (3, 0.5)
-    assert (stats["watch"]["min"], stats["watch"]["max"]) == (-1000.0, 3.25)
-
-
 def test_a_missing_label_is_filled_only_on_request(tmp_path):
     written = {s: pl.DataFrame({"cat": ["a", "b", "a"], "y": [0.0, None, 1.0]}) for s in SPLITS}
     dataset = write_dataset(tmp_path, written, [feature("cat")], [label(fill_na=1)])
@@ -253,11 +194,3 @@ def test_ids_at_the_edge_of_a_type(tmp_path, size):
     assert sorted(found["train"]["cat"].tolist()) == list(range(1, size + 1))
     assert found["valid"]["cat"][0] == size + 1
     assert found["valid"]["cat"].dtype == integer_type(0, size + 1)
-
-
-def test_labels_of_all_splits_decide_their_type(tmp_path):
-    rows = {"cat": ["a", "b", "a", "c"]}
-    split = {name: with_labels(rows) for name in SPLITS}
-    split["test"] = split["test"].with_columns(y=pl.Series([0.0, 0.5, 1.0, 1.0]))
-    found = cached(open_cache(write_dataset(tmp_path, split, [feature("cat")])))
-    assert {name: found[name]["y"].dtype for name in SPLITS} == dict.fromkeys(SPLITS, np.float32)

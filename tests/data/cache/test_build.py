@@ -1,7 +1,8 @@
-"""Processes that build a cache together make the cache of one process, byte for byte."""
+"""What a build makes, alone or by several processes: the same cache, byte for byte, or nothing."""
 
 import json
 import shutil
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -18,10 +19,20 @@ from fuxictr_stem.data.cache import write_splits
 from fuxictr_stem.data.cache.open_cache import open_cache
 from fuxictr_stem.data.encoding import encode
 from fuxictr_stem.data.source import csv_files
-from fuxictr_stem.errors import DataError
-from tests.support.datasets import SPLITS, feature, folders_in, label, write_dataset
+from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from tests.support import datasets
+from tests.support.datasets import (
+    SPLITS,
+    cached,
+    feature,
+    folders_in,
+    label,
+    with_labels,
+    write_dataset,
+)
 from tests.support.groups import on_threads
 from tests.support.processes import killed_at
+from tests.support.small_caches import home
 
 LABELS = [label("y"), label("z", missing=np.nan), label("w")]
 
@@ -270,3 +281,74 @@ def test_who_does_not_see_the_folder_says_so(tmp_path, monkeypatch):
         DataError, match="build_together: process 1 of 2 does not see .* Put data_root"
     ):
         on_threads(2, opened)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, DataError])
+def test_a_build_that_stops_leaves_nothing(dataset, monkeypatch, error):
+    def stop(*args):
+        raise error("stopped")
+
+    monkeypatch.setattr("fuxictr_stem.data.cache.build.write_account", stop)
+    with pytest.raises(error):
+        open_cache(dataset)
+    assert [path.suffix for path in home(dataset).iterdir()] == [".lock"]
+    monkeypatch.undo()
+    assert open_cache(dataset).rows["train"] == 4
+
+
+def test_a_failed_rebuild_leaves_the_old_folder(dataset, monkeypatch):
+    cache = open_cache(dataset)
+    path = cache.folder / "valid.h5"
+    path.write_bytes(path.read_bytes()[:-100])
+    monkeypatch.setattr("fuxictr_stem.data.cache.build.write_account", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        open_cache(dataset)
+    assert path.exists()
+
+
+def test_a_full_disk_is_seen_before(dataset, monkeypatch):
+    usage = type("Usage", (), {"free": 10})()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OutputError, match="are free. Make room"):
+        open_cache(dataset)
+
+
+def test_labels_keep_their_values(tmp_path):
+    written = {
+        split: pl.DataFrame(
+            {"cat": ["a", "b", "a"], "y": [0.0, 1.0, one], "watch": [0.5, 3.25, -1e3]}
+        )
+        for split, one in zip(SPLITS, (1.0, 0.0, 1.0), strict=True)
+    }
+    labels = [label(), label("watch"), label("again", preprocess="copy_from(y)")]
+    dataset = write_dataset(tmp_path, written, [feature("cat")], labels)
+    cache = open_cache(dataset)
+    for split, columns in cached(cache).items():
+        assert columns["y"].dtype == np.uint8
+        assert columns["watch"].dtype == np.float32
+        assert columns["y"].tolist() == columns["again"].tolist() == written[split]["y"].to_list()
+        assert columns["watch"].tolist() == written[split]["watch"].to_list()
+    stats = cache.labels["train"]
+    assert stats["y"] == {
+        **{"rows": 3, "nulls": 0, "nonfinite": 0, "min": 0.0, "max": 1.0, "sum": 2.0},
+        **{"positives": 2, "other": 0, "example": None},
+    }
+    assert (stats["watch"]["other"], stats["watch"]["example"]) == (3, 0.5)
+    assert (stats["watch"]["min"], stats["watch"]["max"]) == (-1000.0, 3.25)
+
+
+def test_labels_of_all_splits_decide_their_type(tmp_path):
+    rows = {"cat": ["a", "b", "a", "c"]}
+    split = {name: with_labels(rows) for name in SPLITS}
+    split["test"] = split["test"].with_columns(y=pl.Series([0.0, 0.5, 1.0, 1.0]))
+    found = cached(open_cache(write_dataset(tmp_path, split, [feature("cat")])))
+    assert {name: found[name]["y"].dtype for name in SPLITS} == dict.fromkeys(SPLITS, np.float32)
+
+
+def test_a_fuxictr_that_is_not_the_release_is_named(tmp_path, monkeypatch):
+    """A source checkout of the same number lacks what a cache is built with."""
+    frames = dict.fromkeys(("train", "valid", "test"), with_labels({"c": ["a", "b"]}))
+    dataset = write_dataset(tmp_path, frames, [feature("c")])
+    monkeypatch.setitem(sys.modules, "fuxictr_stem.data.encoding.fit", None)
+    with pytest.raises(ConfigError, match=r"The FuxiCTR in .*fuxictr cannot prepare .*PYTHONPATH"):
+        datasets.built(dataset, tmp_path / "built", 8)
