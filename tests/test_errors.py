@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from fuxictr_stem import errors, registry
+from fuxictr_stem import errors
 from fuxictr_stem.data.preparers import run_job
 from fuxictr_stem.data.preparers.run_job import prepare
 from fuxictr_stem.errors import (
@@ -16,7 +16,6 @@ from fuxictr_stem.errors import (
     UserError,
 )
 from tests.support.raw_files import dataset_in, write_tiktok
-from tests.support.small_models import feature_map
 
 KINDS = [AccessError, ConfigError, DataError, OutputError, TrainingError]
 
@@ -26,23 +25,6 @@ def test_no_handler_of_system_or_library_errors_catches_ours():
     assert {kind for kind in own if issubclass(kind, UserError)} == {UserError, *KINDS}
     for kind in KINDS:
         assert not issubclass(kind, (OSError, RuntimeError, TypeError, LookupError))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_models_own_message_is_not_put_in_other_words(kind, monkeypatch):
-    text = "pretrained_emb: the file cannot allocate what it says"
-
-    class Refusing:
-        def __init__(self, feature_map, **params):
-            raise kind(text)
-
-    monkeypatch.setattr(registry, "get_model", lambda name: Refusing)
-    with pytest.raises(UserError) as caught:
-        registry.build_model(
-            {"model": "R", "model_id": "exp", "task_labels": ["y0"]}, feature_map()
-        )
-    assert type(caught.value) is kind
-    assert str(caught.value) == text
 
 
 def test_a_record_that_cannot_be_written_is_named_once(tmp_path, monkeypatch):

@@ -14,7 +14,6 @@ from fuxictr_stem.distributed.messages import RankLost
 from fuxictr_stem.distributed.rendezvous import MISTAKE
 from fuxictr_stem.distributed.session import TorchRanks, run_on_ranks
 from fuxictr_stem.errors import ConfigError, DataError, Stopped, TrainingError
-from fuxictr_stem.run_data import check_device
 from fuxictr_stem.training.ranks import Ranks
 
 
@@ -69,15 +68,6 @@ def test_each_rank_of_a_host_has_a_device_of_its_own(monkeypatch, caplog):
     with pytest.raises(ConfigError, match="--gpu 0: several processes need NCCL, which PyTorch"):
         ranks[1].device(0)
     assert Ranks().device(1) == 1
-
-
-def test_fewer_devices_than_ranks_are_one_message(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for gpu, processes in ((-1, 9), (0, 2), (1, 1)):
-        check_device(gpu, processes)
-    with pytest.raises(ConfigError, match="--gpu 1: .* 0 to 1, and 2 processes here need one each"):
-        check_device(1, 2)
 
 
 def test_all_get_what_the_work_of_the_first_returns(two):
