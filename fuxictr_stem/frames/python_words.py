@@ -28,7 +28,7 @@ _WORDS = {
 }
 # Not as a part of a path.
 _WORD = re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, _WORDS))})(?![\w/])")
-_COLUMN = re.compile(r"(feature_cols|label_col)\[\d+\] \((.*?)\)(?:\.(\w+))?", re.DOTALL)
+_COLUMN = re.compile(r"(feature_cols|label_col)\[\d+\] \((.*)\)(?:\.(\w+))?", re.DOTALL)
 
 
 class ArgumentsError(ConfigError):

@@ -7,26 +7,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
-import yaml
 from filelock import FileLock
 
 import fuxictr_stem
 from fuxictr_stem.cli import main
-from fuxictr_stem.errors import ConfigError, DataError, OutputError, TrainingError
-from tests.support.fitted import LABELS, SMALL, message, result_of
+from fuxictr_stem.errors import ConfigError, DataError, OutputError
+from tests.support.fitted import LABELS, SMALL, configs, message, result_of
 from tests.support.shop import shop_rows
 
 ROOT = Path(__file__).parents[2]
-
-
-def configs(folder):
-    out = folder.parents[2] / "config"
-    return [
-        yaml.safe_load((out / f"{kind}_config.yaml").read_text()) for kind in ("model", "dataset")
-    ]
 
 
 @pytest.mark.parametrize("group_id", [None, "user"])
@@ -104,35 +95,6 @@ def test_csv_files_are_read_as_text(fit, tmp_path):
     assert result_of(folder)["test"]["AUC"] > 0
 
 
-def test_what_is_guessed_and_what_is_said_is_in_the_configs(fit, frames, caplog):
-    for frame in frames.values():
-        frame["user"] -= 7
-    features = {
-        "user": None,
-        "age": {"normalizer": "MinMaxScaler"},
-        "tags": {"max_len": 2},
-        "vip": "numeric",
-    }
-    folder = fit(features=features, group_id="user", learning_rate=np.float64(0.01), expid="mine")
-    experiments, datasets = configs(folder)
-    assert experiments["mine"]["learning_rate"] == 0.01
-    assert experiments["mine"]["metrics"] == ["AUC", "logloss", "gAUC"]
-    columns = {col["name"]: col for col in datasets["shop"]["feature_cols"]}
-    assert list(columns) == list(features)
-    assert columns["user"]["fill_na"] == frames["train"]["user"].min() - 1 == -8
-    assert columns["age"]["normalizer"] == "MinMaxScaler"
-    assert columns["age"]["fill_na"] == pytest.approx(frames["train"]["age"].mean())
-    assert columns["tags"]["max_len"] == 2
-    assert columns["vip"]["type"] == "numeric"
-    labels = {col["name"]: col for col in datasets["shop"]["label_col"]}
-    assert "missing" not in labels["click"]
-    assert np.isnan(labels["like"]["missing"])
-    gaps = sum(int(frame["like"].isna().sum()) for frame in frames.values())
-    text = (folder.parents[2] / "config" / "dataset_config.yaml").read_text()
-    assert f"{gaps} rows have no such label" in text
-    assert f"label like: {gaps} rows have no such label" in caplog.text
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [m for m in fuxictr_stem.list_models() if m != "ESMM"])
 def test_every_model_trains(fit, model):
@@ -159,84 +121,6 @@ def test_regression(fit, frames):
     assert {"click_AUC", "price_MSE", "price_R2"} <= result_of(folder)["test"].keys()
 
 
-def test_settings_that_nobody_knows_come_in_one_message(fit, tmp_path):
-    text = message(
-        ConfigError,
-        fit,
-        learning_rat=0.1,
-        epochs=0,
-        batch_size="64",
-        features={"age": {"fillna": 1}, "item": "categorical"},
-    )
-    for part in (
-        "fuxictr_stem.fit: 4 problems",
-        "learning_rat: is not a known key. Did you mean 'learning_rate'",
-        "epochs: must be a whole number >= 1, found 0.",
-        "batch_size: must be a whole number >= 1, found '64'.",
-        "features['age'], fillna: is not a known key. Did you mean 'fill_na'",
-    ):
-        assert part in text
-    assert ".yaml" not in text
-    assert not (tmp_path / "shop" / "config").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "parts"),
-    [
-        ({"labels": ["klick"]}, ["train, valid, test: there is no column 'klick'", "'click'"]),
-        ({"labels": []}, ["labels: must name at least one column."]),
-        ({"labels": ["item", "click"]}, ["labels['item']: holds String, and a label is a number"]),
-        ({"features": ["itm"]}, ["there is no column 'itm'. Did you mean 'item'?"]),
-        ({"features": {"age": "numerical"}}, ["features['age']: must be one of", "'numeric'"]),
-        ({"features": ["age", "click"]}, ["features['click']: 'click' is a label, too"]),
-        ({"features": [3]}, ["features: the names of columns are text, found 3."]),
-        ({"ignore": ["usr"]}, ["ignore: train: there is no column 'usr'. Did you mean 'user'?"]),
-        ({"ignore": "age", "features": ["age"]}, ["ignore: is for features=None"]),
-        ({"group_id": "age"}, ["group_id: the column 'age' holds Float64. Make it text or whole"]),
-        ({"model": "STEMNet2"}, ["there is no model 'STEMNet2'. Did you mean 'STEMNet'"]),
-        ({"out": 3}, ["out: must be the path of a folder, found 3."]),
-        (
-            {"gpu": None},
-            ["gpu: must be the number of a CUDA device, or -1 for the CPU, found None."],
-        ),
-        ({"labels": None}, ["labels: must be names of columns, found None."]),
-        ({"expid": "../up"}, ["expid must be letters"]),
-        ({"task_labels": ["click"]}, ["task_labels: is decided by the argument labels"]),
-        ({"data_root": "x"}, ["data_root: is decided by the argument out"]),
-        ({"valid": "valid.csv"}, ["valid: a path, but others are data frames"]),
-        ({"train": [1, 2]}, ["train: must be a pandas or polars data frame, or a path", "list"]),
-        ({"gpu": 77}, ["gpu 77: this machine", "Leave gpu out"]),
-        ({"test": pd.DataFrame({"user": [1]})}, ["test: there is no column 'item'"]),
-        ({"net_dropout": object()}, ["net_dropout: must be a plain value, found a object"]),
-        ({"monitor": "buy_AUC"}, ["monitor: 'buy_AUC' is not produced"]),
-        ({"sample_weight": "weight"}, ["there is no column 'weight'"]),
-    ],
-)
-def test_mistakes_are_one_short_message(fit, changes, parts):
-    text = message(ConfigError, fit, **changes)
-    for part in parts:
-        assert part in text
-    assert ".yaml" not in text
-
-
-def test_columns_that_cannot_be_guessed(fit, frames):
-    for frame in frames.values():
-        frame["time"] = pd.Timestamp("2026-11-28")
-        frame["nothing"] = None
-        frame["vector"] = [[0.5, 1.5]] * len(frame)
-        frame["bytes"] = b"x"
-    text = message(ConfigError, fit, epochs=0)
-    for name in ("time", "nothing", "bytes"):
-        assert f"ignore=['{name}']" in text
-    assert "features['vector']: holds lists of Float64" in text
-    assert "'type': 'embedding'" in text
-    assert "epochs: must be" in text
-    for frame in frames.values():
-        frame["mixed"] = [1, "a"] * (len(frame) // 2)
-    text = message(DataError, fit)
-    assert "train: these rows cannot be read: column 'mixed' (object) mixes kinds of values" in text
-
-
 def test_faulty_rows_are_named_by_split_and_row(fit, frames, tmp_path):
     frames["valid"]["click"] = frames["valid"]["click"].astype(int)
     frames["valid"].loc[7, "click"] = 3
@@ -251,37 +135,6 @@ def test_faulty_rows_are_named_by_split_and_row(fit, frames, tmp_path):
     assert "test has no rows" in message(DataError, fit)
     frames["train"] = frames["train"].iloc[:0]
     assert "train: has no rows" in message(ConfigError, fit)
-
-
-def test_a_finished_run_is_replaced_only_if_told(fit, frames, tmp_path):
-    folder = fit()
-    first, weights = result_of(folder), (folder / "model.safetensors").read_bytes()
-    text = message(OutputError, fit)
-    assert "holds a finished run (STEMNet_shop)" in text
-    assert "overwrite=True" in text
-    # The same rows and settings: nothing is trained.
-    stamp = (folder / "model.safetensors").stat().st_mtime_ns
-    assert result_of(fit(resume=True)) == first
-    assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
-    # Others are rejected, and nothing is lost.
-    assert "learning_rate: 0.001 then, 0.01 now" in message(
-        ConfigError, fit, resume=True, learning_rate=0.01
-    )
-    assert "model_id" in message(ConfigError, fit, resume=True, model="MMoE")
-    frames["train"] = frames["train"].iloc[:-1]
-    assert "resume=True: " in message(ConfigError, fit, resume=True)
-    message(ConfigError, fit, overwrite=True, epochs=0)
-    frames["valid"]["click"] = 1
-    message(DataError, fit, overwrite=True)
-    frames["valid"] = shop_rows(200, 1)
-    assert (result_of(folder), (folder / "model.safetensors").read_bytes()) == (first, weights)
-    assert configs(folder)[0]["STEMNet_shop"].get("learning_rate") == 0.001
-    # And now it is replaced, by another model on other rows, and nothing of it stays.
-    other = fit(overwrite=True, model="MMoE")
-    assert result_of(other)["model"] == "MMoE"
-    assert not folder.exists()
-    assert len(list((tmp_path / "shop" / "data").iterdir())) == 1
-    assert list(configs(other)[0]) == ["MMoE_shop"]
 
 
 def test_a_run_starts_from_another_ones_weights(fit, frames, tmp_path, monkeypatch):
@@ -336,52 +189,6 @@ def test_two_calls_do_not_write_one_folder(fit, tmp_path):
         assert "another call of fit is writing there" in message(OutputError, fit)
 
 
-def test_a_weight_is_no_task_and_no_feature(fit, frames):
-    for frame in frames.values():
-        frame["weight"] = np.linspace(0.5, 2, len(frame))
-    folder = fit(sample_weight="weight")
-    assert not any(key.startswith("weight") for key in result_of(folder)["test"])
-    dataset = configs(folder)[1]["shop"]
-    assert [col["name"] for col in dataset["label_col"]] == ["click", "like", "weight"]
-    assert "weight" not in [col["name"] for col in dataset["feature_cols"]]
-
-
-def test_files_of_others_stay_where_they_are(fit, frames, tmp_path):
-    """Even where somebody names a folder that holds a whole project."""
-    out = tmp_path / "shop"
-    names = [
-        "data/raw/rows.parquet",
-        "result.json.tmp-4711-0badcafe/result.json",
-        "data/0123456789abcdef/notes.txt",
-        "cache/shop/0123456789abcdef/notes.txt",
-        "checkpoints/shop/mine/result.json",
-        "checkpoints/other/STEMNet_shop/result.json",
-    ]
-    for name in names:
-        (out / name).parent.mkdir(parents=True)
-        (out / name).write_text("{}")
-    fit()
-    frames["train"] = frames["train"].iloc[:-1]
-    fit(model="MMoE", overwrite=True)
-    assert all((out / name).exists() for name in names)
-    assert len(list((out / "checkpoints").rglob("model.safetensors"))) == 1
-    assert len(list((out / "data").rglob("train.parquet"))) == 1
-    assert len(list((out / "cache").rglob("train.h5"))) == 1
-
-
-def test_configs_of_another_origin_stay(fit, tmp_path):
-    config = tmp_path / "shop" / "config"
-    config.mkdir(parents=True)
-    (config / "notes.txt").write_text("mine")
-    assert "notes.txt was not written" in message(OutputError, fit, overwrite=True)
-    (config / "notes.txt").rename(config / "model_config.yaml")
-    assert "was not written by fuxictr_stem.fit" in message(OutputError, fit, overwrite=True)
-    assert (config / "model_config.yaml").read_text() == "mine"
-    (tmp_path / "shop").rename(tmp_path / "folder")
-    (tmp_path / "shop").write_text("")
-    assert "is not a folder" in message(OutputError, fit)
-
-
 def test_odd_names_and_frames_are_one_message(fit, frames):
     twice = frames["train"].rename(columns={"age": "user"})
     assert "train: names of columns: 'user' appears twice" in message(DataError, fit, train=twice)
@@ -410,12 +217,3 @@ def test_files_that_are_absent_or_damaged_are_one_message(fit, frames, tmp_path)
     csv = tmp_path / "valid.csv"
     csv.write_text("user,click\n1,0\n")
     assert "must be of one format" in message(DataError, fit, **{**paths, "valid": csv})
-
-
-def test_an_error_within_training_says_resume_as_python_does(fit, monkeypatch):
-    def stop(*_):
-        raise TrainingError("Saved: the same command with --resume continues from there.")
-
-    monkeypatch.setattr("fuxictr_stem.training.trainer.Trainer._evaluate", stop)
-    text = message(TrainingError, fit)
-    assert text == "Saved: the same call with resume=True continues from there."

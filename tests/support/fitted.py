@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from fuxictr_stem.errors import UserError
 
@@ -21,3 +22,11 @@ def message(error_kind, call, *args, **kwargs):
         call(*args, **kwargs)
     assert isinstance(caught.value, UserError)
     return str(caught.value)
+
+
+def configs(folder):
+    """Return the experiments and the datasets of a run's configs."""
+    out = folder.parents[2] / "config"
+    return [
+        yaml.safe_load((out / f"{kind}_config.yaml").read_text()) for kind in ("model", "dataset")
+    ]
