@@ -12,18 +12,17 @@ from fuxictr_stem.benchmark.score.significance import UserBootstrap
 from fuxictr_stem.tuning.verify_run import PREDICTIONS
 from tests.support.finished_benchmarks import METRICS, make_benchmark
 
-NOISES = {"MMoE": 1.3, "STEMNet": 0.9, "SingleTask": 1.2, "PLE": 1.0, "ESMM": 0.1}
 NEAR = {"rel": 0, "abs": 1e-12}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    return make_benchmark(tmp_path_factory.mktemp("runs"), NOISES, lacking=[("ESMM", "like")])
+@pytest.fixture
+def finished(five_models):
+    return five_models
 
 
 @pytest.fixture(scope="module")
-def leaderboard(finished):
-    return build_leaderboard(finished, resamples=50)
+def leaderboard(five_models):
+    return build_leaderboard(five_models, resamples=50)
 
 
 def _values(finished, name, label, metric):
@@ -31,7 +30,7 @@ def _values(finished, name, label, metric):
 
 
 def test_means_deviations_and_differences(finished, leaderboard):
-    for name in NOISES:
+    for name in finished.models:
         for label in finished.labels:
             for metric in METRICS:
                 score = leaderboard.scores.get((name, label, metric))
