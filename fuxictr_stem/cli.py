@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import fuxictr_stem
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import ConfigError, choice_problems, raise_first
 from fuxictr_stem.runtime import signals
 from fuxictr_stem.runtime.group import is_first_process, started_by_torchrun
 from fuxictr_stem.runtime.guarded import LOST_RANK_GOES_ON, RESUME_GOES_ON, run_guarded
@@ -242,10 +242,7 @@ def _keys(args: argparse.Namespace) -> None:
         tell(*(f"Wrote {file}." for file in write_json_schemas(args.json_schema)))
         return
     for name in args.section:
-        if name not in SECTIONS:
-            raise ConfigError(
-                f"keys {name}: must be one of {', '.join(SECTIONS)}.{suggest(name, SECTIONS)}"
-            )
+        raise_first(choice_problems(f"keys {name}", name, SECTIONS))
     tell(*key_list(args.section or None))
 
 

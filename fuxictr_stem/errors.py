@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 _SHORT = reprlib.Repr()
@@ -68,6 +69,37 @@ def raise_first(problems: Iterable[Problem]) -> None:
     """Raise a ConfigError with the first of some problems, if there is any."""
     for key, text, hint in problems:
         raise ConfigError(f"{key}: {text} {hint.strip()}".rstrip())
+
+
+def misfit(key: str, words: str, value: object, hint: str = "") -> Problem:
+    """Return the problem of a value that is not what it must be, in words that follow "must be"."""
+    return Problem(key, f"must be {words}, found {short(value)}.", hint)
+
+
+def choice_problems(
+    key: str, value: object, values: Collection[object], *others: str
+) -> Iterator[Problem]:
+    """Yield that a value is none of some values; the others are what else it may be, in words."""
+    if value not in list(values):
+        yield misfit(key, one_of(values, *others), value, suggest(str(value), map(str, values)))
+
+
+def count_problems(most: int, **counts: object) -> Iterator[Problem]:
+    """Yield the arguments that are no whole number from 1 to a limit."""
+    for key, count in counts.items():
+        if not isinstance(count, Integral) or not 1 <= int(count) <= most:
+            yield misfit(key, whole_number(1, most), count)
+
+
+def one_of(values: Collection[object], *others: str) -> str:
+    """Return what a choice must be, in words."""
+    names = ", ".join(map(str, values))
+    return ", or ".join([f"one of {names}" if len(values) > 1 else names, *others])
+
+
+def whole_number(low: int, high: int) -> str:
+    """Return what a whole number within bounds must be, in words."""
+    return f"a whole number from {low} to {high}"
 
 
 def suggest(name: str, names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fuxictr_stem.analysis.slices import slice_numbers
-from fuxictr_stem.errors import ConfigError, suggest
+from fuxictr_stem.errors import ConfigError, choice_problems, raise_first
 from fuxictr_stem.metrics import METRICS, auc, gauc
 from fuxictr_stem.metrics.bootstrap import bootstrap_metric, resample_counts
 from fuxictr_stem.metrics.check_arrays import binary_labels, column, numbers, same_length
@@ -103,10 +103,7 @@ def slice_lift(
         ConfigError: If the metric is not one of `RANKING` or the confidence out of range.
         DataError: As `slice_metrics`.
     """
-    if metric not in RANKING:
-        raise ConfigError(
-            f"metric must be one of {', '.join(RANKING)}, but is {metric!r}.{suggest(metric, RANKING)}"
-        )
+    raise_first(choice_problems("metric", metric, RANKING))
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence must be between 0 and 1, but is {confidence}.")
     positive, group = binary_labels(y_true), _codes(group_id)

@@ -26,16 +26,20 @@ are the ``quantiles`` of the balance over the groups that are not cold, one vote
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fuxictr_stem.errors import ConfigError, DataError, suggest
+from fuxictr_stem.errors import ConfigError, DataError, choice_problems, misfit, raise_first
 from fuxictr_stem.metrics.check_arrays import column, same_length
 
 RELATIVE_TO = ("base_rate", "counts")
+# What arguments must be, in words.
+TWO_LABELS = "a list of two different labels"
+THRESHOLDS = "[low, high], two numbers, the lower one first"
+QUANTILES = "[low, high], two numbers from 0 to 1, the lower one first"
 A_DOMINATES, COMPARABLE, B_DOMINATES, COLD = range(4)
 
 
@@ -95,17 +99,15 @@ def positive_balance(
         ((-1.0, 1.0), 'comparable')
     """
     first, second = _check_pair(pair, list(labels))
-    if relative_to not in RELATIVE_TO:
-        rule = f"relative_to must be {' or '.join(RELATIVE_TO)}"
-        raise ConfigError(f"{rule}, but is {relative_to!r}.{suggest(relative_to, RELATIVE_TO)}")
-    if not smoothing >= 0:
-        raise ConfigError(f"smoothing must be at least 0 pseudo-rows, but is {smoothing}.")
-    if not thresholds[0] <= thresholds[1]:
-        raise ConfigError(f"thresholds must be (low, high), but are {thresholds}.")
-    if quantiles is not None and not 0 <= quantiles[0] <= quantiles[1] <= 1:
-        raise ConfigError(
-            f"quantiles must be two numbers from 0 to 1, the lower one first, but are {quantiles}."
-        )
+    raise_first(choice_problems("relative_to", relative_to, RELATIVE_TO))
+    for key, value, fits, words in (
+        ("smoothing", smoothing, 0 <= smoothing < np.inf, "a finite number >= 0"),
+        ("min_rows", min_rows, min_rows >= 0, "a whole number >= 0"),
+        ("thresholds", thresholds, is_rising(thresholds), THRESHOLDS),
+        ("quantiles", quantiles, quantiles is None or is_rising(quantiles, 0, 1), QUANTILES),
+    ):
+        if not fits:
+            raise_first([misfit(key, words, value)])
     groups, codes = np.unique(column("group_id", group_id), return_inverse=True)
     counts = [_count(label, labels[label], codes, len(groups)) for label in (first, second)]
     rows, positives = (np.stack(arrays) for arrays in zip(*counts, strict=True))
@@ -177,16 +179,19 @@ def _count(
     return rows, positives
 
 
+def is_rising(bounds: Sequence[float], low: float = -np.inf, high: float = np.inf) -> bool:
+    """Return whether bounds are two numbers within limits, the lower one first."""
+    return len(bounds) == 2 and low <= bounds[0] <= bounds[1] <= high
+
+
 def _check_pair(pair: tuple[str, str] | None, labels: list[str]) -> tuple[str, str]:
     if pair is None and len(labels) != 2:
         raise ConfigError(f"pair: there are {len(labels)} tasks, {labels}. Name two of them.")
     first, second = pair or labels
     for label in (first, second):
-        if label not in labels:
-            near = suggest(label, labels)
-            raise ConfigError(f"pair: {label!r} is not among the labels {labels}.{near}")
+        raise_first(choice_problems("pair", label, labels))
     if first == second:
-        raise ConfigError(f"pair must name two tasks, but names {first!r} twice.")
+        raise_first([misfit("pair", TWO_LABELS, [first, second])])
     return first, second
 
 

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from fuxictr_stem.config.problems import Problems
 from fuxictr_stem.config.schema import ABSENT, REJECTED, RENAMED
 from fuxictr_stem.config.value_types import LARGEST, LARGEST_FLOAT32
-from fuxictr_stem.errors import Problem, short, suggest
+from fuxictr_stem.errors import Problem, one_of, short, suggest, whole_number
 
 Fields = Mapping[str, FieldInfo]
 
@@ -60,8 +60,7 @@ def _words(schema: Mapping[str, Any]) -> str:
             words[-1] = "a list of these"
         return f"{', or '.join(words)}{null}"
     if "enum" in schema:
-        values = ", ".join(map(str, schema["enum"]))
-        return values if len(schema["enum"]) == 1 else f"one of {values}"
+        return one_of(schema["enum"])
     kind = schema.get("type")
     if kind == "array":
         least = schema.get("minItems", 0)
@@ -69,7 +68,7 @@ def _words(schema: Mapping[str, Any]) -> str:
         return f"a list{least}, each entry {_words(schema['items'])}"
     if kind == "integer":
         low, high = schema["minimum"], schema["maximum"]
-        return f"a whole number {f'>= {low}' if high == LARGEST else f'from {low} to {high}'}"
+        return f"a whole number >= {low}" if high == LARGEST else whole_number(low, high)
     if kind == "number":
         signs = {"minimum": ">=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
         bounds = {sign: schema[bound] for bound, sign in signs.items() if bound in schema}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from types import SimpleNamespace
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.fields import FieldInfo
 
 from fuxictr_stem.config import column_words as words
 from fuxictr_stem.config import value_types as kinds
+from fuxictr_stem.layers.experts import GateInput
+from fuxictr_stem.layers.gates import SharedGateReads
 from fuxictr_stem.metrics import METRICS, TASKS
+from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.training.balancing import METHODS
-from fuxictr_stem.training.loss_weights import EQUAL
 from fuxictr_stem.training.precision import EXCHANGE_PRECISIONS, FP32, PRECISIONS
 from fuxictr_stem.training.task_loss import LOSSES
 from fuxictr_stem.training.trackers.adapters import TRACKERS
@@ -50,6 +54,15 @@ def column_types(field: FieldInfo) -> list[str]:
     return extra.get("columns", [])
 
 
+def defaults_of(function: Callable[..., Any]) -> SimpleNamespace:
+    """Return the defaults of a function's arguments, which are written in its signature only."""
+    arguments = inspect.signature(function).parameters.items()
+    return SimpleNamespace(**{name: argument.default for name, argument in arguments})
+
+
+NET = defaults_of(MultiTaskNet)
+SEED = 2023
+
 _Metric = Annotated[str, kinds.OneOf(METRICS)]
 _Task = Annotated[str, kinds.OneOf(TASKS)]
 _Loss = Annotated[str, kinds.OneOf(LOSSES)]
@@ -65,20 +78,22 @@ class Experiment(Shape):
     model: kinds.Text = key("name of the model", REQUIRED)
     dataset_id: kinds.Text = key("name of the dataset", REQUIRED)
     task_labels: kinds.Several[kinds.Text] | None = key(
-        "labels to train, in order; null for all labels of the files", None
+        "labels to train, in order; null for all labels of the files", NET.task_labels
     )
-    task: kinds.OneOrSeveral[_Task] = key("task type, one for all labels or a list", TASKS[0])
-    num_tasks: kinds.Count | None = key("number of tasks; it is only checked", None)
-    loss: kinds.OneOrSeveral[_Loss] | None = key("loss; by default that of the task type", None)
-    loss_weight: kinds.LossWeight = key("how the tasks' losses are weighted", EQUAL)
+    task: kinds.OneOrSeveral[_Task] = key("task type, one for all labels or a list", NET.task)
+    num_tasks: kinds.Count | None = key("number of tasks; it is only checked", NET.num_tasks)
+    loss: kinds.OneOrSeveral[_Loss] | None = key("loss; by default that of the task type", NET.loss)
+    loss_weight: kinds.LossWeight = key("how the tasks' losses are weighted", NET.loss_weight)
     gradient_balancing: Annotated[str, kinds.OneOf(METHODS)] | None = key(
-        "how the tasks' gradients of shared weights are combined", None
+        "how the tasks' gradients of shared weights are combined", NET.gradient_balancing
     )
     sample_spaces: kinds.SampleSpaces | None = key(
-        "a label's samples are only the rows where another label is 1", None
+        "a label's samples are only the rows where another label is 1", NET.sample_spaces
     )
-    sample_weight: kinds.Text | None = key("column of label_col that weighs the rows", None)
-    metrics: kinds.OneOrSeveral[_Metric] = key("metrics that the tasks report", ["logloss", "AUC"])
+    sample_weight: kinds.Text | None = key(
+        "column of label_col that weighs the rows", NET.sample_weight
+    )
+    metrics: kinds.OneOrSeveral[_Metric] = key("metrics that the tasks report", list(NET.metrics))
     monitor: kinds.Monitor | None = key(
         "metric that decides early stopping, or a mapping of metrics to weights", None
     )
@@ -94,29 +109,31 @@ class Experiment(Shape):
     epochs: kinds.Count = key("maximum number of passes over the training split", 1)
     batch_size: kinds.Count = key("samples per step", 4096)
     shuffle: bool = key("shuffle the training split every epoch", True)
-    seed: kinds.Seed = key("seed of the first weights and the order of rows", 2023)
+    seed: kinds.Seed = key("seed of the first weights and the order of rows", SEED)
     optimizer: Annotated[str, kinds.OneOf(kinds.OPTIMIZERS)] = key(
-        "optimizer of torch.optim", "adam"
+        "optimizer of torch.optim", NET.optimizer
     )
-    learning_rate: kinds.PositiveNumber = key("learning rate", 1e-3)
-    row_sparse: bool = key("update only the table rows that a batch contains", False)
+    learning_rate: kinds.PositiveNumber = key("learning rate", NET.learning_rate)
+    row_sparse: bool = key("update only the table rows that a batch contains", NET.row_sparse)
     precision: Annotated[str, kinds.OneOf(PRECISIONS)] = key(
-        "precision of the matrix products", FP32
+        "precision of the matrix products", NET.precision
     )
     exchange_precision: Annotated[str, kinds.OneOf(EXCHANGE_PRECISIONS)] = key(
         "format in which several processes send each other table rows in training: fp32 is exact, "
         "bf16 and fp16 halve the bytes (gradients are then sent as bf16)",
         FP32,
     )
-    max_gradient_norm: kinds.PositiveNumber = key("norm to which gradients are clipped", 10.0)
+    max_gradient_norm: kinds.PositiveNumber = key(
+        "norm to which gradients are clipped", NET.max_gradient_norm
+    )
     embedding_regularizer: kinds.Penalty = key("penalty on embeddings", None)
     net_regularizer: kinds.Penalty = key("penalty on all other weights", None)
-    embedding_dim: kinds.Width = key("width of an embedding", 10)
+    embedding_dim: kinds.Width = key("width of an embedding", NET.embedding_dim)
     embedding_initializer: kinds.Initializer = key("initializer of the embeddings")
     group_id: kinds.Text | None = key("column of the groups of gAUC, such as the user", None)
     use_features: kinds.Several[kinds.Text] | None = key("features to use; null for all", None)
     feature_specs: list[_FeatureChange] | None = key("changes to columns for this experiment", None)
-    model_root: kinds.FilePath = key("folder of checkpoints, logs and results", "./checkpoints/")
+    model_root: kinds.FilePath = key("folder of checkpoints, logs and results", NET.model_root)
     verbose: Annotated[int, Field(ge=0, le=2)] = key("0 for no progress bars", 1)
     save_predictions: bool = key("write the predictions of valid and test as parquet", False)
     prediction_columns: kinds.Several[kinds.Text] | None = key(
@@ -172,12 +189,12 @@ MODEL: dict[str, FieldInfo] = {
     "num_*": parameter(kinds.Count, "number of other parts of the model"),
     "batch_norm": parameter(bool, "batch-normalise hidden layers"),
     "gate_input": parameter(
-        Annotated[str, kinds.OneOf(("task_plus_shared", "task"))], "what STEM's gates read"
+        Annotated[str, kinds.OneOf(get_args(GateInput))], "what STEM's gates read"
     ),
     "isolate_shared_gate": parameter(bool, "keep tasks' gradients apart at any depth"),
     "auxiliary_labels": parameter(kinds.Several[kinds.Text], "labels that only help the others"),
     "shared_gate_reads": parameter(
-        Annotated[str, kinds.OneOf(("all", "shared"))], "what PLE's shared gate reads"
+        Annotated[str, kinds.OneOf(get_args(SharedGateReads))], "what PLE's shared gate reads"
     ),
     "calibrator_weight": parameter(kinds.NumberOrZero, "weight of AITM's calibrator in the loss"),
     "click_label": parameter(kinds.Text, "ESMM's label of the first step, such as the click"),

@@ -19,20 +19,18 @@ from pydantic_core import CoreSchema, core_schema
 
 from fuxictr_stem import registry
 from fuxictr_stem.config.column_words import BOTH, CALL, COPY
-from fuxictr_stem.errors import suggest
+from fuxictr_stem.errors import one_of, suggest
+from fuxictr_stem.layers.experts import MOST_PARTS
 from fuxictr_stem.models.expressions import WIDEST, parse_encoder, parse_initializer
-from fuxictr_stem.training.loss_weights import LOSS_WEIGHTS
+from fuxictr_stem.training.loss_weights import LOSS_WEIGHTS, NUMBERS
 
 LARGEST = 2**63 - 1
 LARGEST_FLOAT32 = 1e38
 
-# More is a slip of the finger, and would take all memory there is.
-_DEEPEST = 1_000
-
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 CountOrZero = Annotated[int, Field(ge=0, le=LARGEST)]
 Width = Annotated[int, Field(ge=1, le=WIDEST)]
-Depth = Annotated[int, Field(ge=1, le=_DEEPEST)]
+Depth = Annotated[int, Field(ge=1, le=MOST_PARTS)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Number = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32, allow_inf_nan=False)]
 PositiveNumber = Annotated[float, Field(gt=0, le=LARGEST_FLOAT32, allow_inf_nan=False)]
@@ -207,7 +205,7 @@ LossWeight = Annotated[
     | Several[NumberOrZero]
     | Annotated[dict[str, NumberOrZero], Field(min_length=1)],
     named(
-        f"one of {', '.join(LOSS_WEIGHTS)}, or numbers >= 0: a list, or a mapping from labels",
+        one_of(LOSS_WEIGHTS, NUMBERS),
         anyOf=[{"enum": list(LOSS_WEIGHTS)}, {"type": "array"}, {"type": "object"}],
     ),
 ]

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from fuxictr_stem.config.model_parameters import find_model, model_fields
+from fuxictr_stem.config.schema import NET, SEED
 from fuxictr_stem.frames.guess_columns import Guesses
 from fuxictr_stem.metrics.task_metrics import BINARY
 
@@ -99,11 +100,11 @@ def experiment_keys(
         ("batch_size", size, f"for {rows:,} rows"),
         ("epochs", 20, "at most: training stops early"),
         ("early_stop_patience", 2, "epochs without improvement before the stop"),
-        ("learning_rate", 1e-3, ""),
+        ("learning_rate", NET.learning_rate, ""),
         ("embedding_dim", 16, ""),
         *((key, widths, "a small network") for key, widths in _WIDTHS.items() if key in taken),
         ("metrics", metrics, "gAUC is within the groups of group_id" if grouped else ""),
-        ("seed", 2023, ""),
+        ("seed", SEED, ""),
     ]
     yours = {key: plain(value) for key, value in settings.items() if key not in DATASET_SETTINGS}
     return [

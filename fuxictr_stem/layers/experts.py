@@ -7,16 +7,19 @@ specific experts of each task, K2 shared experts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from fuxictr_stem.errors import choice_problems, count_problems, misfit, raise_first
 from fuxictr_stem.layers.blocked import relu_mlps
 from fuxictr_stem.layers.gates import GateBank, GateRules
 from fuxictr_stem.layers.grouped import GroupedMLP
 
 GateInput = Literal["task_plus_shared", "task"]
+MOST_PARTS = 1_000
+"""The most layers, or experts: more is a slip of the finger, and would take all memory there is."""
 # Called with (T, K1, K2, whether a last row describes the gate of the shared stream).
 RuleMaker = Callable[[int, int, int, bool], GateRules]
 
@@ -61,17 +64,12 @@ class ExpertLayer(nn.Module):
         **mlp: Any,
     ) -> None:
         super().__init__()
-        for name, count in [
-            ("num_specific_experts", num_specific_experts),
-            ("num_shared_experts", num_shared_experts),
-            ("the length of expert_hidden_units", len(expert_hidden_units)),
-        ]:
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, but got {count}.")
-        if gate_input not in ("task_plus_shared", "task"):
-            raise ValueError(
-                f"gate_input must be 'task_plus_shared' or 'task', but got {gate_input!r}."
-            )
+        raise_first(count_problems(MOST_PARTS, num_specific_experts=num_specific_experts))
+        raise_first(count_problems(MOST_PARTS, num_shared_experts=num_shared_experts))
+        if not expert_hidden_units:
+            rule = "a list with at least 1 entry"
+            raise_first([misfit("expert_hidden_units", rule, expert_hidden_units)])
+        raise_first(choice_problems("gate_input", gate_input, get_args(GateInput)))
         self.num_tasks = num_tasks
         self.gate_input = gate_input
         self.shared_output = shared_output
@@ -117,8 +115,7 @@ class ExpertStack(nn.Module):
         **layer: Any,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, but got {num_layers}.")
+        raise_first(count_problems(MOST_PARTS, num_layers=num_layers))
         self.layers = nn.ModuleList(
             ExpertLayer(
                 num_tasks=num_tasks,

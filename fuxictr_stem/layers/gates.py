@@ -30,12 +30,15 @@ makes the gradient an exact zero, not a small number.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from fuxictr_stem.errors import choice_problems, raise_first
 from fuxictr_stem.layers.grouped import GroupedMLP
+
+SharedGateReads = Literal["all", "shared"]
 
 
 class GateRules(NamedTuple):
@@ -92,13 +95,14 @@ def cgc_rules(
     num_specific_experts: int,
     num_shared_experts: int,
     shared_gate: bool = False,
-    shared_gate_reads: Literal["all", "shared"] = "all",
+    shared_gate_reads: SharedGateReads = "all",
 ) -> GateRules:
     """Return the customized gate control of PLE: read one's own and the shared experts, train both.
 
     The gate of the shared stream reads all experts, as in the paper (RecSys 2020), or the shared
     ones only, as in the published codes of STEM and FuxiCTR; all else is as of `aftb_rules`.
     """
+    raise_first(choice_problems("shared_gate_reads", shared_gate_reads, get_args(SharedGateReads)))
     read = _own_and_shared(num_tasks, num_specific_experts, num_shared_experts, shared_gate)
     if shared_gate and shared_gate_reads == "all":
         read[num_tasks] = True

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fuxictr_stem.errors import ConfigError, DataError, suggest
+from fuxictr_stem.errors import DataError, choice_problems, raise_first
 from fuxictr_stem.metrics import pointwise
 from fuxictr_stem.metrics.ranking import auc, gauc, group_auc, mean_group_auc, pr_auc
 
@@ -52,10 +52,7 @@ def metric_names(task: str, names: Iterable[str]) -> list[str]:
     Where none applies, they are logloss and AUC of a binary task, MSE and MAE of a regression task.
     ConfigError if the task type is unknown.
     """
-    if task not in TASKS:
-        raise ConfigError(
-            f"task must be {' or '.join(TASKS)}, but is {task!r}.{suggest(task, TASKS)}"
-        )
+    raise_first(choice_problems("task", task, TASKS))
     applying = [name for name in names if name in METRICS and METRICS[name].task == task]
     return list(dict.fromkeys(applying)) or list(FALLBACK[task])
 

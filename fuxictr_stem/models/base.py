@@ -18,9 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from fuxictr_stem.errors import DataError, first_line, raise_first
+from fuxictr_stem.errors import DataError, count_problems, first_line, raise_first
 from fuxictr_stem.layers import GroupedMLP
 from fuxictr_stem.layers.grouped import Activations
+from fuxictr_stem.metrics.task_metrics import BINARY, FALLBACK
+from fuxictr_stem.models.expressions import WIDEST
 from fuxictr_stem.models.features import DEFAULT_INITIALIZER, TaskEmbedding
 from fuxictr_stem.runtime.outputs import replacing
 from fuxictr_stem.training.adam_step import AdamStep, l2_penalty, row_sparse_problems
@@ -41,6 +43,7 @@ from fuxictr_stem.training.task_loss import (
     sample_weights,
     task_problems,
 )
+from fuxictr_stem.training.trainer import MAX_GRADIENT_NORM
 from fuxictr_stem.training.weights import Opener, open_tensors, read_into, whole_sizes
 
 logger = logging.getLogger(__name__)
@@ -78,6 +81,9 @@ class MultiTaskNet(MultiTaskModel):
         hidden_activations: FuxiCTR's name of the activation of all MLPs, or one per hidden layer.
         net_dropout: Dropout of all MLPs, or one per hidden layer.
         batch_norm: Whether the hidden layers of all MLPs are batch-normalised.
+        max_gradient_norm: Norm to which the gradients of a step are clipped.
+        metrics: What `evaluate` returns for each task, where it is not asked for others.
+        model_root: Folder of the checkpoint.
         params: All other parameters of FuxiCTR's ``MultiTaskModel``; unknown ones are ignored.
 
     Raises:
@@ -91,7 +97,7 @@ class MultiTaskNet(MultiTaskModel):
     def __init__(
         self,
         feature_map: FeatureMap,
-        task: str | Sequence[str] = "binary_classification",
+        task: str | Sequence[str] = BINARY,
         num_tasks: int | None = None,
         task_labels: Sequence[str] | None = None,
         loss: str | Sequence[str] | None = None,
@@ -109,6 +115,9 @@ class MultiTaskNet(MultiTaskModel):
         hidden_activations: Activations = "ReLU",
         net_dropout: float | Sequence[float] = 0.0,
         batch_norm: bool = False,
+        max_gradient_norm: float = MAX_GRADIENT_NORM,
+        metrics: Sequence[str] = FALLBACK[BINARY],
+        model_root: str = "./checkpoints/",
         **params: Any,
     ) -> None:
         labels = list(task_labels or feature_map.labels)
@@ -116,7 +125,6 @@ class MultiTaskNet(MultiTaskModel):
         tasks = per_task(task, labels)
         losses = losses_of(loss, tasks)
         raise_first(loss_problems(labels, tasks, losses))
-        defaults = {"verbose": 0, "model_root": "./checkpoints/", "metrics": ["logloss", "AUC"]}
         for key in ("embedding_regularizer", "net_regularizer"):
             # FuxiCTR ignores a whole number without a word.
             if isinstance(params.get(key), int):
@@ -126,7 +134,9 @@ class MultiTaskNet(MultiTaskModel):
             task=tasks,
             num_tasks=len(tasks),
             loss_weight=loss_weight,
-            **{**defaults, **params},
+            metrics=list(metrics),
+            model_root=model_root,
+            **{"verbose": 0, **params},
         )
         self.labels = labels
         self.tower_labels = labels  # in the order of the towers
@@ -150,13 +160,14 @@ class MultiTaskNet(MultiTaskModel):
         # Of the last step, before clipping; None unless it is watched.
         self.gradient_norm: Tensor | None = None
         self.checkpoint = str(Path(self.model_dir).resolve() / self.model_id / "model.safetensors")
-        self._max_gradient_norm = float(params.get("max_gradient_norm", 10.0))
+        self._max_gradient_norm = float(max_gradient_norm)
         self._compile_with = (optimizer, losses, learning_rate)
         self.mlp: dict[str, Any] = {
             "hidden_activations": hidden_activations,
             "dropout_rates": net_dropout,
             "batch_norm": batch_norm,
         }
+        raise_first(count_problems(WIDEST, embedding_dim=embedding_dim))
         self._embed_with = (embedding_dim, embedding_initializer)
         self._tower_units = tower_hidden_units
 

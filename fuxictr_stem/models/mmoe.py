@@ -8,7 +8,9 @@ from typing import Any
 from fuxictr.features import FeatureMap
 from torch import Tensor
 
+from fuxictr_stem.errors import count_problems, raise_first
 from fuxictr_stem.layers import GateBank, GroupedMLP, free_rules
+from fuxictr_stem.layers.experts import MOST_PARTS
 from fuxictr_stem.models.base import MultiTaskNet
 
 
@@ -35,8 +37,7 @@ class MMoE(MultiTaskNet):
         **params: Any,
     ) -> None:
         super().__init__(feature_map, **params)
-        if num_experts < 1:
-            raise ValueError(f"num_experts must be at least 1, but got {num_experts}.")
+        raise_first(count_problems(MOST_PARTS, num_experts=num_experts))
         width = self.embed(self.num_tasks + 1 if self.table_per_stream else 1)
         self.experts = GroupedMLP(num_experts, width, expert_hidden_units, **self.mlp)
         rules = free_rules(self.num_tasks if self.gate_per_task else 1, num_experts)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from fuxictr.features import FeatureMap
 from torch import Tensor
 
 from fuxictr_stem.layers import ExpertStack, cgc_rules
+from fuxictr_stem.layers.gates import SharedGateReads
 from fuxictr_stem.models.base import MultiTaskNet
 
 
@@ -31,7 +32,7 @@ class PLE(MultiTaskNet):
         num_specific_experts: int = 1,
         expert_hidden_units: Sequence[int] = (512, 256, 128),
         gate_hidden_units: Sequence[int] = (128, 64),
-        shared_gate_reads: Literal["all", "shared"] = "all",
+        shared_gate_reads: SharedGateReads = "all",
         **params: Any,
     ) -> None:
         super().__init__(feature_map, **params)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fuxictr_stem.config.schema import SEED
 from fuxictr_stem.data.source.source_column import is_text
 from fuxictr_stem.errors import ConfigError, DataError
 from fuxictr_stem.runtime.text_table import amount
@@ -15,7 +16,6 @@ from fuxictr_stem.starter.read_logs import Logs
 
 SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
 """The share of rows of each split, in time."""
-_SEED = 2023
 _ROW = "\0row"
 _MOST_NAMED = 4
 _DATE = r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d([.]\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?$"
@@ -93,7 +93,7 @@ def by_chance(logs: Logs) -> dict[str, pl.LazyFrame]:
     Raises:
         ConfigError: There are too few rows.
     """
-    draw = np.random.default_rng(_SEED).choice(len(SHARES), logs.rows, p=list(SHARES.values()))
+    draw = np.random.default_rng(SEED).choice(len(SHARES), logs.rows, p=list(SHARES.values()))
     if len(np.unique(draw)) < len(SHARES):
         raise ConfigError(f"--data: {amount(logs.rows, 'row')}, too few to split. Give hundreds.")
     # What a row drew, found by its number: the rows may be more than memory holds, a byte each is not.

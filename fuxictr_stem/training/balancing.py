@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fuxictr_stem.errors import Problem, raise_first, suggest
+from fuxictr_stem.errors import Problem, choice_problems, raise_first
 
 _INSTALL = 'pip install "torchjd[quadprog-projector,cagrad]"'
 
@@ -57,8 +57,7 @@ def balancing_problems(name: str | None) -> Iterator[Problem]:
     """Yield why gradients cannot be balanced by a method; None is no balancing."""
     key = "gradient_balancing"
     if name is not None and name not in METHODS:
-        near = suggest(str(name), METHODS)
-        yield Problem(key, f"must be one of {', '.join(METHODS)}, found {name!r}.", near)
+        yield from choice_problems(key, name, METHODS, "null")
     elif name is not None:
         try:
             _aggregator(name)

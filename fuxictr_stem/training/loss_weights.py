@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fuxictr_stem.errors import Problem, raise_first, suggest
+from fuxictr_stem.errors import Problem, choice_problems, misfit, one_of, raise_first, suggest
 from fuxictr_stem.metrics.task_metrics import REGRESSION
 
 LOSS_WEIGHTS = EQUAL, UNCERTAINTY, DYNAMIC_AVERAGE = ("EQ", "UW", "DWA")
+NUMBERS = "numbers >= 0: a list, or a mapping from labels"
+"""What else a ``loss_weight`` may be, in words."""
 LossWeight = str | Sequence[float] | Mapping[str, float]
 
 
@@ -162,24 +164,19 @@ def loss_weight_problems(loss_weight: Any, labels: Sequence[str]) -> Iterator[Pr
     """Yield what is wrong with a ``loss_weight`` for the labels that are trained."""
     key, trained = "loss_weight", ", ".join(labels)
     if isinstance(loss_weight, str):
-        if loss_weight not in LOSS_WEIGHTS:
-            names = ", ".join(LOSS_WEIGHTS)
-            text = f"must be one of {names}, or one number per task, found {loss_weight!r}."
-            yield Problem(key, text, suggest(loss_weight, LOSS_WEIGHTS))
+        yield from choice_problems(key, loss_weight, LOSS_WEIGHTS, NUMBERS)
         return
-    if isinstance(loss_weight, Mapping):
-        misfits = sorted(set(loss_weight) ^ set(labels))
-        if misfits:
-            rule = f"must have one number for each label that is trained ({trained})"
-            near = "".join(suggest(name, labels) for name in misfits if name not in labels)
-            yield Problem(key, f"{rule}, but differs in {', '.join(misfits)}.", near)
-            return
-    elif len(loss_weight) != len(labels):
-        text = f"has {len(loss_weight)} entries, but {len(labels)} labels are trained ({trained})."
-        yield Problem(key, text, "Give one number per label.")
-        return
-    weights = list(in_order(loss_weight, labels))
+    by_label = loss_weight if isinstance(loss_weight, Mapping) else {}
+    weights = list(by_label.values() or loss_weight)
+    misfits = sorted(set(by_label) ^ set(labels)) if by_label else []
     if not all(0 <= weight < float("inf") for weight in weights):
-        yield Problem(key, f"must be finite numbers >= 0, found {weights}.")
+        yield misfit(key, one_of(LOSS_WEIGHTS, NUMBERS), loss_weight)
+    elif misfits:
+        rule = f"must have one number for each label that is trained ({trained})"
+        near = "".join(suggest(name, labels) for name in misfits if name not in labels)
+        yield Problem(key, f"{rule}, but differs in {', '.join(misfits)}.", near)
+    elif len(weights) != len(labels):
+        text = f"has {len(weights)} entries, but {len(labels)} labels are trained ({trained})."
+        yield Problem(key, text, "Give one number per label.")
     elif not any(weights):
         yield Problem(key, "is 0 for every task: nothing would be learnt.")

@@ -183,7 +183,7 @@ def _check_fit(
         largest = sorted(fields, key=lambda name: fields[name].ids * fields[name].dim, reverse=True)
         ids = ", ".join(f"{name} {fields[name].ids:,}" for name in largest[:3])
         changes = [f"lower embedding_dim, raise min_categr_count (the most ids: {ids})"]
-        if str(params.get("optimizer", "adam")).lower() == "adam" and not params.get("row_sparse"):
+        if str(params["optimizer"]).lower() == "adam" and not params.get("row_sparse"):
             changes.append("set row_sparse: True, which keeps no gradients of tables")
     raise ConfigError(
         f"{params['model_id']} cannot be trained in the memory of {place}: it needs "

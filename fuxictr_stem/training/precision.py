@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from fuxictr_stem.errors import Problem
+from fuxictr_stem.errors import Problem, choice_problems
 
 PRECISIONS = FP32, TF32, BF16 = ("fp32", "tf32", "bf16")
 FP16 = "fp16"
@@ -17,9 +17,8 @@ EXCHANGE_PRECISIONS = (FP32, BF16, FP16)
 
 def precision_problems(precision: str, device: torch.device) -> Iterator[Problem]:
     """Yield why a device does not have a precision: it is unknown, or TF32 away from a CUDA device."""
-    if precision not in PRECISIONS:
-        yield Problem("precision", f"must be one of {', '.join(PRECISIONS)}, found {precision!r}.")
-    elif precision == TF32 and device.type != "cuda":
+    yield from choice_problems("precision", precision, PRECISIONS)
+    if precision == TF32 and device.type != "cuda":
         text = f"tf32 is a format of CUDA devices, and this run is on the {device.type}."
         yield Problem("precision", text, "Give the device by --gpu, or set precision: fp32.")
 

@@ -13,9 +13,9 @@ import torch
 from fuxictr.pytorch.models import MultiTaskModel
 from torch import Tensor
 
-from fuxictr_stem.errors import Problem, suggest
+from fuxictr_stem.errors import Problem, choice_problems, suggest
 from fuxictr_stem.layers import device
-from fuxictr_stem.metrics.task_metrics import BINARY, REGRESSION
+from fuxictr_stem.metrics.task_metrics import BINARY, REGRESSION, TASKS
 
 _BCE = ("binary_crossentropy", "binary_cross_entropy", "bce")
 # loss -> the task type it fits; the first of a type is its default.
@@ -140,6 +140,8 @@ def task_problems(
         text = f"names a label twice: {', '.join(labels)}."
         yield Problem("task_labels", text, "Name each once.")
         return
+    for name in [task] if isinstance(task, str) else task:
+        yield from choice_problems("task", name, TASKS, "a list of these")
     counts = {"num_tasks": num_tasks}
     stated = [f"num_tasks is {num_tasks}"] if num_tasks else []
     for key, value in (("task", task), ("loss", loss)):

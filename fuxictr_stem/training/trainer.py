@@ -30,6 +30,8 @@ from fuxictr_stem.training.trackers.tracking import Tracking
 
 logger = logging.getLogger(__name__)
 
+MAX_GRADIENT_NORM = 10.0
+"""The norm to which gradients are clipped, unless a config says otherwise; FuxiCTR's."""
 OnEvaluation = Callable[[list[dict[str, Any]]], None]
 
 
@@ -77,7 +79,7 @@ class Trainer:
         self,
         model: MultiTaskModel,
         tasks: Mapping[str, str],
-        max_gradient_norm: float = 10.0,
+        max_gradient_norm: float = MAX_GRADIENT_NORM,
         ranks: Ranks | None = None,
         tracking: Tracking | None = None,
         on_evaluation: OnEvaluation | None = None,

@@ -112,7 +112,7 @@ def test_a_slice_of_one_class_has_no_lift():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"metric": "MSE"}, ConfigError, "metric must be one of AUC"),
+        ({"metric": "MSE"}, ConfigError, "metric: must be one of AUC"),
         ({"confidence": 95}, ConfigError, "confidence .* is 95"),
         ({"resamples": 0}, DataError, "resamples must be at least 1"),
         ({"slice_of_sample": [0, 1, 2, -1]}, DataError, "from -1 to 2"),

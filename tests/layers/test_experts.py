@@ -10,10 +10,13 @@ from tests.support.small_models import feature_map, small_model
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"num_layers": 0}, "num_layers must be at least 1, but got 0"),
-        ({"num_shared_experts": 0}, "num_shared_experts must be at least 1, but got 0"),
-        ({"num_specific_experts": 0}, "num_specific_experts must be at least 1"),
-        ({"gate_input": "tasks"}, "gate_input must be .* got 'tasks'"),
+        ({"num_layers": 0}, "num_layers: must be a whole number from 1 to 1000, found 0"),
+        (
+            {"num_shared_experts": 0},
+            "num_shared_experts: must be a whole number from 1 to 1000, found 0",
+        ),
+        ({"num_specific_experts": 0}, "num_specific_experts: must be a whole number from 1"),
+        ({"gate_input": "tasks"}, "gate_input: must be .* found 'tasks'"),
         ({"net_dropout": [0.1, 0.2, 0.3]}, "one entry for each of the 2 hidden layers"),
     ],
 )

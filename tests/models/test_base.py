@@ -272,7 +272,7 @@ def test_weights_are_saved_whole_and_read_back(tmp_path):
         ({"task_labels": ["y0", "y0"]}, "names a label twice: y0, y0"),
         (
             {"loss_weight": "WU"},
-            "loss_weight: must be one of EQ, UW, DWA, or one number per task, found 'WU'",
+            "loss_weight: must be one of EQ, UW, DWA, or numbers >= 0: .*, found 'WU'",
         ),
         ({"num_tasks": 3}, "num_tasks: .* num_tasks is 3, .* but 2 labels are trained"),
         ({"task": ["binary_classification"]}, "task has 1 entries, but 2 labels are trained"),

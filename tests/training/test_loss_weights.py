@@ -218,8 +218,8 @@ def test_permuting_tasks_permutes_their_weights(name, params):
     [
         ({"loss_weight": "dwa"}, "found 'dwa'. Did you mean 'DWA'"),
         ({"loss_weight": [1.0]}, r"has 1 entries, but 2 labels are trained \(y0, y1\)"),
-        ({"loss_weight": [1.0, -2.0]}, r"must be finite numbers >= 0.*found \[1.0, -2.0\]"),
-        ({"loss_weight": [1.0, math.inf]}, "must be finite numbers"),
+        ({"loss_weight": [1.0, -2.0]}, r"numbers >= 0.*found \[1.0, -2.0\]"),
+        ({"loss_weight": [1.0, math.inf]}, r"numbers >= 0.*found \[1.0, inf\]"),
         ({"loss_weight": [0, 0]}, "is 0 for every task"),
         (
             {"loss_weight": {"y0": 1.0}},

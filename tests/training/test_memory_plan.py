@@ -37,6 +37,7 @@ def params_of(name, labels=2, **more):
     return {
         "model": name,
         "model_id": f"{name}_toy",
+        "optimizer": "adam",
         "gpu": -1,
         "task": ["binary_classification"] * labels,
         "task_labels": [f"y{i}" for i in range(labels)],

@@ -6,27 +6,22 @@ from typing import Annotated
 
 from pydantic import Field, SkipValidation
 
-from fuxictr_stem.analysis.slices import RELATIVE_TO
+from fuxictr_stem.analysis import slices
 from fuxictr_stem.config import value_types as kinds
-from fuxictr_stem.config.schema import REQUIRED, Shape, key
+from fuxictr_stem.config.schema import REQUIRED, Shape, defaults_of, key
 from fuxictr_stem.metrics import METRICS
 from fuxictr_stem.tuning.space import GRID, SAMPLERS, SearchSpace
 
-_rising = kinds.must(lambda bounds: len(bounds) == 2 and bounds[0] <= bounds[1])
+CUT = defaults_of(slices.positive_balance)
+_rising = kinds.must(slices.is_rising)
 _TwoLabels = Annotated[
     list[kinds.Text],
     kinds.must(lambda labels: len(labels) == len(set(labels)) == 2),
-    kinds.named("a list of two different labels", type="array"),
+    kinds.named(slices.TWO_LABELS, type="array"),
 ]
-_Thresholds = Annotated[
-    list[kinds.Number],
-    _rising,
-    kinds.named("[low, high], two numbers, the lower one first", type="array"),
-]
+_Thresholds = Annotated[list[kinds.Number], _rising, kinds.named(slices.THRESHOLDS, type="array")]
 _Quantiles = Annotated[
-    list[Annotated[float, Field(ge=0, le=1)]],
-    _rising,
-    kinds.named("[low, high], two numbers from 0 to 1, the lower one first", type="array"),
+    list[Annotated[float, Field(ge=0, le=1)]], _rising, kinds.named(slices.QUANTILES, type="array")
 ]
 _Seeds = Annotated[
     kinds.Several[kinds.Seed],
@@ -44,13 +39,13 @@ class Slices(Shape):
 
     labels: _TwoLabels = key("the two tasks whose positive feedback is compared", REQUIRED)
     group: kinds.Text | None = key("column of the groups; by default group_id", None)
-    relative_to: Annotated[str, kinds.OneOf(RELATIVE_TO)] = key(
-        "compare rates relative to each task's base rate, or plain counts", "base_rate"
+    relative_to: Annotated[str, kinds.OneOf(slices.RELATIVE_TO)] = key(
+        "compare rates relative to each task's base rate, or plain counts", CUT.relative_to
     )
-    smoothing: kinds.NumberOrZero = key("pseudo-rows added to each group's counts", 20.0)
+    smoothing: kinds.NumberOrZero = key("pseudo-rows added to each group's counts", CUT.smoothing)
     thresholds: _Thresholds | None = key("log2 ratios between which groups are comparable", None)
-    quantiles: _Quantiles | None = key("the same, as quantiles over groups", None)
-    min_rows: kinds.CountOrZero = key("groups with fewer training rows count as cold", 5)
+    quantiles: _Quantiles | None = key("the same, as quantiles over groups", CUT.quantiles)
+    min_rows: kinds.CountOrZero = key("groups with fewer training rows count as cold", CUT.min_rows)
 
 
 class BenchmarkFile(Shape):

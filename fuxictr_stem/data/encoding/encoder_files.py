@@ -32,7 +32,7 @@ from fuxictr_stem.data.encoding.fill_values import missing_values
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.dialect import Dialect
-from fuxictr_stem.data.source.source_column import TYPES, Column
+from fuxictr_stem.data.source.source_column import SPLITTER, TYPES, Column
 from fuxictr_stem.data.source.split_files import whole_number
 from fuxictr_stem.errors import ConfigError, DataError, suggest
 from fuxictr_stem.runtime.whole_folder import (
@@ -195,7 +195,7 @@ def _plan_as_json(plan: Plan) -> dict[str, Any]:
     features = [
         {
             **{key: col[key] for key in _FEATURE_KEYS if key in col},
-            "splitter": col.get("splitter", "^"),
+            "splitter": col.get("splitter", SPLITTER),
         }
         for col in plan.features
     ]

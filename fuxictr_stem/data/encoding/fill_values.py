@@ -18,7 +18,7 @@ import polars as pl
 from fuxictr_stem.config.column_words import CATEGORICAL, EMBEDDING, META, SEQUENCE, copied_column
 from fuxictr_stem.data.source.column_plan import Plan
 from fuxictr_stem.data.source.derived_columns import typed
-from fuxictr_stem.data.source.source_column import DEFAULTS
+from fuxictr_stem.data.source.source_column import DEFAULTS, SPLITTER
 from fuxictr_stem.data.source.split_files import Source, whole_number
 
 
@@ -74,7 +74,7 @@ def _fill(col: Mapping[str, Any], value: Any) -> Any:
     """Return what to fill a column with: a sequence with a list of tokens."""
     if col["type"] != SEQUENCE:
         return value
-    return pl.lit(value).cast(pl.String).str.split(col.get("splitter", "^"))
+    return pl.lit(value).cast(pl.String).str.split(col.get("splitter", SPLITTER))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from fuxictr_stem.data.encoding.remarks import Remark, table_remarks, unsplit
 from fuxictr_stem.data.encoding.vocabulary import Vocabulary
 from fuxictr_stem.data.source.derived_columns import identities, type_problems, value_problems
 from fuxictr_stem.data.source.open_source import with_kinds
-from fuxictr_stem.data.source.source_column import RESERVED, inner_type
+from fuxictr_stem.data.source.source_column import RESERVED, SPLITTER, inner_type
 from fuxictr_stem.data.source.split_files import Source
 from fuxictr_stem.data.source.validate import explained, first_place
 from fuxictr_stem.errors import DataError, raise_all
@@ -132,7 +132,7 @@ class Processor(FeatureProcessor):
             if col["type"] == "sequence":
                 stats[name]["max_len"] = tokens[name].longest
                 if self._is_text(name):
-                    splitter = col.get("splitter", "^")
+                    splitter = col.get("splitter", SPLITTER)
                     self.remarks += unsplit(name, tokens[name].table(), splitter)
         return stats
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fuxictr_stem.config.schema import SEED
 from fuxictr_stem.data.cache import h5_store as store
 from fuxictr_stem.data.loading.matrix import (
     Matrices,
@@ -96,7 +97,7 @@ class H5Loader:
         split: str = "train",
         batch_size: int = 32,
         shuffle: bool = False,
-        seed: int = 2023,
+        seed: int = SEED,
         memory_budget: int | None = None,
         drop_last: bool = False,
         sample_spaces: Mapping[str, str] | None = None,

@@ -29,7 +29,7 @@ from fuxictr_stem.config.column_words import (
 )
 from fuxictr_stem.data.source.derived_columns import columns_read, expression
 from fuxictr_stem.data.source.dialect import Dialect, dialect_of
-from fuxictr_stem.data.source.source_column import CARRIED, RESERVED, Column, type_problem
+from fuxictr_stem.data.source.source_column import CARRIED, RESERVED, SPLITTER, Column, type_problem
 from fuxictr_stem.errors import ConfigError, raise_all, suggest
 
 BLOCK_ROWS = 1 << 18
@@ -179,7 +179,9 @@ def _problems(col: Mapping[str, Any]) -> Iterator[str]:
             f"files."
         )
     if isinstance(fill, str):
-        tokens = fill.split(col.get("splitter", "^")) if col.get("type") == "sequence" else [fill]
+        tokens = (
+            fill.split(col.get("splitter", SPLITTER)) if col.get("type") == "sequence" else [fill]
+        )
         reserved = [token for token in RESERVED if token in tokens]
         if reserved:
             yield (
@@ -231,7 +233,7 @@ def _copied_by_fuxictr(col: Mapping[str, Any], source: Mapping[str, Any] | None)
         return False
     if _raw_id(col) or _raw_id(source):
         return False
-    same_splitter = col.get("splitter", "^") == source.get("splitter", "^")
+    same_splitter = col.get("splitter", SPLITTER) == source.get("splitter", SPLITTER)
     return bool(col["dtype"] == source["dtype"] and same_splitter)
 
 
@@ -260,7 +262,7 @@ def _feature(col: Mapping[str, Any], origin: str) -> Column:
         kind=col["type"],
         dtype="int" if _raw_id(col) else dtype,
         origin=origin,
-        splitter=col.get("splitter", "^"),
+        splitter=col.get("splitter", SPLITTER),
         dim=col.get("pretrain_dim", 0),
         raw_id=_raw_id(col),
         # FuxiCTR fills missing text with "", which is no integer.

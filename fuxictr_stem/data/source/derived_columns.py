@@ -15,7 +15,7 @@ import polars as pl
 from fuxictr_stem import registry
 from fuxictr_stem.config.column_words import copied_column, function_call
 from fuxictr_stem.data.source.readings import finite
-from fuxictr_stem.data.source.source_column import TYPES, is_text
+from fuxictr_stem.data.source.source_column import SPLITTER, TYPES, is_text
 from fuxictr_stem.errors import ConfigError, first_line
 
 Config = Mapping[str, Any]
@@ -76,7 +76,7 @@ def columns_read(col: Config, declared: Mapping[str, Config]) -> list[str]:
 def typed(col: Config) -> pl.Expr:
     """Return a column in its declared type; a sequence is the list of its tokens."""
     if col["type"] == "sequence":
-        return expression(col).cast(pl.String).str.split(col.get("splitter", "^"))
+        return expression(col).cast(pl.String).str.split(col.get("splitter", SPLITTER))
     return expression(col).cast(TYPES[col["dtype"]])
 
 

@@ -18,6 +18,7 @@ from fuxictr_stem.data.source.column_plan import Plan, column_problems
 from fuxictr_stem.data.source.csv_shape import csv_shape
 from fuxictr_stem.data.source.dialect import UNREADABLE, open_bytes, where_not_utf8
 from fuxictr_stem.data.source.source_column import (
+    SPLITTER,
     Column,
     are_alike,
     folder_values,
@@ -77,9 +78,9 @@ def _warn_of_splitters(plan: Plan, parts: Sequence[Part]) -> None:
     }
     for name in sorted(texts):
         logger.warning(
-            "Column %s is a sequence without a splitter: '^' is assumed between its tokens, as in "
+            "Column %s is a sequence without a splitter: %r is assumed between its tokens, as in "
             "FuxiCTR. Set splitter in its entry of feature_cols.",
-            name,
+            *(name, SPLITTER),
         )
 
 

@@ -20,6 +20,8 @@ RESERVED = ("__PAD__", "__OOV__")
 """FuxiCTR's own tokens: no value can have their ids."""
 DEFAULTS: dict[str, Any] = {"str": "", "int": 0, "float": 0.0}
 """What FuxiCTR fills a column of each dtype with."""
+SPLITTER = "^"
+"""What is between two tokens of a sequence, unless the config says otherwise."""
 TYPES: dict[str, pl.DataType] = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64()}
 """What a column of each dtype is read as."""
 
@@ -41,7 +43,7 @@ class Column:
     kind: str  # ``label``, the feature's ``type``, or one of `CARRIED`
     dtype: str  # ``str``, ``int`` or ``float``: what its values are after reading
     origin: str  # the column of the file that it is read from; "" for one that combines others
-    splitter: str = "^"  # between the tokens of a sequence
+    splitter: str = SPLITTER  # between the tokens of a sequence
     dim: int = 0  # length of an embedding's vectors
     raw_id: bool = False  # a meta column that keeps its integers (``remap: false``)
     required: bool = False  # missing values are rejected
