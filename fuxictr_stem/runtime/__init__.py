@@ -6,5 +6,6 @@ written goes through `outputs` (files) and `whole_folder` (folders): it appears 
 keep processes apart; `file_errors` separates system errors from faults in a file; `h5_files` reads nothing
 from elsewhere. `memory` says what is free and keeps what is freed, `memory_shares` says what other runs
 will still take; `lazy_imports` keeps slow packages out of a run that does not need them. `group` is what
-processes that work together see of one another; `versions` names the software.
+processes that work together see of one another; `read_ahead` reads in a thread; `versions` names the
+software.
 """

@@ -6,8 +6,7 @@ Symbols: T tasks, N rows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from fuxictr_stem.models.base import MultiTaskNet
 from fuxictr_stem.runtime.group import Member
 from fuxictr_stem.runtime.outputs import remove_leftovers, replacing
 from fuxictr_stem.runtime.progress import Progress
+from fuxictr_stem.runtime.read_ahead import ahead
 from fuxictr_stem.serving.rows_to_score import (
     Blocks,
     Data,
@@ -103,7 +103,7 @@ class Predictor:
     def _blocks(self, rows: Blocks, title: str) -> Iterator[Block]:
         """Pass on blocks of whole batches, and show how many rows are done."""
         with Progress(title, None, unit="rows") as progress:
-            for block in _ahead(aligned(rows(progress.expect), self._rows_together)):
+            for block in ahead(aligned(rows(progress.expect), self._rows_together)):
                 yield block
                 progress.update(rows_of(block))
 
@@ -228,18 +228,6 @@ def kept_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type in which the loader gives a column of a type to a model."""
     kept = np.int32 if np.can_cast(dtype, np.int32) else np.int64
     return np.dtype(np.float32 if dtype.kind == "f" else kept)
-
-
-def _ahead(blocks: Generator[Block]) -> Iterator[Block]:
-    """Pass on blocks, while a thread makes the next one."""
-    try:
-        with ThreadPoolExecutor(1, "encode") as thread:
-            following = thread.submit(next, blocks, None)
-            while (block := following.result()) is not None:
-                following = thread.submit(next, blocks, None)
-                yield block
-    finally:
-        blocks.close()
 
 
 def _warn_of_unknown(tallies: Mapping[str, Tally], in_train: Mapping[str, float]) -> None:

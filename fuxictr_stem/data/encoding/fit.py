@@ -69,7 +69,9 @@ class Processor(FeatureProcessor):
         for name, tokens in self.vocabularies().items():
             if self.feature_map.features[name]["type"] != "meta":
                 in_order = sorted(tokens.items(), key=itemgetter(1))
-                vocabularies[name] = {_plain(token): id_ for token, id_ in in_order}
+                if set(map(type, tokens)) != {str}:
+                    in_order = [(_plain(token), id_) for token, id_ in in_order]
+                vocabularies[name] = dict(in_order)
         # One line per vocabulary: indenting millions of tokens takes longer than counting them.
         lines = (f"{json.dumps(name)}: {json.dumps(ids)}" for name, ids in vocabularies.items())
         Path(vocab_file).write_text("{\n" + ",\n".join(lines) + "\n}\n")
@@ -153,7 +155,8 @@ class Processor(FeatureProcessor):
         if col["type"] != "meta":
             least = col.get("min_categr_count", self.min_categr_count)
             missing = col.get("fill_na", "")
-        largest = max({**tokens, missing: 0}.values())
+        counts = {**tokens, missing: 0} if missing in tokens else tokens
+        largest = max(counts.values(), default=0)
         if not largest:
             where = "any split" if col["type"] == "meta" else "train"
             yield f"column {name!r} has no value in {where}, only missing ones. Make it inactive."

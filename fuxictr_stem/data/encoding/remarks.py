@@ -235,7 +235,7 @@ def table_remarks(
             tokens = {**tables[owner], **tokens}
         tables[owner or name] = tokens
     for name, tokens in tables.items():
-        texts = [t for t in tokens if isinstance(t, str) and t.endswith(".0")]
+        texts = [t for t in tokens if isinstance(t, str) and t[-2:] == ".0"]
         twice = [t for t in texts if t[:-2] in tokens]
         if twice:
             values = f"{amount(len(twice), 'value')} {'has' if len(twice) == 1 else 'have'}"

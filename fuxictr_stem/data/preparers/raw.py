@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from fuxictr_stem.data.source.dialect import UNREADABLE, Dialect, open_bytes
 from fuxictr_stem.errors import DataError, short, suggest
 from fuxictr_stem.runtime.file_errors import check_access
 from fuxictr_stem.runtime.progress import track
+from fuxictr_stem.runtime.read_ahead import ahead
 
 _BLOCK_BYTES = 1 << 22
 _ADVICE = (
@@ -80,7 +80,7 @@ class RawFile:
                 number; or values break a rule, all of them in one message.
         """
         title = f"{doing} {self.path.name}"
-        blocks = track(_one_ahead(self._read(columns or self.columns)), title, self.rows)
+        blocks = track(ahead(self._read(columns or self.columns)), title, self.rows)
         counts: Counter[str] = Counter()
         first: dict[str, str] = {}
         row = self._header_rows + 1
@@ -103,7 +103,7 @@ class RawFile:
         if problems:
             raise DataError("\n".join([*problems, _ADVICE]))
 
-    def _read(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def _read(self, columns: Sequence[str]) -> Generator[pl.DataFrame]:
         integers = [name for name in columns if name in self._integers]
         types = {name: pa.int64() if name in integers else pa.string() for name in columns}
         rows = 0
@@ -197,12 +197,3 @@ class RawFile:
         twice = [name for name, count in Counter(self.columns).items() if count > 1]
         if twice:
             raise DataError(f"{self.path}: the first line names {', '.join(twice)} more than once.")
-
-
-def _one_ahead(blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Yield blocks, while the next one is parsed."""
-    with ThreadPoolExecutor(1) as pool:
-        parsing = pool.submit(next, blocks, None)
-        while (block := parsing.result()) is not None:
-            parsing = pool.submit(next, blocks, None)
-            yield block

@@ -10,7 +10,7 @@ reads the copy.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from fuxictr_stem.data.source.dialect import (
     where_not_utf8,
 )
 from fuxictr_stem.errors import DataError, first_line
+from fuxictr_stem.runtime.read_ahead import ahead
 from fuxictr_stem.runtime.text_table import amount
 
 _BLOCK_BYTES = 1 << 22
@@ -108,7 +109,7 @@ class _Text(NamedTuple):
                 pa.OSFile(str(copy), "wb") if copy else nullcontext() as file,
                 pa.ipc.new_file(file, schema, options=_LZ4) if copy else nullcontext() as writer,
             ):
-                batches = self.batches(list(types), bad_rows)
+                batches = ahead(self.batches(list(types), bad_rows))
                 for number, batch in enumerate(batches):
                     batch = batch if number else batch.slice(1)  # without the header
                     rows += len(batch)
@@ -122,7 +123,7 @@ class _Text(NamedTuple):
 
     def batches(
         self, columns: list[str], bad_rows: Callable[[Any], str]
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch]:
         """Yield columns of all rows as text, the header, which may have line ends, as the first of them."""
         read_options = pacsv.ReadOptions(
             column_names=list(self.header),
