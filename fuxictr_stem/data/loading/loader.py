@@ -247,8 +247,10 @@ class H5Loader:
             at, skip = skip, 0
             while missing and at < window.size:
                 stop = min(at + missing, window.size)
-                begin = at + missing - self.rows_in(batch)
-                pieces.append(rows.take(*self._part(batch, begin, at, stop)))
+                ours = at, stop
+                if self._member.count > 1:
+                    ours = self._part(batch, at + missing - self.rows_in(batch), at, stop)
+                pieces.append(rows.take(*ours))
                 missing -= stop - at
                 at = stop
                 if not missing:
