@@ -156,7 +156,7 @@ def read(data: h5py.Dataset, start: int, stop: int) -> Array:
     try:
         return data[start:stop]
     except _BROKEN:
-        # Asked for names, HDF5 takes as long as a tenth of the read.
+        # Only now: HDF5 needs a tenth of the time of a read to give names.
         with _damage_named(data.file.filename, f"column {data.name[1:]!r}"):
             raise
 
